@@ -1,0 +1,27 @@
+"""Almost no inner loop."""
+
+from quickstudy.core.encoder import AbstractEncoder
+from quickstudy.inner.head import LinearHead
+from quickstudy.inner.learner import GradientLearner
+from quickstudy.inner.loop import InnerLoop
+from quickstudy.inner.rules import FixedRate
+from quickstudy.inner.select import head_only
+
+
+def anil(encoder: AbstractEncoder, *, n_out: int, inner_lr: float = 0.4, inner_steps: int = 5, first_order: bool = False) -> GradientLearner:
+    """MAML whose inner loop changes only the last layer; features are computed once per task.
+
+    w_{j+1} = w_j − α ∇_w L_S(w_j; φ), with the body φ learned by the outer loop alone.
+
+    Shapes, Args: as `maml`.
+
+    Example:
+        >>> from quickstudy.encoders import MLP
+        >>> anil(MLP(2), n_out=3).fast_names
+        ('head.weight', 'head.bias')
+
+    Paper: Raghu, Raghu, Bengio, Vinyals 2020, arXiv:1909.09157, section 4.1.
+    Differs: the loss is a mean, so published rates are multiplied by the way, as for `maml`.
+    """
+    loop = InnerLoop(FixedRate(inner_lr), steps=inner_steps, first_order=first_order)
+    return GradientLearner(encoder, LinearHead(encoder.out_dim, n_out), loop=loop, adapts=head_only())

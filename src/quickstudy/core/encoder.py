@@ -1,0 +1,39 @@
+"""What turns examples into vectors."""
+
+import abc
+from typing import TypeAlias
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from quickstudy.core.describe import Described
+
+Context: TypeAlias = tuple[Tensor, ...]
+
+
+class AbstractEncoder(Described, nn.Module, abc.ABC):
+    """Examples to feature vectors, task by task: ``[T N *S] -> [T N D]``.
+
+    The task axis is there because an encoder may depend on it: batch statistics belong to one task, and what an encoder
+    learns of a support set (its `Context`: normalisation statistics, modulation weights) is used again on the queries.
+
+    Attributes:
+        out_dim: ``D``.
+        norm: the normalisation policy, printed with every result: batch, running, support, group or none.
+    """
+
+    out_dim: int
+    norm: str
+
+    @abc.abstractmethod
+    def forward(self, x: Float[Tensor, "T N *S"], context: Context = ()) -> Float[Tensor, "T N D"]:
+        """Encode; ``context`` is what `read` gave for the same tasks' support."""
+
+    def read(self, x: Float[Tensor, "T N *S"]) -> tuple[Float[Tensor, "T N D"], Context]:
+        """Encode a support set and say what of it must be remembered for the queries (nothing, unless overridden)."""
+        return self(x), ()
+
+    @property
+    def transductive(self) -> bool:
+        """Whether the vector of one query depends on the other queries."""
+        return self.norm == "batch"

@@ -1,0 +1,64 @@
+"""Every error that quickstudy raises on purpose. A message says what was expected, what came, where, and what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class QuickstudyError(Exception):
+    """Base of all errors raised on purpose: catch this one to catch them all."""
+
+
+class ConfigError(QuickstudyError, ValueError):
+    """An option, a recipe field or an argument that cannot be used as given."""
+
+
+class DataError(QuickstudyError, ValueError):
+    """Data that is missing, damaged or not in the form that was promised."""
+
+
+class DownloadError(DataError):
+    """A file that could not be fetched, or whose checksum is wrong."""
+
+
+class ImageError(DataError):
+    """One picture that cannot be read; the message names its file."""
+
+
+class EpisodeError(QuickstudyError, ValueError):
+    """A task that cannot be drawn from the data, or whose tensors do not fit together."""
+
+
+class TargetError(QuickstudyError, TypeError):
+    """A learner was given a kind or width of target that it cannot serve."""
+
+
+class TransductiveError(QuickstudyError, TypeError):
+    """A learner that needs all queries at once was asked to work without them."""
+
+
+class LoadError(QuickstudyError, ValueError):
+    """A saved run, learner or predictor that cannot be read back."""
+
+
+class TrainingError(QuickstudyError, RuntimeError):
+    """Training cannot go on, or would not mean what was asked for."""
+
+
+class MissingExtraError(QuickstudyError, ImportError):
+    """An optional package is not installed; the message names the extra that brings it."""
+
+
+class ContractError(QuickstudyError, AssertionError):
+    """A learner breaks the contract of ``quickstudy.testing``."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of an error message: the nearest spelling, if one is near, and all that is known.
+
+    >>> did_you_mean("inner_step", ["inner_lr", "inner_steps"])
+    "Did you mean 'inner_steps'? Known: inner_lr, inner_steps."
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    guess = f"Did you mean '{near[0]}'? " if near else ""
+    return f"{guess}Known: {', '.join(names) or 'none'}."

@@ -1,0 +1,156 @@
+"""The one interface: a learner eats a support set and returns a predictor for query points."""
+
+import abc
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from quickstudy.core.describe import Described
+from quickstudy.core.errors import EpisodeError, TargetError, TransductiveError
+from quickstudy.core.predictor import Predictor
+from quickstudy.core.types import Classes, Episode, Examples, Target
+
+State = TypeVar("State")
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a learner promises. `quickstudy.testing.check_learner` runs the checks that the promises call for.
+
+    Args:
+        transductive: predictions for one query may depend on the other queries.
+        order_free: the order of the support does not matter.
+        class_equivariant: renaming the classes renames the outputs and changes nothing else.
+        any_way: serves any number of classes without retraining.
+        targets: the kinds of target it serves.
+        exportable: its predictor passes torch.export.
+        exact_gradient: the gradient of the query loss is the true one (first-order methods say False).
+    """
+
+    transductive: bool = False
+    order_free: bool = True
+    class_equivariant: bool = True
+    any_way: bool = True
+    targets: frozenset[type] = field(default_factory=lambda: frozenset({Classes}))
+    exportable: bool = True
+    exact_gradient: bool = True
+
+
+class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):
+    """Learns tasks. Subclasses give `adapt` and `predict`, both batched over tasks, and say what they promise in `traits`.
+
+    `adapt` must not change the learner, and the state it returns is a tree (tensors in tuples, lists, dicts or tensor
+    dataclasses) whose tensors all begin with the task axis. Neither method ever sees padding.
+    """
+
+    traits: Traits
+
+    @abc.abstractmethod
+    def adapt(self, support: Examples, target: Target, query_x: Float[Tensor, "T Q *S"] | None = None) -> State:
+        """Learn from each task's support. ``query_x`` is passed only to a learner whose traits say transductive."""
+
+    @abc.abstractmethod
+    def predict(self, state: State, x: Float[Tensor, "T Q *S"]) -> Float[Tensor, "T Q O"]:
+        """Scores of the queries, higher = more likely (class logits), or predicted values."""
+
+    @final
+    def forward(self, episode: Episode) -> Float[Tensor, "T Q O"]:
+        """Learn every task of the episode and answer its queries; rows of padded queries are zero.
+
+        Raises:
+            EpisodeError: when the tensors do not fit together.
+            TargetError: when this learner does not serve this kind of target.
+        """
+        episode.support.check("support")
+        episode.query.check("query")
+        self.check_target(episode.target)
+        if not episode.padded:
+            return _answer(self, episode)
+        out = [_answer(self, episode.task(t))[0] for t in range(episode.n_tasks)]
+        if episode.query.mask is None:
+            return torch.stack(out)
+        return torch.stack([_spread(rows, mask) for rows, mask in zip(out, episode.query.mask, strict=True)])
+
+    @final
+    def fit(self, support: Examples, target: Target) -> Predictor:
+        """Learn one task and return what answers its queries.
+
+        Args:
+            support: the labelled examples of one task (``T = 1``; see `Examples.single`).
+            target: ``Classes(n)`` or ``Reals(dim)``.
+
+        Raises:
+            EpisodeError: more than one task, or a class index outside 0 … n−1, or a class without an example.
+            TargetError: when this learner does not serve this kind of target.
+            TransductiveError: when this learner needs all its queries at once.
+        """
+        support.check("support")
+        self.check_target(target)
+        if self.traits.transductive:
+            raise TransductiveError(
+                f"{type(self).__name__} is transductive: its answer to one query depends on the other queries, so it gives no predictor "
+                "for queries that come one at a time. Call learner(episode) on a batch, or use an inductive variant (for batch "
+                'statistics: the encoder with norm="support", for a saved run load(path, norm="support")).'
+            )
+        if support.x.shape[0] != 1:
+            raise EpisodeError(f"fit learns one task but got {support.x.shape[0]}. Call adapt for a batch of tasks.")
+        if support.mask is not None:
+            support = Examples(support.x[:, support.mask[0]], support.y[:, support.mask[0]])
+        if isinstance(target, Classes):
+            _check_labels(support.y, target.n)
+        training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                return Predictor(self, self.adapt(support, target), target)
+        finally:
+            self.train(training)
+
+    @final
+    def check_target(self, target: Target) -> None:
+        """Raise `TargetError` unless this learner serves this kind of target."""
+        if type(target) not in self.traits.targets:
+            served = " or ".join(sorted(t.__name__ for t in self.traits.targets))
+            raise TargetError(f"{type(self).__name__} serves {served} but the task's target is {target}. Choose a learner that serves it.")
+
+
+def _answer(learner: AbstractLearner[Any], episode: Episode) -> Tensor:
+    seen = episode.query.x if learner.traits.transductive else None
+    return learner.predict(learner.adapt(episode.support, episode.target, seen), episode.query.x)
+
+
+def _spread(rows: Tensor, mask: Tensor) -> Tensor:
+    """Put rows back to where the mask is true, zeros elsewhere."""
+    return rows.new_zeros(len(mask), rows.shape[-1]).index_copy(0, mask.nonzero()[:, 0], rows)
+
+
+def _check_labels(y: Tensor, n: int) -> None:
+    if y.is_floating_point():
+        raise EpisodeError(f"Class labels must be integers 0 … {n - 1}, but y has dtype {y.dtype}. Convert it with y.long().")
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= n:
+        raise EpisodeError(f"Class labels must lie in 0 … {n - 1} for Classes({n}), but y holds {low} … {high}. Renumber them, or use Classes({high + 1}).")
+    empty = (F.one_hot(y[0].long(), n).sum(0) == 0).nonzero()[:, 0].tolist()
+    if empty:
+        raise EpisodeError(f"Classes({n}) needs at least one example of each class, but there is none of {empty}. Add examples or lower n.")
+
+
+def parameter_count(module: nn.Module) -> int:
+    """How many numbers a module learns."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def norm_policy(learner: nn.Module) -> str:
+    """The normalisation policies of a learner's encoders, as printed with every result.
+
+    >>> norm_policy(torch.nn.Identity())
+    'none'
+    """
+    from quickstudy.core.encoder import AbstractEncoder
+
+    policies: set[Any] = {m.norm for m in learner.modules() if isinstance(m, AbstractEncoder)} - {"none"}
+    return "+".join(sorted(policies)) or "none"

@@ -1,0 +1,35 @@
+"""What meta-training minimises."""
+
+import abc
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from quickstudy.core.describe import Described
+from quickstudy.core.learner import AbstractLearner
+from quickstudy.core.types import Episode
+
+
+class AbstractObjective(Described, nn.Module, abc.ABC):
+    """A scalar to minimise, from a learner and a batch of tasks: the mean over the tasks."""
+
+    @abc.abstractmethod
+    def forward(self, learner: AbstractLearner[Any], batch: Episode) -> Float[Tensor, ""]:
+        """The mean loss over the batch's tasks. The batch has no padding."""
+
+
+@final
+class MetaStep(nn.Module):
+    """Learner and objective as one module: batch in, loss out. It is what a distributed engine wraps."""
+
+    def __init__(self, learner: AbstractLearner[Any], objective: AbstractObjective) -> None:
+        super().__init__()
+        self.learner, self.objective = learner, objective
+
+    def forward(self, batch: Episode) -> Float[Tensor, ""]:
+        """The mean loss over the batch's tasks; padded tasks are taken one at a time without their padding."""
+        if not batch.padded:
+            return self.objective(self.learner, batch)
+        return torch.stack([self.objective(self.learner, batch.task(t)) for t in range(batch.n_tasks)]).mean()

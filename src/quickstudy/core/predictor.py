@@ -1,0 +1,134 @@
+"""What a learner returns: itself, bound to one learned task."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from quickstudy.core.describe import describe, rebuild
+from quickstudy.core.errors import ConfigError, LoadError
+from quickstudy.core.types import Target
+
+if TYPE_CHECKING:
+    from quickstudy.core.learner import AbstractLearner
+
+FORMAT = 1
+
+
+class Predictor(nn.Module):
+    """A learner bound to one adapted state: ``x [Q *S] -> [Q O]``. This is what is saved, served and exported.
+
+    The state's tensors are buffers, so the predictor moves, saves and exports like any module.
+
+    Args:
+        learner: who learned.
+        state: what ``learner.adapt`` returned for one task (``T = 1``).
+        target: what was learned.
+        labels: names of the classes, in the order of the outputs; empty if they have none.
+        extra: JSON values to keep with it (how to read an image, say).
+    """
+
+    def __init__(
+        self, learner: "AbstractLearner[Any]", state: Any, target: Target, *, labels: tuple[str, ...] = (), extra: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__()
+        if labels and len(labels) != target.width:
+            raise ConfigError(f"{len(labels)} labels for {target.width} outputs; give one name per class, or none.")
+        self.learner, self.target, self.labels, self.extra = learner, target, labels, dict(extra or {})
+        leaves, self._tree = pytree.tree_flatten(state)
+        self._outline = _outline(state)
+        for i, leaf in enumerate(leaves):
+            if leaf.shape[:1] != (1,):
+                raise ConfigError(f"A predictor holds one task, but leaf {i} of its state has shape {tuple(leaf.shape)}, not [1 ...].")
+            self.register_buffer(f"state_{i}", leaf.detach())
+        self._n_leaves = len(leaves)
+        self.eval()
+
+    @property
+    def state(self) -> Any:
+        """The adapted state, as ``learner.adapt`` returned it."""
+        return pytree.tree_unflatten([getattr(self, f"state_{i}") for i in range(self._n_leaves)], self._tree)
+
+    def forward(self, x: Float[Tensor, "Q *S"]) -> Float[Tensor, "Q O"]:
+        """Scores (class logits) or values for each query."""
+        return self.learner.predict(self.state, x[None])[0]
+
+    def save(self, path: str | Path) -> Path:
+        """Write ``predictor.json`` and ``predictor.safetensors`` into the folder ``path`` (made if needed).
+
+        Raises:
+            ConfigError: when a part of the learner has no JSON description.
+        """
+        folder = Path(path)
+        about = {
+            "format": FORMAT,
+            "kind": "predictor",
+            "learner": describe(self.learner),
+            "target": describe(self.target),
+            "labels": list(self.labels),
+            "state": self._outline,
+            "extra": self.extra,
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: t.detach().cpu().contiguous().clone() for name, t in self.state_dict().items()}
+        save_file(tensors, folder / "predictor.safetensors")
+        (folder / "predictor.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return folder
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Predictor":
+        """Read back what `save` wrote. Never runs code from the files.
+
+        Raises:
+            LoadError: when a file is missing, damaged or from a newer format.
+        """
+        folder = Path(path)
+        try:
+            about = json.loads((folder / "predictor.json").read_text(encoding="utf-8"))
+            tensors = load_file(folder / "predictor.safetensors")
+        except (OSError, ValueError, SafetensorError) as error:
+            raise LoadError(f"{folder} holds no readable predictor: {error}. It must have predictor.json and predictor.safetensors.") from error
+        if not isinstance(about, dict) or about.get("format") != FORMAT:
+            raise LoadError(f"{folder}/predictor.json is not of format {FORMAT}, the one this version reads. Install the version that wrote it.")
+        try:
+            leaves = [tensors[f"state_{i}"] for i in range(sum(name.startswith("state_") for name in tensors))]
+            state = _rebuild_state(about["state"], leaves)
+            made = cls(rebuild(about["learner"]), state, rebuild(about["target"]), labels=tuple(about["labels"]), extra=about["extra"])
+            made.load_state_dict(tensors)
+        except (KeyError, IndexError, RuntimeError, AttributeError) as error:
+            raise LoadError(f"{folder}: predictor.json and predictor.safetensors do not belong together: {error}.") from error
+        return made
+
+
+def _outline(state: Any) -> Any:
+    """The shape of a state tree as JSON; leaves are numbered as pytree flattens them."""
+    leaves, tree = pytree.tree_flatten(state)
+    numbered = pytree.tree_unflatten(list(range(len(leaves))), tree)
+
+    def walk(node: Any) -> Any:
+        if isinstance(node, int):
+            return node
+        if isinstance(node, tuple | list):
+            return {"tuple" if isinstance(node, tuple) else "list": [walk(v) for v in node]}
+        if isinstance(node, dict):
+            return {"dict": [[k, walk(v)] for k, v in node.items()]}
+        raise ConfigError(f"A learner's state is made of tensors in tuples, lists and dicts, but this one has a {type(node).__qualname__}.")
+
+    return walk(numbered)
+
+
+def _rebuild_state(outline: Any, leaves: list[torch.Tensor]) -> Any:
+    if isinstance(outline, int):
+        return leaves[outline]
+    ((kind, items),) = outline.items()
+    if kind == "dict":
+        return {k: _rebuild_state(v, leaves) for k, v in items}
+    parts = [_rebuild_state(v, leaves) for v in items]
+    return tuple(parts) if kind == "tuple" else parts

@@ -1,0 +1,68 @@
+"""Where tasks come from: an endless, numbered stream."""
+
+import abc
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from quickstudy.core.errors import ConfigError
+from quickstudy.core.types import Episode
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The size of a task. ``n_way`` is 0 for regression; ``n_shot`` and ``n_query`` are per class."""
+
+    n_way: int
+    n_shot: int
+    n_query: int
+
+    def __post_init__(self) -> None:
+        if self.n_way < 0 or self.n_shot < 1 or self.n_query < 1:
+            raise ConfigError(f"A task needs n_way ≥ 0 (0 = regression), n_shot ≥ 1 and n_query ≥ 1, got {self}.")
+
+    def __str__(self) -> str:
+        return (f"{self.n_way}-way " if self.n_way else "") + f"{self.n_shot}-shot"
+
+
+class AbstractTasks(abc.ABC):
+    """Task ``i`` of the stream depends on (data set, split, seed, i) alone: not on batch size, worker count or learner.
+
+    Attributes:
+        data, split, split_hash: where the tasks come from.
+        setting: their size; where it varies from task to task, what is known of it.
+        seed: the stream's seed.
+        uniform: whether all tasks have the same shape, so that several fit in one batch.
+    """
+
+    data: str
+    split: str
+    split_hash: str
+    setting: Setting
+    seed: int
+    uniform: bool = True
+
+    @abc.abstractmethod
+    def batch(self, numbers: Sequence[int]) -> Episode:
+        """The tasks with these numbers, in this order, as one episode."""
+
+    def batches(self, numbers: Sequence[int], size: int) -> Iterator[Episode]:
+        """The tasks with these numbers, ``size`` at a time (one at a time where their shapes differ)."""
+        step = size if self.uniform else 1
+        for at in range(0, len(numbers), step):
+            yield self.batch(numbers[at : at + step])
+
+
+class AbstractData(abc.ABC):
+    """A data set that tasks are drawn from.
+
+    Attributes:
+        name: as printed with results.
+        shape: of one example.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+
+    @abc.abstractmethod
+    def tasks(self, split: str, setting: Setting, *, seed: int = 0) -> AbstractTasks:
+        """The stream of tasks of one split (``train``, ``val`` or ``test``)."""

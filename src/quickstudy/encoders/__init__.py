@@ -1,0 +1,9 @@
+"""Networks that turn examples into vectors, each a subclass of ``AbstractEncoder``."""
+
+from quickstudy.core.encoder import AbstractEncoder
+from quickstudy.encoders.conv4 import Conv4 as Conv4
+from quickstudy.encoders.flat import Identity as Identity
+from quickstudy.encoders.flat import PerExample as PerExample
+from quickstudy.encoders.mlp import MLP as MLP
+
+ENCODERS: dict[str, type[AbstractEncoder]] = {"conv4": Conv4, "mlp": MLP, "identity": Identity}

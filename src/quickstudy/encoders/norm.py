@@ -1,0 +1,128 @@
+"""Batch normalisation with its policy said aloud: the main hidden difference between papers (methods: T-BN, E-BN, S-BN).
+
+========= =================================================================== ===============
+policy    statistics come from                                                transductive
+========= =================================================================== ===============
+batch     the examples encoded together with this one, task by task           yes
+running   training, as running averages (in training: the batch)              no
+support   the task's support set, kept for its queries                        no
+group     the example itself (group norm, 8 groups or fewer)                  no
+none      nothing is normalised                                               no
+========= =================================================================== ===============
+"""
+
+import abc
+import math
+from typing import TypeAlias
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from quickstudy.core.errors import ConfigError, did_you_mean
+
+EPS = 1e-5
+MOMENTUM = 0.1
+Statistics: TypeAlias = Float[Tensor, "T 2 C"]  # mean and variance of each channel
+
+
+class AbstractNorm(nn.Module, abc.ABC):
+    """Normalises feature maps channel by channel, then scales by ``weight`` (unless ``scale`` is False) and adds ``bias``."""
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+
+    def __init__(self, channels: int, *, scale: bool = True, shift: bool = True) -> None:
+        super().__init__()
+        self.channels = channels
+        self.register_parameter("weight", nn.Parameter(torch.ones(channels)) if scale else None)
+        self.register_parameter("bias", nn.Parameter(torch.zeros(channels)) if shift else None)
+
+    @abc.abstractmethod
+    def forward(self, x: Float[Tensor, "T N C H W"], statistics: Statistics | None = None) -> Float[Tensor, "T N C H W"]:
+        """Normalise; ``statistics`` are what `read` gave for the same tasks' support."""
+
+    def read(self, x: Float[Tensor, "T N C H W"]) -> tuple[Float[Tensor, "T N C H W"], Statistics | None]:
+        """Normalise a support set; also what of it the queries need (None, unless overridden)."""
+        return self(x), None
+
+
+class BatchNorm(AbstractNorm):
+    """Statistics of the examples at hand, for each task its own."""
+
+    def forward(self, x: Tensor, statistics: Statistics | None = None) -> Tensor:
+        return _normalise_tasks(x, self.weight, self.bias)
+
+
+class RunningNorm(AbstractNorm):
+    """Running averages, as `torch.nn.BatchNorm2d`; in training the statistics of all examples of all tasks at hand."""
+
+    def __init__(self, channels: int, *, scale: bool = True, shift: bool = True) -> None:
+        super().__init__(channels, scale=scale, shift=shift)
+        self.norm = nn.BatchNorm2d(channels, eps=EPS, momentum=MOMENTUM, affine=False)
+
+    def forward(self, x: Tensor, statistics: Statistics | None = None) -> Tensor:
+        flat = x.flatten(0, 1)
+        if self.training:
+            self.norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+        y = F.batch_norm(flat, self.norm.running_mean, self.norm.running_var, self.weight, self.bias, self.training, MOMENTUM, EPS)
+        return y.view(x.shape)
+
+
+class SupportNorm(AbstractNorm):
+    """Statistics of the task's support, for the support and the queries alike."""
+
+    def forward(self, x: Tensor, statistics: Statistics | None = None) -> Tensor:
+        if statistics is None:
+            return _normalise_tasks(x, self.weight, self.bias)
+        mean, var = statistics.unbind(1)  # [T C]
+        scale = torch.rsqrt(var + EPS) * (1 if self.weight is None else self.weight)
+        shift = (0 if self.bias is None else self.bias) - mean * scale
+        return x * scale[:, None, :, None, None] + shift[:, None, :, None, None]
+
+    def read(self, x: Tensor) -> tuple[Tensor, Statistics]:
+        var, mean = torch.var_mean(x, (1, 3, 4), correction=0)  # [T C]
+        return self(x), torch.stack((mean, var), 1)
+
+
+class GroupNorm(AbstractNorm):
+    """Statistics of each example alone, over groups of channels (at most 8)."""
+
+    def forward(self, x: Tensor, statistics: Statistics | None = None) -> Tensor:
+        return F.group_norm(x.flatten(0, 1), math.gcd(8, self.channels), self.weight, self.bias, EPS).view(x.shape)
+
+
+class NoNorm(AbstractNorm):
+    """Adds the bias only."""
+
+    def forward(self, x: Tensor, statistics: Statistics | None = None) -> Tensor:
+        return x if self.bias is None else x + self.bias[:, None, None]
+
+
+NORMS: dict[str, type[AbstractNorm]] = {"batch": BatchNorm, "running": RunningNorm, "support": SupportNorm, "group": GroupNorm, "none": NoNorm}
+
+
+def norm_named(policy: str, channels: int, *, scale: bool = True, shift: bool = True) -> AbstractNorm:
+    """The normalisation layer of a policy: batch, running, support, group or none.
+
+    Raises:
+        ConfigError: for any other policy.
+    """
+    if policy not in NORMS:
+        raise ConfigError(f"No normalisation policy is called '{policy}'. {did_you_mean(policy, NORMS)}")
+    return NORMS[policy](channels, scale=scale and policy != "none", shift=shift)
+
+
+def _normalise_tasks(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """Batch norm of each task by itself: the tasks become channels, so that one call serves them all."""
+    t, n, c, h, w = x.shape
+    if t == 1:
+        return F.batch_norm(x[0], None, None, weight, bias, True, 0.0, EPS)[None]
+    wide = x.transpose(0, 1).reshape(n, t * c, h, w)
+    y = F.batch_norm(wide, None, None, _repeat(weight, t), _repeat(bias, t), True, 0.0, EPS)
+    return y.view(n, t, c, h, w).transpose(0, 1)
+
+
+def _repeat(p: Tensor | None, t: int) -> Tensor | None:
+    return None if p is None else p.repeat(t)

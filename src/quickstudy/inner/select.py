@@ -1,0 +1,49 @@
+"""Which parameters the inner loop may change."""
+
+import fnmatch
+
+from quickstudy.core.describe import Described
+from quickstudy.core.errors import ConfigError
+
+
+class Selection(Described):
+    """Parameters by name, with shell patterns (``*`` matches any part).
+
+    A gradient learner's names begin with ``encoder.`` or ``head.``.
+
+    Args:
+        include: patterns of the names to adapt.
+        exclude: patterns of the names to leave alone, even if included.
+
+    Example:
+        >>> Selection(("*",), ("*.norm.*",)).of(["encoder.blocks.0.conv.weight", "encoder.blocks.0.norm.bias", "head.weight"])
+        ('encoder.blocks.0.conv.weight', 'head.weight')
+    """
+
+    def __init__(self, include: tuple[str, ...] = ("*",), exclude: tuple[str, ...] = ()) -> None:
+        self.include, self.exclude = tuple(include), tuple(exclude)
+
+    def of(self, names: list[str]) -> tuple[str, ...]:
+        """Those of ``names`` that are adapted, in their order.
+
+        Raises:
+            ConfigError: when none is left.
+        """
+
+        def match(name: str, patterns: tuple[str, ...]) -> bool:
+            return any(fnmatch.fnmatchcase(name, p) for p in patterns)
+
+        chosen = tuple(n for n in names if match(n, self.include) and not match(n, self.exclude))
+        if not chosen:
+            raise ConfigError(f"The inner loop would adapt nothing: include={self.include}, exclude={self.exclude} among {', '.join(names)}.")
+        return chosen
+
+
+def everything() -> Selection:
+    """All parameters but the normalisation's own, which only the outer loop learns (as in the published MAML code)."""
+    return Selection(("*",), ("*.norm.*",))
+
+
+def head_only() -> Selection:
+    """The last layer alone."""
+    return Selection(("head.*",))

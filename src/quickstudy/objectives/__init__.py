@@ -1,0 +1,6 @@
+"""What meta-training minimises, each a subclass of ``AbstractObjective``."""
+
+from quickstudy.core.objective import AbstractObjective
+from quickstudy.objectives.query_loss import QueryLoss as QueryLoss
+
+OBJECTIVES: dict[str, type[AbstractObjective]] = {"query_loss": QueryLoss}
