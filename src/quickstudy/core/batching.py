@@ -6,22 +6,23 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.utils import _pytree as pytree
 
 from quickstudy.core.errors import TrainingError
 
 R = TypeVar("R")
-_USES_RUNNING_STATE = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+_USES_RUNNING_STATE = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
 
 
-def per_task(fn: Callable[..., Tensor], *batched: Any) -> Tensor:
-    """``fn`` on each task's slice (keeping a task axis of length 1), results joined along the task axis. ``batched`` are trees."""
-    from torch.utils import _pytree as pytree
+def per_task(fn: Callable[..., R], *batched: Any) -> R:
+    """``fn`` on each task's slice (a task axis of length 1 is kept), its results joined along the task axis.
 
+    Arguments and results are trees of tensors that all begin with the task axis.
+    """
     n = pytree.tree_leaves(batched)[0].shape[0]
-    if n == 1:
-        return fn(*batched)
-    return torch.cat([fn(*pytree.tree_map(lambda leaf, t=t: leaf[t : t + 1], batched)) for t in range(n)])
+    results = [fn(*pytree.tree_map(lambda leaf, t=t: leaf[t : t + 1], batched)) for t in range(n)]
+    return results[0] if n == 1 else pytree.tree_map(lambda *parts: torch.cat(parts), *results)
 
 
 class Workers:

@@ -5,13 +5,14 @@ a module by name and never runs code from the file.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 from quickstudy.core.errors import ConfigError, LoadError, did_you_mean
-from quickstudy.core.types import Classes, Reals
+from quickstudy.core.types import Classes, Reals, Target
 
 _PLAIN = (str, int, float, bool, type(None))
+_TARGETS: dict[str, Callable[..., Target]] = {"Classes": lambda width: Classes(width), "Reals": lambda width: Reals(width)}
 
 
 class Described:
@@ -27,8 +28,13 @@ class Described:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         made = super().__new__(cls)
         # copy.deepcopy calls __new__ without arguments and restores __dict__ afterwards.
-        bound = inspect.signature(cls.__init__).bind_partial(made, *args, **kwargs)
-        given = dict(list(bound.arguments.items())[1:])
+        signature = inspect.signature(cls.__init__)
+        given = dict(list(signature.bind_partial(made, *args, **kwargs).arguments.items())[1:])
+        for name, p in signature.parameters.items():
+            if p.kind is p.VAR_KEYWORD:
+                given |= given.pop(name, {})
+            elif p.kind is p.VAR_POSITIONAL and name in given:
+                given[f"*{name}"] = given.pop(name)
         object.__setattr__(made, "_arguments", given)
         return made
 
@@ -44,6 +50,9 @@ def describe(value: Any) -> Any:
         ConfigError: for a value that has no such description, naming its type.
     """
     if isinstance(value, Described):
+        unnamed = [k for k in value._arguments if k.startswith("*")]
+        if unnamed:
+            raise ConfigError(f"{_name(type(value))} takes {unnamed[0]}, so it cannot be written to JSON. Give it a named argument instead.")
         return {"type": _name(type(value)), "arguments": {k: describe(v) for k, v in value._arguments.items()}}
     if isinstance(value, Classes | Reals):
         return {"type": type(value).__name__, "arguments": {"width": value.width}}
@@ -63,23 +72,22 @@ def rebuild(description: Any) -> Any:
     """The object that `describe` described. Lists come back as tuples.
 
     Raises:
-        LoadError: for a type that is not known here, with the nearest spelling.
+        LoadError: for a type that is not known here, with the nearest spelling, or one that cannot be built with these arguments.
     """
     if isinstance(description, list):
         return tuple(rebuild(v) for v in description)
     if not isinstance(description, dict):
         return description
-    if set(description) != {"type", "arguments"} or not isinstance(description["arguments"], dict):
-        raise LoadError(f"A description has the keys 'type' and 'arguments', this one has {sorted(description)}. The file is damaged.")
-    name, arguments = description["type"], {k: rebuild(v) for k, v in description["arguments"].items()}
+    name, given = description.get("type"), description.get("arguments")
+    if len(description) != 2 or not isinstance(name, str) or not isinstance(given, dict):
+        raise LoadError(f"A description has a 'type' (text) and 'arguments' (an object), this one is {description}. The file is damaged.")
+    arguments = {k: rebuild(v) for k, v in given.items()}
     if name == "dict":
         return arguments
-    if name in ("Classes", "Reals"):
-        return (Classes if name == "Classes" else Reals)(arguments["width"])
-    if name not in Described._known:
+    if name not in _TARGETS and name not in Described._known:
         hint = "" if "." not in name else "Import the module that defines it first, then load again. "
         raise LoadError(f"The file needs a part called '{name}', which is not known here. {hint}{did_you_mean(name, Described._known)}")
     try:
-        return Described._known[name](**arguments)
-    except TypeError as error:
-        raise LoadError(f"The file describes a '{name}' that this version cannot build: {error}.") from error
+        return (_TARGETS.get(name) or Described._known[name])(**arguments)
+    except Exception as error:  # the arguments come from a file, so a constructor may meet anything
+        raise LoadError(f"The file describes a '{name}' that cannot be built here: {error}.") from error

@@ -20,10 +20,13 @@ class AbstractEncoder(Described, nn.Module, abc.ABC):
     Attributes:
         out_dim: ``D``.
         norm: the normalisation policy, printed with every result: batch, running, support, group or none.
+        stacks: whether it also works when each of its parameters is replaced by a stack of them, one per task, ``[T ...]``.
+            Gradient-based learners then adapt all tasks in one graph; otherwise they go through the tasks one by one.
     """
 
     out_dim: int
     norm: str
+    stacks: bool = False
 
     @abc.abstractmethod
     def forward(self, x: Float[Tensor, "T N *S"], context: Context = ()) -> Float[Tensor, "T N D"]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from quickstudy.core.describe import Described
 from quickstudy.core.errors import EpisodeError, TargetError, TransductiveError
-from quickstudy.core.predictor import Predictor
+from quickstudy.core.predictor import Predictor, in_mode
 from quickstudy.core.types import Classes, Episode, Examples, Target
 
 State = TypeVar("State")
@@ -43,8 +43,8 @@ class Traits:
 class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):
     """Learns tasks. Subclasses give `adapt` and `predict`, both batched over tasks, and say what they promise in `traits`.
 
-    `adapt` must not change the learner, and the state it returns is a tree (tensors in tuples, lists, dicts or tensor
-    dataclasses) whose tensors all begin with the task axis. Neither method ever sees padding.
+    `adapt` must not change the learner, and the state it returns is a tree (tensors in tuples, lists and dicts) whose tensors all
+    begin with the task axis. Neither method ever sees padding.
     """
 
     traits: Traits
@@ -67,6 +67,10 @@ class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):
         """
         episode.support.check("support")
         episode.query.check("query")
+        if len(episode.support.x) != len(episode.query.x):
+            raise EpisodeError(
+                f"The support holds {len(episode.support.x)} tasks but the query {len(episode.query.x)}. Give each task its support and its queries."
+            )
         self.check_target(episode.target)
         if not episode.padded:
             return _answer(self, episode)
@@ -102,13 +106,9 @@ class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):
             support = Examples(support.x[:, support.mask[0]], support.y[:, support.mask[0]])
         if isinstance(target, Classes):
             _check_labels(support.y, target.n)
-        training = self.training
-        self.eval()
-        try:
-            with torch.no_grad():
-                return Predictor(self, self.adapt(support, target), target)
-        finally:
-            self.train(training)
+            support = Examples(support.x, support.y.long())
+        with in_mode(self, training=False), torch.no_grad():
+            return Predictor(self, self.adapt(support, target), target)
 
     @final
     def check_target(self, target: Target) -> None:

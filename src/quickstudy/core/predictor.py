@@ -1,7 +1,9 @@
 """What a learner returns: itself, bound to one learned task."""
 
+import contextlib
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,18 @@ if TYPE_CHECKING:
     from quickstudy.core.learner import AbstractLearner
 
 FORMAT = 1
+
+
+@contextlib.contextmanager
+def in_mode(module: nn.Module, *, training: bool) -> Iterator[None]:
+    """The module in train or eval mode for a while; afterwards each part is in its own mode again."""
+    before = [(part, part.training) for part in module.modules()]
+    module.train(training)
+    try:
+        yield
+    finally:
+        for part, mode in before:
+            part.training = mode
 
 
 class Predictor(nn.Module):
@@ -51,6 +65,10 @@ class Predictor(nn.Module):
         self._n_leaves = len(leaves)
         self.eval()
 
+    def named(self, labels: tuple[str, ...], *, extra: Mapping[str, Any] | None = None) -> "Predictor":
+        """The same predictor with names for its classes, and JSON values to keep with it."""
+        return Predictor(self.learner, self.state, self.target, labels=labels, extra=extra)
+
     @property
     def state(self) -> Any:
         """The adapted state, as ``learner.adapt`` returned it."""
@@ -58,7 +76,11 @@ class Predictor(nn.Module):
 
     def forward(self, x: Float[Tensor, "Q *S"]) -> Float[Tensor, "Q O"]:
         """Scores (class logits) or values for each query."""
-        return self.learner.predict(self.state, x[None])[0]
+        if self.learner.training == self.training:
+            return self.learner.predict(self.state, x[None])[0]
+        # The learner goes on training; what it learned of one task stays in eval mode.
+        with in_mode(self.learner, training=self.training):
+            return self.learner.predict(self.state, x[None])[0]
 
     def save(self, path: str | Path) -> Path:
         """Write ``predictor.json`` and ``predictor.safetensors`` into the folder ``path`` (made if needed).
@@ -67,7 +89,7 @@ class Predictor(nn.Module):
             ConfigError: when a part of the learner has no JSON description.
         """
         folder = Path(path)
-        about = {
+        about: dict[str, Any] = {
             "format": FORMAT,
             "kind": "predictor",
             "learner": describe(self.learner),
@@ -79,6 +101,7 @@ class Predictor(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: t.detach().cpu().contiguous().clone() for name, t in self.state_dict().items()}
         save_file(tensors, folder / "predictor.safetensors")
+        about["sha256"] = _sha256(folder / "predictor.safetensors")
         (folder / "predictor.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return folder
 
@@ -98,13 +121,34 @@ class Predictor(nn.Module):
         if not isinstance(about, dict) or about.get("format") != FORMAT:
             raise LoadError(f"{folder}/predictor.json is not of format {FORMAT}, the one this version reads. Install the version that wrote it.")
         try:
+            if about["sha256"] != _sha256(folder / "predictor.safetensors"):
+                raise ValueError("the checksums differ")
             leaves = [tensors[f"state_{i}"] for i in range(sum(name.startswith("state_") for name in tensors))]
             state = _rebuild_state(about["state"], leaves)
-            made = cls(rebuild(about["learner"]), state, rebuild(about["target"]), labels=tuple(about["labels"]), extra=about["extra"])
+            learner, target, labels = rebuild(about["learner"]), rebuild(about["target"]), about["labels"]
+            if not (isinstance(learner, _learner_type()) and isinstance(target, Target) and isinstance(about["extra"], dict)):
+                raise ValueError("there must be a learner, a target and extras")
+            if not (isinstance(labels, list) and all(isinstance(name, str) for name in labels)):
+                raise ValueError(f"labels must be a list of names, not {labels}")
+            made = cls(learner, state, target, labels=tuple(labels), extra=about["extra"])
+            for name, fresh in made.state_dict(keep_vars=True).items():
+                # Fresh weights are float32, the saved ones need not be; assign=True would also lose their memory format.
+                fresh.data = fresh.data.to(tensors[name].dtype)
             made.load_state_dict(tensors)
-        except (KeyError, IndexError, RuntimeError, AttributeError) as error:
-            raise LoadError(f"{folder}: predictor.json and predictor.safetensors do not belong together: {error}.") from error
+        except (LookupError, RuntimeError, AttributeError, TypeError, ValueError) as error:
+            raise LoadError(f"{folder}: predictor.json and predictor.safetensors do not belong together, or are damaged: {error}") from error
         return made
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _learner_type() -> type:
+    from quickstudy.core.learner import AbstractLearner
+
+    return AbstractLearner
 
 
 def _outline(state: Any) -> Any:

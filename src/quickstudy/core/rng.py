@@ -6,17 +6,21 @@ Only the raw words of the counter-based Philox generator are used, so a new nump
 """
 
 import hashlib
+import operator
+from typing import SupportsIndex
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 
-def _digest(key: tuple[str | int, ...]) -> bytes:
-    return hashlib.blake2b(repr(key).encode(), digest_size=16).digest()
+def _digest(key: tuple[str | SupportsIndex, ...]) -> bytes:
+    # Plain types only: NumPy's integers print as "np.int64(3)" and would name another stream than 3.
+    plain = tuple(str(part) if isinstance(part, str) else operator.index(part) for part in key)
+    return hashlib.blake2b(repr(plain).encode(), digest_size=16).digest()
 
 
-def words(n: int, *key: str | int) -> NDArray[np.uint64]:
+def words(n: int, *key: str | SupportsIndex) -> NDArray[np.uint64]:
     """The first ``n`` 64-bit words of the stream named by ``key``; a longer draw starts with the shorter one.
 
     >>> [int(w) % 100 for w in words(3, "doc", 0)] == [int(w) % 100 for w in words(5, "doc", 0)[:3]]
@@ -25,16 +29,16 @@ def words(n: int, *key: str | int) -> NDArray[np.uint64]:
     return np.random.Philox(key=int.from_bytes(_digest(key), "little")).random_raw(n)
 
 
-def uniform(n: int, *key: str | int) -> NDArray[np.float64]:
+def uniform(n: int, *key: str | SupportsIndex) -> NDArray[np.float64]:
     """``n`` numbers in [0, 1) of the stream named by ``key``."""
     return (words(n, *key) >> np.uint64(11)) * 2.0**-53
 
 
-def generator(*key: str | int) -> torch.Generator:
+def generator(*key: str | SupportsIndex) -> torch.Generator:
     """A fresh torch generator (on the CPU) seeded by ``key``, for bulk draws where torch's own sampling is wanted."""
     return torch.Generator().manual_seed(int.from_bytes(_digest(key)[:8], "little") >> 1)
 
 
-def seed_everything(*key: str | int) -> None:
+def seed_everything(*key: str | SupportsIndex) -> None:
     """Seed torch's global generators from ``key``: what layers use for their initial weights and dropout."""
     torch.manual_seed(int.from_bytes(_digest(key)[:8], "little") >> 1)

@@ -1,8 +1,11 @@
 """Where tasks come from: an endless, numbered stream."""
 
 import abc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
 
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.types import Episode
@@ -18,7 +21,7 @@ class Setting:
 
     def __post_init__(self) -> None:
         if self.n_way < 0 or self.n_shot < 1 or self.n_query < 1:
-            raise ConfigError(f"A task needs n_way ≥ 0 (0 = regression), n_shot ≥ 1 and n_query ≥ 1, got {self}.")
+            raise ConfigError(f"A task needs n_way ≥ 0 (0 = regression), n_shot ≥ 1 and n_query ≥ 1, got {self!r}.")
 
     def __str__(self) -> str:
         return (f"{self.n_way}-way " if self.n_way else "") + f"{self.n_shot}-shot"
@@ -45,6 +48,10 @@ class AbstractTasks(abc.ABC):
     def batch(self, numbers: Sequence[int]) -> Episode:
         """The tasks with these numbers, in this order, as one episode."""
 
+    def to(self, device: torch.device | str) -> Self:
+        """The same stream, drawn on another device where that can be done."""
+        return self
+
     def batches(self, numbers: Sequence[int], size: int) -> Iterator[Episode]:
         """The tasks with these numbers, ``size`` at a time (one at a time where their shapes differ)."""
         step = size if self.uniform else 1
@@ -58,10 +65,12 @@ class AbstractData(abc.ABC):
     Attributes:
         name: as printed with results.
         shape: of one example.
+        image_format: how a picture file becomes an example, as JSON (see `quickstudy.data.images`); None if examples are no pictures.
     """
 
     name: str
     shape: tuple[int, ...]
+    image_format: Mapping[str, Any] | None = None
 
     @abc.abstractmethod
     def tasks(self, split: str, setting: Setting, *, seed: int = 0) -> AbstractTasks:

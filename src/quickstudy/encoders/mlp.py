@@ -1,11 +1,15 @@
 """Fully connected encoders for vectors."""
 
+import itertools
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from quickstudy.core.encoder import AbstractEncoder, Context
+from quickstudy.core.errors import ConfigError
+from quickstudy.functional.linear import linear
 
 
 class MLP(AbstractEncoder):
@@ -24,13 +28,17 @@ class MLP(AbstractEncoder):
         torch.Size([1, 7, 40])
     """
 
+    stacks = True
+
     def __init__(self, in_dim: int, *, widths: Sequence[int] = (64, 64)) -> None:
         super().__init__()
+        if not widths:
+            raise ConfigError("MLP needs at least one layer, got widths=(). For the vectors as they are use Identity(in_dim).")
         self.norm, self.out_dim = "none", widths[-1]
-        layers: list[nn.Module] = []
-        for a, b in zip((in_dim, *widths), widths, strict=False):
-            layers += [nn.Linear(a, b), nn.ReLU()]
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise((in_dim, *widths)))
 
     def forward(self, x: Float[Tensor, "T N D"], context: Context = ()) -> Float[Tensor, "T N E"]:
-        return self.layers(x)
+        for layer in self.layers:
+            assert isinstance(layer, nn.Linear)
+            x = F.relu(linear(x, layer.weight, layer.bias))
+        return x

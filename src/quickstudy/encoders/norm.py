@@ -28,7 +28,10 @@ Statistics: TypeAlias = Float[Tensor, "T 2 C"]  # mean and variance of each chan
 
 
 class AbstractNorm(nn.Module, abc.ABC):
-    """Normalises feature maps channel by channel, then scales by ``weight`` (unless ``scale`` is False) and adds ``bias``."""
+    """Normalises feature maps channel by channel, then scales by ``weight`` (unless ``scale`` is False) and adds ``bias``.
+
+    Both may be replaced by a stack of them, one per task: ``[T C]``.
+    """
 
     weight: nn.Parameter | None
     bias: nn.Parameter | None
@@ -63,11 +66,12 @@ class RunningNorm(AbstractNorm):
         self.norm = nn.BatchNorm2d(channels, eps=EPS, momentum=MOMENTUM, affine=False)
 
     def forward(self, x: Tensor, statistics: Statistics | None = None) -> Tensor:
-        flat = x.flatten(0, 1)
+        if _stacked(self.weight, self.bias):
+            return _scale_and_shift(self.norm(x.flatten(0, 1)).view(x.shape), self.weight, self.bias)
         if self.training:
             self.norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
-        y = F.batch_norm(flat, self.norm.running_mean, self.norm.running_var, self.weight, self.bias, self.training, MOMENTUM, EPS)
-        return y.view(x.shape)
+        mean, var = self.norm.running_mean, self.norm.running_var
+        return F.batch_norm(x.flatten(0, 1), mean, var, self.weight, self.bias, self.training, MOMENTUM, EPS).view(x.shape)
 
 
 class SupportNorm(AbstractNorm):
@@ -76,10 +80,8 @@ class SupportNorm(AbstractNorm):
     def forward(self, x: Tensor, statistics: Statistics | None = None) -> Tensor:
         if statistics is None:
             return _normalise_tasks(x, self.weight, self.bias)
-        mean, var = statistics.unbind(1)  # [T C]
-        scale = torch.rsqrt(var + EPS) * (1 if self.weight is None else self.weight)
-        shift = (0 if self.bias is None else self.bias) - mean * scale
-        return x * scale[:, None, :, None, None] + shift[:, None, :, None, None]
+        mean, var = statistics[:, :, None, :, None, None].unbind(1)  # [T 1 C 1 1]
+        return _scale_and_shift((x - mean) * torch.rsqrt(var + EPS), self.weight, self.bias)
 
     def read(self, x: Tensor) -> tuple[Tensor, Statistics]:
         var, mean = torch.var_mean(x, (1, 3, 4), correction=0)  # [T C]
@@ -90,14 +92,14 @@ class GroupNorm(AbstractNorm):
     """Statistics of each example alone, over groups of channels (at most 8)."""
 
     def forward(self, x: Tensor, statistics: Statistics | None = None) -> Tensor:
-        return F.group_norm(x.flatten(0, 1), math.gcd(8, self.channels), self.weight, self.bias, EPS).view(x.shape)
+        return _scale_and_shift(F.group_norm(x.flatten(0, 1), math.gcd(8, self.channels), eps=EPS).view(x.shape), self.weight, self.bias)
 
 
 class NoNorm(AbstractNorm):
     """Adds the bias only."""
 
     def forward(self, x: Tensor, statistics: Statistics | None = None) -> Tensor:
-        return x if self.bias is None else x + self.bias[:, None, None]
+        return _scale_and_shift(x, self.weight, self.bias)
 
 
 NORMS: dict[str, type[AbstractNorm]] = {"batch": BatchNorm, "running": RunningNorm, "support": SupportNorm, "group": GroupNorm, "none": NoNorm}
@@ -117,12 +119,20 @@ def norm_named(policy: str, channels: int, *, scale: bool = True, shift: bool = 
 def _normalise_tasks(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     """Batch norm of each task by itself: the tasks become channels, so that one call serves them all."""
     t, n, c, h, w = x.shape
-    if t == 1:
-        return F.batch_norm(x[0], None, None, weight, bias, True, 0.0, EPS)[None]
     wide = x.transpose(0, 1).reshape(n, t * c, h, w)
-    y = F.batch_norm(wide, None, None, _repeat(weight, t), _repeat(bias, t), True, 0.0, EPS)
+    y = F.batch_norm(wide, None, None, _every_task(weight, t), _every_task(bias, t), True, 0.0, EPS)
     return y.view(n, t, c, h, w).transpose(0, 1)
 
 
-def _repeat(p: Tensor | None, t: int) -> Tensor | None:
-    return None if p is None else p.repeat(t)
+def _every_task(p: Tensor | None, t: int) -> Tensor | None:
+    """One value per task and channel, [T·C], of a parameter [C] or a stack of them [T C]."""
+    return None if p is None else p.expand(t, -1).reshape(-1)
+
+
+def _stacked(*parameters: Tensor | None) -> bool:
+    return any(p is not None and p.ndim == 2 for p in parameters)
+
+
+def _scale_and_shift(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    x = x if weight is None else x * weight.unflatten(-1, (-1, 1, 1)).unsqueeze(-4)
+    return x if bias is None else x + bias.unflatten(-1, (-1, 1, 1)).unsqueeze(-4)

@@ -1,11 +1,9 @@
 """The one learner behind the gradient-based family."""
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-import torch
-import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from quickstudy.core.batching import per_task
@@ -13,6 +11,7 @@ from quickstudy.core.encoder import AbstractEncoder, Context
 from quickstudy.core.errors import TargetError
 from quickstudy.core.learner import AbstractLearner, Traits
 from quickstudy.core.types import Classes, Examples, Reals, Target
+from quickstudy.functional.linear import linear
 from quickstudy.inner.head import LinearHead
 from quickstudy.inner.loop import InnerLoop
 from quickstudy.inner.select import Selection
@@ -51,37 +50,46 @@ class GradientLearner(AbstractLearner[GradientState]):
                 f"This learner's head has {self.head.out_dim} outputs but the task has {target.width}. Gradient-based learners keep the "
                 f"way they were trained at: use {self.head.out_dim}-way tasks, train with n_out={target.width}, or take a metric learner (protonet)."
             )
-        states = [self._adapt_one(support.x[t][None], support.y[t][None], target) for t in range(support.x.shape[0])]
-        fast = {n: torch.stack([s[0][n] for s in states]) for n in self.fast_names}  # [T ...]
-        return fast, tuple(torch.cat(parts) for parts in zip(*(s[1] for s in states), strict=True))
+        n_tasks, every = support.x.shape[0], dict(self.named_parameters())
+        start = {n: every[n].expand(n_tasks, *every[n].shape) for n in self.fast_names}  # [T ...]
+        if not self._body_is_fast:
+            z, context = self.encoder.read(support.x)
+            return self.loop.run(start, lambda fast, _: target.loss(self._head(fast, z), support.y).sum()), context
+        fast = self.loop.run(start, lambda fast, _: target.loss(self._answer(fast, support.x, ()), support.y).sum())
+        return fast, self._with_weights(_Read(self.encoder), fast, support.x) if self.encoder.norm == "support" else ()
 
     def predict(self, state: GradientState, x: Float[Tensor, "T Q *S"]) -> Float[Tensor, "T Q O"]:
         fast, context = state
-        if not self._body_is_fast:
-            z = self.encoder(x, context)  # [T Q D]
-            return per_task(lambda p, zt: self._head({n: v[0] for n, v in p.items()}, zt), fast, z)
-        return per_task(lambda p, c, xt: self._answer({n: v[0] for n, v in p.items()}, xt, c), fast, context, x)
+        return self._answer(fast, x, context) if self._body_is_fast else self._head(fast, self.encoder(x, context))
 
-    def _adapt_one(self, x: Float[Tensor, "1 N *S"], y: Tensor, target: Target) -> GradientState:
-        start = dict(self.named_parameters())
-        start = {n: start[n] for n in self.fast_names}
-        if not self._body_is_fast:
-            z, context = self.encoder.read(x)
-            return self.loop.run(start, lambda p, _: target.loss(self._head(p, z), y)[0]), context
-        fast = self.loop.run(start, lambda p, _: target.loss(self._answer(p, x, ()), y)[0])
-        if self.encoder.norm != "support":
-            return fast, ()
-        return fast, functional_call(_Read(self.encoder), _encoder_part(fast, "encoder."), (x,))
+    def _answer(self, fast: dict[str, Tensor], x: Tensor, context: Context) -> Tensor:
+        return self._head(fast, self._with_weights(_Encode(self.encoder), fast, x, context))
 
-    def _answer(self, params: dict[str, Tensor], x: Tensor, context: Context) -> Tensor:
-        return self._head(params, functional_call(self.encoder, _encoder_part(params), (x, context)))
+    def _with_weights(self, module: nn.Module, fast: dict[str, Tensor], *inputs: Any) -> Any:
+        """The module's answer with each task's own weights: all tasks in one call if the encoder stacks, else one by one."""
+        body = {n: p for n, p in fast.items() if n.startswith("encoder.")}
+        if self.encoder.stacks:
+            return functional_call(module, body, inputs)
+        return per_task(lambda one, *inputs: functional_call(module, {n: p[0] for n, p in one.items()}, inputs), body, *inputs)
 
-    def _head(self, params: dict[str, Tensor], z: Tensor) -> Tensor:
-        return F.linear(z, params.get("head.weight", self.head.weight), params.get("head.bias", self.head.bias))
+    def _head(self, fast: dict[str, Tensor], z: Float[Tensor, "T N D"]) -> Float[Tensor, "T N O"]:
+        weight, bias = (fast.get(f"head.{n}", p.expand(z.shape[0], *p.shape)) for n, p in (("weight", self.head.weight), ("bias", self.head.bias)))
+        return linear(z, weight, bias)
 
 
-class _Read(torch.nn.Module):
-    """`encoder.read` as a module call, for functional_call; gives the context alone."""
+class _Encode(nn.Module):
+    """`encoder` under its name in the learner, for functional_call."""
+
+    def __init__(self, encoder: AbstractEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        return self.encoder(x, context)
+
+
+class _Read(nn.Module):
+    """`encoder.read` likewise, its context alone."""
 
     def __init__(self, encoder: AbstractEncoder) -> None:
         super().__init__()
@@ -89,7 +97,3 @@ class _Read(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Context:
         return self.encoder.read(x)[1]
-
-
-def _encoder_part(params: dict[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
-    return {prefix + n.removeprefix("encoder."): p for n, p in params.items() if n.startswith("encoder.")}

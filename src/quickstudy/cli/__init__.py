@@ -1,0 +1,21 @@
+"""The command ``quickstudy``."""
+
+import os
+import sys
+
+from quickstudy.core.errors import QuickstudyError
+
+
+def main() -> None:
+    """Run the command line. Errors raised on purpose are told in one line and end with status 2; others keep their trace."""
+    from quickstudy.cli.app import app
+
+    try:
+        app()
+    except QuickstudyError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        # The reader (`| head`) has had enough; keep Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,99 @@
+"""The demo: train on characters, then learn five new ones from one drawing each."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from quickstudy.algorithms import NearestNeighbour, ProtoNet
+from quickstudy.analysis import episode_page, learning_curve
+from quickstudy.cli.own import classify, fit_folder
+from quickstudy.core.errors import ConfigError
+from quickstudy.core.tasks import Setting
+from quickstudy.data import ClassDataset, Glyphs
+from quickstudy.encoders import Identity
+from quickstudy.evaluation import evaluate
+from quickstudy.recipes import recipe_named, train_recipe
+from quickstudy.training.log import read_log
+
+out = Console(highlight=False, soft_wrap=True)
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--out", help="Folder for everything the demo writes; an earlier demo in it is replaced.")] = Path("runs/demo"),
+    steps: Annotated[int, typer.Option(help="Training steps; 0 = as the recipe says, about three minutes on 2 cores.")] = 0,
+    n_tasks: Annotated[int, typer.Option(help="Tasks per score.")] = 600,
+) -> None:
+    """Meta-train on rendered characters, score on unseen scripts, then learn five new characters from one drawing each."""
+    marker = folder / "demo.txt"
+    if folder.exists():
+        if not marker.exists() and any(folder.iterdir()):
+            raise ConfigError(f"{folder} holds something that is not a demo; it is left alone. Choose another --out.")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    marker.write_text("Written by `quickstudy demo`; the next one replaces this folder.\n", encoding="utf-8")
+
+    recipe = recipe_named("glyphs-protonet")
+    if steps:
+        recipe = recipe.with_changes({"train.steps": str(steps), "train.validate_every": str(steps)})
+    data = Glyphs()
+    test = data.split("test")
+    out.print(f"1. {recipe.summary}\n   Training on {len(data.split('train').index)} characters, testing on {len(test.index)} of other scripts.")
+    run, finished = train_recipe(recipe, folder / "run", console=Console(stderr=True, highlight=False))
+    if not finished:
+        out.print(f"Stopped. Go on with: quickstudy train glyphs-protonet --out {folder / 'run'} --resume")
+        raise typer.Exit(130)
+    out.print(f"   {run.result.tasks} tasks in {run.result.seconds:.0f} s.\n")
+
+    rivals = {
+        "meta-trained prototypes": run.learner,
+        "the same, untrained encoder": ProtoNet(recipe.build_learner().encoder),
+        "pixel nearest neighbour": NearestNeighbour(Identity(28 * 28)),
+    }
+    table = Table("5-way accuracy on unseen scripts", "1-shot", "5-shot", box=None)
+    for name, learner in rivals.items():
+        reports = [evaluate(learner, data.tasks("test", Setting(5, shots, 15)), n_tasks=n_tasks) for shots in (1, 5)]
+        table.add_row(name, *(f"{100 * r.mean:.1f} ± {100 * r.ci95:.1f} %" for r in reports))
+    out.print(f"2. Accuracy on {n_tasks} tasks each, with 95 % intervals; inductive.")
+    out.print(table)
+
+    out.print("\n3. What it is for: five characters it never saw, one drawing of each, then new drawings.")
+    known, new, truth = _five_characters(test, folder)
+    predictor, _ = fit_folder(known, folder / "run", invert=False)
+    predictor.save(folder / "model")
+    table = Table("new drawing of", "is called", "score", "", box=None)
+    rows = classify(predictor, sorted(new.iterdir()))
+    right = 0
+    for row in rows:
+        is_right = row["label"] == truth[Path(row["image"]).name]
+        right += is_right
+        table.add_row(truth[Path(row["image"]).name], row["label"], f"{row['score']:.2f}", "right" if is_right else "wrong")
+    out.print(table)
+    out.print(f"   {right} of {len(rows)} right.")
+
+    curve = learning_curve(read_log(folder / "run" / "log.jsonl"), folder / "learning_curve.png", title="Demo: learning curve")
+    page = episode_page(run.learner, data.tasks("test", Setting(5, 1, 2), seed=1), folder / "episodes.png", title="Demo: tasks from unseen scripts")
+    out.print(f"\nPictures: {curve}, {page}.\nThe drawings: {known} and {new}. The run: {folder / 'run'}; the fitted model: {folder / 'model'}.")
+    out.print(f"Your own folder: quickstudy fit FOLDER -o MODEL --run {folder / 'run'}, then quickstudy predict MODEL PICTURES")
+
+
+def _five_characters(test: ClassDataset, folder: Path) -> tuple[Path, Path, dict[str, str]]:
+    """Drawings as PNG files: one of each of five characters to learn from, two new ones of each to be asked about."""
+    known, new, truth = folder / "five-characters", folder / "new-drawings", {}
+    new.mkdir()
+    spread = range(0, len(test.index), len(test.index) // 5)[:5]
+    for c in spread:
+        name = test.index.names[c]
+        (known / name).mkdir(parents=True)
+        for k, row in enumerate(test.index.rows_of(c)[:3]):
+            image = Image.fromarray(test.x[int(row), 0].numpy())
+            if k == 0:
+                image.save(known / name / "drawing.png")
+            else:
+                truth[f"{len(truth):02d}.png"] = name
+                image.save(new / f"{len(truth) - 1:02d}.png")
+    return known, new, truth

@@ -1,0 +1,27 @@
+"""Where tasks are drawn from. Every data set is one file and one line in ``DATA``."""
+
+from collections.abc import Callable
+
+from quickstudy.core.tasks import AbstractData
+from quickstudy.data.class_index import ClassDataset as ClassDataset
+from quickstudy.data.class_index import ClassIndex as ClassIndex
+from quickstudy.data.episodes import Episodes as Episodes
+from quickstudy.data.episodes import VariableEpisodes as VariableEpisodes
+from quickstudy.data.folder import FolderContent as FolderContent
+from quickstudy.data.folder import ImageFolder as ImageFolder
+from quickstudy.data.folder import find_images as find_images
+from quickstudy.data.folder import read_folder as read_folder
+from quickstudy.data.glyphs import Glyphs as Glyphs
+from quickstudy.data.images import ImageFormat as ImageFormat
+from quickstudy.data.mini_imagenet import MiniImageNet as MiniImageNet
+from quickstudy.data.omniglot import Omniglot as Omniglot
+from quickstudy.data.sinusoid import Sinusoid as Sinusoid
+from quickstudy.data.vectors import Vectors as Vectors
+
+DATA: dict[str, Callable[..., AbstractData]] = {
+    "glyphs": Glyphs,
+    "omniglot": Omniglot,
+    "mini-imagenet": MiniImageNet,
+    "folder": ImageFolder,
+    "sinusoid": Sinusoid,
+}

@@ -1,0 +1,314 @@
+"""Own pictures: a folder with a sub-folder per class."""
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from quickstudy.core.describe import Described
+from quickstudy.core.errors import ConfigError, DataError, ImageError, did_you_mean
+from quickstudy.core.tasks import AbstractData, AbstractTasks, Setting
+from quickstudy.data.class_index import ClassDataset, ClassIndex, check_disjoint
+from quickstudy.data.class_split import check_shares, enough_examples, split_named, splits_of
+from quickstudy.data.episodes import Episodes
+from quickstudy.data.images import ImageFormat, picture_endings
+
+_SPLITS = ("train", "val", "test")
+_ON_BAD = ("refuse", "skip")
+# What macOS and network disks leave beside the pictures, with pictures in it that are none.
+_NOT_OURS = frozenset({"__MACOSX", "@eaDir"})
+
+
+@dataclass(frozen=True)
+class FolderContent:
+    """What `read_folder` found.
+
+    Args:
+        dataset: the pictures; its classes are named as their folders, in natural order.
+        paths: the file of each row.
+        skipped: the files that could not be read, each with the reason.
+        duplicates: groups of files that became the same pixels although they lie in different classes.
+        ignored: how many files were passed over because their ending is not that of a picture.
+    """
+
+    dataset: ClassDataset
+    paths: list[Path]
+    skipped: list[tuple[Path, str]]
+    duplicates: list[tuple[Path, ...]]
+    ignored: int
+
+
+class ImageFolder(Described, AbstractData):
+    """A folder of own pictures, ``root/CLASS/picture.jpg``, its classes split into ``train``, ``val`` and ``test``.
+
+    If the only sub-folders are ``train``, ``val`` and ``test`` (one of them may be missing), they are the splits:
+    ``root/train/CLASS/picture.jpg``. Nothing is read before the first split is asked for; then everything is, into memory.
+
+    Args:
+        root: the folder.
+        size, channels, invert, fit: as in `ImageFormat`.
+        on_bad: what happens when a picture cannot be read: "refuse" the folder, or "skip" the picture.
+        min_per_class: classes with fewer pictures are left out.
+        val, test: the share of the classes in these splits, see `split_classes`; not used where the folder has splits.
+        seed: of the split.
+
+    Raises:
+        ConfigError: for options that cannot be used.
+        DataError: from `split` and `tasks`, for a folder that is not laid out like this, as `read_folder` does.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        size: int = 84,
+        channels: int = 3,
+        invert: bool = False,
+        fit: str = "crop",
+        on_bad: str = "refuse",
+        min_per_class: int = 1,
+        val: float = 0.2,
+        test: float = 0.2,
+        seed: int = 0,
+    ) -> None:
+        self._format = ImageFormat(size, channels, invert, fit)
+        _check_on_bad(on_bad)
+        check_shares(val, test)
+        self.root, self.on_bad, self.min_per_class = Path(root).expanduser(), on_bad, min_per_class
+        self._val, self._test, self._seed = val, test, seed
+        self.name, self.shape, self.image_format = _name(self.root), self._format.shape, self._format.to_json()
+
+    def split(self, name: str) -> ClassDataset:
+        """The classes of ``train``, ``val`` or ``test``."""
+        return split_named(self._splits, name, data=self.name)
+
+    def tasks(self, split: str, setting: Setting, *, seed: int = 0) -> AbstractTasks:
+        return Episodes(self.split(split), setting, seed=seed)
+
+    @cached_property
+    def contents(self) -> dict[str, FolderContent]:
+        """What was found: by split where the folder has splits, else under ``all``."""
+        given = [] if not self.root.is_dir() else _given_splits(folder.name for folder in _entries(self.root)[0])
+        places = {split: self.root / split for split in given} or {"all": self.root}
+        return {split: read_folder(place, self._format, on_bad=self.on_bad) for split, place in places.items()}
+
+    @property
+    def left_out(self) -> list[str]:
+        """The classes with fewer than ``min_per_class`` pictures."""
+        return [name for content in self.contents.values() for name in enough_examples(content.dataset, self.min_per_class)[1]]
+
+    @cached_property
+    def _splits(self) -> dict[str, ClassDataset]:
+        enough = {split: enough_examples(content.dataset, self.min_per_class)[0] for split, content in self.contents.items()}
+        if "all" in enough:
+            return splits_of(enough["all"], prefix="folder", val=self._val, test=self._test, seed=self._seed)
+        splits = {split: replace(data, name=self.name, split=f"folder/{split}") for split, data in enough.items()}
+        check_disjoint(splits)
+        return splits
+
+
+def read_folder(root: str | Path, fmt: ImageFormat, *, on_bad: str = "refuse", min_per_class: int = 1) -> FolderContent:
+    """All pictures of a folder with a sub-folder per class.
+
+    Pictures may lie in folders of their own below the class folder. Hidden files and files that are not pictures are passed over.
+
+    Args:
+        root: the folder.
+        fmt: how a picture becomes a tensor.
+        on_bad: what happens when a picture cannot be read: "refuse" the folder, or "skip" the picture.
+        min_per_class: a class with fewer pictures is an error.
+
+    Raises:
+        DataError: when the folder is not laid out like this, when there are fewer than two classes, when a class has too few
+            pictures, or when pictures cannot be read (all of them are looked at before the error is raised).
+    """
+    _check_on_bad(on_bad)
+    root = Path(root).expanduser()
+    found, ignored = _class_folders(root)
+    x = np.empty((sum(map(len, found.values())), *fmt.shape), dtype=np.uint8)
+    labels: list[int] = []
+    paths: list[Path] = []
+    bad: list[tuple[Path, str]] = []
+    for c, path in ((c, path) for c, pictures in enumerate(found.values()) for path in pictures):
+        try:
+            x[len(paths)] = fmt.read(path).numpy()
+        except ImageError as error:
+            bad.append((path, str(error)))
+            continue
+        labels.append(c)
+        paths.append(path)
+    if bad and on_bad == "refuse":
+        reasons = _listed([why for _, why in bad], between="\n")
+        raise DataError(
+            f"{len(bad)} of {len(x)} pictures in {_shown(root)} cannot be read:\n{reasons}\n"
+            'Repair or remove them, or leave them out with on_bad="skip" (on the command line: --on-bad skip).'
+        )
+    names, counts = list(found), np.bincount(np.asarray(labels, dtype=np.int64), minlength=len(found))
+    empty = [repr(name) for name, n in zip(names, counts, strict=True) if n == 0]
+    if empty:
+        raise DataError(
+            f"In {_shown(root)} these classes have no picture that can be read: {_listed(empty)}. Repair the pictures, or remove the "
+            f"folders. The first of {len(bad)} files that cannot be read: {bad[0][1]}"
+        )
+    few = [f"{name!r} ({n})" for name, n in zip(names, counts, strict=True) if n < min_per_class]
+    if few:
+        raise DataError(
+            f"In {_shown(root)} these classes have fewer than min_per_class={min_per_class} pictures: {_listed(few)}. "
+            "Add pictures, remove the folders, or lower min_per_class."
+        )
+    data = ClassDataset(_name(root), "folder/all", torch.from_numpy(x[: len(paths)]), ClassIndex(labels, names))
+    return FolderContent(data, paths, bad, _duplicates(x[: len(paths)], labels, paths), ignored)
+
+
+def find_images(paths: Iterable[str | Path]) -> list[Path]:
+    """Files as they are given, and the pictures in folders and everything below, in natural order.
+
+    Hidden files and files whose ending is not that of a picture are found only when given themselves.
+
+    Raises:
+        DataError: for a path that does not exist, or when there is no picture.
+    """
+    given = [Path(path).expanduser() for path in paths]
+    gone = [_shown(path) for path in given if not path.exists()]
+    if gone:
+        raise DataError(f"There is no such file or folder: {_listed(gone)}. Check the paths and their spelling.")
+    found = [picture for path in given for picture in (_below(path)[0] if path.is_dir() else [path])]
+    if not found:
+        where = _listed([_shown(path) for path in given]) or "an empty list of paths"
+        raise DataError(f"There is no picture in {where}. Give picture files, or folders with files such as picture.jpg or picture.png.")
+    return found
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """For sorting names as people do: numbers by their size, capital and small letters together.
+
+    >>> sorted(["img10", "img9", "Img1"], key=natural_key)
+    ['Img1', 'img9', 'img10']
+    """
+    parts = re.split(r"(\d+)", name.casefold())
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+
+
+def _class_folders(root: Path) -> tuple[dict[str, list[Path]], int]:
+    """The picture files of each class, and how many other files there are."""
+    layout = f"Give each class a sub-folder of its own: {root / 'CLASS' / 'picture.jpg'}."
+    if not root.exists():
+        raise DataError(f"There is no folder {_shown(root)}. Check the path and its spelling.")
+    if not root.is_dir():
+        raise DataError(f"{_shown(root)} is a file, but a folder of pictures was expected. If it is an archive, unpack it first. {layout}")
+    folders, files = _entries(root)
+    endings = picture_endings()
+    loose = [file for file in files if file.suffix.lower() in endings]
+    if loose:
+        raise DataError(
+            f"{_shown(root)} holds {len(loose)} pictures that belong to no class, the first being {loose[0].name!r}, "
+            f"beside {len(folders)} sub-folders. {layout}"
+        )
+    if not folders:
+        raise DataError(f"{_shown(root)} has no sub-folders, but one per class was expected. {layout}")
+    splits = _given_splits(folder.name for folder in folders)
+    if splits:
+        raise DataError(
+            f"{_shown(root)} holds the splits {', '.join(splits)}, but a sub-folder per class was expected. "
+            f"Give one of them, such as {_shown(root / splits[0])}."
+        )
+    found, ignored, empty = {}, len(files), []
+    for folder in folders:
+        name, (pictures, others) = _class_name(folder), _below(folder)
+        if name in found:
+            raise DataError(
+                f"{_shown(root)} has two folders whose names look the same, {name!r}. Rename one, or move its pictures to the other."
+            )
+        found[name] = pictures
+        ignored += len(others)
+        if not pictures:
+            kinds = ", ".join(sorted({other.suffix.lower() or "none" for other in others}))
+            empty.append(f"{folder.name!r}" + (f" ({len(others)} files with the ending {kinds})" if others else ""))
+    if empty:
+        raise DataError(
+            f"In {_shown(root)} these class folders hold no file with the ending of a picture: {', '.join(empty)}. "
+            "Add pictures (.jpg, .png, …), convert those in other formats, or remove the folders."
+        )
+    if len(found) == 1:
+        (inner,) = folders
+        below = len(_entries(inner)[0])
+        hint = f" Or did you mean {_shown(inner)}, which has {below} sub-folders?" if below > 1 else ""
+        raise DataError(f"{_shown(root)} holds one class, {inner.name!r}, but a classifier needs at least two. {layout}{hint}")
+    return found, ignored
+
+
+def _class_name(folder: Path) -> str:
+    # macOS hands out accents as letters of their own: without this the same folder would be another class there.
+    name = unicodedata.normalize("NFC", folder.name)
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+        raise DataError(f"The name of the class folder {_shown(folder)} holds control characters or is not valid Unicode. Rename it.")
+    return name
+
+
+def _given_splits(names: Iterable[str]) -> list[str]:
+    """The splits, if these folders are splits and not classes: one of them alone could well be a class of trains."""
+    here = set(names)
+    return [split for split in _SPLITS if split in here] if len(here) > 1 and here <= set(_SPLITS) else []
+
+
+def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The sub-folders and the files of a folder in natural order, without the hidden ones."""
+    try:
+        names = [path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in _NOT_OURS]
+    except OSError as error:
+        raise DataError(f"The folder {_shown(folder)} cannot be read: {error.strerror}. Change its permissions, or remove it.") from error
+    ordered = sorted(names, key=lambda path: natural_key(path.name))
+    is_folder = [path.is_dir() for path in ordered]
+    return [p for p, yes in zip(ordered, is_folder, strict=True) if yes], [p for p, yes in zip(ordered, is_folder, strict=True) if not yes]
+
+
+def _below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The picture files in a folder and below it in natural order, and all other files; links are followed, but nowhere twice."""
+    endings = picture_endings()
+    top = Path(os.path.realpath(folder))
+    seen, waiting = {top}, [folder]
+    every: list[Path] = []
+    while waiting:
+        folders, files = _entries(waiting.pop())
+        every += files
+        for sub in folders:
+            real = Path(os.path.realpath(sub))
+            # A link to what contains this folder would bring in the other classes.
+            if real not in seen and not top.is_relative_to(real):
+                seen.add(real)
+                waiting.append(sub)
+    every.sort(key=lambda path: [natural_key(part) for part in path.relative_to(folder).parts])
+    return [p for p in every if p.suffix.lower() in endings], [p for p in every if p.suffix.lower() not in endings]
+
+
+def _duplicates(x: NDArray[np.uint8], labels: Sequence[int], paths: Sequence[Path]) -> list[tuple[Path, ...]]:
+    groups: dict[bytes, list[int]] = {}
+    for row, pixels in enumerate(x):
+        groups.setdefault(hashlib.blake2b(pixels.tobytes(), digest_size=16).digest(), []).append(row)
+    return [tuple(paths[row] for row in rows) for rows in groups.values() if len({labels[row] for row in rows}) > 1]
+
+
+def _check_on_bad(on_bad: str) -> None:
+    if on_bad not in _ON_BAD:
+        raise ConfigError(f"on_bad cannot be '{on_bad}'. {did_you_mean(on_bad, _ON_BAD)}")
+
+
+def _name(root: Path) -> str:
+    return root.resolve().name or "folder"
+
+
+def _shown(path: Path) -> str:
+    return repr(str(path))
+
+
+def _listed(items: Sequence[str], *, between: str = ", ") -> str:
+    more = [f"and {len(items) - 10} more"] if len(items) > 10 else []
+    return between.join([*items[:10], *more])

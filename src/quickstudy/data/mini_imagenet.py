@@ -1,0 +1,108 @@
+"""miniImageNet: 100 classes of ImageNet, 600 pictures each, 84×84."""
+
+import csv
+import io
+import zipfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from quickstudy.core.describe import Described
+from quickstudy.core.errors import DataError, did_you_mean
+from quickstudy.core.tasks import AbstractData, AbstractTasks, Setting
+from quickstudy.data.archives import prepared
+from quickstudy.data.class_index import ClassDataset, ClassIndex, check_disjoint
+from quickstudy.data.episodes import Episodes
+from quickstudy.data.images import ImageFormat
+from quickstudy.data.places import cache_folder, data_root
+
+_FILE, _SIZE = "mini-imagenet.zip", 84
+_SPLITS = ("train", "val", "test")
+# Mean and standard deviation of the channels over ImageNet, as torchvision publishes them.
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class MiniImageNet(Described, AbstractData):
+    """miniImageNet from a zip that holds ``images/`` and ``train.csv``, ``val.csv``, ``test.csv`` (columns filename and label).
+
+    The pictures belong to ImageNet (research only) and cannot be downloaded by us: put ``mini-imagenet.zip`` under the data root.
+
+    Raises:
+        DataError: when the zip is missing or not of that form.
+
+    Source: Vinyals et al. 2016, arXiv:1606.04080; the split is that of Ravi and Larochelle 2017 (64 / 16 / 20 classes).
+    """
+
+    name, shape = "mini-imagenet", (3, _SIZE, _SIZE)
+    image_format = ImageFormat(size=_SIZE, channels=3, mean=_MEAN, std=_STD).to_json()
+
+    def split(self, name: str) -> ClassDataset:
+        """The classes of ``train``, ``val``, ``trainval`` or ``test``."""
+        lists = {**self._lists, "trainval": self._lists["train"] + self._lists["val"]}
+        if name not in lists:
+            raise DataError(f"miniImageNet has no split '{name}'. {did_you_mean(name, lists)}")
+        return self._everything.only(lists[name], split=f"ravi/{name}")
+
+    def tasks(self, split: str, setting: Setting, *, seed: int = 0) -> AbstractTasks:
+        return Episodes(self.split(split), setting, seed=seed)
+
+    @cached_property
+    def _archive(self) -> Path:
+        for folder in (data_root(), cache_folder()):
+            if (folder / _FILE).is_file():
+                return folder / _FILE
+        raise DataError(
+            f"{_FILE} is not in {data_root()}. Its pictures may not be redistributed: make a zip with images/ and train.csv, val.csv, test.csv "
+            "(filename,label) and put it there, or name its folder with QUICKSTUDY_DATA or --data-root."
+        )
+
+    @cached_property
+    def _tables(self) -> dict[str, list[tuple[str, str]]]:
+        try:
+            with zipfile.ZipFile(self._archive) as z:
+                return {s: [(r["filename"], r["label"]) for r in csv.DictReader(io.StringIO(z.read(f"{s}.csv").decode()))] for s in _SPLITS}
+        except (zipfile.BadZipFile, KeyError, OSError) as error:
+            raise DataError(f"{self._archive} must hold train.csv, val.csv and test.csv with the columns filename and label: {error}.") from error
+
+    @cached_property
+    def _lists(self) -> Mapping[str, list[str]]:
+        lists = {s: sorted({label for _, label in rows}) for s, rows in self._tables.items()}
+        check_disjoint({s: self._everything.only(v, split=s) for s, v in lists.items()})
+        return lists
+
+    @cached_property
+    def _everything(self) -> ClassDataset:
+        rows = [row for s in _SPLITS for row in self._tables[s]]
+        names = sorted({label for _, label in rows})
+        number = {name: c for c, name in enumerate(names)}
+        made = prepared(f"mini-imagenet-{_SIZE}", [self._archive], lambda: {"x": _read(self._archive, [f for f, _ in rows])})
+        labels = np.array([number[label] for _, label in rows])
+        return ClassDataset("mini-imagenet", "all", made["x"], ClassIndex(labels, names), mean=_MEAN, std=_STD)
+
+
+def _read(archive: Path, files: list[str]) -> Tensor:
+    """All pictures as uint8 [M 3 84 84], in the order of the tables."""
+    x = torch.empty(len(files), 3, _SIZE, _SIZE, dtype=torch.uint8)
+
+    def some(part: range) -> None:
+        with zipfile.ZipFile(archive) as z:
+            for i in part:
+                try:
+                    image = Image.open(io.BytesIO(z.read(f"images/{files[i]}"))).convert("RGB")
+                except (KeyError, OSError) as error:
+                    raise DataError(f"{archive}: images/{files[i]} is missing or damaged: {error}.") from error
+                if image.size != (_SIZE, _SIZE):
+                    image = image.resize((_SIZE, _SIZE), Image.Resampling.LANCZOS)
+                x[i] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(some, [range(0, len(files) // 2), range(len(files) // 2, len(files))]))
+    return x
+
+

@@ -1,0 +1,120 @@
+"""Omniglot: 1623 handwritten characters of 50 alphabets, 20 drawings each."""
+
+import csv
+import io
+import zipfile
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from quickstudy.core.describe import Described
+from quickstudy.core.errors import ConfigError, DataError, did_you_mean
+from quickstudy.core.rng import words
+from quickstudy.core.tasks import AbstractData, AbstractTasks, Setting
+from quickstudy.data.archives import find_or_download, prepared
+from quickstudy.data.class_index import ClassDataset, ClassIndex, check_disjoint
+from quickstudy.data.episodes import Episodes
+
+_URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
+_MD5 = {"images_background.zip": "68d2efa1b9178cc56df9314c21c6e718", "images_evaluation.zip": "6b91aef0f799c5bb55b94e3f2daec811"}
+_CHARACTERS, _DRAWINGS, _SIZE = 1623, 20, 28
+_PROTOCOLS = ("vinyals", "maml", "lake")
+_MAML_SEED = 1  # our shuffle: the authors shuffled with an unpublished state of Python's generator
+
+
+class Omniglot(Described, AbstractData):
+    """Omniglot at 28×28, ink = 1, with one of its three protocols.
+
+    ``vinyals``: fixed lists, 1028 / 172 / 423 characters. ``maml``: all 1623 shuffled (seed 1), 1100 / 100 / 423.
+    ``lake``: the 964 characters of the 30 background alphabets (every tenth for validation) and the 659 of the 20 evaluation alphabets.
+
+    Args:
+        protocol: vinyals, maml or lake.
+        rotations: each character turned by 90, 180 and 270 degrees counts as a new class, in every split.
+
+    Raises:
+        DownloadError: when the archives are neither at hand nor to be fetched.
+
+    Source: Lake, Salakhutdinov, Tenenbaum 2015, doi:10.1126/science.aab3050 (MIT licence). Splits: arXiv:1606.04080 as listed by
+    arXiv:1703.05175's authors; arXiv:1703.03400.
+    """
+
+    name, shape = "omniglot", (1, _SIZE, _SIZE)
+    image_format = {"size": _SIZE, "channels": 1, "invert": True}
+
+    def __init__(self, *, protocol: str = "vinyals", rotations: bool = True) -> None:
+        if protocol not in _PROTOCOLS:
+            raise ConfigError(f"Omniglot has no protocol '{protocol}'. {did_you_mean(protocol, _PROTOCOLS)}")
+        self.protocol, self.rotations = protocol, rotations
+
+    def split(self, name: str) -> ClassDataset:
+        """The classes of ``train``, ``val``, ``trainval`` or ``test``."""
+        lists = {**self._lists, "trainval": self._lists["train"] + self._lists["val"]}
+        if name not in lists:
+            raise DataError(f"Omniglot has no split '{name}'. {did_you_mean(name, lists)}")
+        data = self._everything.only(lists[name], split=f"{self.protocol}/{name}")
+        return data.with_rotations() if self.rotations else data
+
+    def tasks(self, split: str, setting: Setting, *, seed: int = 0) -> AbstractTasks:
+        return Episodes(self.split(split), setting, seed=seed)
+
+    @cached_property
+    def _everything(self) -> ClassDataset:
+        archives = [find_or_download(file, url=_URL + file, md5=md5) for file, md5 in _MD5.items()]
+        made = prepared(f"omniglot-{_SIZE}", archives, lambda: {"x": _read(archives)})
+        names = list(_names())
+        labels = np.repeat(np.arange(len(names)), _DRAWINGS)
+        return ClassDataset("omniglot", "all", made["x"], ClassIndex(labels, names))
+
+    @cached_property
+    def _lists(self) -> dict[str, list[str]]:
+        table = _names()
+        if self.protocol == "vinyals":
+            lists = {s: [n for n, row in table.items() if row["split"] == s] for s in ("train", "val", "test")}
+        elif self.protocol == "maml":
+            shuffled = [sorted(table)[i] for i in np.argsort(words(len(table), "omniglot", "maml", _MAML_SEED), kind="stable")]
+            lists = {"train": shuffled[:1100], "val": shuffled[1100:1200], "test": shuffled[1200:]}
+        else:
+            background = [n for n, row in table.items() if row["set"] == "background"]
+            lists = {"train": [n for i, n in enumerate(background) if i % 10], "val": background[::10]}
+            lists["test"] = [n for n, row in table.items() if row["set"] == "evaluation"]
+        check_disjoint({s: self._everything.only(v, split=s) for s, v in lists.items()})
+        return lists
+
+
+def _names() -> dict[str, dict[str, Any]]:
+    """``alphabet/character`` to its row of the shipped table, in the order of the stored drawings."""
+    text = (resources.files("quickstudy.data") / "splits" / "omniglot-vinyals.csv").read_text(encoding="utf-8")
+    return {f"{row['alphabet']}/{row['character']}": row for row in csv.DictReader(io.StringIO(text))}
+
+
+def _read(archives: list[Path]) -> Tensor:
+    """All drawings as uint8 [M 1 28 28], ink = 255, in the order of the table, each character's drawings by file name."""
+    found: dict[str, list[Tensor]] = {}
+    for archive in archives:
+        try:
+            with zipfile.ZipFile(archive) as z:
+                for entry in sorted(e for e in z.namelist() if e.endswith(".png")):
+                    character = "/".join(entry.split("/")[-3:-1])
+                    found.setdefault(character, []).append(_drawing(z.read(entry)))
+        except (zipfile.BadZipFile, OSError) as error:
+            raise DataError(f"{archive} is not a readable Omniglot archive: {error}. Delete it and fetch it again.") from error
+    names = list(_names())
+    wrong = [n for n in names if len(found.get(n, [])) != _DRAWINGS]
+    if wrong:
+        raise DataError(
+            f"The Omniglot archives should hold {_DRAWINGS} drawings of each of {_CHARACTERS} characters, but {len(wrong)} characters differ, "
+            f"the first being {wrong[0]} with {len(found.get(wrong[0], []))}. Fetch images_background.zip and images_evaluation.zip again."
+        )
+    return torch.stack([drawing for n in names for drawing in found[n]])
+
+
+def _drawing(png: bytes) -> Tensor:
+    image = Image.open(io.BytesIO(png)).convert("L").resize((_SIZE, _SIZE), Image.Resampling.LANCZOS)
+    return 255 - torch.from_numpy(np.array(image))[None]

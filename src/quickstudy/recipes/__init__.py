@@ -1,0 +1,35 @@
+"""Complete recipes, each a function named for what it reproduces, and what trains and loads them."""
+
+from collections.abc import Callable
+
+from quickstudy.core.errors import ConfigError, did_you_mean
+from quickstudy.recipes.glyphs import glyphs_fomaml, glyphs_protonet
+from quickstudy.recipes.omniglot import omniglot_5w1s_maml, omniglot_5w1s_maml_paper, omniglot_protonet
+from quickstudy.recipes.recipe import Evaluation as Evaluation
+from quickstudy.recipes.recipe import Part as Part
+from quickstudy.recipes.recipe import Recipe as Recipe
+from quickstudy.recipes.runs import Run as Run
+from quickstudy.recipes.runs import learner_json as learner_json
+from quickstudy.recipes.runs import load as load
+from quickstudy.recipes.runs import load_run as load_run
+from quickstudy.recipes.runs import save_learner as save_learner
+from quickstudy.recipes.runs import train_recipe as train_recipe
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "glyphs-protonet": glyphs_protonet,
+    "glyphs-fomaml": glyphs_fomaml,
+    "omniglot-protonet": omniglot_protonet,
+    "omniglot-5w1s-maml": omniglot_5w1s_maml,
+    "omniglot-5w1s-maml-paper": omniglot_5w1s_maml_paper,
+}
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe called ``name``.
+
+    Raises:
+        ConfigError: if there is none, with the nearest spelling.
+    """
+    if name not in RECIPES:
+        raise ConfigError(f"No recipe is called '{name}'. {did_you_mean(name, RECIPES)}")
+    return RECIPES[name]()

@@ -1,0 +1,221 @@
+"""A recipe: everything that a result depends on, in one frozen value."""
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from quickstudy.algorithms import ALGORITHMS
+from quickstudy.augment import TRANSFORMS
+from quickstudy.core.errors import ConfigError, LoadError, did_you_mean
+from quickstudy.core.learner import AbstractLearner
+from quickstudy.core.objective import AbstractObjective
+from quickstudy.core.rng import seed_everything
+from quickstudy.core.tasks import AbstractData, Setting
+from quickstudy.core.transform import AbstractTransform
+from quickstudy.data import DATA
+from quickstudy.encoders import ENCODERS
+from quickstudy.objectives import OBJECTIVES
+from quickstudy.training import Optimiser, Plan
+
+
+@dataclass(frozen=True)
+class Part:
+    """One registered part by name, with the options that differ from its defaults."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self, registry: Mapping[str, Callable[..., Any]], *ready: Any) -> Any:
+        """The part, made with ``ready`` arguments before its options.
+
+        Raises:
+            ConfigError: for an unknown name or option, with the nearest spelling, or an option of the wrong kind.
+        """
+        maker = self.maker(registry)
+        for option in self.options:
+            _known_option(maker, option, self.name)
+        try:
+            return maker(*ready, **self.options)
+        except TypeError as error:
+            raise ConfigError(f"'{self.name}' cannot be made with {dict(self.options)}: {error}.") from error
+
+    def maker(self, registry: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
+        """What makes the part."""
+        if self.name not in registry:
+            raise ConfigError(f"Nothing is called '{self.name}' here. {did_you_mean(self.name, registry)}")
+        return registry[self.name]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One setting in which a recipe's result is scored.
+
+    Args:
+        setting: way, shots and queries.
+        n_tasks: how many.
+        split: of the data.
+        norm: score with another normalisation policy than the one trained with: ``support`` makes a MAML trained on batch statistics
+            inductive. Empty = as trained.
+        published: the paper's number, between 0 and 1.
+        source: where that number is from.
+    """
+
+    setting: Setting
+    n_tasks: int = 1000
+    split: str = "test"
+    norm: str = ""
+    published: float | None = None
+    source: str = ""
+
+    @property
+    def title(self) -> str:
+        """A short name, also used in file names: ``5w1s``, ``5w1s-support``."""
+        s = self.setting
+        return f"{s.n_way}w{s.n_shot}s{s.n_query}q" + (f"-{self.norm}" if self.norm else "")
+
+
+_REGISTRIES: dict[str, Mapping[str, Callable[..., Any]]] = {
+    "data": DATA, "encoder": ENCODERS, "learner": ALGORITHMS, "objective": OBJECTIVES, "transform": TRANSFORMS,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train and score one learner, completely.
+
+    Args:
+        name, summary: for people.
+        data, encoder, learner, objective: the parts.
+        episodes: the size of a training task.
+        validation: the size of a validation task.
+        plan, optimiser: how to train. In ``--set`` the plan is called ``train``.
+        train_split, val_split: of the data.
+        transform: changes of the training tasks; None = none.
+        evaluations: how the result is scored.
+        paper: what it reproduces.
+    """
+
+    name: str
+    summary: str
+    data: Part
+    encoder: Part
+    learner: Part
+    episodes: Setting
+    validation: Setting
+    train: Plan
+    optimiser: Optimiser
+    evaluations: tuple[Evaluation, ...]
+    objective: Part = Part("query_loss")
+    transform: Part | None = None
+    train_split: str = "train"
+    val_split: str = "val"
+    paper: str = ""
+
+    def build_data(self) -> AbstractData:
+        """The data set, read when first drawn from."""
+        return self.data.build(DATA)
+
+    def build_learner(self) -> AbstractLearner[Any]:
+        """The learner with fresh weights, which depend on ``train.seed`` alone."""
+        seed_everything("weights", self.train.seed)
+        return self.learner.build(ALGORITHMS, self.encoder.build(ENCODERS))
+
+    def build_objective(self) -> AbstractObjective:
+        """What training minimises."""
+        return self.objective.build(OBJECTIVES)
+
+    def build_transform(self) -> AbstractTransform | None:
+        """What changes the training tasks."""
+        return self.transform.build(TRANSFORMS) if self.transform else None
+
+    def with_changes(self, changes: Mapping[str, str]) -> "Recipe":
+        """The recipe with fields set as on the command line, ``{"learner.inner_steps": "10", "train.seed": "1"}``.
+
+        Raises:
+            ConfigError: for an unknown field, with the nearest spelling, or a value of the wrong kind.
+        """
+        recipe = self
+        for path, text in changes.items():
+            recipe = _change(recipe, path, _parse(text))
+        return recipe
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, about: Mapping[str, Any]) -> "Recipe":
+        """Read back what `to_json` gave.
+
+        Raises:
+            LoadError: for what is no recipe.
+        """
+        try:
+            a = dict(about)
+            for name in ("data", "encoder", "learner", "objective"):
+                a[name] = Part(**a[name])
+            a["transform"] = Part(**a["transform"]) if a["transform"] else None
+            a["episodes"], a["validation"] = Setting(**a["episodes"]), Setting(**a["validation"])
+            a["train"], a["optimiser"] = Plan(**a["train"]), Optimiser(**a["optimiser"])
+            a["evaluations"] = tuple(Evaluation(**{**e, "setting": Setting(**e["setting"])}) for e in a["evaluations"])
+            return cls(**a)
+        except (TypeError, KeyError) as error:
+            raise LoadError(f"This is not a recipe that this version can read: {error}.") from error
+
+
+def _change(recipe: Recipe, path: str, value: Any) -> Recipe:
+    head, _, rest = path.partition(".")
+    names = [f.name for f in dataclasses.fields(recipe)]
+    if head not in names:
+        raise ConfigError(f"A recipe has no field '{head}' (in --set {path}=…). {did_you_mean(head, names)}")
+    now = getattr(recipe, head)
+    if head == "transform" and not rest:
+        return replace(recipe, transform=Part(str(value)) if value else None)
+    if isinstance(now, Part):
+        if not rest:
+            return replace(recipe, **{head: Part(str(value))})
+        if rest != "name":
+            _check_kind(path, value, _known_option(now.maker(_REGISTRIES[head]), rest, now.name))
+        return replace(recipe, **{head: Part(now.name, {**now.options, rest: value})})
+    if dataclasses.is_dataclass(now) and not isinstance(now, type):
+        inner = {f.name: getattr(now, f.name) for f in dataclasses.fields(now)}
+        if rest not in inner:
+            raise ConfigError(f"'{head}' has no field '{rest}' (in --set {path}=…). {did_you_mean(rest, inner)}")
+        _check_kind(path, value, inner[rest])
+        return replace(recipe, **{head: replace(now, **{rest: type(inner[rest])(value)})})
+    if rest or head == "evaluations":
+        raise ConfigError(f"'{path}' cannot be set on the command line; --set takes plain fields. Evaluate other settings with `quickstudy eval RUN --n-way …`.")
+    _check_kind(path, value, now)
+    return replace(recipe, **{head: value})
+
+
+def _known_option(maker: Callable[..., Any], option: str, name: str) -> Any:
+    """The option's default value (or the empty marker); refuses an option that is not there."""
+    signature = inspect.signature(maker).parameters
+    keywords = {n: p for n, p in signature.items() if n != "encoder" and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    if option not in keywords:
+        raise ConfigError(f"'{name}' has no option '{option}'. {did_you_mean(option, keywords)}")
+    return keywords[option].default
+
+
+def _parse(text: str) -> Any:
+    """A value from the command line: JSON where it is JSON, else the text itself."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return {"none": None, "true": True, "false": False}.get(text.lower(), text)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _check_kind(path: str, value: Any, before: Any) -> None:
+    if before is inspect.Parameter.empty or before is None or value is None:
+        return
+    kinds = {bool: (bool,), int: (int,), float: (int, float), str: (str,), tuple: (tuple,)}.get(type(before))
+    right = kinds is None or (isinstance(value, kinds) and (type(before) is bool or not isinstance(value, bool)))
+    if not right:
+        raise ConfigError(f"--set {path}={value!r}: expected a value like {before!r} ({type(before).__name__}), got {type(value).__name__}.")
+
+

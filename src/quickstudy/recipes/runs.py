@@ -1,0 +1,183 @@
+"""Train a recipe into a folder, and get back what a folder holds."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from quickstudy.core.describe import describe, rebuild
+from quickstudy.core.errors import ConfigError, LoadError
+from quickstudy.core.learner import AbstractLearner
+from quickstudy.core.objective import MetaStep
+from quickstudy.core.predictor import Predictor
+from quickstudy.evaluation import Origin, Report, evaluate
+from quickstudy.recipes.recipe import Evaluation, Recipe
+from quickstudy.training import TrainResult, train
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained recipe: its folder, the recipe, the learner and how the training went."""
+
+    folder: Path
+    recipe: Recipe
+    learner: AbstractLearner[Any]
+    result: TrainResult
+
+    @property
+    def origin(self) -> Origin:
+        """Where the learner comes from, for reports."""
+        return Origin(self.recipe.name, self.recipe.learner.name, self.recipe.train.seed, self.result.tasks, round(self.result.seconds, 1))
+
+    def evaluate(self, evaluation: Evaluation, *, seed: int = 0, on_batch: Callable[[int], None] | None = None) -> Report:
+        """Score the learner in one setting."""
+        learner = load(self.folder, norm=evaluation.norm) if evaluation.norm else self.learner
+        assert isinstance(learner, AbstractLearner)
+        learner.to(next(self.learner.parameters()).device)
+        tasks = self.recipe.build_data().tasks(evaluation.split, evaluation.setting, seed=seed)
+        return evaluate(learner, tasks, n_tasks=evaluation.n_tasks, origin=self.origin, published=evaluation.published, on_batch=on_batch)
+
+
+def train_recipe(
+    recipe: Recipe, out: str | Path, *, resume: bool = False, device: str = "auto", console: Console | None = None
+) -> tuple[Run, bool]:
+    """Train a recipe into the folder ``out``: ``recipe.json``, ``log.jsonl``, ``last.pt``, ``learner.json`` and ``learner.safetensors``.
+
+    Returns:
+        the run, and whether it finished (False after Ctrl-C: call again with ``resume=True``).
+
+    Raises:
+        ConfigError: when ``out`` already holds a run and ``resume`` is not asked for.
+        LoadError: nothing to resume, or a run of other settings.
+    """
+    folder = Path(out)
+    if not resume and (folder / "recipe.json").exists():
+        raise ConfigError(f"{folder} already holds a run. Go on with --resume, or choose another --out; nothing was changed.")
+    folder.mkdir(parents=True, exist_ok=True)
+    data = recipe.build_data()
+    where = pick_device(device)
+    learner = recipe.build_learner().to(where)
+    seed = recipe.train.seed
+    tasks = data.tasks(recipe.train_split, recipe.episodes, seed=seed).to(where)
+    val_tasks = data.tasks(recipe.val_split, recipe.validation, seed=seed).to(where) if recipe.train.validate_every else None
+    if not resume:
+        (folder / "recipe.json").write_text(json.dumps(recipe.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    identity = {k: v for k, v in recipe.to_json().items() if k not in ("evaluations", "summary", "paper")}
+    result = train(
+        MetaStep(learner, recipe.build_objective()).to(where), tasks, plan=recipe.train, optimiser=recipe.optimiser, val_tasks=val_tasks,
+        transform=recipe.build_transform(), out=folder, resume=resume, identity=identity, console=console,
+    )  # fmt: skip
+    learner.eval()
+    save_learner(learner, folder, extra={"image": dict(data.image_format) if data.image_format else None, "result": vars(result)})
+    return Run(folder, recipe, learner, result), result.finished
+
+
+def save_learner(learner: AbstractLearner[Any], path: str | Path, *, extra: dict[str, Any] | None = None) -> Path:
+    """Write ``learner.json`` and ``learner.safetensors`` into a folder; `load` reads them back without running code from them."""
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {"format": FORMAT, "kind": "learner", "learner": describe(learner), "extra": extra or {}}
+    save_file({n: t.detach().cpu().contiguous().clone() for n, t in learner.state_dict().items()}, folder / "learner.safetensors.part")
+    os.replace(folder / "learner.safetensors.part", folder / "learner.safetensors")
+    (folder / "learner.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return folder
+
+
+def load(path: str | Path, *, norm: str = "") -> AbstractLearner[Any] | Predictor:
+    """The trained learner, or the predictor, in a folder. Never runs code from it.
+
+    Args:
+        path: a run folder, a folder of `save_learner`, or one of `Predictor.save`.
+        norm: for a learner: give its encoders another normalisation policy (``support`` makes batch statistics inductive).
+
+    Raises:
+        LoadError: when the folder holds neither, or its files are damaged.
+    """
+    folder = Path(path)
+    if (folder / "predictor.json").exists():
+        if norm:
+            raise LoadError(f"{folder} holds a predictor, whose normalisation cannot be changed any more. Load the learner it was fitted with.")
+        return Predictor.load(folder)
+    about = learner_json(folder)
+    try:
+        tensors = load_file(folder / "learner.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise LoadError(f"{folder}/learner.safetensors cannot be read: {error}.") from error
+    learner = rebuild(_with_norm(about["learner"], norm) if norm else about["learner"])
+    try:
+        missing, unexpected = learner.load_state_dict(tensors, strict=not norm)
+    except RuntimeError as error:
+        raise LoadError(f"{folder}: learner.json and learner.safetensors do not belong together: {error}") from error
+    if missing:
+        raise LoadError(f"{folder} has no weights for {', '.join(missing)}, which norm='{norm}' needs. Choose a policy it was trained with.")
+    return learner.eval()
+
+
+def learner_json(folder: Path) -> dict[str, Any]:
+    """What ``learner.json`` says.
+
+    Raises:
+        LoadError: when it is missing, damaged or from a newer format.
+    """
+    try:
+        about = json.loads((folder / "learner.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise LoadError(f"{folder} holds no trained learner and no predictor. Make one with `quickstudy train` or `quickstudy fit`.") from error
+    except (OSError, ValueError) as error:
+        raise LoadError(f"{folder}/learner.json cannot be read: {error}.") from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT or "learner" not in about:
+        raise LoadError(f"{folder}/learner.json is not of format {FORMAT}, the one this version reads. Install the version that wrote it.")
+    return about
+
+
+def load_run(path: str | Path) -> Run:
+    """The run in a folder that `train_recipe` filled.
+
+    Raises:
+        LoadError: when it is no such folder.
+    """
+    folder = Path(path)
+    learner = load(folder)
+    if not isinstance(learner, AbstractLearner):
+        raise LoadError(f"{folder} holds a fitted model, not a run. Give the folder that `quickstudy train` wrote.")
+    try:
+        recipe = Recipe.from_json(json.loads((folder / "recipe.json").read_text(encoding="utf-8")))
+        result = TrainResult(**learner_json(folder)["extra"]["result"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LoadError(f"{folder} holds a learner but not the run that trained it: {error}.") from error
+    return Run(folder, recipe, learner, result)
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is one, else the CPU.
+
+    Raises:
+        ConfigError: for a device that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"No device is called '{name}'. Use auto, cpu, cuda or cuda:0.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"'{name}' was asked for but this torch finds no CUDA device. Use --device cpu.")
+    return device
+
+
+def _with_norm(description: Any, norm: str) -> Any:
+    """The description with every ``norm`` argument replaced."""
+    if isinstance(description, list):
+        return [_with_norm(d, norm) for d in description]
+    if not isinstance(description, dict):
+        return description
+    return {k: norm if k == "norm" and isinstance(v, str) else _with_norm(v, norm) for k, v in description.items()}

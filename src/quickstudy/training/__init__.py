@@ -1,0 +1,6 @@
+"""One loop for every learner and objective."""
+
+from quickstudy.training.loop import TrainResult as TrainResult
+from quickstudy.training.loop import train as train
+from quickstudy.training.plan import Optimiser as Optimiser
+from quickstudy.training.plan import Plan as Plan

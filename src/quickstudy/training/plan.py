@@ -1,0 +1,101 @@
+"""How long and with what to train."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, OneCycleLR, StepLR
+
+from quickstudy.core.errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """The outer optimiser and its schedule, both torch's.
+
+    Args:
+        name: adamw (with no weight decay it is Adam) or sgd (Nesterov momentum 0.9).
+        lr: the rate; with one_cycle its peak.
+        weight_decay: decoupled weight decay.
+        schedule: constant, one_cycle, cosine (to a hundredth of the rate) or step (times ``step_factor`` every ``step_every`` steps).
+        step_every, step_factor: of the step schedule.
+    """
+
+    name: str = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    step_every: int = 2000
+    step_factor: float = 0.5
+
+    def build(self, module: nn.Module, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler]:
+        """The optimiser over the module's trainable parameters, and the schedule over ``steps`` steps."""
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        if self.name == "adamw":
+            optimiser: torch.optim.Optimizer = torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
+        elif self.name == "sgd":
+            optimiser = torch.optim.SGD(parameters, lr=self.lr, momentum=0.9, nesterov=True, weight_decay=self.weight_decay)
+        else:
+            raise ConfigError(f"No optimiser is called '{self.name}'. {did_you_mean(self.name, ('adamw', 'sgd'))}")
+        return optimiser, self._schedule(optimiser, steps)
+
+    def _schedule(self, optimiser: torch.optim.Optimizer, steps: int) -> LRScheduler:
+        match self.schedule:
+            case "constant":
+                return LambdaLR(optimiser, lambda _: 1.0)
+            case "one_cycle":
+                return OneCycleLR(optimiser, max_lr=self.lr, total_steps=steps + 1, pct_start=0.3)
+            case "cosine":
+                return CosineAnnealingLR(optimiser, T_max=steps, eta_min=self.lr / 100)
+            case "step":
+                return StepLR(optimiser, self.step_every, gamma=self.step_factor)
+            case other:
+                raise ConfigError(f"No schedule is called '{other}'. {did_you_mean(other, ('constant', 'one_cycle', 'cosine', 'step'))}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a learner is trained.
+
+    Args:
+        steps: outer steps.
+        tasks_per_step: tasks whose mean loss makes one step.
+        chunk: tasks that share one graph; bounds the memory. 0 = all of a step's tasks.
+        workers: threads that take chunks side by side. Pays for gradient-based learners on a CPU; needs ``chunk``.
+        clip_norm: largest norm of the outer gradient; 0 = no clipping.
+        clip_value: largest size of each number in the outer gradient; 0 = no clipping.
+        precision: 32, or bf16 for autocast. Not for inner loops: their second derivatives lose 8 to 23 % of the gradient.
+        validate_every: steps between validations on validation classes; 0 = never, and the last weights are kept, not the best.
+        n_val_tasks: tasks of a validation.
+        checkpoint_every: steps between checkpoints (one is also written at each validation and at the end).
+        log_every: steps between lines of the log.
+        seed: of tasks, initial weights, dropout and augmentation.
+    """
+
+    steps: int
+    tasks_per_step: int = 1
+    chunk: int = 0
+    workers: int = 1
+    clip_norm: float = 0.0
+    clip_value: float = 0.0
+    precision: str = "32"
+    validate_every: int = 500
+    n_val_tasks: int = 200
+    checkpoint_every: int = 500
+    log_every: int = 20
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "tasks_per_step", "workers", "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"train.{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("chunk", "clip_norm", "clip_value", "validate_every"):
+            if getattr(self, name) < 0 or not math.isfinite(getattr(self, name)):
+                raise ConfigError(f"train.{name} must be 0 or more, got {getattr(self, name)}.")
+        if self.validate_every and self.n_val_tasks < 2:
+            raise ConfigError(f"train.n_val_tasks must be at least 2, got {self.n_val_tasks}.")
+        if self.precision not in ("32", "bf16"):
+            raise ConfigError(f"train.precision is '32' or 'bf16', got '{self.precision}'.")
+        if self.workers > 1 and not self.chunk:
+            raise ConfigError(f"{self.workers} workers share a step's tasks chunk by chunk: set train.chunk, for instance to 1.")

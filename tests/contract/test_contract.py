@@ -1,0 +1,48 @@
+"""Every algorithm keeps the contract."""
+
+import pytest
+
+from quickstudy.algorithms import ALGORITHMS, ProtoNet, maml
+from quickstudy.encoders import MLP, Conv4
+from quickstudy.testing import Subject, check_learner, toy_learner, yield_checks
+from quickstudy.testing.checks import ONCE, check_learns_a_separable_toy
+
+CASES = [
+    pytest.param(name, n_tasks, check, id=f"{name}-T{n_tasks}-{check.__name__.removeprefix('check_')}")
+    for name in ALGORITHMS
+    for n_tasks in (1, 3)
+    for check in yield_checks(toy_learner(name).traits)
+    if n_tasks == 1 or check not in ONCE
+]
+
+
+@pytest.mark.parametrize(("name", "n_tasks", "check"), CASES)
+def test_algorithm_keeps_the_contract(name, n_tasks, check):
+    check(Subject(toy_learner(name), n_tasks=n_tasks, builder=ALGORITHMS[name]))
+
+
+class OneByOne(MLP):
+    stacks = False
+
+
+def test_maml_on_an_encoder_that_does_not_stack_keeps_the_contract():
+    check_learner(maml(OneByOne(6, widths=(8,)), n_out=4), n_tasks=(2,), builder=maml)
+
+
+@pytest.mark.parametrize("norm", ["batch", "running", "support", "group"])
+def test_protonet_on_images_keeps_the_contract(norm):
+    check_learner(ProtoNet(Conv4(size=16, width=8, norm=norm)), shape=(1, 16, 16), n_tasks=(2,))
+
+
+@pytest.mark.parametrize("norm", ["batch", "support", "group"])
+def test_maml_on_images_keeps_the_contract(norm):
+    learner = maml(Conv4(size=16, width=8, norm=norm), n_out=4, inner_lr=0.05, inner_steps=2)
+    check_learner(learner, shape=(1, 16, 16), n_tasks=(2,), builder=maml)
+
+
+def test_maml_with_running_statistics_keeps_the_contract_but_does_not_learn():
+    # Running averages over the steps of an inner loop fit none of them: known to spoil MAML (Bronskill et al. 2020, arXiv:2003.03284).
+    learner = maml(Conv4(size=16, width=8, norm="running"), n_out=4, inner_lr=0.05, inner_steps=2)
+    for check in yield_checks(learner.traits):
+        if check is not check_learns_a_separable_toy:
+            check(Subject(learner, shape=(1, 16, 16), n_tasks=2, builder=maml))

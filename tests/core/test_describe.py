@@ -1,0 +1,229 @@
+import copy
+import json
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from quickstudy.algorithms import ALGORITHMS, LinearProbe, MatchingNet, NearestNeighbour, ProtoNet, anil, fomaml, maml
+from quickstudy.augment import Affine
+from quickstudy.core.describe import Described, describe, rebuild
+from quickstudy.core.encoder import AbstractEncoder
+from quickstudy.core.errors import ConfigError, LoadError
+from quickstudy.core.types import Classes, Reals
+from quickstudy.data import Glyphs, MiniImageNet, Omniglot, Sinusoid
+from quickstudy.encoders import MLP, Conv4, Identity, PerExample
+from quickstudy.inner.head import LinearHead
+from quickstudy.inner.learner import GradientLearner
+from quickstudy.inner.loop import InnerLoop
+from quickstudy.inner.rules import FixedRate
+from quickstudy.inner.select import Selection
+from quickstudy.objectives import QueryLoss
+
+PARTS = [
+    Conv4(),
+    Conv4(in_channels=3, width=4, size=20, norm="batch", norm_scale=False),
+    MLP(3, widths=(5, 2)),
+    MLP(3, widths=[4]),
+    Identity(7),
+    LinearHead(3, 2, init="zeros"),
+    FixedRate(0.1),
+    InnerLoop(FixedRate(0.2), steps=3, first_order=True),
+    Selection(),
+    Selection(("*",), ("*.norm.*",)),
+    ProtoNet(Conv4(width=4)),
+    ProtoNet(MLP(2), similarity="cosine"),
+    MatchingNet(Identity(2), scale=2.0, learn_scale=False),
+    NearestNeighbour(Identity(2), similarity="dot"),
+    LinearProbe(Identity(2), inverse_penalty=0.5),
+    maml(MLP(2), n_out=3),
+    fomaml(MLP(2), n_out=3, inner_steps=1),
+    anil(Conv4(width=4, norm="support"), n_out=3, inner_lr=0.01),
+    GradientLearner(
+        Conv4(width=4), LinearHead(4, 5), loop=InnerLoop(FixedRate(1.0), steps=0), adapts=Selection(("encoder.blocks.3.*", "head.*"))
+    ),
+    QueryLoss(),
+    Affine(degrees=5.0, probability=1.0),
+    Omniglot(protocol="lake", rotations=False),
+    MiniImageNet(),
+    Glyphs(drawings=2),
+    Sinusoid(half_range=True),
+]
+
+
+def through_json(value):
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+class Scaled(AbstractEncoder):
+    """As a user would write one."""
+
+    def __init__(self, inner, by=2.0):
+        super().__init__()
+        self.inner, self.by, self.out_dim, self.norm = inner, by, inner.out_dim, inner.norm
+
+    def forward(self, x, context=()):
+        return self.by * self.inner(x, context)
+
+
+class Keywords(Described):
+    def __init__(self, a, **more):
+        self.a, self.more = a, more
+
+
+class Several(Described):
+    def __init__(self, *names):
+        self.names = names
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda p: type(p).__name__)
+def test_round_trip(part):
+    description = through_json(describe(part))
+    again = rebuild(description)
+    assert type(again) is type(part)
+    assert through_json(describe(again)) == description
+    if isinstance(part, nn.Module):
+        shapes = {name: t.shape for name, t in part.state_dict().items()}
+        assert {name: t.shape for name, t in again.state_dict().items()} == shapes
+        again.load_state_dict(part.state_dict())
+
+
+def test_a_nested_learner_comes_back_whole():
+    learner = anil(Conv4(width=4, norm="support", norm_scale=False), n_out=3, inner_lr=0.01, inner_steps=7, first_order=True)
+    again = rebuild(through_json(describe(learner)))
+    assert (again.encoder.norm, again.encoder.out_dim, again.head.out_dim) == ("support", 4, 3)
+    assert (again.loop.rule.lr, again.loop.steps, again.loop.first_order) == (0.01, 7, True)
+    assert again.fast_names == learner.fast_names == ("head.weight", "head.bias")
+    assert again.traits == learner.traits
+    assert again.encoder.blocks[0].norm.weight is None
+
+
+def test_every_algorithm_is_described():
+    for build in ALGORITHMS.values():
+        wants_width = build in (maml, fomaml, anil)
+        learner = build(MLP(2), n_out=3) if wants_width else build(MLP(2))
+        assert type(rebuild(through_json(describe(learner)))) is type(learner)
+
+
+def test_only_what_was_given_is_written():
+    assert describe(FixedRate(0.5)) == {"type": "FixedRate", "arguments": {"lr": 0.5}}
+    assert describe(Conv4(width=4)) == {"type": "Conv4", "arguments": {"width": 4}}
+
+
+@pytest.mark.parametrize("target", [Classes(5), Reals(2)])
+def test_targets(target):
+    assert rebuild(through_json(describe(target))) == target
+
+
+def test_plain_values():
+    for value in ("a", 1, 1.5, True, None, {"k": [1, {"a": None}]}):
+        assert rebuild(through_json(describe(value))) == (value if not isinstance(value, dict) else {"k": (1, {"a": None})})
+    assert rebuild(describe([1, [2, 3]])) == (1, (2, 3))
+
+
+def test_a_users_own_class_is_known_by_its_module():
+    description = describe(ProtoNet(Scaled(MLP(2, widths=(3,)), by=3.0)))
+    assert description["arguments"]["encoder"]["type"] == f"{__name__}.Scaled"
+    again = rebuild(through_json(description))
+    assert isinstance(again.encoder, Scaled)
+    assert again.encoder.by == 3.0
+
+
+def test_keyword_arguments_come_back_as_keyword_arguments():
+    again = rebuild(through_json(describe(Keywords(1, b=2, c=[3]))))
+    assert (again.a, again.more) == (1, {"b": 2, "c": (3,)})
+
+
+def test_a_constructor_with_a_star_cannot_be_described_and_says_so():
+    with pytest.raises(ConfigError, match=r"Several.*\*names"):
+        describe(Several("a", "b"))
+
+
+def test_copies_keep_their_description():
+    learner = maml(Conv4(width=4), n_out=3)
+    twin = copy.deepcopy(learner)
+    assert describe(twin) == describe(learner)
+    assert twin._arguments["encoder"] is twin.encoder
+
+
+# --- what cannot be described
+
+
+@pytest.mark.parametrize("value", [nn.Linear(2, 2), torch.zeros(1), object(), b"bytes", {1, 2}, len])
+def test_foreign_values_are_refused_by_name(value):
+    with pytest.raises(ConfigError) as caught:
+        describe(ProtoNet(PerExample(value, out_dim=2)) if isinstance(value, nn.Module) else {"inside": [value]})
+    assert type(value).__qualname__ in str(caught.value)
+    assert "AbstractEncoder" in str(caught.value)
+
+
+# --- what a file may not do
+
+
+def test_an_unknown_type_gets_the_nearest_spelling():
+    with pytest.raises(LoadError, match=r"a part called 'ProtoNett', which is not known here\. Did you mean 'ProtoNet'"):
+        rebuild({"type": "ProtoNett", "arguments": {}})
+
+
+def test_an_unknown_module_is_to_be_imported_by_the_user():
+    with pytest.raises(LoadError, match="Import the module that defines it first"):
+        rebuild({"type": "my_project.encoders.Mine", "arguments": {}})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "os.system",
+        "builtins.eval",
+        "eval",
+        "builtins.exec",
+        "subprocess.Popen",
+        "torch.load",
+        "torch.nn.Linear",
+        "pickle.loads",
+        "antigravity.fly",
+        "__import__",
+        "quickstudy.core.describe.rebuild",
+        "Described.__init_subclass__",
+        "object",
+    ],
+)
+def test_loading_never_imports_and_never_calls_what_is_not_a_part(name, tmp_path):
+    marker = tmp_path / "was here"
+    code = f"open({str(marker)!r}, 'w').close()"
+    for arguments in ({}, {"command": f"touch '{marker}'"}, {"source": code}, {"args": ["touch", str(marker)]}):
+        with pytest.raises(LoadError, match="not known here"):
+            rebuild({"type": name, "arguments": arguments})
+        with pytest.raises(LoadError, match="not known here"):
+            rebuild({"type": "ProtoNet", "arguments": {"encoder": {"type": name, "arguments": arguments}}})
+    assert not marker.exists()
+    assert "antigravity" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"type": "ProtoNet"},
+        {"arguments": {}},
+        {},
+        {"type": "ProtoNet", "arguments": {}, "more": 1},
+        {"type": "ProtoNet", "arguments": []},
+        {"type": ["ProtoNet"], "arguments": {}},
+        {"type": {"a": 1}, "arguments": {}},
+        {"type": None, "arguments": {}},
+        {"type": 3, "arguments": {}},
+        {"type": "ProtoNet", "arguments": {}},
+        {"type": "ProtoNet", "arguments": {"encodr": None}},
+        {"type": "AbstractEncoder", "arguments": {}},
+        {"type": "FixedRate", "arguments": {"lr": -1.0}},
+        {"type": "MLP", "arguments": {"in_dim": 2, "widths": []}},
+        {"type": "Classes", "arguments": {}},
+        {"type": "Classes", "arguments": {"width": 0}},
+        {"type": "Classes", "arguments": {"width": "five"}},
+        {"type": "Reals", "arguments": {"width": 1, "more": 2}},
+    ],
+)
+def test_damaged_descriptions_are_load_errors(damaged):
+    with pytest.raises(LoadError):
+        rebuild(damaged)

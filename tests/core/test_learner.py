@@ -1,0 +1,194 @@
+import pytest
+import torch
+
+from quickstudy.algorithms import NearestNeighbour, ProtoNet, maml
+from quickstudy.core.encoder import AbstractEncoder
+from quickstudy.core.errors import EpisodeError, TargetError, TransductiveError
+from quickstudy.core.learner import AbstractLearner, Traits, norm_policy, parameter_count
+from quickstudy.core.predictor import Predictor
+from quickstudy.core.types import Classes, Episode, Examples, Reals
+from quickstudy.encoders import MLP, Conv4, Identity
+from quickstudy.testing import toy_episode
+
+
+def support(labels, dim=2):
+    return Examples.single(torch.randn(len(labels), dim), torch.tensor(labels))
+
+
+def refused(error, learner, examples, target):
+    with pytest.raises(error) as caught:
+        learner.fit(examples, target)
+    return str(caught.value)
+
+
+class Watching(AbstractLearner):
+    """Records how it was called."""
+
+    def __init__(self, traits=Traits()):  # noqa: B008
+        super().__init__()
+        self.traits, self.calls = traits, []
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def adapt(self, support, target, query_x=None):
+        self.calls.append((support, query_x, torch.is_grad_enabled(), self.training))
+        return (support.x.mean((1, 2)) * self.weight,)
+
+    def predict(self, state, x):
+        return (x.sum(-1) + state[0][:, None])[..., None].expand(*x.shape[:2], 3)
+
+
+# --- fit
+
+
+def test_fit_gives_a_predictor_of_one_task():
+    predictor = ProtoNet(Identity(2)).fit(support([0, 1, 1, 0]), Classes(2))
+    assert isinstance(predictor, Predictor)
+    assert predictor(torch.zeros(5, 2)).shape == (5, 2)
+    assert predictor.target == Classes(2)
+
+
+def test_fit_works_without_gradients_in_eval_mode_and_leaves_the_mode_as_it_was():
+    learner = Watching()
+    learner.train()
+    predictor = learner.fit(support([0, 1, 2]), Classes(3))
+    (_, _, grad, training), *rest = learner.calls
+    assert not rest
+    assert (grad, training) == (False, False)
+    assert not predictor.state[0].requires_grad
+
+
+def test_fit_restores_training_mode():
+    learner = ProtoNet(Conv4(size=16, width=4))
+    two = Examples.single(torch.randn(2, 1, 16, 16), torch.tensor([0, 1]))
+    for mode in (True, False):
+        learner.train(mode)
+        learner.fit(two, Classes(2))
+        assert {m.training for m in learner.modules()} == {mode}
+
+
+def test_fit_removes_padding():
+    x, y = torch.randn(1, 4, 2), torch.tensor([[0, 1, 0, 7]])
+    padded = Examples(x, y, torch.tensor([[True, True, True, False]]))
+    q = torch.randn(3, 2)
+    learner = ProtoNet(Identity(2))
+    assert torch.equal(learner.fit(padded, Classes(2))(q), learner.fit(Examples(x[:, :3], y[:, :3]), Classes(2))(q))
+
+
+def test_fit_refuses_two_tasks():
+    two = Examples(torch.zeros(2, 3, 2), torch.zeros(2, 3, dtype=torch.long))
+    message = refused(EpisodeError, ProtoNet(Identity(2)), two, Classes(1))
+    assert message == "fit learns one task but got 2. Call adapt for a batch of tasks."
+
+
+@pytest.mark.parametrize(("labels", "low", "high"), [([0, 1, 5], 0, 5), ([-1, 0, 1], -1, 1), ([1, 2, 3], 1, 3)])
+def test_fit_refuses_labels_out_of_range_with_both_numbers(labels, low, high):
+    message = refused(EpisodeError, ProtoNet(Identity(2)), support(labels), Classes(3))
+    assert message.startswith(f"Class labels must lie in 0 … 2 for Classes(3), but y holds {low} … {high}.")
+
+
+def test_fit_refuses_a_class_without_an_example():
+    message = refused(EpisodeError, ProtoNet(Identity(2)), support([0, 2, 2]), Classes(5))
+    assert message == "Classes(5) needs at least one example of each class, but there is none of [1, 3, 4]. Add examples or lower n."
+
+
+def test_fit_refuses_float_labels():
+    wrong = Examples(torch.zeros(1, 2, 2), torch.zeros(1, 2, 1))
+    message = refused(EpisodeError, ProtoNet(Identity(2)), wrong, Classes(2))
+    assert message == "Class labels must be integers 0 … 1, but y has dtype torch.float32. Convert it with y.long()."
+
+
+def test_fit_refuses_a_learner_that_needs_all_queries():
+    learner = ProtoNet(Conv4(size=16, width=4, norm="batch"))
+    message = refused(TransductiveError, learner, Examples.single(torch.zeros(2, 1, 16, 16), torch.tensor([0, 1])), Classes(2))
+    assert message.startswith("ProtoNet is transductive")
+    assert 'norm="support"' in message
+
+
+def test_any_integer_type_of_labels_will_do():
+    x, y, q = torch.randn(3, 2), torch.tensor([0, 1, 1]), torch.randn(4, 2)
+    expected = ProtoNet(Identity(2)).fit(Examples.single(x, y), Classes(2))(q)
+    for kind in (torch.int32, torch.int16, torch.int8):
+        assert torch.equal(ProtoNet(Identity(2)).fit(Examples.single(x, y.to(kind)), Classes(2))(q), expected)
+
+
+# --- targets
+
+
+def test_a_kind_of_target_that_is_not_served_is_refused():
+    wrong = Examples(torch.zeros(1, 2, 2), torch.zeros(1, 2, 1))
+    message = refused(TargetError, ProtoNet(Identity(2)), wrong, Reals(1))
+    assert message == "ProtoNet serves Classes but the task's target is Reals(dim=1). Choose a learner that serves it."
+    with pytest.raises(TargetError, match="serves Classes but"):
+        ProtoNet(Identity(2))(Episode(wrong, wrong, Reals(1)))
+
+
+def test_a_target_of_another_width_is_refused_with_both_numbers():
+    learner = maml(MLP(2), n_out=5)
+    message = refused(TargetError, learner, support([0, 1, 2]), Classes(3))
+    assert "head has 5 outputs but the task has 3" in message
+    assert "n_out=3" in message
+
+
+# --- forward
+
+
+def test_queries_are_shown_to_transductive_learners_only():
+    episode = toy_episode(n_way=3)
+    blind, seeing = Watching(), Watching(Traits(transductive=True))
+    blind(episode), seeing(episode)
+    assert blind.calls[0][1] is None
+    assert seeing.calls[0][1] is episode.query.x
+
+
+def test_padding_never_reaches_a_learner_and_its_rows_are_zero():
+    e = toy_episode(n_way=3, n_shot=2, n_query=2)
+    learner = Watching()
+    whole = learner(e)
+    keep_s, keep_q = torch.ones(3, 6, dtype=torch.bool), torch.ones(3, 6, dtype=torch.bool)
+    keep_s[1, 2:4], keep_q[2, [0, 5]] = False, False
+    padded = Episode(Examples(e.support.x, e.support.y, keep_s), Examples(e.query.x, e.query.y, keep_q), e.target)
+    learner.calls.clear()
+    out = learner(padded)
+    assert [c[0].x.shape[1] for c in learner.calls] == [6, 4, 6]
+    assert all(c[0].mask is None for c in learner.calls)
+    assert out.shape == whole.shape
+    assert (out[2, [0, 5]] == 0).all()
+    assert torch.allclose(out[0], whole[0])
+    assert torch.allclose(out[2, 1:5], whole[2, 1:5])
+    assert not torch.allclose(out[1], whole[1])
+
+
+def test_padding_of_the_support_alone():
+    e = toy_episode(n_way=3)
+    keep = torch.ones(3, 6, dtype=torch.bool)
+    out = NearestNeighbour(Identity(6))(Episode(Examples(e.support.x, e.support.y, keep), e.query, e.target))
+    assert torch.equal(out, NearestNeighbour(Identity(6))(e))
+
+
+def test_support_and_queries_of_different_numbers_of_tasks_are_refused():
+    e = toy_episode()
+    one = Examples(e.support.x[:1], e.support.y[:1])
+    with pytest.raises(EpisodeError, match="support holds 1 tasks but the query 3"):
+        ProtoNet(Identity(6))(Episode(one, e.query, e.target))
+
+
+def test_tensors_that_do_not_fit_are_refused_by_name():
+    e = toy_episode()
+    nothing = Examples(e.query.x[:, :0], e.query.y[:, :0])
+    with pytest.raises(EpisodeError, match="query: 3 tasks of 0 examples"):
+        ProtoNet(Identity(6))(Episode(e.support, nothing, e.target))
+
+
+# --- what is printed with results
+
+
+def test_parameter_count():
+    assert parameter_count(maml(MLP(3, widths=(4,)), n_out=2)) == 3 * 4 + 4 + 4 * 2 + 2
+
+
+def test_norm_policy_names_the_policies_of_all_encoders():
+    assert norm_policy(ProtoNet(Conv4(width=4))) == "running"
+    assert norm_policy(ProtoNet(Identity(3))) == "none"
+    both = torch.nn.ModuleList([Conv4(width=4, norm="support"), Conv4(width=4, norm="batch"), Identity(3)])
+    assert norm_policy(both) == "batch+support"
+    assert all(isinstance(m, AbstractEncoder) for m in both)
