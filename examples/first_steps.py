@@ -69,17 +69,17 @@ def trained(learner: qs.AbstractLearner, data: Glyphs, size: qs.Setting, plan: q
 def learn_five_characters(learner: qs.AbstractLearner, characters: ClassDataset, folder: Path) -> None:
     """One drawing each of five characters in, names of new drawings out; then the same from the saved files."""
     five = range(0, len(characters.index), len(characters.index) // 5)[:5]
-    names = [characters.index.names[c] for c in five]
+    names = tuple(characters.index.names[c] for c in five)
     rows = np.stack([characters.index.rows_of(c)[:4] for c in five])  # [5 4]
     known = characters.gather(rows[:, 0])  # [5 1 28 28]
     new = characters.gather(rows[:, 1:].ravel())  # [15 1 28 28]
 
-    predictor = learner.fit(qs.Examples.single(known, torch.arange(5)), qs.Classes(5))
+    predictor = learner.fit(qs.Examples.single(known, torch.arange(5)), qs.Classes(5)).named(names)
     with torch.no_grad():
         said = predictor(new).argmax(1)
     print("\nFive new characters, one drawing of each seen. New drawings of:")
     for c, answers in enumerate(said.view(5, 3).tolist()):
-        print(f"  {names[c]:<32} are called {', '.join(names[a] for a in answers)}")
+        print(f"  {names[c]:<32} are called {', '.join(predictor.labels[a] for a in answers)}")
     print(f"{int((said.view(5, 3) == torch.arange(5)[:, None]).sum())} of 15 right.")
 
     predictor.save(folder)

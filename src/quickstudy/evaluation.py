@@ -60,7 +60,9 @@ class Report:
         kind = "transductive" if self.transductive else "inductive"
         where = f"{self.data} {self.split}"
         size = f"{self.n_way}-way {self.n_shot}-shot" if self.n_way else f"{self.n_shot}-shot"
-        value = f"{100 * self.mean:.2f} ± {100 * self.ci95:.2f} %" if self.metric == "accuracy" else f"MSE {-self.mean:.3f} ± {self.ci95:.3f}"
+        value = (
+            f"{100 * self.mean:.2f} ± {100 * self.ci95:.2f} %" if self.metric == "accuracy" else f"MSE {-self.mean:.3f} ± {self.ci95:.3f}"
+        )
         return f"{self.algorithm}: {value}  ({size}, {self.n_query} queries, {where}, {self.n_tasks} tasks, {kind}, norm {self.norm}, seed {self.seed})"
 
     def save(self, path: str | Path) -> None:
@@ -195,10 +197,12 @@ def compare(a: Report, b: Report) -> Comparison:
     keys = ("data", "split", "split_hash", "n_way", "n_shot", "n_query", "n_tasks", "seed", "metric")
     differ = [f"{k}: {getattr(a, k)} and {getattr(b, k)}" for k in keys if getattr(a, k) != getattr(b, k)]
     if differ:
-        raise ConfigError(f"Only results on the same tasks can be compared in pairs, but these differ in {'; '.join(differ)}. Evaluate both alike.")
+        raise ConfigError(
+            f"Only results on the same tasks can be compared in pairs, but these differ in {'; '.join(differ)}. Evaluate both alike."
+        )
     gap = np.asarray(b.scores) - np.asarray(a.scores)
     mean, half = mean_ci95(gap)
-    p = float(wilcoxon(gap).pvalue) if np.any(gap) else 1.0
+    p = float(wilcoxon(gap).pvalue) if np.any(gap) else 1.0  # pyright: ignore[reportAttributeAccessIssue] - scipy's stubs
     return Comparison(mean, half, p, len(gap))
 
 

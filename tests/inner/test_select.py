@@ -47,7 +47,3 @@ def test_an_empty_selection_says_what_there_was_to_choose_from():
     with pytest.raises(ConfigError) as caught:
         Selection(("body.*",), ("head.*",)).of(["encoder.w", "head.weight"])
     assert str(caught.value) == "The inner loop would adapt nothing: include=('body.*',), exclude=('head.*',) among encoder.w, head.weight."
-
-
-def test_lists_will_do():
-    assert Selection(["head.*"], ["*.bias"]).of(NAMES) == ("head.weight",)

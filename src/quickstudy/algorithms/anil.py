@@ -8,7 +8,9 @@ from quickstudy.inner.rules import FixedRate
 from quickstudy.inner.select import head_only
 
 
-def anil(encoder: AbstractEncoder, *, n_out: int, inner_lr: float = 0.4, inner_steps: int = 5, first_order: bool = False) -> GradientLearner:
+def anil(
+    encoder: AbstractEncoder, *, n_out: int, inner_lr: float = 0.4, inner_steps: int = 5, first_order: bool = False
+) -> GradientLearner:
     """MAML whose inner loop changes only the last layer; features are computed once per task.
 
     w_{j+1} = w_j − α ∇_w L_S(w_j; φ), with the body φ learned by the outer loop alone.

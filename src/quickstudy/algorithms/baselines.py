@@ -66,7 +66,8 @@ class LinearProbe(AbstractLearner[ProbeState]):
 
     Args:
         encoder: f.
-        inverse_penalty: C, as scikit-learn counts it: smaller = stronger regularisation.
+        inverse_penalty: C, as scikit-learn counts it: smaller = stronger regularisation. Of two classes it penalises the difference
+            w₁ − w₀, so that C counts half of what the formula says.
 
     Example:
         >>> from quickstudy.core.types import Classes
@@ -107,7 +108,10 @@ class LinearProbe(AbstractLearner[ProbeState]):
             return weight, bias
         model = LogisticRegression(C=self.inverse_penalty, max_iter=1000).fit(z.astype(np.float64), y)
         if len(seen) == 2:  # scikit-learn keeps one difference vector; half of it each, with opposite sign, is the same softmax
-            weight[seen], bias[seen] = np.concatenate((-model.coef_, model.coef_)) / 2, np.concatenate((-model.intercept_, model.intercept_)) / 2
+            weight[seen], bias[seen] = (
+                np.concatenate((-model.coef_, model.coef_)) / 2,
+                np.concatenate((-model.intercept_, model.intercept_)) / 2,
+            )
         else:
             weight[seen], bias[seen] = model.coef_, model.intercept_
         return weight, bias

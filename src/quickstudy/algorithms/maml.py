@@ -8,7 +8,9 @@ from quickstudy.inner.rules import FixedRate
 from quickstudy.inner.select import everything
 
 
-def maml(encoder: AbstractEncoder, *, n_out: int, inner_lr: float = 0.4, inner_steps: int = 5, first_order: bool = False) -> GradientLearner:
+def maml(
+    encoder: AbstractEncoder, *, n_out: int, inner_lr: float = 0.4, inner_steps: int = 5, first_order: bool = False
+) -> GradientLearner:
     """Learn initial weights from which a few gradient steps solve a new task.
 
     θ_{j+1} = θ_j − α ∇ L_S(θ_j), j = 0 … J−1;  the outer loss is L_Q(θ_J), differentiated through all steps.

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from quickstudy.core.encoder import AbstractEncoder, Context
+from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner, Traits
 from quickstudy.core.types import Examples, Target
 from quickstudy.functional.similarity import similarity_named
@@ -46,6 +47,8 @@ class MatchingNet(AbstractLearner[MatchingState]):
 
     def __init__(self, encoder: AbstractEncoder, *, similarity: str = "cosine", scale: float = 10.0, learn_scale: bool = True) -> None:
         super().__init__()
+        if not scale > 0:
+            raise ConfigError(f"scale must be above 0, got {scale}.")
         self.encoder, self._similarity = encoder, similarity_named(similarity)
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)), requires_grad=learn_scale)
         self.traits = Traits(transductive=encoder.transductive)

@@ -47,9 +47,11 @@ def learning_curve(log: Sequence[Mapping[str, Any]], path: str | Path, *, title:
         other = axes.twinx()
         other.errorbar(steps, values, half, color=_RIGHT, marker="o", markersize=3, capsize=2, label="validation score, 95 % interval")
         other.set_ylabel("score on validation classes", color=_RIGHT)
+        if values.min() >= 0:
+            other.set_ylim(max(0.0, float((values - half).min()) - 0.05), 1.0)
         more, more_names = other.get_legend_handles_labels()
         handles, names = handles + more, names + more_names
-    axes.legend(handles, names, loc="center right", frameon=False, fontsize=9)
+    axes.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False, fontsize=9)
     axes.set_title(title or "Learning curve")
     return _save(figure, path)
 
@@ -107,7 +109,9 @@ def _draw(cell: "Axes", x: Tensor, text: str, colour: str, *, frame: bool = Fals
     image = x.permute(1, 2, 0).numpy()
     low, high = float(image.min()), float(image.max())
     image = (image - low) / max(high - low, 1e-6)
-    cell.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray_r", interpolation="nearest")
+    # Drawings are stored as light ink on dark, and read better as ink on paper.
+    drawing = image.shape[-1] == 1 and float(image.mean()) < 0.35
+    cell.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray_r" if drawing else "gray", interpolation="nearest")
     cell.set_title(text, fontsize=9, color=colour, pad=2)
     if frame:
         cell.set_axis_on()

@@ -37,7 +37,9 @@ class Affine(AbstractTransform):
 
     def _warp(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if x.ndim != 5:
-            raise EpisodeError(f"Affine changes images, [T N C H W], but got examples of shape {tuple(x.shape[2:])}. Leave it out for vectors.")
+            raise EpisodeError(
+                f"Affine changes images, [T N C H W], but got examples of shape {tuple(x.shape[2:])}. Leave it out for vectors."
+            )
         flat = x.flatten(0, 1)
         changed = (torch.rand(len(flat), generator=generator) < self.probability).to(x.device)
         u = (torch.rand(len(flat), 5, generator=generator) * 2 - 1).to(x)  # [B 5]

@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from quickstudy.analysis import episode_page, learning_curve
 from quickstudy.cli.demo import demo
 from quickstudy.cli.own import fit, predict
+from quickstudy.cli.screen import progress, results, table
 from quickstudy.core.errors import ConfigError, QuickstudyError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.tasks import AbstractData, Setting
 from quickstudy.evaluation import Report, evaluate
 from quickstudy.evaluation import compare as compare_reports
-from quickstudy.recipes import RECIPES, Evaluation, Part, Recipe, Run, load_run, recipe_named, train_recipe
+from quickstudy.recipes import RECIPES, Evaluation, Part, Recipe, Run, load_run, recipe_named, saved_recipe, train_recipe
 from quickstudy.training.log import read_log
 from quickstudy.version import __version__
 
@@ -28,8 +27,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console(highlight=False, soft_wrap=True)
-progress = Console(stderr=True, highlight=False)
 app.command()(demo)
 app.command()(fit)
 app.command()(predict)
@@ -39,12 +36,14 @@ RunFolder = Annotated[Path, typer.Argument(help="The folder that `quickstudy tra
 
 @app.callback(invoke_without_command=True)
 def options(
-    data_root: Annotated[Path | None, typer.Option(help="Folder with the data sets; default: QUICKSTUDY_DATA, else the user's cache folder.")] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder with the data sets; default: QUICKSTUDY_DATA, else the user's cache folder.")
+    ] = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
 ) -> None:
     """Options that stand before the command."""
     if version:
-        out.print(__version__)
+        results().print(__version__)
         raise typer.Exit
     if data_root is not None:
         if not data_root.is_dir():
@@ -55,42 +54,57 @@ def options(
 @app.command("list")
 def list_recipes() -> None:
     """List the recipes."""
-    table = Table("recipe", "what it does", "published", box=None)
+    rows = table("recipe", "what it does", "published")
     for name in RECIPES:
         recipe = recipe_named(name)
         published = ", ".join(f"{e.title} {100 * e.published:.1f}" for e in recipe.evaluations if e.published is not None)
-        table.add_row(name, recipe.summary, published)
-    out.print(table)
+        rows.add_row(name, recipe.summary, published)
+    results().print(rows)
 
 
 @app.command()
-def show(recipe: Annotated[str, typer.Argument(help="A name from `quickstudy list`.")], set_: Annotated[list[str] | None, typer.Option("--set")] = None) -> None:
+def show(
+    recipe: Annotated[str, typer.Argument(help="A name from `quickstudy list`.")],
+    set_: Annotated[list[str] | None, typer.Option("--set")] = None,
+) -> None:
     """Show everything a recipe fixes, as JSON; the paths of its fields are what --set takes."""
-    out.print(json.dumps(_changed(recipe_named(recipe), set_).to_json(), indent=1, ensure_ascii=False), markup=False)
+    results().print(json.dumps(_changed(recipe_named(recipe), set_).to_json(), indent=1, ensure_ascii=False))
 
 
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="A name from `quickstudy list`.")],
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field, e.g. learner.inner_steps=10.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field, e.g. learner.inner_steps=10.")
+    ] = None,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the run; default runs/RECIPE.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    n_tasks: Annotated[int | None, typer.Option(help="Tasks of each final score; default as the recipe says.")] = None,
 ) -> None:
     """Meta-train a recipe, score it as it says, and draw the pictures."""
-    chosen = _changed(recipe_named(recipe), set_)
+    chosen = recipe_named(recipe)
     folder = out_dir or Path("runs") / chosen.name
-    run, finished = train_recipe(chosen, folder, resume=resume, device=device, console=progress)
+    if resume:
+        chosen = saved_recipe(folder)
+        if chosen.name != recipe:
+            raise ConfigError(f"{folder} holds a run of {chosen.name}, not of {recipe}. Resume that one, or name another --out.")
+    chosen = _changed(chosen, set_)
+    run, finished = train_recipe(chosen, folder, resume=resume, device=device, console=progress())
     if not finished:
-        out.print(f"Stopped after {run.result.steps} of {chosen.train.steps} steps; nothing is lost. Go on with: quickstudy train {recipe} --out {folder} --resume")
+        results().print(
+            f"Stopped after {run.result.steps} of {chosen.train.steps} steps; nothing is lost. Go on with: quickstudy train {recipe} --out {folder} --resume"
+        )
         raise typer.Exit(130)
-    out.print(f"Trained {run.result.steps} steps on {run.result.tasks} tasks in {run.result.seconds:.0f} s; kept the weights of step {run.result.best_step}.")
+    results().print(
+        f"Trained {run.result.steps} steps on {run.result.tasks} tasks in {run.result.seconds:.0f} s; kept the weights of step {run.result.best_step}."
+    )
     learning_curve(read_log(folder / "log.jsonl"), folder / "learning_curve.png", title=f"{chosen.name}: learning curve")
     for evaluation in chosen.evaluations:
-        report = _scored(run, evaluation, seed=0)
+        report = _scored(run, dataclasses.replace(evaluation, n_tasks=n_tasks or evaluation.n_tasks), seed=0)
         report.save(folder / "reports" / f"{evaluation.title}.json")
     _draw_page(run, chosen.build_data(), "test", folder / "episodes.png")
-    out.print(f"Pictures: {folder / 'learning_curve.png'}, {folder / 'episodes.png'}. Reports: {folder / 'reports'}.")
+    results().print(f"Pictures: {folder / 'learning_curve.png'}, {folder / 'episodes.png'}. Reports: {folder / 'reports'}.")
 
 
 @app.command("eval")
@@ -109,18 +123,17 @@ def evaluate_run(
     """Score a trained run: in the settings of its recipe, or in the one given."""
     run = load_run(run_dir)
     recipe = run.recipe
-    given = [n_way, n_shot, n_query, n_tasks, split]
-    settings = recipe.evaluations
-    if norm or any(v is not None for v in given):
+    settings = tuple(dataclasses.replace(e, n_tasks=n_tasks or e.n_tasks) for e in recipe.evaluations)
+    if norm or any(v is not None for v in (n_way, n_shot, n_query, split)):
         base = settings[0]
         size = Setting(
             base.setting.n_way if n_way is None else n_way,
             base.setting.n_shot if n_shot is None else n_shot,
             base.setting.n_query if n_query is None else n_query,
         )
-        known = [e for e in settings if e.setting == size and e.norm == norm and data is None]
-        published, source = (known[0].published, known[0].source) if known else (None, "")
-        settings = (Evaluation(size, n_tasks or base.n_tasks, split or base.split, norm, published, source),)
+        asked = Evaluation(size, base.n_tasks, split or base.split, norm)
+        same = (e for e in settings if (e.setting, e.split, e.norm) == (asked.setting, asked.split, asked.norm))
+        settings = (next(same, asked),)
     if data is not None:
         run = dataclasses.replace(run, recipe=dataclasses.replace(recipe, data=_same_data(data, recipe)))
         settings = tuple(dataclasses.replace(e, published=None) for e in settings)
@@ -128,8 +141,8 @@ def evaluate_run(
         report = _scored(run, evaluation, seed=seed)
         if json_file is not None:
             report.save(json_file if len(settings) == 1 else json_file / f"{evaluation.title}.json")
-    _draw_page(run, run.recipe.build_data(), settings[0].split, run_dir / "episodes.png")
-    out.print(f"Picture: {run_dir / 'episodes.png'}")
+    _draw_page(run, run.recipe.build_data(), settings[0].split, run_dir / "episodes-eval.png")
+    results().print(f"Picture: {run_dir / 'episodes-eval.png'}")
 
 
 @app.command()
@@ -151,7 +164,7 @@ def compare(
         runs = load_run(a), load_run(b)
         tasks = runs[0].recipe.build_data().tasks("test", setting)
         first, second = (evaluate(r.learner, tasks, n_tasks=n_tasks, origin=r.origin) for r in runs)
-    out.print(f"a  {first}\nb  {second}\nb − a: {compare_reports(first, second)}", markup=False)
+    results().print(f"a  {first}\nb  {second}\nb − a: {compare_reports(first, second)}")
 
 
 def _changed(recipe: Recipe, changes: list[str] | None) -> Recipe:
@@ -169,10 +182,12 @@ def _same_data(name: str, recipe: Recipe) -> Part:
 
 
 def _scored(run: Run, evaluation: Evaluation, *, seed: int) -> Report:
-    with progress.status(f"{run.recipe.name} {evaluation.title}") as status:
-        report = run.evaluate(evaluation, seed=seed, on_batch=lambda n: status.update(f"{evaluation.title}: {n} of {evaluation.n_tasks} tasks"))
+    with progress().status(f"{run.recipe.name} {evaluation.title}") as status:
+        report = run.evaluate(
+            evaluation, seed=seed, on_batch=lambda n: status.update(f"{evaluation.title}: {n} of {evaluation.n_tasks} tasks")
+        )
     beside = f"  published {100 * report.published:.1f}" if report.published is not None else ""
-    out.print(f"{report}{beside}", markup=False)
+    results().print(f"{report}{beside}")
     return report
 
 
@@ -185,6 +200,4 @@ def _draw_page(run: Run, data: AbstractData, split: str, file: Path) -> None:
         tasks = data.tasks(split, Setting(way, shots.n_shot, min(2, shots.n_query) if way else shots.n_query), seed=1)
         episode_page(learner, tasks, file, title=f"{run.recipe.name}: tasks of the {split} split")
     except (QuickstudyError, OSError) as error:
-        out.print(f"The page of episodes could not be drawn: {error}", markup=False)
-
-
+        results().print(f"The page of episodes could not be drawn: {error}")

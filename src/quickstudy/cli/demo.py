@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
-from quickstudy.algorithms import NearestNeighbour, ProtoNet
+from quickstudy.algorithms import NearestNeighbour
 from quickstudy.analysis import episode_page, learning_curve
 from quickstudy.cli.own import classify, fit_folder
+from quickstudy.cli.screen import progress, results, table
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.tasks import Setting
 from quickstudy.data import ClassDataset, Glyphs
@@ -20,15 +19,16 @@ from quickstudy.evaluation import evaluate
 from quickstudy.recipes import recipe_named, train_recipe
 from quickstudy.training.log import read_log
 
-out = Console(highlight=False, soft_wrap=True)
-
 
 def demo(
-    folder: Annotated[Path, typer.Option("--out", help="Folder for everything the demo writes; an earlier demo in it is replaced.")] = Path("runs/demo"),
+    folder: Annotated[Path, typer.Option("--out", help="Folder for everything the demo writes; an earlier demo in it is replaced.")] = Path(
+        "runs/demo"
+    ),
     steps: Annotated[int, typer.Option(help="Training steps; 0 = as the recipe says, about three minutes on 2 cores.")] = 0,
     n_tasks: Annotated[int, typer.Option(help="Tasks per score.")] = 600,
 ) -> None:
     """Meta-train on rendered characters, score on unseen scripts, then learn five new characters from one drawing each."""
+    out = results()
     marker = folder / "demo.txt"
     if folder.exists():
         if not marker.exists() and any(folder.iterdir()):
@@ -42,8 +42,10 @@ def demo(
         recipe = recipe.with_changes({"train.steps": str(steps), "train.validate_every": str(steps)})
     data = Glyphs()
     test = data.split("test")
-    out.print(f"1. {recipe.summary}\n   Training on {len(data.split('train').index)} characters, testing on {len(test.index)} of other scripts.")
-    run, finished = train_recipe(recipe, folder / "run", console=Console(stderr=True, highlight=False))
+    out.print(
+        f"1. {recipe.summary}\n   Training on {len(data.split('train').index)} characters, testing on {len(test.index)} of other scripts."
+    )
+    run, finished = train_recipe(recipe, folder / "run", console=progress())
     if not finished:
         out.print(f"Stopped. Go on with: quickstudy train glyphs-protonet --out {folder / 'run'} --resume")
         raise typer.Exit(130)
@@ -51,33 +53,37 @@ def demo(
 
     rivals = {
         "meta-trained prototypes": run.learner,
-        "the same, untrained encoder": ProtoNet(recipe.build_learner().encoder),
+        "the same, untrained encoder": recipe.build_learner(),
         "pixel nearest neighbour": NearestNeighbour(Identity(28 * 28)),
     }
-    table = Table("5-way accuracy on unseen scripts", "1-shot", "5-shot", box=None)
+    shown = table("5-way accuracy on unseen scripts", "1-shot", "5-shot")
     for name, learner in rivals.items():
         reports = [evaluate(learner, data.tasks("test", Setting(5, shots, 15)), n_tasks=n_tasks) for shots in (1, 5)]
-        table.add_row(name, *(f"{100 * r.mean:.1f} ± {100 * r.ci95:.1f} %" for r in reports))
+        shown.add_row(name, *(f"{100 * r.mean:.1f} ± {100 * r.ci95:.1f} %" for r in reports))
     out.print(f"2. Accuracy on {n_tasks} tasks each, with 95 % intervals; inductive.")
-    out.print(table)
+    out.print(shown)
 
     out.print("\n3. What it is for: five characters it never saw, one drawing of each, then new drawings.")
     known, new, truth = _five_characters(test, folder)
     predictor, _ = fit_folder(known, folder / "run", invert=False)
     predictor.save(folder / "model")
-    table = Table("new drawing of", "is called", "score", "", box=None)
+    shown = table("new drawing of", "is called", "score", "")
     rows = classify(predictor, sorted(new.iterdir()))
     right = 0
     for row in rows:
         is_right = row["label"] == truth[Path(row["image"]).name]
         right += is_right
-        table.add_row(truth[Path(row["image"]).name], row["label"], f"{row['score']:.2f}", "right" if is_right else "wrong")
-    out.print(table)
+        shown.add_row(truth[Path(row["image"]).name], row["label"], f"{row['score']:.2f}", "right" if is_right else "wrong")
+    out.print(shown)
     out.print(f"   {right} of {len(rows)} right.")
 
     curve = learning_curve(read_log(folder / "run" / "log.jsonl"), folder / "learning_curve.png", title="Demo: learning curve")
-    page = episode_page(run.learner, data.tasks("test", Setting(5, 1, 2), seed=1), folder / "episodes.png", title="Demo: tasks from unseen scripts")
-    out.print(f"\nPictures: {curve}, {page}.\nThe drawings: {known} and {new}. The run: {folder / 'run'}; the fitted model: {folder / 'model'}.")
+    page = episode_page(
+        run.learner, data.tasks("test", Setting(5, 1, 2), seed=1), folder / "episodes.png", title="Demo: tasks from unseen scripts"
+    )
+    out.print(
+        f"\nPictures: {curve}, {page}.\nThe drawings: {known} and {new}. The run: {folder / 'run'}; the fitted model: {folder / 'model'}."
+    )
     out.print(f"Your own folder: quickstudy fit FOLDER -o MODEL --run {folder / 'run'}, then quickstudy predict MODEL PICTURES")
 
 

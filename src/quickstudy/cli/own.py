@@ -7,9 +7,8 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from quickstudy.cli.screen import results, table
 from quickstudy.core.errors import ConfigError, ImageError, LoadError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.predictor import Predictor
@@ -18,15 +17,18 @@ from quickstudy.data import FolderContent, ImageFormat, find_images, read_folder
 from quickstudy.recipes import learner_json, load
 
 _BATCH = 64
-out = Console(highlight=False, soft_wrap=True)
 
 
 def fit(
     folder: Annotated[Path, typer.Argument(help="A folder with one sub-folder of pictures per class.", show_default=False)],
     model: Annotated[Path, typer.Option("--out", "-o", help="Folder for the fitted model.", show_default=False)],
-    run: Annotated[Path, typer.Option(help="A trained run whose learner learns the classes, e.g. runs/glyphs-protonet.", show_default=False)],
+    run: Annotated[
+        Path, typer.Option(help="A trained run whose learner learns the classes, e.g. runs/glyphs-protonet.", show_default=False)
+    ],
     on_bad: Annotated[str, typer.Option(help="Pictures that cannot be read: refuse them all, or skip and name them.")] = "refuse",
-    invert: Annotated[bool | None, typer.Option(help="Turn dark ink on light paper to light on dark; default as the run was trained.")] = None,
+    invert: Annotated[
+        bool | None, typer.Option(help="Turn dark ink on light paper to light on dark; default as the run was trained.")
+    ] = None,
     norm: Annotated[str, typer.Option(help="Another normalisation policy of the learner, e.g. support for MAML.")] = "",
 ) -> None:
     """Learn the classes of a folder from a few pictures each; no training."""
@@ -35,11 +37,13 @@ def fit(
         raise ConfigError(f"{model} exists and is no fitted model; it is left alone. Choose another name for -o.")
     predictor.save(model)
     for path, reason in content.skipped:
-        out.print(f"skipped {path}: {reason}", markup=False)
+        results().print(f"skipped {path}: {reason}")
     for same in content.duplicates:
-        out.print(f"the same picture in two classes: {', '.join(map(str, same))}", markup=False)
+        results().print(f"the same picture in two classes: {', '.join(map(str, same))}")
+    if not learner_json(run)["extra"].get("result", {}).get("finished", True):
+        results().print(f"{run} was stopped before its training was done; `quickstudy train … --resume` would make a better model.")
     counts = ", ".join(f"{name} {n}" for name, n in zip(predictor.labels, content.dataset.index.counts, strict=True))
-    out.print(f"Learned {len(predictor.labels)} classes from {len(content.paths)} pictures ({counts}). Model: {model}", markup=False)
+    results().print(f"Learned {len(predictor.labels)} classes from {len(content.paths)} pictures ({counts}). Model: {model}")
 
 
 def predict(
@@ -57,10 +61,10 @@ def predict(
             # print, not rich: a line of JSON must not be wrapped or styled.
             print(json.dumps(row, ensure_ascii=False))
     else:
-        table = Table("picture", "label", "score", box=None)
+        shown = table("picture", "label", "score")
         for row in rows:
-            table.add_row(row["image"], row.get("label", "—"), f"{row['score']:.3f}" if "score" in row else row["error"])
-        out.print(table)
+            shown.add_row(row["image"], row.get("label", "—"), f"{row['score']:.3f}" if "score" in row else row["error"])
+        results().print(shown)
     if any("error" in row for row in rows):
         raise typer.Exit(1)
 

@@ -44,7 +44,9 @@ class Workers:
         if n > 1:
             held = sorted({type(m).__name__ for m in module.modules() if isinstance(m, _USES_RUNNING_STATE) and _changes_in_training(m)})
             if held:
-                raise TrainingError(f"{n} workers cannot share {', '.join(held)}: the result would depend on their order. Set workers=1, or norm='batch'.")
+                raise TrainingError(
+                    f"{n} workers cannot share {', '.join(held)}: the result would depend on their order. Set workers=1, or norm='batch'."
+                )
         shared = {id(t): t for t in (*module.parameters(), *module.buffers())}
         self._replicas = [module, *(copy.deepcopy(module, dict(shared)) for _ in range(n - 1))]
         self._pool = ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,)) if n > 1 else None

@@ -52,7 +52,9 @@ def describe(value: Any) -> Any:
     if isinstance(value, Described):
         unnamed = [k for k in value._arguments if k.startswith("*")]
         if unnamed:
-            raise ConfigError(f"{_name(type(value))} takes {unnamed[0]}, so it cannot be written to JSON. Give it a named argument instead.")
+            raise ConfigError(
+                f"{_name(type(value))} takes {unnamed[0]}, so it cannot be written to JSON. Give it a named argument instead."
+            )
         return {"type": _name(type(value)), "arguments": {k: describe(v) for k, v in value._arguments.items()}}
     if isinstance(value, Classes | Reals):
         return {"type": type(value).__name__, "arguments": {"width": value.width}}

@@ -133,7 +133,9 @@ def _check_labels(y: Tensor, n: int) -> None:
         raise EpisodeError(f"Class labels must be integers 0 … {n - 1}, but y has dtype {y.dtype}. Convert it with y.long().")
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= n:
-        raise EpisodeError(f"Class labels must lie in 0 … {n - 1} for Classes({n}), but y holds {low} … {high}. Renumber them, or use Classes({high + 1}).")
+        raise EpisodeError(
+            f"Class labels must lie in 0 … {n - 1} for Classes({n}), but y holds {low} … {high}. Renumber them, or use Classes({high + 1})."
+        )
     empty = (F.one_hot(y[0].long(), n).sum(0) == 0).nonzero()[:, 0].tolist()
     if empty:
         raise EpisodeError(f"Classes({n}) needs at least one example of each class, but there is none of {empty}. Add examples or lower n.")

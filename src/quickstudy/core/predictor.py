@@ -50,7 +50,13 @@ class Predictor(nn.Module):
     """
 
     def __init__(
-        self, learner: "AbstractLearner[Any]", state: Any, target: Target, *, labels: tuple[str, ...] = (), extra: Mapping[str, Any] | None = None
+        self,
+        learner: "AbstractLearner[Any]",
+        state: Any,
+        target: Target,
+        *,
+        labels: tuple[str, ...] = (),
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if labels and len(labels) != target.width:
@@ -117,9 +123,13 @@ class Predictor(nn.Module):
             about = json.loads((folder / "predictor.json").read_text(encoding="utf-8"))
             tensors = load_file(folder / "predictor.safetensors")
         except (OSError, ValueError, SafetensorError) as error:
-            raise LoadError(f"{folder} holds no readable predictor: {error}. It must have predictor.json and predictor.safetensors.") from error
+            raise LoadError(
+                f"{folder} holds no readable predictor: {error}. It must have predictor.json and predictor.safetensors."
+            ) from error
         if not isinstance(about, dict) or about.get("format") != FORMAT:
-            raise LoadError(f"{folder}/predictor.json is not of format {FORMAT}, the one this version reads. Install the version that wrote it.")
+            raise LoadError(
+                f"{folder}/predictor.json is not of format {FORMAT}, the one this version reads. Install the version that wrote it."
+            )
         try:
             if about["sha256"] != _sha256(folder / "predictor.safetensors"):
                 raise ValueError("the checksums differ")
@@ -136,7 +146,9 @@ class Predictor(nn.Module):
                 fresh.data = fresh.data.to(tensors[name].dtype)
             made.load_state_dict(tensors)
         except (LookupError, RuntimeError, AttributeError, TypeError, ValueError) as error:
-            raise LoadError(f"{folder}: predictor.json and predictor.safetensors do not belong together, or are damaged: {error}") from error
+            raise LoadError(
+                f"{folder}: predictor.json and predictor.safetensors do not belong together, or are damaged: {error}"
+            ) from error
         return made
 
 

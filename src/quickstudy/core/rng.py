@@ -31,7 +31,7 @@ def words(n: int, *key: str | SupportsIndex) -> NDArray[np.uint64]:
 
 def uniform(n: int, *key: str | SupportsIndex) -> NDArray[np.float64]:
     """``n`` numbers in [0, 1) of the stream named by ``key``."""
-    return (words(n, *key) >> np.uint64(11)) * 2.0**-53
+    return (words(n, *key) >> np.uint64(11)).astype(np.float64) * np.float64(2.0**-53)
 
 
 def generator(*key: str | SupportsIndex) -> torch.Generator:

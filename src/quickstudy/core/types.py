@@ -75,7 +75,7 @@ class Classes:
 
     def score(self, out: Float[Tensor, "T Q O"], y: Int[Tensor, "T Q"]) -> Float[Tensor, " T"]:
         """Accuracy of each task, between 0 and 1."""
-        return (out.argmax(-1) == y).to(out.dtype).mean(1)
+        return (out.argmax(-1) == y).double().mean(1)
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,9 @@ class Examples:
                 f"{where}: x has {tuple(self.x.shape[:2])} tasks × examples but y has {tuple(self.y.shape[:2])}. Give one label per example."
             )
         if self.mask is not None and self.mask.shape != self.x.shape[:2]:
-            raise EpisodeError(f"{where}: mask has shape {tuple(self.mask.shape)} but must be {tuple(self.x.shape[:2])}, one flag per example.")
+            raise EpisodeError(
+                f"{where}: mask has shape {tuple(self.mask.shape)} but must be {tuple(self.x.shape[:2])}, one flag per example."
+            )
         if 0 in self.x.shape[:2]:
             raise EpisodeError(f"{where}: {self.x.shape[0]} tasks of {self.x.shape[1]} examples; at least one of each is needed.")
 

@@ -2,18 +2,28 @@
 
 import hashlib
 import os
+import shutil
+import struct
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable
+from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from quickstudy.core.errors import DownloadError
 from quickstudy.data.places import cache_folder, data_root
+
+_PATIENCE = 60  # seconds that a server may be silent
+# What zipfile, zlib and Pillow raise for damaged archives and pictures.
+UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, LookupError, NotImplementedError, OSError, SyntaxError, ValueError)
 
 
 def find_or_download(file: str, *, url: str, md5: str) -> Path:
@@ -35,12 +45,17 @@ def find_or_download(file: str, *, url: str, md5: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             part = Path(scratch) / file
-            torch.hub.download_url_to_file(url, str(part), progress=False)
+            with urlopen(Request(url, headers={"User-Agent": "quickstudy"}), timeout=_PATIENCE) as response, part.open("wb") as stream:
+                shutil.copyfileobj(response, stream)
             came = hashlib.md5(part.read_bytes()).hexdigest()
             if came != md5:
-                raise DownloadError(f"{url} gave a file with MD5 {came} where {md5} was expected. Nothing was kept; try again, or fetch it by hand.")
+                raise DownloadError(
+                    f"{url} gave a file with MD5 {came} where {md5} was expected. Nothing was kept; try again, or fetch it by hand."
+                )
             os.replace(part, folder / file)
-    except (URLError, OSError, TimeoutError) as error:
+    except (OSError, HTTPException) as error:
+        if isinstance(error, HTTPError):
+            error.close()
         raise DownloadError(
             f"{file} is neither in {data_root()} nor could it be fetched from {url} ({error}). Download it there by hand and put it into a folder "
             "that QUICKSTUDY_DATA or --data-root names."
@@ -72,6 +87,7 @@ def cached(file: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tenso
         file.parent.mkdir(parents=True, exist_ok=True)
         save_file(made, part)
         os.replace(part, file)
-    except OSError:
-        part.unlink(missing_ok=True)
+    except (OSError, SafetensorError):
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
     return made

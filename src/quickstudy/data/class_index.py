@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -42,7 +42,9 @@ class ClassIndex:
         self.counts: NDArray[np.int64] = np.bincount(y, minlength=len(self.names))
         if (self.counts == 0).any():
             empty = [self.names[c] for c in np.flatnonzero(self.counts == 0)[:5]]
-            raise DataError(f"{int((self.counts == 0).sum())} of {len(self.names)} classes have no example: {', '.join(empty)}. Leave them out.")
+            raise DataError(
+                f"{int((self.counts == 0).sum())} of {len(self.names)} classes have no example: {', '.join(empty)}. Leave them out."
+            )
         self._order: NDArray[np.int64] = np.argsort(y, kind="stable")
         self._start: NDArray[np.int64] = np.concatenate(([0], np.cumsum(self.counts)[:-1]))
 
@@ -56,7 +58,7 @@ class ClassIndex:
         y[self._order] = np.repeat(np.arange(len(self)), self.counts)
         return y
 
-    def rows_of(self, c: int) -> NDArray[np.int64]:
+    def rows_of(self, c: int | np.integer) -> NDArray[np.int64]:
         """The rows of class ``c``, in the order of the data."""
         return self._order[self._start[c] : self._start[c] + self.counts[c]]
 
@@ -87,6 +89,12 @@ class ClassDataset:
         n = int(self.index.counts.sum())
         if n != len(self.x):
             raise DataError(f"{self.name}: {len(self.x)} examples but {n} labels; give one label per example.")
+        for values in (self.mean, self.std):
+            if len(values) > 1 and (self.x.ndim != 4 or len(values) != self.x.shape[1]):
+                raise DataError(
+                    f"{self.name}: {len(values)} means or deviations for examples of shape {tuple(self.x.shape[1:])}; give one, or for images "
+                    "one per channel."
+                )
 
     @cached_property
     def split_hash(self) -> str:
@@ -112,7 +120,9 @@ class ClassDataset:
         chosen = list(classes)
         missing = [c for c in chosen if c not in number]
         if missing:
-            raise DataError(f"{self.name} has no class {', '.join(map(repr, missing[:5]))} ({len(missing)} missing). The data or the split is incomplete.")
+            raise DataError(
+                f"{self.name} has no class {', '.join(map(repr, missing[:5]))} ({len(missing)} missing). The data or the split is incomplete."
+            )
         rows = [self.index.rows_of(number[c]) for c in chosen]
         labels = np.repeat(np.arange(len(chosen)), [len(r) for r in rows])
         return replace(self, split=split, x=self.x[torch.from_numpy(np.concatenate(rows))], index=ClassIndex(labels, chosen))
@@ -124,7 +134,9 @@ class ClassDataset:
             DataError: when the examples are not square images.
         """
         if self.x.ndim != 4 or self.x.shape[-1] != self.x.shape[-2]:
-            raise DataError(f"Only square images can be turned into new classes; {self.name} holds examples of shape {tuple(self.x.shape[1:])}.")
+            raise DataError(
+                f"Only square images can be turned into new classes; {self.name} holds examples of shape {tuple(self.x.shape[1:])}."
+            )
         labels = self.index.labels
         turned = torch.cat([torch.rot90(self.x, quarter, (-2, -1)) for quarter in range(4)])
         names = [f"{name}/rot{90 * quarter}" if quarter else name for quarter in range(4) for name in self.index.names]
@@ -142,15 +154,17 @@ def split_hash(classes: Mapping[str, int]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()[:12]
 
 
-def check_disjoint(splits: Mapping[str, ClassDataset]) -> None:
-    """Refuse splits that share a class.
+def check_disjoint(splits: Mapping[str, ClassDataset | Sequence[str]]) -> None:
+    """Refuse splits (data sets, or lists of class names) that share a class.
 
     Raises:
         DataError: naming the classes and the splits.
     """
     seen: dict[str, str] = {}
     for split, data in splits.items():
-        for name in data.index.names:
+        for name in data.index.names if isinstance(data, ClassDataset) else data:
             if name in seen:
-                raise DataError(f"Class '{name}' is in both the {seen[name]} and the {split} split; a class may be in one only. Correct the split.")
+                raise DataError(
+                    f"Class '{name}' is in both the {seen[name]} and the {split} split; a class may be in one only. Correct the split."
+                )
             seen[name] = split

@@ -111,7 +111,10 @@ class VariableEpisodes(AbstractTasks):
         way = 5 + int(u[0] * (self.setting.n_way - 4))
         classes = _first(words(len(index), *_key(self, "classes", i)), way)
         shots, n_query = shots_of(index.counts[classes], beta=1 - u[1], u=uniform(way, *_key(self, "shares", i)))
-        draws = [np.argsort(words(int(n), *_key(self, "examples", i, str(c))), kind="stable") for c, n in zip(classes, index.counts[classes], strict=True)]
+        draws = [
+            np.argsort(words(int(n), *_key(self, "examples", i, str(c))), kind="stable")
+            for c, n in zip(classes, index.counts[classes], strict=True)
+        ]
         support = np.concatenate([index.rows_of(c)[d[n_query : n_query + k]] for c, d, k in zip(classes, draws, shots, strict=True)])
         query = np.concatenate([index.rows_of(c)[d[:n_query]] for c, d in zip(classes, draws, strict=True)])
         device = self.dataset.x.device
@@ -121,7 +124,9 @@ class VariableEpisodes(AbstractTasks):
             return Examples(self.dataset.gather(rows[order])[None], torch.from_numpy(labels[order])[None].to(device))
 
         every = np.arange(way)
-        return Episode(examples(support, np.repeat(every, shots), "support"), examples(query, np.repeat(every, n_query), "query"), Classes(way))
+        return Episode(
+            examples(support, np.repeat(every, shots), "support"), examples(query, np.repeat(every, n_query), "query"), Classes(way)
+        )
 
 
 def shots_of(counts: NDArray[np.integer], *, beta: float, u: NDArray[np.floating]) -> tuple[NDArray[np.int64], int]:

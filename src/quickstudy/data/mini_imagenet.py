@@ -16,7 +16,7 @@ from torch import Tensor
 from quickstudy.core.describe import Described
 from quickstudy.core.errors import DataError, did_you_mean
 from quickstudy.core.tasks import AbstractData, AbstractTasks, Setting
-from quickstudy.data.archives import prepared
+from quickstudy.data.archives import UNREADABLE, prepared
 from quickstudy.data.class_index import ClassDataset, ClassIndex, check_disjoint
 from quickstudy.data.episodes import Episodes
 from quickstudy.data.images import ImageFormat
@@ -64,16 +64,17 @@ class MiniImageNet(Described, AbstractData):
 
     @cached_property
     def _tables(self) -> dict[str, list[tuple[str, str]]]:
+        archive = self._archive
         try:
-            with zipfile.ZipFile(self._archive) as z:
+            with zipfile.ZipFile(archive) as z:
                 return {s: [(r["filename"], r["label"]) for r in csv.DictReader(io.StringIO(z.read(f"{s}.csv").decode()))] for s in _SPLITS}
-        except (zipfile.BadZipFile, KeyError, OSError) as error:
-            raise DataError(f"{self._archive} must hold train.csv, val.csv and test.csv with the columns filename and label: {error}.") from error
+        except UNREADABLE as error:
+            raise DataError(f"{archive} must hold train.csv, val.csv and test.csv with the columns filename and label: {error}.") from error
 
     @cached_property
     def _lists(self) -> Mapping[str, list[str]]:
         lists = {s: sorted({label for _, label in rows}) for s, rows in self._tables.items()}
-        check_disjoint({s: self._everything.only(v, split=s) for s, v in lists.items()})
+        check_disjoint(lists)
         return lists
 
     @cached_property
@@ -95,14 +96,12 @@ def _read(archive: Path, files: list[str]) -> Tensor:
             for i in part:
                 try:
                     image = Image.open(io.BytesIO(z.read(f"images/{files[i]}"))).convert("RGB")
-                except (KeyError, OSError) as error:
+                except UNREADABLE as error:
                     raise DataError(f"{archive}: images/{files[i]} is missing or damaged: {error}.") from error
                 if image.size != (_SIZE, _SIZE):
                     image = image.resize((_SIZE, _SIZE), Image.Resampling.LANCZOS)
                 x[i] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(some, [range(0, len(files) // 2), range(len(files) // 2, len(files))]))
+        list(pool.map(some, [range(len(files) // 2), range(len(files) // 2, len(files))]))
     return x
-
-

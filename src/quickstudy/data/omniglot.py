@@ -17,9 +17,10 @@ from quickstudy.core.describe import Described
 from quickstudy.core.errors import ConfigError, DataError, did_you_mean
 from quickstudy.core.rng import words
 from quickstudy.core.tasks import AbstractData, AbstractTasks, Setting
-from quickstudy.data.archives import find_or_download, prepared
+from quickstudy.data.archives import UNREADABLE, find_or_download, prepared
 from quickstudy.data.class_index import ClassDataset, ClassIndex, check_disjoint
 from quickstudy.data.episodes import Episodes
+from quickstudy.data.images import ImageFormat
 
 _URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
 _MD5 = {"images_background.zip": "68d2efa1b9178cc56df9314c21c6e718", "images_evaluation.zip": "6b91aef0f799c5bb55b94e3f2daec811"}
@@ -46,7 +47,7 @@ class Omniglot(Described, AbstractData):
     """
 
     name, shape = "omniglot", (1, _SIZE, _SIZE)
-    image_format = {"size": _SIZE, "channels": 1, "invert": True}
+    image_format = ImageFormat(size=_SIZE, channels=1, invert=True).to_json()
 
     def __init__(self, *, protocol: str = "vinyals", rotations: bool = True) -> None:
         if protocol not in _PROTOCOLS:
@@ -84,7 +85,7 @@ class Omniglot(Described, AbstractData):
             background = [n for n, row in table.items() if row["set"] == "background"]
             lists = {"train": [n for i, n in enumerate(background) if i % 10], "val": background[::10]}
             lists["test"] = [n for n, row in table.items() if row["set"] == "evaluation"]
-        check_disjoint({s: self._everything.only(v, split=s) for s, v in lists.items()})
+        check_disjoint(lists)
         return lists
 
 
@@ -103,7 +104,7 @@ def _read(archives: list[Path]) -> Tensor:
                 for entry in sorted(e for e in z.namelist() if e.endswith(".png")):
                     character = "/".join(entry.split("/")[-3:-1])
                     found.setdefault(character, []).append(_drawing(z.read(entry)))
-        except (zipfile.BadZipFile, OSError) as error:
+        except UNREADABLE as error:
             raise DataError(f"{archive} is not a readable Omniglot archive: {error}. Delete it and fetch it again.") from error
     names = list(_names())
     wrong = [n for n in names if len(found.get(n, [])) != _DRAWINGS]

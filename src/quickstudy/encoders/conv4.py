@@ -41,7 +41,14 @@ class Conv4(AbstractEncoder):
     stacks = True
 
     def __init__(
-        self, *, in_channels: int = 1, width: int = 64, size: int = 28, norm: str = "running", norm_scale: bool = True, downsample: str = "pool"
+        self,
+        *,
+        in_channels: int = 1,
+        width: int = 64,
+        size: int = 28,
+        norm: str = "running",
+        norm_scale: bool = True,
+        downsample: str = "pool",
     ) -> None:
         super().__init__()
         if size < 16:
@@ -51,7 +58,7 @@ class Conv4(AbstractEncoder):
         self.norm, self.in_channels, self.size, self.downsample = norm, in_channels, size, downsample
         self.out_dim = width * (size // 16) ** 2 if downsample == "pool" else width
         self.blocks = nn.ModuleList(_Block(width if i else in_channels, width, norm, norm_scale, downsample) for i in range(4))
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch does not declare this form
 
     def forward(self, x: Float[Tensor, "T N C H W"], context: Context = ()) -> Float[Tensor, "T N D"]:
         for i, block in enumerate(self.blocks):

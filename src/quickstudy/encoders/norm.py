@@ -102,7 +102,13 @@ class NoNorm(AbstractNorm):
         return _scale_and_shift(x, self.weight, self.bias)
 
 
-NORMS: dict[str, type[AbstractNorm]] = {"batch": BatchNorm, "running": RunningNorm, "support": SupportNorm, "group": GroupNorm, "none": NoNorm}
+NORMS: dict[str, type[AbstractNorm]] = {
+    "batch": BatchNorm,
+    "running": RunningNorm,
+    "support": SupportNorm,
+    "group": GroupNorm,
+    "none": NoNorm,
+}
 
 
 def norm_named(policy: str, channels: int, *, scale: bool = True, shift: bool = True) -> AbstractNorm:

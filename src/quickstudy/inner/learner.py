@@ -13,7 +13,7 @@ from quickstudy.core.learner import AbstractLearner, Traits
 from quickstudy.core.types import Classes, Examples, Reals, Target
 from quickstudy.functional.linear import linear
 from quickstudy.inner.head import LinearHead
-from quickstudy.inner.loop import InnerLoop
+from quickstudy.inner.loop import InnerLoop, Params
 from quickstudy.inner.select import Selection
 
 GradientState: TypeAlias = tuple[dict[str, Tensor], Context]  # adapted parameters [T ...], what the encoder read of the support
@@ -62,18 +62,20 @@ class GradientLearner(AbstractLearner[GradientState]):
         fast, context = state
         return self._answer(fast, x, context) if self._body_is_fast else self._head(fast, self.encoder(x, context))
 
-    def _answer(self, fast: dict[str, Tensor], x: Tensor, context: Context) -> Tensor:
+    def _answer(self, fast: Params, x: Tensor, context: Context) -> Tensor:
         return self._head(fast, self._with_weights(_Encode(self.encoder), fast, x, context))
 
-    def _with_weights(self, module: nn.Module, fast: dict[str, Tensor], *inputs: Any) -> Any:
+    def _with_weights(self, module: nn.Module, fast: Params, *inputs: Any) -> Any:
         """The module's answer with each task's own weights: all tasks in one call if the encoder stacks, else one by one."""
         body = {n: p for n, p in fast.items() if n.startswith("encoder.")}
         if self.encoder.stacks:
             return functional_call(module, body, inputs)
         return per_task(lambda one, *inputs: functional_call(module, {n: p[0] for n, p in one.items()}, inputs), body, *inputs)
 
-    def _head(self, fast: dict[str, Tensor], z: Float[Tensor, "T N D"]) -> Float[Tensor, "T N O"]:
-        weight, bias = (fast.get(f"head.{n}", p.expand(z.shape[0], *p.shape)) for n, p in (("weight", self.head.weight), ("bias", self.head.bias)))
+    def _head(self, fast: Params, z: Float[Tensor, "T N D"]) -> Float[Tensor, "T N O"]:
+        weight, bias = (
+            fast.get(f"head.{n}", p.expand(z.shape[0], *p.shape)) for n, p in (("weight", self.head.weight), ("bias", self.head.bias))
+        )
         return linear(z, weight, bias)
 
 

@@ -35,7 +35,9 @@ class Selection(Described):
 
         chosen = tuple(n for n in names if match(n, self.include) and not match(n, self.exclude))
         if not chosen:
-            raise ConfigError(f"The inner loop would adapt nothing: include={self.include}, exclude={self.exclude} among {', '.join(names)}.")
+            raise ConfigError(
+                f"The inner loop would adapt nothing: include={self.include}, exclude={self.exclude} among {', '.join(names)}."
+            )
         return chosen
 
 

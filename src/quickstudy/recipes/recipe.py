@@ -139,7 +139,7 @@ class Recipe:
         """
         recipe = self
         for path, text in changes.items():
-            recipe = _change(recipe, path, _parse(text))
+            recipe = _change(recipe, path, text)
         return recipe
 
     def to_json(self) -> dict[str, Any]:
@@ -166,7 +166,8 @@ class Recipe:
             raise LoadError(f"This is not a recipe that this version can read: {error}.") from error
 
 
-def _change(recipe: Recipe, path: str, value: Any) -> Recipe:
+def _change(recipe: Recipe, path: str, text: str) -> Recipe:
+    value = _parse(text)
     head, _, rest = path.partition(".")
     names = [f.name for f in dataclasses.fields(recipe)]
     if head not in names:
@@ -178,27 +179,32 @@ def _change(recipe: Recipe, path: str, value: Any) -> Recipe:
         if not rest:
             return replace(recipe, **{head: Part(str(value))})
         if rest != "name":
-            _check_kind(path, value, _known_option(now.maker(_REGISTRIES[head]), rest, now.name))
+            option = _known_option(now.maker(_REGISTRIES[head]), rest, now.name)
+            value = text if option.annotation is str else value
+            _check_kind(path, value, option.default)
         return replace(recipe, **{head: Part(now.name, {**now.options, rest: value})})
     if dataclasses.is_dataclass(now) and not isinstance(now, type):
         inner = {f.name: getattr(now, f.name) for f in dataclasses.fields(now)}
         if rest not in inner:
             raise ConfigError(f"'{head}' has no field '{rest}' (in --set {path}=…). {did_you_mean(rest, inner)}")
+        value = text if isinstance(inner[rest], str) else value
         _check_kind(path, value, inner[rest])
         return replace(recipe, **{head: replace(now, **{rest: type(inner[rest])(value)})})
     if rest or head == "evaluations":
-        raise ConfigError(f"'{path}' cannot be set on the command line; --set takes plain fields. Evaluate other settings with `quickstudy eval RUN --n-way …`.")
+        raise ConfigError(
+            f"'{path}' cannot be set on the command line; --set takes plain fields. Evaluate other settings with `quickstudy eval RUN --n-way …`."
+        )
     _check_kind(path, value, now)
     return replace(recipe, **{head: value})
 
 
-def _known_option(maker: Callable[..., Any], option: str, name: str) -> Any:
-    """The option's default value (or the empty marker); refuses an option that is not there."""
+def _known_option(maker: Callable[..., Any], option: str, name: str) -> inspect.Parameter:
+    """The option as its maker declares it; refuses one that is not there."""
     signature = inspect.signature(maker).parameters
     keywords = {n: p for n, p in signature.items() if n != "encoder" and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
     if option not in keywords:
         raise ConfigError(f"'{name}' has no option '{option}'. {did_you_mean(option, keywords)}")
-    return keywords[option].default
+    return keywords[option]
 
 
 def _parse(text: str) -> Any:
@@ -216,6 +222,6 @@ def _check_kind(path: str, value: Any, before: Any) -> None:
     kinds = {bool: (bool,), int: (int,), float: (int, float), str: (str,), tuple: (tuple,)}.get(type(before))
     right = kinds is None or (isinstance(value, kinds) and (type(before) is bool or not isinstance(value, bool)))
     if not right:
-        raise ConfigError(f"--set {path}={value!r}: expected a value like {before!r} ({type(before).__name__}), got {type(value).__name__}.")
-
-
+        raise ConfigError(
+            f"--set {path}={value!r}: expected a value like {before!r} ({type(before).__name__}), got {type(value).__name__}."
+        )

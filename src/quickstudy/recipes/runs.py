@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from quickstudy.core.describe import describe, rebuild
 from quickstudy.core.errors import ConfigError, LoadError
-from quickstudy.core.learner import AbstractLearner
+from quickstudy.core.learner import AbstractLearner, norm_policy
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.predictor import Predictor
 from quickstudy.evaluation import Origin, Report, evaluate
@@ -22,6 +22,8 @@ from quickstudy.recipes.recipe import Evaluation, Recipe
 from quickstudy.training import TrainResult, train
 
 FORMAT = 1
+# Normalisation policies that learn the same weights from batch statistics; those that can be taken up afterwards come first.
+_EXCHANGEABLE = ("batch", "support", "running")
 
 
 @dataclass(frozen=True)
@@ -62,19 +64,24 @@ def train_recipe(
     folder = Path(out)
     if not resume and (folder / "recipe.json").exists():
         raise ConfigError(f"{folder} already holds a run. Go on with --resume, or choose another --out; nothing was changed.")
-    folder.mkdir(parents=True, exist_ok=True)
     data = recipe.build_data()
     where = pick_device(device)
     learner = recipe.build_learner().to(where)
     seed = recipe.train.seed
     tasks = data.tasks(recipe.train_split, recipe.episodes, seed=seed).to(where)
     val_tasks = data.tasks(recipe.val_split, recipe.validation, seed=seed).to(where) if recipe.train.validate_every else None
+    for e in recipe.evaluations:
+        data.tasks(e.split, e.setting)  # what cannot be scored afterwards is refused before the training
+    objective, transform = recipe.build_objective(), recipe.build_transform()
+    folder.mkdir(parents=True, exist_ok=True)
     if not resume:
         (folder / "recipe.json").write_text(json.dumps(recipe.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     identity = {k: v for k, v in recipe.to_json().items() if k not in ("evaluations", "summary", "paper")}
+    # How the work is shared and how often it is saved does not change the result, so a run may be resumed with other values.
+    identity["train"] = {k: v for k, v in identity["train"].items() if k not in ("workers", "checkpoint_every", "log_every")}
     result = train(
-        MetaStep(learner, recipe.build_objective()).to(where), tasks, plan=recipe.train, optimiser=recipe.optimiser, val_tasks=val_tasks,
-        transform=recipe.build_transform(), out=folder, resume=resume, identity=identity, console=console,
+        MetaStep(learner, objective).to(where), tasks, plan=recipe.train, optimiser=recipe.optimiser, val_tasks=val_tasks,
+        transform=transform, out=folder, resume=resume, identity=identity, console=console,
     )  # fmt: skip
     learner.eval()
     save_learner(learner, folder, extra={"image": dict(data.image_format) if data.image_format else None, "result": vars(result)})
@@ -105,20 +112,28 @@ def load(path: str | Path, *, norm: str = "") -> AbstractLearner[Any] | Predicto
     folder = Path(path)
     if (folder / "predictor.json").exists():
         if norm:
-            raise LoadError(f"{folder} holds a predictor, whose normalisation cannot be changed any more. Load the learner it was fitted with.")
+            raise LoadError(
+                f"{folder} holds a predictor, whose normalisation cannot be changed any more. Load the learner it was fitted with."
+            )
         return Predictor.load(folder)
     about = learner_json(folder)
     try:
         tensors = load_file(folder / "learner.safetensors")
     except (OSError, SafetensorError) as error:
         raise LoadError(f"{folder}/learner.safetensors cannot be read: {error}.") from error
-    learner = rebuild(_with_norm(about["learner"], norm) if norm else about["learner"])
+    learner = rebuild(about["learner"])
+    trained = norm_policy(learner)
+    if norm and norm != trained:
+        if norm not in _EXCHANGEABLE[:2] or trained not in _EXCHANGEABLE:
+            raise LoadError(
+                f"{folder} was trained with norm='{trained}' and cannot work with norm='{norm}'. Only batch, support and running learn the same "
+                "weights, and running averages cannot be made up afterwards: ask for batch or support, or train with the policy you want."
+            )
+        learner = rebuild(_with_norm(about["learner"], norm))
     try:
-        missing, unexpected = learner.load_state_dict(tensors, strict=not norm)
+        learner.load_state_dict(tensors, strict=norm_policy(learner) == trained)
     except RuntimeError as error:
         raise LoadError(f"{folder}: learner.json and learner.safetensors do not belong together: {error}") from error
-    if missing:
-        raise LoadError(f"{folder} has no weights for {', '.join(missing)}, which norm='{norm}' needs. Choose a policy it was trained with.")
     return learner.eval()
 
 
@@ -131,12 +146,26 @@ def learner_json(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads((folder / "learner.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise LoadError(f"{folder} holds no trained learner and no predictor. Make one with `quickstudy train` or `quickstudy fit`.") from error
+        raise LoadError(
+            f"{folder} holds no trained learner and no predictor. Make one with `quickstudy train` or `quickstudy fit`."
+        ) from error
     except (OSError, ValueError) as error:
         raise LoadError(f"{folder}/learner.json cannot be read: {error}.") from error
     if not isinstance(about, dict) or about.get("format") != FORMAT or "learner" not in about:
         raise LoadError(f"{folder}/learner.json is not of format {FORMAT}, the one this version reads. Install the version that wrote it.")
     return about
+
+
+def saved_recipe(folder: str | Path) -> Recipe:
+    """The recipe that a run folder was started with.
+
+    Raises:
+        LoadError: when there is none.
+    """
+    try:
+        return Recipe.from_json(json.loads((Path(folder) / "recipe.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise LoadError(f"{folder} holds no run: recipe.json cannot be read ({error}).") from error
 
 
 def load_run(path: str | Path) -> Run:
@@ -149,10 +178,10 @@ def load_run(path: str | Path) -> Run:
     learner = load(folder)
     if not isinstance(learner, AbstractLearner):
         raise LoadError(f"{folder} holds a fitted model, not a run. Give the folder that `quickstudy train` wrote.")
+    recipe = saved_recipe(folder)
     try:
-        recipe = Recipe.from_json(json.loads((folder / "recipe.json").read_text(encoding="utf-8")))
         result = TrainResult(**learner_json(folder)["extra"]["result"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise LoadError(f"{folder} holds a learner but not the run that trained it: {error}.") from error
     return Run(folder, recipe, learner, result)
 

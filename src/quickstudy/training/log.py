@@ -63,7 +63,9 @@ class ProgressBar:
 
     def step(self, step: int, loss: float | None = None) -> None:
         """``step`` steps are done."""
-        self._bar.update(self._task, completed=step, **({} if loss is None else {"loss": f"{loss:.3f}"}))
+        fields = {} if loss is None else {"loss": f"{loss:.3f}"}
+        self._bar.tasks[self._task].fields.update(fields)
+        self._bar.update(self._task, completed=step)
 
     def validated(self, step: int, text: str, seconds: float) -> None:
         """A validation is done."""

@@ -34,7 +34,7 @@ CHECKPOINT = "last.pt"
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What came of a training: the learner now holds the best weights (the last ones, if there was no validation).
+    """What came of a training: the learner now holds the best weights (the last ones, if there was no validation), in eval mode.
 
     Args:
         finished: False if it was stopped before its last step; it can be resumed.
@@ -66,7 +66,8 @@ def train(
     """Meta-train the learner of ``step`` in place.
 
     Step ``s`` takes the tasks ``s·B … (s+1)·B − 1`` of the stream, and all randomness depends on the seed and the step, so a training that
-    was killed and resumed ends with the very numbers of one that was not. Ctrl-C finishes the step, saves and returns.
+    was killed and resumed ends with the very numbers of one that was not (torch's global generators are seeded anew at every step).
+    Ctrl-C finishes the step, saves and returns.
 
     Args:
         step: learner and objective, on the device to train on.
@@ -116,7 +117,9 @@ class _Run:
             raise LoadError(f"There is no {CHECKPOINT} in {self.out}, so nothing to resume. Start without --resume.")
         saved = load_checkpoint(self.out / CHECKPOINT)
         if saved["identity"] != self.identity:
-            raise LoadError(f"{self.out / CHECKPOINT} belongs to a training with other settings. Use another --out, or the settings it was started with.")
+            raise LoadError(
+                f"{self.out / CHECKPOINT} belongs to a training with other settings. Use another --out, or the settings it was started with."
+            )
         self.step.load_state_dict(saved["step_state"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.schedule.load_state_dict(saved["schedule"])
@@ -164,6 +167,7 @@ class _Run:
             self.step.load_state_dict(self.best)
         else:
             self.best_step = self.done
+        self.step.eval()
         val = self.best_val if math.isfinite(self.best_val) else None
         return TrainResult(self.done == plan.steps, self.done, self.done * plan.tasks_per_step, self.seconds, self.best_step, val)
 

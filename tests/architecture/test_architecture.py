@@ -1,0 +1,68 @@
+"""The rules of the house that a machine can hold."""
+
+import ast
+import inspect
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import quickstudy
+from quickstudy.algorithms import ALGORITHMS
+
+SOURCE = Path(quickstudy.__file__).parent
+ROOT = SOURCE.parent.parent
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+def test_import_is_light() -> None:
+    heavy = ("matplotlib", "sklearn", "typer", "PIL.ImageFont", "scipy.stats")
+    code = f"import sys, quickstudy; print([m for m in {heavy} if m in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "[]"
+
+
+def test_no_utils_no_helpers() -> None:
+    assert not [f for f in FILES if f.stem in ("utils", "util", "helpers", "common", "misc")]
+
+
+def test_algorithm_files_are_short() -> None:
+    lines = [len(f.read_text().splitlines()) for f in (SOURCE / "algorithms").glob("*.py") if f.stem != "__init__"]
+    assert max(lines) <= 250
+    assert statistics.median(lines) <= 110
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(SOURCE)))
+def test_public_things_have_docstrings_and_nothing_unpickles(file: Path) -> None:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree), f"{file} has no docstring"
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{file.name}: {node.name} has no docstring"
+    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} | {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+    assert not names & {"hasattr", "eval_", "exec"}
+
+
+@pytest.mark.parametrize("name", list(ALGORITHMS))
+def test_algorithms_tell_where_they_come_from(name: str) -> None:
+    said = inspect.getdoc(ALGORITHMS[name]) or ""
+    for part in ("Paper:", "Differs:", "Example:", ">>>"):
+        assert part in said, f"{name} has no {part}"
+
+
+def test_the_results_table_is_rendered_from_the_committed_results() -> None:
+    done = subprocess.run([sys.executable, str(ROOT / "benchmarks" / "table.py"), "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [["lint-imports"], ["ruff", "check", "."], ["ruff", "format", "--check", "."]], ids=lambda c: c[0] + c[1] if c[1:] else c[0]
+)
+def test_the_linters_agree(command: list[str]) -> None:
+    tool = Path(sys.executable).parent / command[0]
+    if not tool.exists():
+        pytest.skip(f"{command[0]} is not installed beside this Python")
+    done = subprocess.run([str(tool), *command[1:]], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr

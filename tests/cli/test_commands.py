@@ -1,0 +1,213 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from quickstudy.evaluation import Report
+from quickstudy.recipes import RECIPES
+from quickstudy.training.checkpoint import load_checkpoint
+from quickstudy.training.log import read_log
+from quickstudy.version import __version__
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def test_help_version_and_list(quickstudy: Command) -> None:
+    said = quickstudy("--help").stdout
+    for command in ("demo", "list", "show", "train", "eval", "compare", "fit", "predict"):
+        assert command in said
+    assert quickstudy("--version").stdout.strip() == __version__
+    listed = quickstudy("list").stdout
+    assert all(name in listed for name in RECIPES)
+
+
+def test_a_process() -> None:
+    done = subprocess.run([sys.executable, "-m", "quickstudy", "show", "glyphs-protonets"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("ConfigError: No recipe is called 'glyphs-protonets'. Did you mean 'glyphs-protonet'?")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_show_prints_json_with_the_changes(quickstudy: Command) -> None:
+    shown = json.loads(quickstudy("show", "omniglot-5w1s-maml", "--set", "learner.inner_steps=7").stdout)
+    assert shown["learner"]["options"]["inner_steps"] == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "omniglot-protonett"], "Did you mean 'omniglot-protonet'?"),
+        (["train", "glyphs-protonet", "--set", "learner.similarty=dot"], "Did you mean 'similarity'?"),
+        (["train", "glyphs-protonet", "--set", "train.steps"], "--set takes FIELD=VALUE, got 'train.steps'"),
+        (["train", "glyphs-protonet", "--device", "cuda:99", "--out", "nowhere"], "--device cpu"),
+        (["eval", "nowhere"], "nowhere holds no trained learner"),
+        (["--data-root", "nowhere", "list"], "--data-root nowhere is not a folder"),
+        (["predict", "nowhere", "x.png"], "holds no trained learner and no predictor"),
+    ],
+)
+def test_mistakes_end_in_one_line(quickstudy: Command, arguments: list[str], message: str) -> None:
+    assert message in quickstudy(*arguments, status=2).stderr
+
+
+def test_train_writes_a_run(run_folder: Path) -> None:
+    names = {f.name for f in run_folder.iterdir()}
+    assert {
+        "recipe.json",
+        "log.jsonl",
+        "last.pt",
+        "learner.json",
+        "learner.safetensors",
+        "learning_curve.png",
+        "episodes.png",
+        "reports",
+    } <= names
+    for picture in ("learning_curve.png", "episodes.png"):
+        with Image.open(run_folder / picture) as image:
+            assert min(image.size) > 300
+    assert [line["step"] for line in read_log(run_folder / "log.jsonl") if "val" in line] == [10, 20, 25]
+    report = Report.load(run_folder / "reports" / "5w1s15q.json")
+    assert (report.n_tasks, report.train_tasks, report.data, report.transductive) == (20, 25, "glyphs", False)
+    assert report.mean > 0.6
+
+
+def test_a_run_is_never_overwritten(quickstudy: Command, run_folder: Path) -> None:
+    said = quickstudy("train", "glyphs-protonet", "--out", run_folder, status=2).stderr
+    assert "already holds a run. Go on with --resume" in said
+
+
+def test_resume_refuses_other_settings(quickstudy: Command, run_folder: Path) -> None:
+    said = quickstudy("train", "glyphs-protonet", "--out", run_folder, "--resume", "--set", "train.seed=9", status=2).stderr
+    assert "belongs to a training with other settings" in said
+    assert (
+        "holds a run of glyphs-protonet, not of glyphs-fomaml"
+        in quickstudy("train", "glyphs-fomaml", "--out", run_folder, "--resume", status=2).stderr
+    )
+
+
+def test_ctrl_c_loses_nothing(tmp_path: Path, quickstudy: Command) -> None:
+    changes = ["train.steps=40", "train.checkpoint_every=2", "train.validate_every=0", "episodes.n_way=5"]
+    arguments = ["train", "glyphs-protonet", "--out", str(tmp_path / "run"), *[a for c in changes for a in ("--set", c)]]
+    process = subprocess.Popen([sys.executable, "-m", "quickstudy", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for _ in range(2400):
+        if (tmp_path / "run" / "last.pt").exists() or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said, complained = process.communicate(timeout=60)
+    assert process.returncode == 130, (said, complained)
+    assert "nothing is lost" in said
+    hint = said.split("Go on with: quickstudy ")[1].split()
+    assert hint[-1] == "--resume"
+    done = load_checkpoint(tmp_path / "run" / "last.pt")["done"]
+    quickstudy(*hint, "--set", "train.checkpoint_every=400", "--n-tasks", "2")
+    assert done < load_checkpoint(tmp_path / "run" / "last.pt")["done"] == 40
+
+
+def test_eval_in_another_setting(quickstudy: Command, run_folder: Path, tmp_path: Path) -> None:
+    said = quickstudy(
+        "eval", run_folder, "--n-way", "7", "--n-shot", "2", "--n-query", "3", "--n-tasks", "20", "--json", tmp_path / "r.json"
+    ).stdout
+    report = Report.load(tmp_path / "r.json")
+    assert (report.n_way, report.n_shot, report.n_query, report.n_tasks) == (7, 2, 3, 20)
+    assert f"{100 * report.mean:.2f} ± {100 * report.ci95:.2f} %" in said
+    assert "inductive" in said
+
+
+def test_eval_refuses_what_the_data_cannot_give(quickstudy: Command, run_folder: Path) -> None:
+    assert "n_shot + n_query = 15 + 15 = 30" in quickstudy("eval", run_folder, "--n-shot", "15", status=2).stderr
+    assert "has no split 'tset'" in quickstudy("eval", run_folder, "--split", "tset", status=2).stderr
+
+
+def test_compare_prints_a_paired_difference(quickstudy: Command, run_folder: Path) -> None:
+    said = quickstudy("compare", run_folder, run_folder, "--n-tasks", "10").stdout
+    assert "b − a: +0.00 ± 0.00 points over 10 shared tasks" in said
+    files = run_folder / "reports" / "5w1s15q.json", run_folder / "reports" / "5w5s15q.json"
+    assert "n_shot: 1 and 5" in quickstudy("compare", *files, status=2).stderr
+
+
+def test_fit_and_predict(quickstudy: Command, run_folder: Path, drawings: Path, tmp_path: Path) -> None:
+    model = tmp_path / "my model"
+    said = quickstudy("fit", drawings / "known", "-o", model, "--run", run_folder, "--invert").stdout
+    assert "Learned 3 classes from 12 pictures" in said
+    rows = [json.loads(line) for line in quickstudy("predict", model, drawings / "new", "--json").stdout.splitlines()]
+    assert len(rows) == 6
+    assert sum(Path(r["image"]).name.startswith(r["label"]) for r in rows) >= 4
+    assert all(1 / 3 <= r["score"] <= 1 for r in rows)
+    table = quickstudy("predict", model, drawings / "new").stdout
+    assert all(r["label"] in table for r in rows)
+
+
+def test_bad_pictures_are_named_and_cost_nothing(quickstudy: Command, run_folder: Path, drawings: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    quickstudy("fit", drawings / "known", "-o", model, "--run", run_folder)
+    (tmp_path / "note.png").write_text("not a picture")
+    done = quickstudy("predict", model, tmp_path / "note.png", drawings / "new", "--json", status=1)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [("error" in r) for r in rows].count(True) == 1
+    assert "note.png" in next(r for r in rows if "error" in r)["error"]
+    assert len(rows) == 7
+
+
+def test_fit_refuses_or_skips_bad_files(quickstudy: Command, run_folder: Path, drawings: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "known"
+    shutil.copytree(drawings / "known", folder)
+    (folder / "Än" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
+    said = quickstudy("fit", folder, "-o", tmp_path / "m", "--run", run_folder, status=2).stderr
+    assert "broken.jpg" in said
+    assert "--on-bad skip" in said
+    assert not (tmp_path / "m").exists()
+    assert "skipped" in quickstudy("fit", folder, "-o", tmp_path / "m", "--run", run_folder, "--on-bad", "skip").stdout
+
+
+@pytest.mark.parametrize("kind", ["empty", "one class", "missing"])
+def test_fit_refuses_folders_that_cannot_be_learned(
+    quickstudy: Command, run_folder: Path, drawings: Path, tmp_path: Path, kind: str
+) -> None:
+    folder = tmp_path / "f"
+    if kind != "missing":
+        folder.mkdir()
+    if kind == "one class":
+        (folder / "only").symlink_to(drawings / "known" / "Än")
+    said = quickstudy("fit", folder, "-o", tmp_path / "m", "--run", run_folder, status=2).stderr
+    assert said.startswith("DataError: ")
+    assert str(folder) in said
+
+
+def test_fit_never_writes_over_something_else(quickstudy: Command, run_folder: Path, drawings: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert "left alone" in quickstudy("fit", drawings / "known", "-o", tmp_path, "--run", run_folder, status=2).stderr
+    assert [f.name for f in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_run_is_no_model_and_a_model_no_run(quickstudy: Command, run_folder: Path, drawings: Path, tmp_path: Path) -> None:
+    assert "Fit one first" in quickstudy("predict", run_folder, drawings / "new", status=2).stderr
+    quickstudy("fit", drawings / "known", "-o", tmp_path / "m", "--run", run_folder)
+    assert "holds a fitted model, not a run" in quickstudy("eval", tmp_path / "m", status=2).stderr
+
+
+def test_demo(quickstudy: Command, tmp_path: Path) -> None:
+    said = quickstudy("demo", "--out", tmp_path / "demo", "--steps", "3", "--n-tasks", "3").stdout
+    for text in (
+        "unseen scripts",
+        "untrained encoder",
+        "pixel nearest neighbour",
+        "1-shot",
+        "5-shot",
+        "of 10 right",
+        "learning_curve.png",
+        "episodes.png",
+    ):
+        assert text in said
+    assert (tmp_path / "demo" / "episodes.png").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "x").touch()
+    assert "left alone" in quickstudy("demo", "--out", tmp_path / "mine", status=2).stderr

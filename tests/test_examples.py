@@ -1,0 +1,14 @@
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def test_first_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["first_steps.py", "--steps", "2", "--n-tasks", "3"])
+    runpy.run_path(str(EXAMPLES / "first_steps.py"), run_name="__main__")
+    assert "±" in capsys.readouterr().out

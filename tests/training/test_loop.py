@@ -1,0 +1,261 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from quickstudy.algorithms import ProtoNet, maml
+from quickstudy.augment import Affine
+from quickstudy.core.errors import ConfigError, LoadError, TrainingError
+from quickstudy.core.objective import MetaStep
+from quickstudy.core.rng import seed_everything
+from quickstudy.core.tasks import Setting
+from quickstudy.data import ClassDataset, ClassIndex, Episodes
+from quickstudy.encoders import MLP, Conv4
+from quickstudy.evaluation import evaluate
+from quickstudy.objectives import QueryLoss
+from quickstudy.training import Optimiser, Plan, train
+from quickstudy.training.checkpoint import load_checkpoint
+from quickstudy.training.log import read_log
+
+PLAN = Plan(steps=12, tasks_per_step=3, chunk=1, validate_every=4, n_val_tasks=6, checkpoint_every=3, log_every=2)
+OPTIMISER = Optimiser(lr=1e-2, schedule="one_cycle")
+
+
+def tasks(seed: int = 0, n_way: int = 3) -> Episodes:
+    g = torch.Generator().manual_seed(1)
+    centres = torch.randn(8, 5, generator=g)
+    x = (centres[:, None] + 0.6 * torch.randn(8, 10, 5, generator=g)).flatten(0, 1)
+    data = ClassDataset("blobs", "all", x, ClassIndex([i // 10 for i in range(80)], [f"c{i}" for i in range(8)]))
+    return Episodes(data, Setting(n_way, 1, 4), seed=seed)
+
+
+def step_of(kind: str = "protonet") -> MetaStep:
+    seed_everything("test")
+    encoder = MLP(5, widths=(16,))
+    return MetaStep(ProtoNet(encoder) if kind == "protonet" else maml(encoder, n_out=3, inner_lr=0.1, inner_steps=2), QueryLoss())
+
+
+def weights(step: MetaStep) -> list[torch.Tensor]:
+    return [t.clone() for t in step.state_dict().values()]
+
+
+def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["protonet", "maml"])
+def test_training_learns(kind: str) -> None:
+    step = step_of(kind)
+    before = evaluate(step.learner, tasks(9), n_tasks=40).mean
+    result = train(step, tasks(), plan=replace(PLAN, steps=60, validate_every=0), optimiser=OPTIMISER)
+    assert result.finished
+    assert result.tasks == 180
+    assert evaluate(step.learner, tasks(9), n_tasks=40).mean > before + 0.02
+
+
+def test_chunks_and_workers_do_not_change_the_result() -> None:
+    ends = []
+    for chunk, workers in ((1, 1), (1, 2), (1, 3)):
+        step = step_of("maml")
+        train(step, tasks(), plan=replace(PLAN, chunk=chunk, workers=workers), optimiser=OPTIMISER, val_tasks=tasks(5))
+        ends.append(weights(step))
+    assert same(ends[0], ends[1])
+    assert same(ends[0], ends[2])
+    whole = step_of("maml")
+    train(whole, tasks(), plan=replace(PLAN, chunk=0), optimiser=OPTIMISER, val_tasks=tasks(5))
+    for a, b in zip(ends[0], weights(whole), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
+
+
+def test_resumed_training_is_bit_equal(tmp_path: Path) -> None:
+    straight = step_of()
+    train(straight, tasks(), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path / "a")
+    broken = step_of()
+
+    class Dies(Episodes):
+        def batch(self, numbers):
+            if numbers[0] >= 21:
+                raise RuntimeError("killed")
+            return super().batch(numbers)
+
+    dying = Dies(tasks().dataset, Setting(3, 1, 4))
+    with pytest.raises(RuntimeError, match="killed"):
+        train(broken, dying, plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path / "b")
+    fresh = step_of()
+    with torch.no_grad():
+        for p in fresh.parameters():
+            p.zero_()
+    result = train(fresh, tasks(), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path / "b", resume=True)
+    assert result.finished
+    assert same(weights(straight), weights(fresh))
+    a, b = (load_checkpoint(tmp_path / d / "last.pt") for d in "ab")
+    for key in ("done", "best_step", "best_val"):
+        assert a[key] == b[key]
+    for p, q in zip(a["optimiser"]["state"].values(), b["optimiser"]["state"].values(), strict=True):
+        assert torch.equal(p["exp_avg_sq"], q["exp_avg_sq"])
+    logs = [[{k: v for k, v in line.items() if k != "seconds"} for line in read_log(tmp_path / d / "log.jsonl")] for d in "ab"]
+    # The line of a step that straddles the kill averages over fewer steps; all others are the same.
+    assert [line["step"] for line in logs[0]] == [line["step"] for line in logs[1]]
+    assert [line for line in logs[0] if "val" in line] == [line for line in logs[1] if "val" in line]
+
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {here!r})
+from test_loop import OPTIMISER, PLAN, step_of, tasks
+from dataclasses import replace
+from quickstudy.data import Episodes
+from quickstudy.training import train
+
+class Slow(Episodes):
+    def batch(self, numbers):
+        time.sleep({pause})
+        return super().batch(numbers)
+
+t = Slow(tasks().dataset, tasks().setting)
+r = train(step_of(), t, plan=replace(PLAN, steps=40), optimiser=OPTIMISER, val_tasks=tasks(5), out=Path(sys.argv[1]), resume="--resume" in sys.argv)
+print(r.finished, r.steps)
+"""
+
+
+def _start(script: Path, out: Path) -> "subprocess.Popen[str]":
+    started = subprocess.Popen([sys.executable, str(script), str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    import time
+
+    for _ in range(1200):
+        if (out / "last.pt").exists() or started.poll() is not None:
+            break
+        time.sleep(0.05)
+    assert started.poll() is None, started.communicate()
+    return started
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_process_is_resumed_to_the_same_weights(tmp_path: Path, how: signal.Signals) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(SCRIPT).format(here=str(Path(__file__).parent), pause=0.02), encoding="utf-8")
+    out = tmp_path / "run"
+    process = _start(script, out)
+    os.kill(process.pid, how)
+    said, _ = process.communicate(timeout=60)
+    if how == signal.SIGINT:
+        assert process.returncode == 0
+        finished, steps = said.split()
+        assert finished == "False"
+        assert load_checkpoint(out / "last.pt")["done"] == int(steps)
+    else:
+        assert process.returncode == -signal.SIGKILL
+    step = step_of()
+    result = train(step, tasks(), plan=replace(PLAN, steps=40), optimiser=OPTIMISER, val_tasks=tasks(5), out=out, resume=True)
+    assert result.finished
+    straight = step_of()
+    train(straight, tasks(), plan=replace(PLAN, steps=40), optimiser=OPTIMISER, val_tasks=tasks(5))
+    assert same(weights(straight), weights(step))
+
+
+def test_the_best_weights_are_kept() -> None:
+    step = step_of()
+    result = train(step, tasks(), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5))
+    assert result.best_step in (4, 8, 12)
+    assert evaluate(step.learner, tasks(5), n_tasks=6).mean == result.best_val
+
+
+def test_augmentation_depends_on_the_step_alone() -> None:
+    x = torch.rand(40, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    data = ClassDataset("noise", "all", x, ClassIndex([i // 10 for i in range(40)], list("abcd")))
+    ends = []
+    for _ in range(2):
+        seed_everything("test")
+        step = MetaStep(ProtoNet(Conv4(size=16, width=4)), QueryLoss())
+        torch.rand(7)
+        train(
+            step,
+            Episodes(data, Setting(3, 1, 2)),
+            plan=replace(PLAN, steps=3, validate_every=0),
+            optimiser=OPTIMISER,
+            transform=Affine(probability=1.0),
+        )
+        ends.append(weights(step))
+    assert same(*ends)
+
+
+def test_bf16_trains() -> None:
+    step = step_of()
+    assert train(step, tasks(), plan=replace(PLAN, precision="bf16", validate_every=0), optimiser=OPTIMISER).finished
+
+
+def test_gradients_are_clipped() -> None:
+    step = step_of()
+    before = weights(step)
+    plan = replace(PLAN, steps=1, clip_value=1e-12, validate_every=0)
+    train(step, tasks(), plan=plan, optimiser=Optimiser(name="sgd", lr=1.0))
+    assert max(float((a - b).abs().max()) for a, b in zip(before, weights(step), strict=True)) < 1e-10
+
+
+def test_a_loss_that_is_no_number_stops_the_training() -> None:
+    step = step_of("maml")
+    with torch.no_grad():
+        next(step.parameters()).fill_(float("nan"))
+    with pytest.raises(TrainingError, match=r"At step 1 the loss is nan.*Lower the learning rate"):
+        train(step, tasks(), plan=replace(PLAN, validate_every=0), optimiser=OPTIMISER)
+
+
+def test_resuming_needs_a_checkpoint_of_the_same_training(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match="nothing to resume"):
+        train(step_of(), tasks(), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path, resume=True)
+    train(step_of(), tasks(), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path, identity={"a": 1})
+    with pytest.raises(LoadError, match="other settings"):
+        train(step_of(), tasks(), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path, identity={"a": 2}, resume=True)
+    (tmp_path / "last.pt").write_bytes(b"PK\x03\x04 broken")
+    with pytest.raises(LoadError, match="not a readable checkpoint"):
+        train(step_of(), tasks(), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path, identity={"a": 1}, resume=True)
+
+
+def test_a_checkpoint_never_executes_code(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self):
+            return (os.system, (f"touch {tmp_path / 'owned'}",))
+
+    torch.save({"identity": Evil()}, tmp_path / "last.pt")
+    with pytest.raises(LoadError):
+        load_checkpoint(tmp_path / "last.pt")
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("steps", 0, "train.steps must be at least 1, got 0"),
+        ("clip_norm", -1.0, "train.clip_norm must be 0 or more"),
+        ("precision", "16", "train.precision is '32' or 'bf16'"),
+        ("n_val_tasks", 1, "at least 2, got 1"),
+    ],
+)
+def test_plans_refuse_what_cannot_be(field: str, value: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(PLAN, **{field: value})
+
+
+def test_workers_need_chunks_and_validation_needs_tasks() -> None:
+    with pytest.raises(ConfigError, match=r"set train.chunk"):
+        Plan(steps=1, workers=2)
+    with pytest.raises(ConfigError, match="no validation tasks"):
+        train(step_of(), tasks(), plan=PLAN, optimiser=OPTIMISER)
+    with pytest.raises(ConfigError, match=r"Did you mean 'adamw'"):
+        train(step_of(), tasks(), plan=replace(PLAN, validate_every=0), optimiser=Optimiser(name="adam"))
+    with pytest.raises(ConfigError, match=r"Did you mean 'cosine'"):
+        train(step_of(), tasks(), plan=replace(PLAN, validate_every=0), optimiser=Optimiser(schedule="cosin"))
+
+
+def test_a_log_cut_short_by_a_kill_is_read_up_to_there(tmp_path: Path) -> None:
+    file = tmp_path / "log.jsonl"
+    file.write_text(json.dumps({"step": 1, "loss": 2.0}) + '\n{"step": 2, "lo', encoding="utf-8")
+    assert read_log(file) == [{"step": 1, "loss": 2.0}]
