@@ -12,9 +12,14 @@ import random  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 # Toy tensors gain nothing from threads, and one of them leaves the other cores to parallel tests.
 torch.set_num_threads(1)
+
+# A slow machine is no failure.
+settings.register_profile("quickstudy", deadline=None)
+settings.load_profile("quickstudy")
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,10 @@
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,6 +122,13 @@ def test_eval_in_another_setting(quickstudy: Command, run_folder: Path, tmp_path
     assert "inductive" in said
 
 
+def test_eval_sets_baselines_beside_it(quickstudy: Command, run_folder: Path) -> None:
+    said = quickstudy("eval", run_folder, "--n-way", "5", "--n-tasks", "15", "--baselines").stdout
+    assert "untrained: " in said
+    assert "raw nearest neighbour: " in said
+    assert said.count("the run is better by +") == 2
+
+
 def test_eval_refuses_what_the_data_cannot_give(quickstudy: Command, run_folder: Path) -> None:
     assert "n_shot + n_query = 15 + 15 = 30" in quickstudy("eval", run_folder, "--n-shot", "15", status=2).stderr
     assert "has no split 'tset'" in quickstudy("eval", run_folder, "--split", "tset", status=2).stderr
@@ -166,6 +175,29 @@ def test_fit_refuses_or_skips_bad_files(quickstudy: Command, run_folder: Path, d
     assert "--on-bad skip" in said
     assert not (tmp_path / "m").exists()
     assert "skipped" in quickstudy("fit", folder, "-o", tmp_path / "m", "--run", run_folder, "--on-bad", "skip").stdout
+
+
+STEEL = Path(os.environ.get("QUICKSTUDY_DATA", "")) / "neu-steel-defects.zip"
+
+
+@pytest.mark.skipif(not STEEL.is_file(), reason="needs neu-steel-defects.zip under QUICKSTUDY_DATA")
+def test_steel_defects_from_five_pictures_each(quickstudy: Command, run_folder: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(STEEL) as z:
+        files = sorted(n for n in z.namelist() if n.endswith(".jpg"))
+        kinds = sorted({n.split("/")[-2] for n in files})
+        for kind in kinds:
+            of_kind = [n for n in files if n.split("/")[-2] == kind]
+            for k, name in enumerate(of_kind[:8]):
+                to = tmp_path / ("known" if k < 5 else "new") / kind / Path(name).name
+                to.parent.mkdir(parents=True, exist_ok=True)
+                to.write_bytes(z.read(name))
+    said = quickstudy("fit", tmp_path / "known", "-o", tmp_path / "m", "--run", run_folder, "--no-invert").stdout
+    assert "Learned 6 classes from 30 pictures" in said
+    rows = [json.loads(line) for line in quickstudy("predict", tmp_path / "m", tmp_path / "new", "--json").stdout.splitlines()]
+    assert len(rows) == 18
+    assert {r["label"] for r in rows} <= set(kinds)
+    # An encoder of characters, trained for seconds: better than one in six is all that may be asked of it.
+    assert sum(Path(r["image"]).parent.name == r["label"] for r in rows) >= 6
 
 
 @pytest.mark.parametrize("kind", ["empty", "one class", "missing"])

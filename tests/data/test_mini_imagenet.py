@@ -67,7 +67,7 @@ def test_the_splits_are_those_of_the_tables(root):
         part = data.split(split)
         assert part.index.names == tuple(sorted(classes))
         assert (part.index.counts == EACH).all()
-        assert (part.name, part.split) == ("mini-imagenet", f"ravi/{split}")
+        assert (part.name, part.split) == ("mini-imagenet", f"own/{split}")
         assert part.x.shape == (len(classes) * EACH, *MiniImageNet.shape)
     assert data.split("trainval").index.names == (*sorted(CLASSES["train"]), *CLASSES["val"])
 
@@ -188,6 +188,7 @@ def test_the_real_tables_are_the_split_of_ravi_and_larochelle():
     assert {s: split_hash(c) for s, c in counts.items()} == frozen
     files = [f for rows in data._tables.values() for f, _ in rows]
     assert len(set(files)) == 60_000
+    assert data._split_name == "ravi"
 
 
 @needs_data

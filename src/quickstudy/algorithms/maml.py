@@ -19,7 +19,8 @@ def maml(
         support ``[T N *S]``, queries ``[T Q *S] -> [T Q n_out]``
 
     Args:
-        encoder: the body; its normalisation policy decides whether the result is transductive (the paper's ``batch`` is).
+        encoder: the body; its normalisation policy decides whether the result is transductive (the paper's ``batch`` is; ``support`` is
+            not). With ``running`` averages MAML hardly learns: each task shifts the statistics away from the average.
         n_out: outputs of the head: the way, or the dimension of a regression target.
         inner_lr: α for the *mean* support loss. Published rates are for the sum divided by K: multiply them by the way.
         inner_steps: J.

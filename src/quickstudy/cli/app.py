@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import math
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from quickstudy.algorithms import NearestNeighbour
 from quickstudy.analysis import episode_page, learning_curve
 from quickstudy.cli.demo import demo
 from quickstudy.cli.own import fit, predict
@@ -15,7 +17,8 @@ from quickstudy.cli.screen import progress, results, table
 from quickstudy.core.errors import ConfigError, QuickstudyError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.tasks import AbstractData, Setting
-from quickstudy.evaluation import Report, evaluate
+from quickstudy.encoders import Identity
+from quickstudy.evaluation import Origin, Report, evaluate
 from quickstudy.evaluation import compare as compare_reports
 from quickstudy.recipes import RECIPES, Evaluation, Part, Recipe, Run, load_run, recipe_named, saved_recipe, train_recipe
 from quickstudy.training.log import read_log
@@ -118,6 +121,9 @@ def evaluate_run(
     split: Annotated[str | None, typer.Option(help="train, val or test.")] = None,
     norm: Annotated[str, typer.Option(help="Another normalisation policy, e.g. support to make MAML inductive.")] = "",
     seed: Annotated[int, typer.Option(help="Of the tasks; equal seeds give equal tasks to every learner.")] = 0,
+    baselines: Annotated[
+        bool, typer.Option(help="Also score the untrained learner and pixel nearest neighbour, on the same tasks.")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here. With several settings, a folder.")] = None,
 ) -> None:
     """Score a trained run: in the settings of its recipe, or in the one given."""
@@ -139,6 +145,8 @@ def evaluate_run(
         settings = tuple(dataclasses.replace(e, published=None) for e in settings)
     for evaluation in settings:
         report = _scored(run, evaluation, seed=seed)
+        if baselines:
+            _beside(run, evaluation, report)
         if json_file is not None:
             report.save(json_file if len(settings) == 1 else json_file / f"{evaluation.title}.json")
     _draw_page(run, run.recipe.build_data(), settings[0].split, run_dir / "episodes-eval.png")
@@ -189,6 +197,16 @@ def _scored(run: Run, evaluation: Evaluation, *, seed: int) -> Report:
     beside = f"  published {100 * report.published:.1f}" if report.published is not None else ""
     results().print(f"{report}{beside}")
     return report
+
+
+def _beside(run: Run, evaluation: Evaluation, report: Report) -> None:
+    """The baselines on the tasks of a report, and how much better the run is."""
+    data = run.recipe.build_data()
+    tasks = data.tasks(evaluation.split, evaluation.setting, seed=report.seed)
+    rivals = {"untrained": run.recipe.build_learner(), "raw nearest neighbour": NearestNeighbour(Identity(math.prod(data.shape)))}
+    for name, learner in rivals.items():
+        other = evaluate(learner, tasks, n_tasks=evaluation.n_tasks, origin=Origin(algorithm=name))
+        results().print(f"  {other}\n  the run is better by {compare_reports(other, report)}")
 
 
 def _draw_page(run: Run, data: AbstractData, split: str, file: Path) -> None:

@@ -37,6 +37,11 @@ class AbstractEncoder(Described, nn.Module, abc.ABC):
         return self(x), ()
 
     @property
+    def remembers(self) -> bool:
+        """Whether `read` gives a context that the queries need."""
+        return self.norm == "support"
+
+    @property
     def transductive(self) -> bool:
         """Whether the vector of one query depends on the other queries."""
         return self.norm == "batch"

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,8 @@ class MiniImageNet(Described, AbstractData):
     Raises:
         DataError: when the zip is missing or not of that form.
 
-    Source: Vinyals et al. 2016, arXiv:1606.04080; the split is that of Ravi and Larochelle 2017 (64 / 16 / 20 classes).
+    Source: Vinyals et al. 2016, arXiv:1606.04080; the split of Ravi and Larochelle 2017 (64 / 16 / 20 classes)
+        is shipped as a list; tables that differ from it are taken too, and their split is then called ``own``.
     """
 
     name, shape = "mini-imagenet", (3, _SIZE, _SIZE)
@@ -47,7 +49,7 @@ class MiniImageNet(Described, AbstractData):
         lists = {**self._lists, "trainval": self._lists["train"] + self._lists["val"]}
         if name not in lists:
             raise DataError(f"miniImageNet has no split '{name}'. {did_you_mean(name, lists)}")
-        return self._everything.only(lists[name], split=f"ravi/{name}")
+        return self._everything.only(lists[name], split=f"{self._split_name}/{name}")
 
     def tasks(self, split: str, setting: Setting, *, seed: int = 0) -> AbstractTasks:
         return Episodes(self.split(split), setting, seed=seed)
@@ -76,6 +78,13 @@ class MiniImageNet(Described, AbstractData):
         lists = {s: sorted({label for _, label in rows}) for s, rows in self._tables.items()}
         check_disjoint(lists)
         return lists
+
+    @cached_property
+    def _split_name(self) -> str:
+        """``ravi`` if the tables deal out the classes as the shipped list does, else ``own``."""
+        text = (resources.files("quickstudy.data") / "splits" / "mini-imagenet-ravi.csv").read_text(encoding="utf-8")
+        ravi = {(row["class"], row["split"]) for row in csv.DictReader(io.StringIO(text))}
+        return "ravi" if ravi == {(label, s) for s, labels in self._lists.items() for label in labels} else "own"
 
     @cached_property
     def _everything(self) -> ClassDataset:

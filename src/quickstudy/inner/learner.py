@@ -56,7 +56,7 @@ class GradientLearner(AbstractLearner[GradientState]):
             z, context = self.encoder.read(support.x)
             return self.loop.run(start, lambda fast, _: target.loss(self._head(fast, z), support.y).sum()), context
         fast = self.loop.run(start, lambda fast, _: target.loss(self._answer(fast, support.x, ()), support.y).sum())
-        return fast, self._with_weights(_Read(self.encoder), fast, support.x) if self.encoder.norm == "support" else ()
+        return fast, self._with_weights(_Read(self.encoder), fast, support.x) if self.encoder.remembers else ()
 
     def predict(self, state: GradientState, x: Float[Tensor, "T Q *S"]) -> Float[Tensor, "T Q O"]:
         fast, context = state
