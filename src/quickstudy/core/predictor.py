@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ def in_mode(module: nn.Module, *, training: bool) -> Iterator[None]:
 class Predictor(nn.Module):
     """A learner bound to one adapted state: ``x [Q *S] -> [Q O]``. This is what is saved, served and exported.
 
+    It shares the learner's weights, so training the learner on would change it; save it, or copy it, to keep it as it is.
     The state's tensors are buffers, so the predictor moves, saves and exports like any module.
 
     Args:
@@ -106,9 +108,14 @@ class Predictor(nn.Module):
         }
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: t.detach().cpu().contiguous().clone() for name, t in self.state_dict().items()}
-        save_file(tensors, folder / "predictor.safetensors")
-        about["sha256"] = _sha256(folder / "predictor.safetensors")
-        (folder / "predictor.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        files = [folder / "predictor.safetensors", folder / "predictor.json"]
+        parts = [file.with_name(file.name + ".part") for file in files]
+        save_file(tensors, parts[0])
+        about["sha256"] = _sha256(parts[0])
+        parts[1].write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        # Only when both are whole on disk does an older model give way.
+        for part, file in zip(parts, files, strict=True):
+            os.replace(part, file)
         return folder
 
     @classmethod

@@ -32,7 +32,7 @@ class InnerLoop(Described, nn.Module):
     def run(self, params: Params, loss_at: LossAt) -> dict[str, Tensor]:
         """Descend ``loss_at(params, step)`` from ``params``; inside ``torch.no_grad`` the result carries no graph."""
         outer = torch.is_grad_enabled()
-        now = dict(params) if outer else {n: p.detach().requires_grad_() for n, p in params.items()}
+        now = {n: p if outer and p.requires_grad else p.detach().requires_grad_() for n, p in params.items()}
         with torch.enable_grad():
             for step in range(self.steps):
                 gradients = torch.autograd.grad(loss_at(now, step), list(now.values()), create_graph=outer and not self.first_order)
