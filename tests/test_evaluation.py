@@ -10,7 +10,7 @@ from scipy.stats import t as student
 from quickstudy.algorithms import NearestNeighbour, ProtoNet, maml
 from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.core.tasks import Setting
-from quickstudy.data import ClassDataset, ClassIndex, Episodes, Sinusoid
+from quickstudy.data import ClassDataset, ClassIndex, Episodes, Sinusoid, VariableEpisodes
 from quickstudy.encoders import MLP, Conv4, Identity
 from quickstudy.evaluation import Origin, Report, compare, evaluate
 
@@ -98,6 +98,12 @@ def test_regression_is_scored_by_squared_error() -> None:
     assert report.metric == "mse"
     assert report.mean < 0
     assert "MSE" in str(report)
+
+
+def test_tasks_of_varying_size_say_so() -> None:
+    report = evaluate(ProtoNet(Identity(4)), VariableEpisodes(tasks().dataset), n_tasks=4)
+    assert not report.uniform
+    assert "up to 6-way" in str(report)
 
 
 def test_compare_pairs_the_tasks() -> None:

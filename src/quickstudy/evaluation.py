@@ -24,6 +24,7 @@ from quickstudy.version import __version__
 class Report:
     """A mean score over tasks, its 95 % half-width, and what both depend on. Accuracies lie between 0 and 1.
 
+    Where ``uniform`` is False the size varies from task to task, and n_way, n_shot and n_query are its upper bounds.
     For regression the score is minus the mean squared error. ``scores`` holds the score of each task, in the order of the stream,
     so that two reports on the same tasks can be compared in pairs.
     """
@@ -52,6 +53,7 @@ class Report:
     std: float
     median: float
     worst5: float
+    uniform: bool = True
     metric: str = "accuracy"
     published: float | None = None
     scores: tuple[float, ...] = field(default=(), repr=False)
@@ -59,7 +61,7 @@ class Report:
     def __str__(self) -> str:
         kind = "transductive" if self.transductive else "inductive"
         where = f"{self.data} {self.split}"
-        size = f"{self.n_way}-way {self.n_shot}-shot" if self.n_way else f"{self.n_shot}-shot"
+        size = ("" if self.uniform else "up to ") + (f"{self.n_way}-way " if self.n_way else "") + f"{self.n_shot}-shot"
         value = (
             f"{100 * self.mean:.2f} ± {100 * self.ci95:.2f} %" if self.metric == "accuracy" else f"MSE {-self.mean:.3f} ± {self.ci95:.3f}"
         )
@@ -166,6 +168,7 @@ def evaluate(
         std=float(every.std(ddof=1)),
         median=float(np.median(every)),
         worst5=float(np.quantile(every, 0.05)),
+        uniform=tasks.uniform,
         metric=metric,
         published=published,
         scores=tuple(every.tolist()),
