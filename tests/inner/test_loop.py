@@ -141,3 +141,15 @@ def test_rules_may_learn():
 def test_a_negative_number_of_steps_is_refused():
     with pytest.raises(ConfigError, match="cannot be negative, got -1"):
         loop(-1)
+
+
+def test_inference_mode_is_refused_with_the_way_out() -> None:
+    loop = InnerLoop(FixedRate(0.1), steps=1)
+    with torch.inference_mode(), pytest.raises(ConfigError, match=r"Use torch.no_grad\(\)"):
+        loop.run({"w": torch.ones(2)}, lambda p, _: p["w"].sum())
+
+
+def test_frozen_parameters_may_be_adapted() -> None:
+    frozen = torch.nn.Parameter(torch.ones(2), requires_grad=False)
+    out = InnerLoop(FixedRate(0.5), steps=1).run({"w": frozen}, lambda p, _: p["w"].square().sum())
+    torch.testing.assert_close(out["w"], torch.zeros(2))

@@ -9,14 +9,17 @@ from torch import Tensor, nn
 
 from quickstudy.core.describe import Described
 from quickstudy.core.learner import AbstractLearner
-from quickstudy.core.types import Episode
+from quickstudy.core.types import Batch
 
 
 class AbstractObjective(Described, nn.Module, abc.ABC):
-    """A scalar to minimise, from a learner and a batch of tasks: the mean over the tasks."""
+    """A scalar to minimise, from a learner and a batch: the mean over its tasks.
+
+    Most objectives take episodes; those of embeddings and sequences take labelled examples.
+    """
 
     @abc.abstractmethod
-    def forward(self, learner: AbstractLearner[Any], batch: Episode) -> Float[Tensor, ""]:
+    def forward(self, learner: AbstractLearner[Any], batch: Batch) -> Float[Tensor, ""]:
         """The mean loss over the batch's tasks. The batch has no padding."""
 
 
@@ -28,7 +31,7 @@ class MetaStep(nn.Module):
         super().__init__()
         self.learner, self.objective = learner, objective
 
-    def forward(self, batch: Episode) -> Float[Tensor, ""]:
+    def forward(self, batch: Batch) -> Float[Tensor, ""]:
         """The mean loss over the batch's tasks; padded tasks are taken one at a time without their padding."""
         if not batch.padded:
             return self.objective(self.learner, batch)

@@ -128,6 +128,25 @@ class Examples:
         """
         return cls(x[None], y[None])
 
+    @property
+    def n_tasks(self) -> int:
+        """The length of the task axis."""
+        return self.x.shape[0]
+
+    @property
+    def padded(self) -> bool:
+        """Whether any row is padding."""
+        return self.mask is not None
+
+    def task(self, t: int) -> "Examples":
+        """Task ``t`` alone, with a task axis of length 1 and its padding removed."""
+        keep = slice(None) if self.mask is None else self.mask[t]
+        return Examples(self.x[t, keep][None], self.y[t, keep][None])
+
+    def to(self, device: torch.device | str) -> "Examples":
+        """The same examples on another device."""
+        return pytree.tree_map(lambda leaf: leaf.to(device, non_blocking=True), self)
+
     def check(self, where: str) -> None:
         """Refuse tensors that do not fit together, saying which.
 
@@ -162,22 +181,21 @@ class Episode:
     @property
     def n_tasks(self) -> int:
         """The length of the task axis."""
-        return self.support.x.shape[0]
+        return self.support.n_tasks
 
     def task(self, t: int) -> "Episode":
         """Task ``t`` alone, with a task axis of length 1 and its padding removed."""
-        return Episode(_unpadded(self.support, t), _unpadded(self.query, t), self.target)
+        return Episode(self.support.task(t), self.query.task(t), self.target)
 
     def to(self, device: torch.device | str) -> "Episode":
         """The same episode on another device."""
-        return pytree.tree_map(lambda leaf: leaf.to(device, non_blocking=True), self)
+        return Episode(self.support.to(device), self.query.to(device), self.target)
 
     @property
     def padded(self) -> bool:
         """Whether any row is padding."""
-        return self.support.mask is not None or self.query.mask is not None
+        return self.support.padded or self.query.padded
 
 
-def _unpadded(examples: Examples, t: int) -> Examples:
-    keep = slice(None) if examples.mask is None else examples.mask[t]
-    return Examples(examples.x[t, keep][None], examples.y[t, keep][None])
+Batch: TypeAlias = Episode | Examples
+"""What one step of training learns from: tasks, or labelled examples as they are (pairs, sequences, ordinary classification)."""

@@ -30,7 +30,13 @@ class InnerLoop(Described, nn.Module):
         self.rule, self.steps, self.first_order = rule, steps, first_order
 
     def run(self, params: Params, loss_at: LossAt) -> dict[str, Tensor]:
-        """Descend ``loss_at(params, step)`` from ``params``; inside ``torch.no_grad`` the result carries no graph."""
+        """Descend ``loss_at(params, step)`` from ``params``; inside ``torch.no_grad`` the result carries no graph.
+
+        Raises:
+            ConfigError: inside ``torch.inference_mode``.
+        """
+        if torch.is_inference_mode_enabled():
+            raise ConfigError("Adapting takes gradients, which torch.inference_mode forbids. Use torch.no_grad(), or adapt outside of it.")
         outer = torch.is_grad_enabled()
         now = {n: p if outer and p.requires_grad else p.detach().requires_grad_() for n, p in params.items()}
         with torch.enable_grad():
