@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from quickstudy.core.describe import Described
+from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import EpisodeError, TargetError, TransductiveError
 from quickstudy.core.predictor import Predictor, in_mode
 from quickstudy.core.types import Classes, Episode, Examples, Target
@@ -152,7 +153,5 @@ def norm_policy(learner: nn.Module) -> str:
     >>> norm_policy(torch.nn.Identity())
     'none'
     """
-    from quickstudy.core.encoder import AbstractEncoder
-
     policies: set[Any] = {m.norm for m in learner.modules() if isinstance(m, AbstractEncoder)} - {"none"}
     return "+".join(sorted(policies)) or "none"
