@@ -27,7 +27,7 @@ def glyphs_fomaml() -> Recipe:
         name="glyphs-fomaml",
         summary="First-order MAML on the embedded characters; normalises with the support set, so it is inductive.",
         data=Part("glyphs", {"rotations": True}),
-        encoder=Part("conv4", {"size": 28, "norm": "support", "norm_scale": False}),
+        encoder=Part("conv4", {"size": 28, "norm": "support", "norm_scale": False, "downsample": "stride"}),
         learner=Part("fomaml", {"n_out": 5, "inner_lr": 0.5, "inner_steps": 3}),
         episodes=Setting(n_way=5, n_shot=1, n_query=5),
         validation=Setting(n_way=5, n_shot=1, n_query=5),
