@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -95,21 +96,21 @@ def test_resume_refuses_other_settings(quickstudy: Command, run_folder: Path) ->
 
 def test_ctrl_c_loses_nothing(tmp_path: Path, quickstudy: Command) -> None:
     changes = ["train.steps=40", "train.checkpoint_every=2", "train.validate_every=0", "episodes.n_way=5"]
-    arguments = ["train", "glyphs-protonet", "--out", str(tmp_path / "run"), *[a for c in changes for a in ("--set", c)]]
+    arguments = ["train", "glyphs-protonet", "--out", str(tmp_path / "my run"), *[a for c in changes for a in ("--set", c)]]
     process = subprocess.Popen([sys.executable, "-m", "quickstudy", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for _ in range(2400):
-        if (tmp_path / "run" / "last.pt").exists() or process.poll() is not None:
+        if (tmp_path / "my run" / "last.pt").exists() or process.poll() is not None:
             break
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     said, complained = process.communicate(timeout=60)
     assert process.returncode == 130, (said, complained)
     assert "nothing is lost" in said
-    hint = said.split("Go on with: quickstudy ")[1].split()
+    hint = shlex.split(said.split("Go on with: quickstudy ")[1])
     assert hint[-1] == "--resume"
-    done = load_checkpoint(tmp_path / "run" / "last.pt")["done"]
+    done = load_checkpoint(tmp_path / "my run" / "last.pt")["done"]
     quickstudy(*hint, "--set", "train.checkpoint_every=400", "--n-tasks", "2")
-    assert done < load_checkpoint(tmp_path / "run" / "last.pt")["done"] == 40
+    assert done < load_checkpoint(tmp_path / "my run" / "last.pt")["done"] == 40
 
 
 def test_eval_in_another_setting(quickstudy: Command, run_folder: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -96,7 +97,7 @@ def train(
     run, finished = train_recipe(chosen, folder, resume=resume, device=device, console=progress())
     if not finished:
         results().print(
-            f"Stopped after {run.result.steps} of {chosen.train.steps} steps; nothing is lost. Go on with: quickstudy train {recipe} --out {folder} --resume"
+            f"Stopped after {run.result.steps} of {chosen.train.steps} steps; nothing is lost. Go on with: quickstudy train {recipe} --out {shlex.quote(str(folder))} --resume"
         )
         raise typer.Exit(130)
     results().print(

@@ -47,7 +47,7 @@ def find_or_download(file: str, *, url: str, md5: str) -> Path:
             part = Path(scratch) / file
             with urlopen(Request(url, headers={"User-Agent": "quickstudy"}), timeout=_PATIENCE) as response, part.open("wb") as stream:
                 shutil.copyfileobj(response, stream)
-            came = hashlib.md5(part.read_bytes()).hexdigest()
+            came = hashlib.md5(part.read_bytes(), usedforsecurity=False).hexdigest()
             if came != md5:
                 raise DownloadError(
                     f"{url} gave a file with MD5 {came} where {md5} was expected. Nothing was kept; try again, or fetch it by hand."
