@@ -43,7 +43,6 @@ def test_one_base_catches_them_all(error):
         ("TargetError", TypeError),
         ("TransductiveError", TypeError),
         ("TrainingError", RuntimeError),
-        ("MissingExtraError", ImportError),
         ("ContractError", AssertionError),
     ],
 )

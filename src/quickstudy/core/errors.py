@@ -44,10 +44,6 @@ class TrainingError(QuickstudyError, RuntimeError):
     """Training cannot go on, or would not mean what was asked for."""
 
 
-class MissingExtraError(QuickstudyError, ImportError):
-    """An optional package is not installed; the message names the extra that brings it."""
-
-
 class ContractError(QuickstudyError, AssertionError):
     """A learner breaks the contract of ``quickstudy.testing``."""
 
