@@ -41,8 +41,28 @@ def test_public_things_have_docstrings_and_nothing_unpickles(file: Path) -> None
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             assert ast.get_docstring(node), f"{file.name}: {node.name} has no docstring"
-    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} | {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
-    assert not names & {"hasattr", "eval_", "exec"}
+    assert not forbidden(tree), f"{file.name} calls {forbidden(tree)}"
+
+
+def forbidden(tree: ast.AST) -> list[str]:
+    """Calls that run code from data, or ask what an object has instead of what it is."""
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
+    safe = {"weights_only": True}
+    bad = [
+        ast.unparse(c.func)
+        for c in calls
+        if ast.unparse(c.func) in ("hasattr", "eval", "exec", "pickle.load", "pickle.loads", "joblib.load")
+    ]
+    loads = [c for c in calls if ast.unparse(c.func) == "torch.load"]
+    return bad + ["torch.load" for c in loads if {k.arg: getattr(k.value, "value", None) for k in c.keywords if k.arg in safe} != safe]
+
+
+@pytest.mark.parametrize(
+    "code", ["hasattr(x, 'y')", "eval('1')", "exec('1')", "pickle.loads(b)", "torch.load(f)", "torch.load(f, weights_only=False)"]
+)
+def test_what_is_forbidden_is_found(code: str) -> None:
+    assert forbidden(ast.parse(code))
+    assert not forbidden(ast.parse("learner.eval(); torch.load(f, weights_only=True)"))
 
 
 @pytest.mark.parametrize("name", list(ALGORITHMS))

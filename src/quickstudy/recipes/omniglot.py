@@ -11,7 +11,7 @@ _FINN = "Finn et al. 2017, table 1"
 
 
 def omniglot_protonet() -> Recipe:
-    """Prototypical networks, scored in the four settings of the paper; about 45 minutes on 2 cores."""
+    """Prototypical networks, scored in the four settings of the paper."""
     return Recipe(
         name="omniglot-protonet",
         summary="Prototypical networks on Omniglot: 60-way 1-shot episodes, small affine changes, one-cycle schedule.",

@@ -91,7 +91,7 @@ class Recipe:
         data, encoder, learner, objective: the parts.
         episodes: the size of a training task.
         validation: the size of a validation task.
-        plan, optimiser: how to train. In ``--set`` the plan is called ``train``.
+        train, optimiser: how to train.
         train_split, val_split: of the data.
         transform: changes of the training tasks; None = none.
         evaluations: how the result is scored.
