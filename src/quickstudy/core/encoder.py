@@ -1,7 +1,7 @@
 """What turns examples into vectors."""
 
 import abc
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -35,6 +35,13 @@ class AbstractEncoder(Described, nn.Module, abc.ABC):
     def read(self, x: Float[Tensor, "T N *S"]) -> tuple[Float[Tensor, "T N D"], Context]:
         """Encode a support set and say what of it must be remembered for the queries (nothing, unless overridden)."""
         return self(x), ()
+
+    def prepare(self, x: Float[Tensor, "T N *S"]) -> Any:
+        """What can be computed of the input once and reused at every inner step, whatever the weights; `forward` and `read` take it in its stead.
+
+        The input itself, unless overridden; else a tree whose tensors all begin with the task axis.
+        """
+        return x
 
     @property
     def remembers(self) -> bool:

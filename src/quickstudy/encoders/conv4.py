@@ -1,5 +1,7 @@
 """The four-block convolutional network of the few-shot literature."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -7,7 +9,12 @@ from torch import Tensor, nn
 
 from quickstudy.core.encoder import AbstractEncoder, Context
 from quickstudy.core.errors import ConfigError
-from quickstudy.encoders.norm import Statistics, norm_named
+from quickstudy.encoders.norm import EPS, Statistics, SupportNorm, every_task, norm_named
+from quickstudy.functional.convolution import convolve
+from quickstudy.functional.fused.block import norm_relu_pool
+from quickstudy.functional.fused.carriers import chosen
+from quickstudy.functional.fused.colour import colour_block
+from quickstudy.functional.fused.first import Images, first_answer, first_block, prepared
 
 
 class Conv4(AbstractEncoder):
@@ -60,56 +67,138 @@ class Conv4(AbstractEncoder):
         self.blocks = nn.ModuleList(_Block(width if i else in_channels, width, norm, norm_scale, downsample) for i in range(4))
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch does not declare this form
 
-    def forward(self, x: Float[Tensor, "T N C H W"], context: Context = ()) -> Float[Tensor, "T N D"]:
+    def forward(self, x: Float[Tensor, "T N C H W"] | Images, context: Context = ()) -> Float[Tensor, "T N D"]:
+        y: Any = self._prepared(x, context)
         for i, block in enumerate(self.blocks):
-            x = block(x, context[i] if context else None)  # [T N C H/2 W/2]
-        return self._vectors(x)
+            y = block(y, context[i] if context else None)  # [T N C H/2 W/2]
+        return self._vectors(y)
 
-    def read(self, x: Float[Tensor, "T N C H W"]) -> tuple[Float[Tensor, "T N D"], Context]:
+    def read(self, x: Float[Tensor, "T N C H W"] | Images) -> tuple[Float[Tensor, "T N D"], Context]:
         context: list[Statistics] = []
+        y: Any = self._prepared(x, ())
         for block in self.blocks:
             assert isinstance(block, _Block)
-            x, statistics = block.read(x)
+            y, statistics = block.read(y)
             context += [] if statistics is None else [statistics]
-        return self._vectors(x), tuple(context)
+        return self._vectors(y), tuple(context)
+
+    def prepare(self, x: Float[Tensor, "T N C H W"]) -> Any:
+        return self._prepared(x, ())
+
+    def _prepared(self, x: Tensor | Images, context: Context) -> Tensor | Images:
+        first = self.blocks[0]
+        assert isinstance(first, _Block)
+        return x if isinstance(x, Images) else first.prepare(x, context[0] if context else None)
 
     def _vectors(self, x: Float[Tensor, "T N C H W"]) -> Float[Tensor, "T N D"]:
         return x.flatten(2) if self.downsample == "pool" else x.mean((3, 4))
 
 
 class _Block(nn.Module):
+    """3×3 convolution, normalisation, ReLU and, unless the convolution has strides, 2×2 max-pooling.
+
+    The convolution's weight is ``[O I 3 3]``, or a stack of them, one per task: ``[T O I 3 3]``. There is one plain form for every case, and a
+    fast one for most: with fixed statistics the normalisation is part of the convolution, with those of the batch it is fused with what follows.
+    """
+
     def __init__(self, channels_in: int, channels: int, norm: str, norm_scale: bool, downsample: str) -> None:
         super().__init__()
         self.pools = downsample == "pool"
         self.conv = nn.Conv2d(channels_in, channels, 3, stride=1 if self.pools else 2, padding=1, bias=False)
         self.norm = norm_named(norm, channels, scale=norm_scale)
 
-    def forward(self, x: Tensor, statistics: Statistics | None) -> Tensor:
-        return self._rectify(self.norm(self._convolve(x), statistics))
+    def prepare(self, x: Tensor, statistics: Statistics | None) -> Tensor | Images:
+        """What of the images this block, as the first one, can reuse at every inner step."""
+        return prepared(x, stride=1 if self.pools else 2, pools=self.pools, measures=self.norm.measures(statistics) != "fixed")
 
-    def read(self, x: Tensor) -> tuple[Tensor, Statistics | None]:
-        y, statistics = self.norm.read(self._convolve(x))
+    def forward(self, x: Tensor | Images, statistics: Statistics | None) -> Tensor:
+        measures = self.norm.measures(statistics)
+        if measures == "fixed":
+            scale, shift = (_of_one(p, x) for p in self.norm.affine(statistics))
+            if scale is None or (scale.ndim == 2) == self._stacked:
+                return self._folded(x, scale, shift)
+        elif self.pools and chosen(self.conv.weight) != "plain" and (measures == "task" or (measures == "batch" and not self._stacked)):
+            return self._fused(x, together=measures == "batch")
+        return self._rectify(self.norm(self._convolve(x, self.conv.weight), statistics))
+
+    def read(self, x: Tensor | Images) -> tuple[Tensor, Statistics | None]:
+        if not isinstance(self.norm, SupportNorm):
+            return self(x, None), None
+        y, statistics = self.norm.read(self._convolve(x, self.conv.weight))
         return self._rectify(y), statistics
 
-    def _convolve(self, x: Tensor) -> Tensor:
-        images, stacked = self._flat(x).contiguous(memory_format=torch.channels_last), self._stacked
-        weight = self.conv.weight.flatten(0, 1) if stacked else self.conv.weight
-        y = F.conv2d(images, weight, stride=self.conv.stride, padding=1, groups=x.shape[0] if stacked else 1)
-        return self._unflat(y, x.shape[0])
+    def _folded(self, x: Tensor | Images, scale: Tensor | None, shift: Tensor | None) -> Tensor:
+        """A normalisation by fixed numbers scales the weights and shifts the maxima."""
+        weight = self.conv.weight if scale is None else self.conv.weight * scale[..., None, None, None]
+        learns = torch.is_grad_enabled() and (weight.requires_grad or (shift is not None and shift.requires_grad))
+        if isinstance(x, Images) and x.padded is not None and not learns:
+            return torch.stack([first_answer(image, _of(weight, t, 4), _of(shift, t, 1)) for t, image in enumerate(x.padded)])
+        z = self._convolve(x, weight)
+        pooled = F.max_pool2d(z.flatten(0, 1), 2).unflatten(0, z.shape[:2]) if self.pools else z
+        return F.relu(pooled if shift is None else pooled + shift.unflatten(-1, (-1, 1, 1)).unsqueeze(-4))
 
-    def _rectify(self, x: Tensor) -> Tensor:
+    def _fused(self, x: Tensor | Images, *, together: bool) -> Tensor:
+        """Normalised by the statistics of each task, or of all together; the image of the normalisation is not stored."""
+        weight, gamma, beta, n_tasks = self.conv.weight, self.norm.weight, self.norm.bias, x.shape[0]
+        joined = together or (n_tasks == 1 and not self._stacked)
+        if isinstance(x, Images) and x.gram is not None:
+            images = x.joined() if together else x
+            out = [first_block(images, t, _of(weight, t, 4), _of(gamma, t, 1), _of(beta, t, 1), EPS) for t in range(images.shape[0])]
+        elif isinstance(x, Tensor) and not x.requires_grad and chosen(x) == "numba":
+            batches = [x.flatten(0, 1)] if joined else x.unbind(0)
+            out = [colour_block(image, _of(weight, t, 4), _of(gamma, t, 1), _of(beta, t, 1), EPS) for t, image in enumerate(batches)]
+        elif joined:
+            out = [norm_relu_pool(self._convolve_shared(x, weight), gamma, beta, EPS)]
+        elif self._stacked and not isinstance(x, Images):  # the tasks are groups of channels already
+            wide = self._convolve(x, weight).transpose(0, 1).flatten(1, 2)  # [N T·C H W]
+            y, *_ = norm_relu_pool(wide, every_task(gamma, n_tasks), every_task(beta, n_tasks), EPS)
+            return y.unflatten(1, (n_tasks, -1)).transpose(0, 1)
+        else:
+            z = self._convolve(x, weight)  # [T N C H W]
+            out = [norm_relu_pool(image, _of(gamma, t, 1), _of(beta, t, 1), EPS) for t, image in enumerate(z.unbind(0))]
+        if together:
+            _, mean, rstd = out[0]
+            self.norm.saw(mean, rstd**-2 - EPS, x.shape[0] * x.shape[1] * x.shape[3] * x.shape[4])
+        return out[0][0].unflatten(0, (n_tasks, -1)) if len(out) == 1 else torch.stack([y for y, _, _ in out])
+
+    def _convolve(self, x: Tensor | Images, weight: Tensor) -> Float[Tensor, "T N C h w"]:
+        if not self._stacked:
+            return self._convolve_shared(x, weight).unflatten(0, x.shape[:2])
+        if isinstance(x, Images) and x.columns is not None:
+            z = torch.matmul(x.columns.flatten(1, 3), weight.flatten(-3).transpose(-1, -2))  # [T N·h·w C]
+            return z.unflatten(1, x.columns.shape[1:4]).permute(0, 1, 4, 2, 3)
+        images = x.x if isinstance(x, Images) else x
+        # A group of channels for each task:
+        wide = images.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)  # [N T·C H W]
+        z = convolve(wide, weight.flatten(0, 1), stride=self.conv.stride[0], groups=images.shape[0])
+        return z.unflatten(1, (images.shape[0], -1)).transpose(0, 1)
+
+    def _convolve_shared(self, x: Tensor | Images, weight: Tensor) -> Float[Tensor, "B C h w"]:
+        """One weight for all tasks, whose images come in one row."""
+        if isinstance(x, Images) and x.columns is not None:
+            return torch.matmul(x.columns.flatten(0, 1), weight.flatten(1).t()).permute(0, 3, 1, 2)
+        images = (x.x if isinstance(x, Images) else x).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        return convolve(images, weight, stride=self.conv.stride[0])
+
+    def _rectify(self, z: Float[Tensor, "T N C H W"]) -> Tensor:
         """ReLU after pooling: the maximum of rectified values is the rectified maximum, on a quarter of the numbers."""
-        flat = self._flat(x)
-        return self._unflat(F.relu(F.max_pool2d(flat, 2) if self.pools else flat), x.shape[0])
+        if not self.pools:
+            return F.relu(z)
+        if self._stacked:  # pooling the channels of all tasks at once spares a copy
+            return F.relu(F.max_pool2d(z.transpose(0, 1).flatten(1, 2), 2)).unflatten(1, (z.shape[0], -1)).transpose(0, 1)
+        return F.relu(F.max_pool2d(z.flatten(0, 1), 2)).unflatten(0, z.shape[:2])
 
     @property
     def _stacked(self) -> bool:
         """Whether each task has weights of its own, [T O I 3 3]."""
         return self.conv.weight.ndim == 5
 
-    def _flat(self, x: Float[Tensor, "T N C H W"]) -> Float[Tensor, "B D H W"]:
-        """Four axes for torch: tasks join the examples if they share weights, else the channels (as groups)."""
-        return x.transpose(0, 1).flatten(1, 2) if self._stacked else x.flatten(0, 1)
 
-    def _unflat(self, y: Float[Tensor, "B D H W"], n_tasks: int) -> Float[Tensor, "T N C H W"]:
-        return y.unflatten(1, (n_tasks, -1)).transpose(0, 1) if self._stacked else y.unflatten(0, (n_tasks, -1))
+def _of(p: Tensor | None, t: int, ndim: int) -> Any:
+    """A parameter of task ``t``: its own, if there is a stack of them."""
+    return p if p is None or p.ndim == ndim else p[t]
+
+
+def _of_one(p: Tensor | None, x: Tensor | Images) -> Tensor | None:
+    """What belongs to the only task as if it belonged to all."""
+    return p[0] if p is not None and p.ndim == 2 and x.shape[0] == 1 else p

@@ -50,12 +50,26 @@ class AbstractNorm(nn.Module, abc.ABC):
         """Normalise a support set; also what of it the queries need (None, unless overridden)."""
         return self(x), None
 
+    def measures(self, statistics: Statistics | None) -> str:
+        """Whose mean and variance `forward` takes: each "task"'s, the whole "batch"'s, those of neither ("fixed"), or "other"."""
+        return "other"
+
+    def affine(self, statistics: Statistics | None) -> tuple[Tensor | None, Tensor | None]:
+        """With fixed statistics: what the layer multiplies by and what it then adds, ``[C]`` or ``[T C]`` each; None is 1 and 0."""
+        raise NotImplementedError
+
+    def saw(self, mean: Float[Tensor, " C"], var: Float[Tensor, " C"], count: int) -> None:
+        """Take note of the statistics of a batch of ``count`` pixels that was normalised elsewhere (by a fused operation)."""
+
 
 class BatchNorm(AbstractNorm):
     """Statistics of the examples at hand, for each task its own."""
 
     def forward(self, x: Tensor, statistics: Statistics | None = None) -> Tensor:
         return _normalise_tasks(x, self.weight, self.bias)
+
+    def measures(self, statistics: Statistics | None) -> str:
+        return "task"
 
 
 class RunningNorm(AbstractNorm):
@@ -73,6 +87,21 @@ class RunningNorm(AbstractNorm):
         mean, var = self.norm.running_mean, self.norm.running_var
         return F.batch_norm(x.flatten(0, 1), mean, var, self.weight, self.bias, self.training, MOMENTUM, EPS).view(x.shape)
 
+    def measures(self, statistics: Statistics | None) -> str:
+        return "batch" if self.training else "fixed"
+
+    def affine(self, statistics: Statistics | None) -> tuple[Tensor | None, Tensor | None]:
+        assert isinstance(self.norm.running_mean, Tensor)
+        assert isinstance(self.norm.running_var, Tensor)
+        return _affine(self.norm.running_mean, self.norm.running_var, self.weight, self.bias)
+
+    def saw(self, mean: Tensor, var: Tensor, count: int) -> None:
+        assert isinstance(self.norm.running_mean, Tensor)
+        assert isinstance(self.norm.running_var, Tensor)
+        self.norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+        self.norm.running_mean.lerp_(mean.detach(), MOMENTUM)
+        self.norm.running_var.lerp_(var.detach() * (count / (count - 1)), MOMENTUM)
+
 
 class SupportNorm(AbstractNorm):
     """Statistics of the task's support, for the support and the queries alike."""
@@ -84,8 +113,15 @@ class SupportNorm(AbstractNorm):
         return _scale_and_shift((x - mean) * torch.rsqrt(var + EPS), self.weight, self.bias)
 
     def read(self, x: Tensor) -> tuple[Tensor, Statistics]:
-        var, mean = torch.var_mean(x, (1, 3, 4), correction=0)  # [T C]
-        return self(x), torch.stack((mean, var), 1)
+        statistics = statistics_of(x)
+        return self(x, statistics), statistics
+
+    def measures(self, statistics: Statistics | None) -> str:
+        return "task" if statistics is None else "fixed"
+
+    def affine(self, statistics: Statistics | None) -> tuple[Tensor | None, Tensor | None]:
+        assert statistics is not None
+        return _affine(statistics[:, 0], statistics[:, 1], self.weight, self.bias)
 
 
 class GroupNorm(AbstractNorm):
@@ -100,6 +136,12 @@ class NoNorm(AbstractNorm):
 
     def forward(self, x: Tensor, statistics: Statistics | None = None) -> Tensor:
         return _scale_and_shift(x, self.weight, self.bias)
+
+    def measures(self, statistics: Statistics | None) -> str:
+        return "fixed"
+
+    def affine(self, statistics: Statistics | None) -> tuple[Tensor | None, Tensor | None]:
+        return self.weight, self.bias
 
 
 NORMS: dict[str, type[AbstractNorm]] = {
@@ -122,15 +164,26 @@ def norm_named(policy: str, channels: int, *, scale: bool = True, shift: bool = 
     return NORMS[policy](channels, scale=scale and policy != "none", shift=shift)
 
 
+def statistics_of(x: Float[Tensor, "T N C H W"]) -> Statistics:
+    """Mean and variance of each task's channels."""
+    var, mean = torch.var_mean(x, (1, 3, 4), correction=0)  # [T C]
+    return torch.stack((mean, var), 1)
+
+
+def _affine(mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    scale = torch.rsqrt(var + EPS) if weight is None else torch.rsqrt(var + EPS) * weight
+    return scale, -mean * scale if bias is None else bias - mean * scale
+
+
 def _normalise_tasks(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     """Batch norm of each task by itself: the tasks become channels, so that one call serves them all."""
     t, n, c, h, w = x.shape
     wide = x.transpose(0, 1).reshape(n, t * c, h, w)
-    y = F.batch_norm(wide, None, None, _every_task(weight, t), _every_task(bias, t), True, 0.0, EPS)
+    y = F.batch_norm(wide, None, None, every_task(weight, t), every_task(bias, t), True, 0.0, EPS)
     return y.view(n, t, c, h, w).transpose(0, 1)
 
 
-def _every_task(p: Tensor | None, t: int) -> Tensor | None:
+def every_task(p: Tensor | None, t: int) -> Tensor | None:
     """One value per task and channel, [T·C], of a parameter [C] or a stack of them [T C]."""
     return None if p is None else p.expand(t, -1).reshape(-1)
 
