@@ -9,7 +9,13 @@ from quickstudy.inner.select import everything
 
 
 def maml(
-    encoder: AbstractEncoder, *, n_out: int, inner_lr: float = 0.4, inner_steps: int = 5, first_order: bool = False
+    encoder: AbstractEncoder,
+    *,
+    n_out: int,
+    inner_lr: float = 0.4,
+    inner_steps: int = 5,
+    first_order: bool = False,
+    recompute: bool = False,
 ) -> GradientLearner:
     """Learn initial weights from which a few gradient steps solve a new task.
 
@@ -25,6 +31,7 @@ def maml(
         inner_lr: α for the *mean* support loss. Published rates are for the sum divided by K: multiply them by the way.
         inner_steps: J.
         first_order: drop the second derivatives (FOMAML).
+        recompute: build each inner step's graph twice instead of keeping it: the same gradient in a fraction of the memory, a little slower.
 
     Example:
         >>> import torch
@@ -37,7 +44,7 @@ def maml(
     Differs: the loss is a mean, so rates are scaled (see ``inner_lr``); normalisation weights are learned by the outer loop only,
         as in the authors' code.
     """
-    loop = InnerLoop(FixedRate(inner_lr), steps=inner_steps, first_order=first_order)
+    loop = InnerLoop(FixedRate(inner_lr), steps=inner_steps, first_order=first_order, recompute=recompute)
     return GradientLearner(encoder, LinearHead(encoder.out_dim, n_out), loop=loop, adapts=everything())
 
 

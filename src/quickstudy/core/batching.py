@@ -1,8 +1,10 @@
 """How work is spread over the task axis."""
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 import torch
@@ -13,6 +15,7 @@ from quickstudy.core.errors import TrainingError
 
 R = TypeVar("R")
 _USES_RUNNING_STATE = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
+_NUMBERS_PER_GRAPH = 32_768  # of input, on a CPU: the activations of so many still fit the cache of one core (measured 2026-11, two cores)
 
 
 def per_task(fn: Callable[..., R], *batched: Any) -> R:
@@ -23,6 +26,47 @@ def per_task(fn: Callable[..., R], *batched: Any) -> R:
     n = pytree.tree_leaves(batched)[0].shape[0]
     results = [fn(*pytree.tree_map(lambda leaf, t=t: leaf[t : t + 1], batched)) for t in range(n)]
     return results[0] if n == 1 else pytree.tree_map(lambda *parts: torch.cat(parts), *results)
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How the tasks of one step are spread over the machine: ``chunk`` tasks share a graph, ``workers`` graphs are at work side by side."""
+
+    chunk: int
+    workers: int
+
+
+def strategy_for(
+    module: nn.Module, device: torch.device, *, n_tasks: int, task_numel: int, chunk: int = 0, workers: int = 0, split: int = 1
+) -> Strategy:
+    """The strategy for a step, where the caller does not say it himself.
+
+    On a CPU a loop over tasks on several workers of one thread each is fastest, as one task's activations stay in a core's cache; tasks so
+    small that the calls cost more than the arithmetic share a graph. On other devices all tasks share one. A module with running statistics or
+    dropout sees all tasks of a step at once, wherever it is. The chunk never depends on the number of cores, so neither does the result.
+
+    Args:
+        module: what is trained.
+        device: where.
+        n_tasks: tasks per step.
+        task_numel: numbers in the support and queries of one task.
+        chunk, workers: what the caller decides; 0 leaves it open.
+        split: processes of this machine that share its cores.
+
+    >>> strategy_for(nn.Identity(), torch.device("cpu"), n_tasks=32, task_numel=80 * 784, workers=2)
+    Strategy(chunk=1, workers=2)
+    >>> strategy_for(nn.Identity(), torch.device("cpu"), n_tasks=25, task_numel=40, workers=2)
+    Strategy(chunk=13, workers=2)
+    """
+    held = order_dependent(module)
+    if not chunk:
+        chunk = n_tasks
+        if device.type == "cpu" and not held:
+            chunk = max(1, min(_NUMBERS_PER_GRAPH // max(1, task_numel), math.ceil(n_tasks / 2)))
+    if not workers:
+        cores = max(1, torch.get_num_threads() // split)  # what torch was allowed: all that the process may use, unless said otherwise
+        workers = 1 if held or device.type != "cpu" else min(cores, math.ceil(n_tasks / chunk))
+    return Strategy(chunk, workers)
 
 
 class Workers:
@@ -41,12 +85,10 @@ class Workers:
     """
 
     def __init__(self, module: nn.Module, n: int) -> None:
-        if n > 1:
-            held = sorted({type(m).__name__ for m in module.modules() if isinstance(m, _USES_RUNNING_STATE) and _changes_in_training(m)})
-            if held:
-                raise TrainingError(
-                    f"{n} workers cannot share {', '.join(held)}: the result would depend on their order. Set workers=1, or norm='batch'."
-                )
+        if n > 1 and (held := order_dependent(module)):
+            raise TrainingError(
+                f"{n} workers cannot share {', '.join(held)}: the result would depend on their order. Set workers=1, or norm='batch'."
+            )
         shared = {id(t): t for t in (*module.parameters(), *module.buffers())}
         self._replicas = [module, *(copy.deepcopy(module, dict(shared)) for _ in range(n - 1))]
         self._pool = ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,)) if n > 1 else None
@@ -70,6 +112,11 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         if self._pool is not None:
             self._pool.shutdown()
+
+
+def order_dependent(module: nn.Module) -> list[str]:
+    """The kinds of layer whose work on one task depends on what they did before."""
+    return sorted({type(m).__name__ for m in module.modules() if isinstance(m, _USES_RUNNING_STATE) and _changes_in_training(m)})
 
 
 def _changes_in_training(module: nn.Module) -> bool:

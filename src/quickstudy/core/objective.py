@@ -25,7 +25,7 @@ class AbstractObjective(Described, nn.Module, abc.ABC):
 
 @final
 class MetaStep(nn.Module):
-    """Learner and objective as one module: batch in, loss out. It is what a distributed engine wraps."""
+    """Learner and objective as one module: batch in, loss out. It is what workers replicate and what is trained."""
 
     def __init__(self, learner: AbstractLearner[Any], objective: AbstractObjective) -> None:
         super().__init__()

@@ -95,7 +95,7 @@ class Reals:
 
     def loss(self, out: Float[Tensor, "T Q O"], y: Float[Tensor, "T Q O"]) -> Float[Tensor, " T"]:
         """Mean squared error of each task."""
-        return (out - y).square().mean((1, 2))
+        return F.mse_loss(out, y, reduction="none").mean((1, 2))
 
     def score(self, out: Float[Tensor, "T Q O"], y: Float[Tensor, "T Q O"]) -> Float[Tensor, " T"]:
         """Minus the mean squared error of each task: higher is better, as with accuracy."""

@@ -1,0 +1,96 @@
+"""The gradient of a whole meta-training step as one recorded graph."""
+
+import threading
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+
+from quickstudy.core.batching import order_dependent
+from quickstudy.core.errors import ConfigError, TrainingError, did_you_mean
+from quickstudy.core.types import Batch
+
+COMPILERS = ("trace", "inductor")
+
+
+class CompiledGradient:
+    """Loss and gradient of a `MetaStep`, recorded once for each shape of batch, inner loop and all, and then played back.
+
+    Pays where the calls cost more than the arithmetic: small networks on a CPU, and GPUs, where the compiled graph is replayed as a CUDA graph.
+    The gradient is that of the step to rounding. What the step decides by looking at tensors is decided when it is recorded.
+
+    Args:
+        step: the module; replicas that share its parameters may call, from several threads.
+        how: "trace" plays the operations back one by one; "inductor" has torch compile them, for which a CPU needs a C++ compiler.
+
+    Raises:
+        ConfigError: for another ``how``.
+        TrainingError: the module holds running statistics or dropout, a batch is padded, or the graph cannot be compiled.
+    """
+
+    def __init__(self, step: nn.Module, *, how: str = "inductor") -> None:
+        if how not in COMPILERS:
+            raise ConfigError(f"A step cannot be compiled by '{how}'. {did_you_mean(how, COMPILERS)}")
+        if held := order_dependent(step):
+            raise TrainingError(
+                f"A compiled step cannot hold {', '.join(held)}, which change at each call. Leave compile empty, or set norm='batch'."
+            )
+        self._how, self._parameters = how, {n: p for n, p in step.named_parameters() if p.requires_grad}
+        self._compiled, self._lock = dict[Any, Any](), threading.Lock()
+
+    def __call__(self, step: nn.Module, batch: Batch) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+        """The step's loss and the gradients of its trainable parameters; None for those the loss does not depend on."""
+        if batch.padded:
+            raise TrainingError(
+                "A recorded step cannot leave out padding, which differs from batch to batch. Set compile= (empty), or chunk=1."
+            )
+        leaves, spec = pytree.tree_flatten(batch)
+        key = (spec, *((leaf.shape, leaf.dtype) for leaf in leaves))
+        parameters = [p.detach() for p in self._parameters.values()]
+        with self._lock:
+            if key not in self._compiled:
+                self._compiled[key] = self._compile(step, parameters, leaves, spec)
+        compiled, reached = self._compiled[key]
+        with torch.no_grad():
+            loss, *found = compiled(*parameters, *leaves)
+        if loss.is_cuda:  # the next replay writes over them
+            loss, found = loss.clone(), [g.clone() for g in found]
+        gradients = iter(found)
+        return loss, tuple(next(gradients) if there else None for there in reached)
+
+    def _compile(self, step: nn.Module, parameters: list[Tensor], leaves: list[Tensor], spec: Any) -> tuple[Any, list[bool]]:
+        reached: list[bool] = []
+
+        def gradient(*tensors: Tensor) -> tuple[Tensor, ...]:
+            now = [p.detach().requires_grad_() for p in tensors[: len(parameters)]]
+            batch = pytree.tree_unflatten(list(tensors[len(parameters) :]), spec)
+            with torch.enable_grad():
+                loss = functional_call(step, dict(zip(self._parameters, now, strict=True)), (batch,))
+            found = torch.autograd.grad(loss, now, allow_unused=True)
+            reached[:] = [g is not None for g in found]
+            return loss.detach(), *(g for g in found if g is not None)
+
+        try:
+            graph = _without_detours(make_fx(gradient)(*parameters, *leaves))
+            if self._how == "trace":
+                return graph, list(reached)
+            # Without its patterns: on a graph of one task they gave wrong numbers (*measured*, torch 2.13).
+            options: dict[str, Any] = {"pattern_matcher": False}
+            if parameters[0].is_cuda:
+                options["triton.cudagraphs"] = True
+            return torch._inductor.compile(graph, [*parameters, *leaves], options=options), list(reached)
+        except Exception as error:
+            raise TrainingError(f"This step cannot be compiled: {error}. Train without compile.") from error
+
+
+def _without_detours(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """Detaching matters to autograd alone, which has done its work when the graph is recorded."""
+    for node in module.graph.nodes:
+        if node.target is torch.ops.aten.detach.default:
+            node.replace_all_uses_with(node.args[0])
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return module
