@@ -111,8 +111,12 @@ def evaluate(
     origin: Origin | None = None,
     published: float | None = None,
     on_batch: Callable[[int], None] | None = None,
+    own: slice = slice(None),
+    total: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> Report:
     """Score a learner on the first ``n_tasks`` tasks of a stream. The learner is in eval mode meanwhile and is not changed.
+
+    Several processes may share the work: each scores its ``own`` batches, and all get the report that one process would.
 
     Args:
         learner: what is scored.
@@ -122,25 +126,26 @@ def evaluate(
         origin: where the learner comes from, kept in the report.
         published: the number to be compared with, between 0 and 1.
         on_batch: called with the number of tasks done.
+        own: which of the batches this process scores.
+        total: the sum over all processes of what each gives, the scores [n_tasks] with 0 for the tasks of the others.
     """
     if n_tasks < 2:
         raise ConfigError(f"An interval needs at least 2 tasks, got n_tasks={n_tasks}.")
     device = next((p.device for p in learner.parameters()), torch.device("cpu"))
-    training, scores, done = learner.training, [], 0
-    metric = "accuracy"
+    training, scores, done = learner.training, torch.zeros(n_tasks, dtype=torch.float64), 0
     learner.eval()
     try:
         with torch.no_grad():
-            for episode in tasks.batches(range(n_tasks), batch):
-                there = episode.to(device)
-                scores.append(there.target.score(learner(there), there.query.y).double().cpu().numpy())
-                metric = "accuracy" if tasks.setting.n_way else "mse"
-                done += episode.n_tasks
+            size = batch if tasks.uniform else 1
+            for at in range(0, n_tasks, size)[own]:
+                there = tasks.batch(range(n_tasks)[at : at + size]).to(device)
+                scores[at : at + size] = there.target.score(learner(there), there.query.y).cpu()
+                done += there.n_tasks
                 if on_batch:
                     on_batch(done)
     finally:
         learner.train(training)
-    every = np.concatenate(scores)
+    every = (total(scores) if total else scores).numpy()
     mean, half = mean_ci95(every)
     origin = origin or Origin()
     return Report(
@@ -169,7 +174,7 @@ def evaluate(
         median=float(np.median(every)),
         worst5=float(np.quantile(every, 0.05)),
         uniform=tasks.uniform,
-        metric=metric,
+        metric="accuracy" if tasks.setting.n_way else "mse",
         published=published,
         scores=tuple(every.tolist()),
     )

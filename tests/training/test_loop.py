@@ -12,11 +12,13 @@ import torch
 
 from quickstudy.algorithms import ProtoNet, maml
 from quickstudy.augment import Affine
+from quickstudy.core import batching
+from quickstudy.core.compiled import CompiledGradient
 from quickstudy.core.errors import ConfigError, LoadError, TrainingError
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.rng import seed_everything
 from quickstudy.core.tasks import Setting
-from quickstudy.data import ClassDataset, ClassIndex, Episodes
+from quickstudy.data import ClassDataset, ClassIndex, Episodes, VariableEpisodes
 from quickstudy.encoders import MLP, Conv4
 from quickstudy.evaluation import evaluate
 from quickstudy.objectives import QueryLoss
@@ -36,6 +38,31 @@ def tasks(seed: int = 0, n_way: int = 3) -> Episodes:
     return Episodes(data, Setting(n_way, 1, 4), seed=seed)
 
 
+class Dies(Episodes):
+    """Fails at the first batch that begins with ``number`` or a later one."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(tasks().dataset, tasks().setting)
+        self.number = number
+
+    def batch(self, numbers):
+        if numbers[0] >= self.number:
+            raise RuntimeError("killed")
+        return super().batch(numbers)
+
+
+class Sizes(Episodes):
+    """Remembers the sizes of the batches that were drawn."""
+
+    def __init__(self) -> None:
+        super().__init__(tasks().dataset, tasks().setting)
+        self.sizes: set[int] = set()
+
+    def batch(self, numbers):
+        self.sizes.add(len(numbers))
+        return super().batch(numbers)
+
+
 def step_of(kind: str = "protonet") -> MetaStep:
     seed_everything("test")
     encoder = MLP(5, widths=(16,))
@@ -52,7 +79,7 @@ def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
 
 @pytest.mark.parametrize("kind", ["protonet", "maml"])
 def test_training_learns(kind: str) -> None:
-    step = step_of(kind)
+    step = step_of("maml")
     before = evaluate(step.learner, tasks(9), n_tasks=40).mean
     result = train(step, tasks(), plan=replace(PLAN, steps=60, validate_every=0), optimiser=OPTIMISER)
     assert result.finished
@@ -69,7 +96,7 @@ def test_chunks_and_workers_do_not_change_the_result() -> None:
     assert same(ends[0], ends[1])
     assert same(ends[0], ends[2])
     whole = step_of("maml")
-    train(whole, tasks(), plan=replace(PLAN, chunk=0), optimiser=OPTIMISER, val_tasks=tasks(5))
+    train(whole, tasks(), plan=replace(PLAN, chunk=3), optimiser=OPTIMISER, val_tasks=tasks(5))
     for a, b in zip(ends[0], weights(whole), strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
 
@@ -79,15 +106,8 @@ def test_resumed_training_is_bit_equal(tmp_path: Path) -> None:
     train(straight, tasks(), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path / "a")
     broken = step_of()
 
-    class Dies(Episodes):
-        def batch(self, numbers):
-            if numbers[0] >= 21:
-                raise RuntimeError("killed")
-            return super().batch(numbers)
-
-    dying = Dies(tasks().dataset, Setting(3, 1, 4))
     with pytest.raises(RuntimeError, match="killed"):
-        train(broken, dying, plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path / "b")
+        train(broken, Dies(21), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path / "b")
     fresh = step_of()
     with torch.no_grad():
         for p in fresh.parameters():
@@ -100,7 +120,9 @@ def test_resumed_training_is_bit_equal(tmp_path: Path) -> None:
         assert a[key] == b[key]
     for p, q in zip(a["optimiser"]["state"].values(), b["optimiser"]["state"].values(), strict=True):
         assert torch.equal(p["exp_avg_sq"], q["exp_avg_sq"])
-    logs = [[{k: v for k, v in line.items() if k != "seconds"} for line in read_log(tmp_path / d / "log.jsonl")] for d in "ab"]
+    logs = [
+        [{k: v for k, v in line.items() if k not in ("seconds", "waiting")} for line in read_log(tmp_path / d / "log.jsonl")] for d in "ab"
+    ]
     # The line of a step that straddles the kill averages over fewer steps; all others are the same.
     assert [line["step"] for line in logs[0]] == [line["step"] for line in logs[1]]
     assert [line for line in logs[0] if "val" in line] == [line for line in logs[1] if "val" in line]
@@ -124,6 +146,34 @@ t = Slow(tasks().dataset, tasks().setting)
 r = train(step_of(), t, plan=replace(PLAN, steps=40), optimiser=OPTIMISER, val_tasks=tasks(5), out=Path(sys.argv[1]), resume="--resume" in sys.argv)
 print(r.finished, r.steps)
 """
+
+
+def test_a_learner_that_looks_at_labels_is_not_recorded() -> None:
+    with pytest.raises(TrainingError, match="This step cannot be compiled"):
+        train(step_of(), tasks(), plan=replace(PLAN, compile="trace", validate_every=0), optimiser=OPTIMISER)
+
+
+def test_a_recorded_step_trains_to_the_same_weights() -> None:
+    ends = []
+    for how in ("", "trace"):
+        step = step_of("maml")
+        train(
+            step,
+            tasks(),
+            plan=replace(PLAN, chunk=1, workers=2, compile=how, validate_every=0),
+            optimiser=Optimiser(name="sgd", lr=0.01),
+        )
+        ends.append(weights(step))
+    for a, b in zip(*ends, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+
+
+def test_padded_tasks_are_not_recorded() -> None:
+    episode = tasks().batch([0])
+    mask = torch.ones(episode.support.y.shape, dtype=torch.bool)
+    padded = replace(episode, support=replace(episode.support, mask=mask))
+    with pytest.raises(TrainingError, match="cannot leave out padding"):
+        CompiledGradient(step_of(), how="trace")(step_of(), padded)
 
 
 def _start(script: Path, out: Path) -> "subprocess.Popen[str]":
@@ -235,8 +285,11 @@ def test_a_checkpoint_never_executes_code(tmp_path: Path) -> None:
     [
         ("steps", 0, "train.steps must be at least 1, got 0"),
         ("clip_norm", -1.0, "train.clip_norm must be 0 or more"),
+        ("chunk", -1, "train.chunk must be 0 or more, got -1"),
+        ("workers", -1, "train.workers must be 0 or more, got -1"),
         ("precision", "16", "train.precision is '32' or 'bf16'"),
         ("n_val_tasks", 1, "at least 2, got 1"),
+        ("compile", "indctor", "Did you mean 'inductor'"),
     ],
 )
 def test_plans_refuse_what_cannot_be(field: str, value: object, message: str) -> None:
@@ -244,15 +297,77 @@ def test_plans_refuse_what_cannot_be(field: str, value: object, message: str) ->
         replace(PLAN, **{field: value})
 
 
-def test_workers_need_chunks_and_validation_needs_tasks() -> None:
-    with pytest.raises(ConfigError, match=r"set train.chunk"):
-        Plan(steps=1, workers=2)
+def test_a_recorded_step_in_half_precision_is_refused() -> None:
+    with pytest.raises(ConfigError, match="single precision only"):
+        replace(PLAN, compile="trace", precision="bf16")
+
+
+def test_an_inner_loop_in_half_precision_is_refused() -> None:
+    with pytest.raises(ConfigError, match="inner loop does not run in half precision"):
+        train(step_of("maml"), tasks(), plan=replace(PLAN, precision="bf16", validate_every=0), optimiser=OPTIMISER)
+
+
+def test_a_checkpoint_of_an_older_version_is_refused(tmp_path: Path) -> None:
+    train(step_of(), tasks(), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path)
+    saved = load_checkpoint(tmp_path / "last.pt")
+    del saved["chunk"]
+    torch.save(saved, tmp_path / "last.pt")
+    with pytest.raises(LoadError, match="written by an older version and lacks chunk"):
+        train(step_of(), tasks(), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path, resume=True)
+
+
+def test_a_second_request_to_end_does_not_interrupt(tmp_path: Path) -> None:
+    """A scheduler and a launcher may each send one; only a second Ctrl-C stops at once."""
+    step, stream = step_of(), tasks()
+    batch, asked = stream.batch, []
+
+    def batch_and_ask(numbers):
+        if numbers[0] >= 9 and not asked:
+            asked.append(numbers[0])
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return batch(numbers)
+
+    stream.batch = batch_and_ask  # type: ignore[method-assign]
+    result = train(step, stream, plan=replace(PLAN, steps=200, validate_every=0), optimiser=OPTIMISER, out=tmp_path)
+    assert not result.finished
+    assert load_checkpoint(tmp_path / "last.pt")["done"] == result.steps
+
+
+def test_the_chunk_is_chosen_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = replace(PLAN, tasks_per_step=6, chunk=0)
+    straight = step_of("maml")
+    train(straight, tasks(), plan=plan, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path / "a")
+    assert load_checkpoint(tmp_path / "a" / "last.pt")["chunk"] == 3  # half of the tasks: they are small
+    monkeypatch.setattr(batching, "_NUMBERS_PER_GRAPH", 0)
+    with pytest.raises(RuntimeError, match="killed"):
+        train(step_of("maml"), Dies(36), plan=plan, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path / "b")
+    monkeypatch.undo()
+    drawn = Sizes()
+    train(step_of("maml"), drawn, plan=plan, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path / "b", resume=True)
+    assert drawn.sizes == {1}
+    assert load_checkpoint(tmp_path / "b" / "last.pt")["chunk"] == 1
+    other = replace(plan, chunk=2)
+    with pytest.raises(LoadError, match=r"was trained with train.chunk=1, not 2. Leave it out, or use that"):
+        train(step_of("maml"), tasks(), plan=other, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path / "b", resume=True)
+
+
+def test_validation_needs_tasks_and_names_are_known() -> None:
     with pytest.raises(ConfigError, match="no validation tasks"):
         train(step_of(), tasks(), plan=PLAN, optimiser=OPTIMISER)
     with pytest.raises(ConfigError, match=r"Did you mean 'adamw'"):
         train(step_of(), tasks(), plan=replace(PLAN, validate_every=0), optimiser=Optimiser(name="adam"))
     with pytest.raises(ConfigError, match=r"Did you mean 'cosine'"):
         train(step_of(), tasks(), plan=replace(PLAN, validate_every=0), optimiser=Optimiser(schedule="cosin"))
+
+
+def test_a_chunk_larger_than_a_step_and_tasks_of_varying_size_are_resumed(tmp_path: Path) -> None:
+    streams = {"large": tasks(), "varying": VariableEpisodes(tasks().dataset)}
+    for name, stream in streams.items():
+        plan, step = replace(PLAN, chunk=9, validate_every=0), step_of()
+        train(step, stream, plan=plan, optimiser=OPTIMISER, out=tmp_path / name)
+        assert load_checkpoint(tmp_path / name / "last.pt")["chunk"] == (3 if name == "large" else 1)
+        assert train(step_of(), stream, plan=plan, optimiser=OPTIMISER, out=tmp_path / name, resume=True).finished
 
 
 def test_a_log_cut_short_by_a_kill_is_read_up_to_there(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def glyphs_fomaml() -> Recipe:
         learner=Part("fomaml", {"n_out": 5, "inner_lr": 0.5, "inner_steps": 3}),
         episodes=Setting(n_way=5, n_shot=1, n_query=5),
         validation=Setting(n_way=5, n_shot=1, n_query=5),
-        train=Plan(steps=600, tasks_per_step=8, chunk=2, workers=2, validate_every=200, n_val_tasks=200),
+        train=Plan(steps=600, tasks_per_step=8, chunk=2, validate_every=200, n_val_tasks=200),
         optimiser=Optimiser(lr=1e-3, schedule="cosine"),
         evaluations=(Evaluation(Setting(5, 1, 15), n_tasks=600),),
     )

@@ -46,7 +46,7 @@ def omniglot_5w1s_maml() -> Recipe:
         learner=Part("maml", {"n_out": 5, "inner_lr": 2.0, "inner_steps": 1}),
         episodes=Setting(n_way=5, n_shot=1, n_query=1),
         validation=Setting(n_way=5, n_shot=1, n_query=1),
-        train=Plan(steps=5_000, tasks_per_step=32, chunk=4, workers=2, validate_every=500, n_val_tasks=400),
+        train=Plan(steps=5_000, tasks_per_step=32, validate_every=500, n_val_tasks=400),
         optimiser=Optimiser(lr=1e-3, schedule="cosine"),
         evaluations=(
             Evaluation(Setting(5, 1, 1), published=0.987, source=_FINN),
@@ -64,6 +64,6 @@ def omniglot_5w1s_maml_paper() -> Recipe:
         budget,
         name="omniglot-5w1s-maml-paper",
         summary="Second-order MAML on Omniglot, 5-way 1-shot, with the paper's 60,000 steps of 32 tasks: for a GPU.",
-        train=replace(budget.train, steps=60_000, tasks_per_step=32, chunk=0, workers=1),
+        train=replace(budget.train, steps=60_000),
         optimiser=Optimiser(lr=1e-3),
     )

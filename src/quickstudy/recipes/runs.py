@@ -19,7 +19,7 @@ from quickstudy.core.objective import MetaStep
 from quickstudy.core.predictor import Predictor
 from quickstudy.evaluation import Origin, Report, evaluate
 from quickstudy.recipes.recipe import Evaluation, Recipe
-from quickstudy.training import TrainResult, train
+from quickstudy.training import TrainResult, launch, launched, train
 
 FORMAT = 1
 # Normalisation policies that learn the same weights from batch statistics; those that can be taken up afterwards come first.
@@ -50,22 +50,34 @@ class Run:
 
 
 def train_recipe(
-    recipe: Recipe, out: str | Path, *, resume: bool = False, device: str = "auto", console: Console | None = None
+    recipe: Recipe, out: str | Path, *, resume: bool = False, device: str = "auto", console: Console | None = None, timeout: float = 300.0
 ) -> tuple[Run, bool]:
     """Train a recipe into the folder ``out``: ``recipe.json``, ``log.jsonl``, ``last.pt``, ``learner.json`` and ``learner.safetensors``.
+
+    Started by ``torchrun`` or ``accelerate launch``, all processes train together (see `quickstudy.training.train`); process 0 writes the files,
+    and when the call returns they are there.
+
+    Args:
+        recipe: what to train.
+        out: the folder; several machines need one that all of them see.
+        resume: go on from the last checkpoint in it.
+        device: as in `pick_device`.
+        console: where progress is shown; None shows nothing.
+        timeout: seconds after which another process that does not answer counts as lost.
 
     Returns:
         the run, and whether it finished (False after Ctrl-C: call again with ``resume=True``).
 
     Raises:
-        ConfigError: when ``out`` already holds a run and ``resume`` is not asked for.
+        ConfigError: when ``out`` already holds a run and ``resume`` is not asked for; or the processes cannot share the work.
         LoadError: nothing to resume, or a run of other settings.
+        TrainingError: the loss is not a number, or another process was lost.
     """
     folder = Path(out)
     if not resume and (folder / "recipe.json").exists():
         raise ConfigError(f"{folder} already holds a run. Go on with --resume, or choose another --out; nothing was changed.")
-    data = recipe.build_data()
     where = pick_device(device)
+    data = recipe.build_data()
     learner = recipe.build_learner().to(where)
     seed = recipe.train.seed
     tasks = data.tasks(recipe.train_split, recipe.episodes, seed=seed).to(where)
@@ -73,18 +85,28 @@ def train_recipe(
     for e in recipe.evaluations:
         data.tasks(e.split, e.setting)  # what cannot be scored afterwards is refused before the training
     objective, transform = recipe.build_objective(), recipe.build_transform()
-    folder.mkdir(parents=True, exist_ok=True)
-    if not resume:
-        (folder / "recipe.json").write_text(json.dumps(recipe.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    identity = {k: v for k, v in recipe.to_json().items() if k not in ("evaluations", "summary", "paper")}
+    about = recipe.to_json()
+    identity = {k: v for k, v in about.items() if k not in ("evaluations", "summary", "paper")}
     # How the work is shared and how often it is saved does not change the result, so a run may be resumed with other values.
     identity["train"] = {k: v for k, v in identity["train"].items() if k not in ("workers", "checkpoint_every", "log_every")}
-    result = train(
-        MetaStep(learner, objective).to(where), tasks, plan=recipe.train, optimiser=recipe.optimiser, val_tasks=val_tasks,
-        transform=transform, out=folder, resume=resume, identity=identity, console=console,
-    )  # fmt: skip
+    engine = launched(where, timeout=timeout)
+    engine.agree(json.dumps(about))  # all have looked for an earlier run before one of them writes
+    if engine.is_main and not resume:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "recipe.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    try:
+        result = train(
+            MetaStep(learner, objective).to(where), tasks, plan=recipe.train, optimiser=recipe.optimiser, val_tasks=val_tasks,
+            transform=transform, out=folder, resume=resume, identity=identity, console=console, engine=engine,
+        )  # fmt: skip
+    except ConfigError:
+        if engine.is_main and not resume:
+            (folder / "recipe.json").unlink()  # nothing was trained, so the corrected command should not find a run here
+        raise
     learner.eval()
-    save_learner(learner, folder, extra={"image": dict(data.image_format) if data.image_format else None, "result": vars(result)})
+    if engine.is_main:
+        save_learner(learner, folder, extra={"image": dict(data.image_format) if data.image_format else None, "result": vars(result)})
+    engine.agree("saved")
     return Run(folder, recipe, learner, result), result.finished
 
 
@@ -187,20 +209,28 @@ def load_run(path: str | Path) -> Run:
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU.
+    """``auto`` is CUDA where there is one, else the CPU. Processes that were launched together take a GPU each.
 
     Raises:
-        ConfigError: for a device that is not there.
+        ConfigError: for a device that is not there, or a single one for several processes.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"No device is called '{name}'. Use auto, cpu, cuda or cuda:0.") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"'{name}' was asked for but this torch finds no CUDA device. Use --device cpu.")
-    return device
+    place = launch()
+    if device.type != "cuda" or place.size == 1:
+        return device
+    if device.index is not None or place.local_size > torch.cuda.device_count():
+        raise ConfigError(
+            f"--device {name}: the {place.local_size} processes on this machine need a GPU each, and it has {torch.cuda.device_count()}. Use --device cuda "
+            "and at most as many processes, or --device cpu."
+        )
+    return torch.device("cuda", place.local_rank)
 
 
 def _with_norm(description: Any, norm: str) -> Any:

@@ -11,9 +11,15 @@ import torch
 from quickstudy.core.errors import LoadError
 
 
-def save_checkpoint(file: Path, content: Mapping[str, Any]) -> None:
-    """Write ``content`` so that a kill leaves either the old file or the new one, whole."""
-    part = file.with_name(file.name + ".part")
+def save_checkpoint(file: Path, content: Mapping[str, Any], *, writer: int = 0) -> None:
+    """Write ``content`` so that a kill leaves either the old file or the new one, whole.
+
+    Args:
+        file: where.
+        content: tensors and plain values.
+        writer: the number of the process; several may write the same file at once, and one of them wins.
+    """
+    part = file.with_name(f"{file.name}.{writer}.part")
     with part.open("wb") as stream:
         torch.save(dict(content), stream)
         stream.flush()

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, OneCycleLR, StepLR
 
+from quickstudy.core.compiled import COMPILERS
 from quickstudy.core.errors import ConfigError, did_you_mean
 
 
@@ -61,11 +62,13 @@ class Plan:
     Args:
         steps: outer steps.
         tasks_per_step: tasks whose mean loss makes one step.
-        chunk: tasks that share one graph; bounds the memory. 0 = all of a step's tasks.
-        workers: threads that take chunks side by side. Pays for gradient-based learners on a CPU; needs ``chunk``.
+        chunk: tasks that share one graph; bounds the memory. 0 = chosen for the device and kept in the checkpoint; with ``tasks_per_step`` all
+            tasks of a step share one.
+        workers: threads that take chunks side by side, in each process. 0 = chosen for the machine. Does not change the result.
         clip_norm: largest norm of the outer gradient; 0 = no clipping.
         clip_value: largest size of each number in the outer gradient; 0 = no clipping.
-        precision: 32, or bf16 for autocast. Not for inner loops: their second derivatives lose 8 to 23 % of the gradient.
+        precision: 32, or bf16 for autocast. Inner loops refuse it: their second derivatives would lose 8 to 23 % of the gradient.
+        compile: "trace" or "inductor" records a step once and plays it back, see `quickstudy.core.compiled`; for small networks, and GPUs.
         validate_every: steps between validations on validation classes; 0 = never, and the last weights are kept, not the best.
         n_val_tasks: tasks of a validation.
         checkpoint_every: steps between checkpoints (one is also written at each validation and at the end).
@@ -76,10 +79,11 @@ class Plan:
     steps: int
     tasks_per_step: int = 1
     chunk: int = 0
-    workers: int = 1
+    workers: int = 0
     clip_norm: float = 0.0
     clip_value: float = 0.0
     precision: str = "32"
+    compile: str = ""
     validate_every: int = 500
     n_val_tasks: int = 200
     checkpoint_every: int = 500
@@ -87,15 +91,19 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "tasks_per_step", "workers", "checkpoint_every", "log_every"):
+        for name in ("steps", "tasks_per_step", "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"train.{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("chunk", "clip_norm", "clip_value", "validate_every"):
+        for name in ("chunk", "workers", "clip_norm", "clip_value", "validate_every"):
             if getattr(self, name) < 0 or not math.isfinite(getattr(self, name)):
                 raise ConfigError(f"train.{name} must be 0 or more, got {getattr(self, name)}.")
         if self.validate_every and self.n_val_tasks < 2:
             raise ConfigError(f"train.n_val_tasks must be at least 2, got {self.n_val_tasks}.")
         if self.precision not in ("32", "bf16"):
             raise ConfigError(f"train.precision is '32' or 'bf16', got '{self.precision}'.")
-        if self.workers > 1 and not self.chunk:
-            raise ConfigError(f"{self.workers} workers share a step's tasks chunk by chunk: set train.chunk, for instance to 1.")
+        if self.compile and self.compile not in COMPILERS:
+            raise ConfigError(f"train.compile cannot be '{self.compile}'. {did_you_mean(self.compile, COMPILERS)} Empty = not at all.")
+        if self.compile and self.precision != "32":
+            raise ConfigError(
+                f"A step is recorded in single precision only: set train.compile= or train.precision=32, not {self.precision}."
+            )
