@@ -27,7 +27,8 @@ docs: $(VENV)/ready
 	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/ready
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/quickstudy bench speed --json benchmarks/speed.json --plot docs/speed.png
+	$(BIN)/quickstudy bench growth --json benchmarks/growth.json --plot docs/growth.png
 	$(BIN)/python benchmarks/table.py
 
 $(VENV)/ready: pyproject.toml constraints.txt

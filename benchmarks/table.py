@@ -1,21 +1,27 @@
-"""Render the results table of README.md and docs/results.md from the committed benchmarks/results/**/*.json.
+"""Render the tables of README.md and the docs from the committed JSON: results from benchmarks/results/**/*.json, speed from
+benchmarks/speed.json and growth.json.
 
-python benchmarks/table.py          writes the table into the files
+python benchmarks/table.py          writes the tables into the files
 python benchmarks/table.py --check  fails where a file differs from what would be written
 """
 
+import json
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from quickstudy.evaluation import Report
 from quickstudy.recipes import RECIPES, recipe_named
 
 ROOT = Path(__file__).parent.parent
-FILES = (ROOT / "README.md", ROOT / "docs" / "results.md")
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 HEAD = (
     "| recipe | task | queries per class | accuracy (95 % interval) | published | transductive | norm | tasks scored | trained on | in |",
     "|---|---|---|---|---|---|---|---|---|---|",
+)
+SPEED_HEAD = (
+    "| workload | tasks/s | × best peer | tasks/s without extras | × best peer | best peer, its tasks/s | of the ceiling | × JAX | memory at 20 steps |",
+    "|---|---|---|---|---|---|---|---|---|",
 )
 
 
@@ -47,25 +53,95 @@ def _row(r: Report) -> str:
     )
 
 
-def rendered(text: str) -> str:
-    """The text with the table between its markers."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return before + "\n".join((BEGIN, *HEAD, *rows(), END)) + after
+def results() -> list[str]:
+    """The table of results."""
+    return [*HEAD, *rows()]
+
+
+def speed() -> list[str]:
+    """The table of speed, and below it what was measured beside and on what."""
+    measured = json.loads((ROOT / "benchmarks" / "speed.json").read_text(encoding="utf-8"))
+    grown = json.loads((ROOT / "benchmarks" / "growth.json").read_text(encoding="utf-8"))
+    made = [row for name, found in measured["workloads"].items() for row in _speed_rows(name, found, measured["memory"].get(name, {}))]
+    return [*SPEED_HEAD, *made, "", *_remarks(measured, grown)]
+
+
+def _speed_rows(name: str, found: dict[str, Any], memory: dict[str, int]) -> Iterator[str]:
+    """A row for quickstudy as it comes, with and without extras, and one for each other of its entries."""
+    entries = found["entries"]
+    for entry in (e for e in entries if e.split("-")[0] == "quickstudy" and e != "quickstudy-torch"):
+        ours, variant = entries[entry], entry.removeprefix("quickstudy").removeprefix("-")
+        plain = {} if variant else entries.get("quickstudy-torch", {})
+        peer = ours["best_peer"]
+        cells = (
+            f"{name}, {variant}" if variant else name,
+            f"{ours['tasks_per_second']:.4g}",
+            _times(ours["ratio"]),
+            f"{plain['tasks_per_second']:.4g}" if plain else "",
+            _times(plain.get("ratio")),
+            f"`{peer}` {entries[peer]['tasks_per_second']:.4g}" if peer else "",
+            f"{100 * ours['of_ceiling']:.0f} %",
+            _times(ours["ratios"].get("jax")),
+            _of_memory(entry, memory),
+        )
+        yield "| " + " | ".join(cells) + " |"
+
+
+def _of_memory(entry: str, memory: dict[str, int]) -> str:
+    """Peak megabytes, and the part of the plain loop's."""
+    if entry not in memory:
+        return ""
+    part = f" ({memory[entry] / memory['plain']:.2f} of `plain`)" if memory.get("plain") else ""
+    return f"{memory[entry] / 1e6:.0f} MB{part}"
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f}"
+
+
+def _remarks(measured: dict[str, Any], grown: dict[str, Any]) -> Iterator[str]:
+    for name, share in measured["shares"].items():
+        yield f"Drawing, augmenting and moving the tasks of {name} takes {100 * share['waiting']:.1f} % of a step when nothing of it is done ahead."
+    if grown["processes"]:
+        yield (
+            f"Two processes of one worker, joined by the training engine, do {grown['processes']['ratio']:.2f} times the tasks per second of two "
+            f"workers of one process ({grown['workload']['name']})."
+        )
+    about = measured["about"]
+    versions = ", ".join(f"{package} {version}" for package, version in about["versions"].items())
+    yield (
+        f"Medians of {measured['rounds']} rounds on {about['cores']} cores ({about['processor']}, {about['device']}) of "
+        f"{measured['machine_rate'] / 1e9:.0f} GFLOP/s; {versions}; commit {about['commit']}."
+    )
+
+
+TABLES: dict[Path, tuple[str, Callable[[], list[str]]]] = {
+    ROOT / "README.md": ("results", results),
+    ROOT / "docs" / "results.md": ("results", results),
+    ROOT / "docs" / "speed.md": ("speed", speed),
+}
+
+
+def rendered(text: str, name: str, lines: list[str]) -> str:
+    """The text with the lines between the markers of that name."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    return before + "\n".join((begin, *lines, end)) + after
 
 
 def main() -> int:
     """Write the tables, or with --check only compare."""
     check, stale = "--check" in sys.argv[1:], []
-    for file in FILES:
+    for file, (name, lines) in TABLES.items():
         text = file.read_text(encoding="utf-8")
-        new = rendered(text)
+        new = rendered(text, name, lines())
         if new != text:
             stale.append(file.relative_to(ROOT))
             if not check:
                 file.write_text(new, encoding="utf-8")
     if check and stale:
-        print(f"{', '.join(map(str, stale))} differ from benchmarks/results. Run: python benchmarks/table.py", file=sys.stderr)
+        print(f"{', '.join(map(str, stale))} differ from the JSON in benchmarks. Run: python benchmarks/table.py", file=sys.stderr)
         return 1
     return 0
 

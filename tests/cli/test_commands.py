@@ -85,6 +85,12 @@ def test_a_run_is_never_overwritten(quickstudy: Command, run_folder: Path) -> No
     assert "already holds a run. Go on with --resume" in said
 
 
+def test_a_refused_training_leaves_no_run(quickstudy: Command, tmp_path: Path) -> None:
+    said = quickstudy("train", "glyphs-protonet", "--out", tmp_path / "run", "--set", "optimiser.name=adam", status=2).stderr
+    assert "Did you mean 'adamw'?" in said
+    assert not (tmp_path / "run" / "recipe.json").exists()
+
+
 def test_resume_refuses_other_settings(quickstudy: Command, run_folder: Path) -> None:
     said = quickstudy("train", "glyphs-protonet", "--out", run_folder, "--resume", "--set", "train.seed=9", status=2).stderr
     assert "belongs to a training with other settings" in said

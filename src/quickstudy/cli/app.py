@@ -1,4 +1,4 @@
-"""The commands of researchers: list, show, train, eval, compare; those of practitioners are in ``own``."""
+"""The commands of researchers: list, show, train, eval, compare; ``tune`` has its own file, and those of practitioners are in ``own``."""
 
 import dataclasses
 import json
@@ -12,9 +12,11 @@ import typer
 
 from quickstudy.algorithms import NearestNeighbour
 from quickstudy.analysis import episode_page, learning_curve
+from quickstudy.cli.bench import bench
 from quickstudy.cli.demo import demo
 from quickstudy.cli.own import fit, predict
 from quickstudy.cli.screen import progress, results, table
+from quickstudy.cli.tune import tune
 from quickstudy.core.errors import ConfigError, QuickstudyError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.tasks import AbstractData, Setting
@@ -22,6 +24,7 @@ from quickstudy.encoders import Identity
 from quickstudy.evaluation import Origin, Report, evaluate
 from quickstudy.evaluation import compare as compare_reports
 from quickstudy.recipes import RECIPES, Evaluation, Part, Recipe, Run, load_run, recipe_named, saved_recipe, train_recipe
+from quickstudy.training import launch
 from quickstudy.training.log import read_log
 from quickstudy.version import __version__
 
@@ -31,9 +34,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(bench, name="bench")
 app.command()(demo)
 app.command()(fit)
 app.command()(predict)
+app.command()(tune)
 
 RunFolder = Annotated[Path, typer.Argument(help="The folder that `quickstudy train` wrote.", show_default=False)]
 
@@ -85,8 +90,12 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     n_tasks: Annotated[int | None, typer.Option(help="Tasks of each final score; default as the recipe says.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds after which a process that does not answer counts as lost (torchrun).")] = 300.0,
 ) -> None:
-    """Meta-train a recipe, score it as it says, and draw the pictures."""
+    """Meta-train a recipe, score it as it says, and draw the pictures.
+
+    In several processes: torchrun --nproc-per-node 2 -m quickstudy train RECIPE
+    """
     chosen = recipe_named(recipe)
     folder = out_dir or Path("runs") / chosen.name
     if resume:
@@ -94,7 +103,9 @@ def train(
         if chosen.name != recipe:
             raise ConfigError(f"{folder} holds a run of {chosen.name}, not of {recipe}. Resume that one, or name another --out.")
     chosen = _changed(chosen, set_)
-    run, finished = train_recipe(chosen, folder, resume=resume, device=device, console=progress())
+    run, finished = train_recipe(chosen, folder, resume=resume, device=device, console=progress(), timeout=timeout)
+    if launch().rank:
+        raise typer.Exit(0 if finished else 130)  # process 0 tells the results
     if not finished:
         results().print(
             f"Stopped after {run.result.steps} of {chosen.train.steps} steps; nothing is lost. Go on with: quickstudy train {recipe} --out {shlex.quote(str(folder))} --resume"

@@ -1,0 +1,219 @@
+"""quickstudy against its peers, on the same numbers, in the same minutes."""
+
+import dataclasses
+import json
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from quickstudy.bench import drawing, memory
+from quickstudy.bench.apart import contenders, rounds_of
+from quickstudy.bench.ceiling import flops_per_task, machine_rate
+from quickstudy.bench.drawing import Shares, shares
+from quickstudy.bench.entry import Entry
+from quickstudy.bench.gradients import Error, Reference
+from quickstudy.bench.machine import about
+from quickstudy.bench.ours import OURS, QUICKSTUDY
+from quickstudy.bench.workloads import Workload
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What one entry made of one workload.
+
+    Args:
+        seconds: of one step, the median over the rounds.
+        quartiles: the lower and the upper one.
+        error: of its outer gradient (or answers) in single precision, relative to a plain loop in double precision.
+        error64: the same in double precision; for quickstudy's own entries alone.
+    """
+
+    seconds: float
+    quartiles: tuple[float, float]
+    error: Error
+    error64: Error | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One workload by all that took part.
+
+    Args:
+        workload: what was done.
+        flops_per_task: its counted arithmetic.
+        timings: by entry; quickstudy's own first.
+        peers: which of them are peers on PyTorch.
+        compiled: which of them are compiled.
+    """
+
+    workload: Workload
+    flops_per_task: int
+    timings: Mapping[str, Timing]
+    peers: tuple[str, ...]
+    compiled: frozenset[str] = frozenset()
+
+    def best_peer(self, name: str) -> str:
+        """The fastest peer on PyTorch that an entry is compared with: compiled if it is, eager if it is not, where there are such peers,
+        otherwise any; empty if none took part.
+        """
+        alike = [peer for peer in self.peers if (peer in self.compiled) == (name in self.compiled)]
+        return min(alike or self.peers, key=lambda peer: self.timings[peer].seconds, default="")
+
+    def rate(self, name: str) -> float:
+        """Tasks a second."""
+        return self.workload.n_tasks / self.timings[name].seconds
+
+    def ratio(self, name: str, to: str = "") -> float | None:
+        """How many times the tasks a second of another entry, by default of its best peer; None where there is none."""
+        other = to or self.best_peer(name)
+        return self.timings[other].seconds / self.timings[name].seconds if other else None
+
+    def of_ceiling(self, name: str, machine_rate: float) -> float:
+        """The part of the tasks a second that the machine would do if it did the counted arithmetic, at that rate, and nothing else."""
+        return self.rate(name) * self.flops_per_task / machine_rate
+
+    def to_json(self, machine_rate: float) -> dict[str, Any]:
+        """All of it as plain values, with what follows from it."""
+        entries = {
+            name: {
+                **dataclasses.asdict(t),
+                "tasks_per_second": self.rate(name),
+                "of_ceiling": self.of_ceiling(name, machine_rate),
+                "best_peer": self.best_peer(name),
+                "ratio": self.ratio(name),
+                "ratios": {other: self.ratio(name, other) for other in self.timings if other not in OURS},
+            }
+            for name, t in self.timings.items()
+        }
+        return {
+            "workload": self.workload.to_json(),
+            "flops_per_task": self.flops_per_task,
+            "ceiling": machine_rate / self.flops_per_task,
+            "entries": entries,
+        }
+
+
+@dataclass(frozen=True)
+class SpeedReport:
+    """Everything that `quickstudy bench speed` found.
+
+    Args:
+        about: the machine and the versions.
+        rounds: counted rounds behind each median.
+        machine_rate: FLOP a second of a convolution, behind the ceilings.
+        workloads: by name.
+        memory: peak bytes of one step with one task and 20 inner steps, by workload and entry.
+        shares: parts of a training step, by workload.
+    """
+
+    about: Mapping[str, Any]
+    rounds: int
+    machine_rate: float
+    workloads: Mapping[str, Measured]
+    memory: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    shares: Mapping[str, Shares] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return {
+            "about": dict(self.about),
+            "rounds": self.rounds,
+            "machine_rate": self.machine_rate,
+            "workloads": {name: m.to_json(self.machine_rate) for name, m in self.workloads.items()},
+            "memory": {name: dict(m) for name, m in self.memory.items()},
+            "shares": {name: {**dataclasses.asdict(s), "waiting": s.waiting} for name, s in self.shares.items()},
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON."""
+        write_json(self.to_json(), path)
+
+
+def compare_speed(
+    workloads: Sequence[Workload],
+    peers: Sequence[Entry],
+    *,
+    device: torch.device,
+    rounds: int = 9,
+    with_memory: bool = True,
+    with_shares: bool = True,
+    on_progress: Progress = lambda text: None,
+) -> SpeedReport:
+    """Time quickstudy and its peers on each workload, check that they compute the same, and measure their memory.
+
+    Args:
+        workloads: what to do.
+        peers: against whom; each takes part where it can.
+        device: where.
+        rounds: counted rounds.
+        with_memory: also the peak memory, for the workloads that are meant for it.
+        with_shares: also the share of drawing the tasks, likewise.
+        on_progress: told what is going on.
+    """
+    rates, measured, peaks, parts = [], {}, {}, {}
+    for workload in workloads:
+        # Again and again, as other work on the machine can only lower it.
+        rates.append(machine_rate(device))
+        entries = [e for e in (*OURS.values(), *peers) if e.serves(workload, device) and not e.missing]
+        measured[workload.name] = _measure(workload, entries, device, rounds, on_progress)
+        if with_memory and workload.name in memory.WORKLOADS_MEASURED:
+            peaks[workload.name] = _peaks(workload, entries, device, on_progress)
+        if with_shares and workload.name in drawing.WORKLOADS_MEASURED:
+            on_progress(f"{workload.name}: share of drawing the tasks")
+            learning = measured[workload.name].timings[QUICKSTUDY.name].seconds
+            parts[workload.name] = shares(workload, device, rounds=rounds, learning=learning)
+    return SpeedReport(about(device, peers), rounds, max(rates), measured, peaks, parts)
+
+
+def _measure(workload: Workload, entries: Sequence[Entry], device: torch.device, rounds: int, on_progress: Progress) -> Measured:
+    errors: dict[str, tuple[Error, Error | None]] = {}
+    reference = Reference(workload, device)
+    for e in entries:
+        on_progress(f"{workload.name}: checking {e.name}")
+        errors[e.name] = reference.error(e), reference.error(e, dtype=torch.float64) if e.name in OURS else None
+    on_progress(f"{workload.name}: starting {len(entries)} processes")
+    with contenders(entries, device) as them:
+        taken = rounds_of(them, workload, rounds=rounds, on_round=lambda r: on_progress(f"{workload.name}: round {r}"))
+    timings = {name: Timing(*_spread(seconds), *errors[name]) for name, seconds in taken.items()}
+    peers = tuple(e.name for e in entries if e.is_torch and e.name not in OURS)
+    return Measured(workload, flops_per_task(workload), timings, peers, frozenset(e.name for e in entries if e.compiled))
+
+
+def _spread(seconds: Sequence[float]) -> tuple[float, tuple[float, float]]:
+    """The median, and the quartiles around it."""
+    if len(seconds) < 2:
+        return seconds[0], (seconds[0], seconds[0])
+    low, middle, high = statistics.quantiles(seconds, n=4, method="inclusive")
+    return middle, (low, high)
+
+
+def _peaks(workload: Workload, entries: Sequence[Entry], device: torch.device, on_progress: Progress) -> dict[str, int]:
+    found = {}
+    for e in entries:
+        if memory.is_measured(e):
+            on_progress(f"{workload.name}: memory of {e.name}")
+            found[e.name] = memory.peak_bytes(e, memory.one_task(workload), device)
+    return found
+
+
+def write_json(values: Mapping[str, Any], path: str | Path) -> None:
+    """Write a report; numbers keep six digits, which is more than any of them holds."""
+    file = Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(_rounded(values), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, Mapping):
+        return {k: _rounded(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(v) for v in value]
+    return value

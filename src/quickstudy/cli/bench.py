@@ -1,0 +1,163 @@
+"""The commands ``bench speed`` and ``bench growth``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from quickstudy.bench import (
+    AXES,
+    OURS,
+    PEERS,
+    WORKLOADS,
+    GrowthReport,
+    SpeedReport,
+    axis_named,
+    compare_speed,
+    device_named,
+    growth_page,
+    installed_peers,
+    measure_growth,
+    peer_named,
+    ratio_bars,
+    workload_named,
+)
+from quickstudy.bench.growth import exponent
+from quickstudy.cli.screen import progress, results, table
+from quickstudy.core.errors import ConfigError
+
+bench = typer.Typer(help="Time quickstudy beside the other libraries.", no_args_is_help=True)
+
+_ROUNDS = typer.Option(min=1, help="Counted rounds behind each median.")
+_DEVICE = typer.Option(help="auto, cpu or cuda.")
+_JSON = typer.Option("--json", help="Write everything here.")
+_PLOT = typer.Option(help="Draw a picture here.")
+
+
+@bench.command()
+def speed(
+    against: Annotated[
+        list[str] | None, typer.Option(metavar="PEER", help=f"{', '.join(PEERS)}; several with commas. Default: those that are installed.")
+    ] = None,
+    workload: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help=f"{', '.join(WORKLOADS)}; several with commas. Default: all.")
+    ] = None,
+    rounds: Annotated[int, _ROUNDS] = 9,
+    n_tasks: Annotated[int, typer.Option(min=0, help="Tasks per step instead of each workload's own; 0 = its own.")] = 0,
+    memory: Annotated[bool, typer.Option(help="Also the peak memory at 20 inner steps (W1 and W5).")] = True,
+    shares: Annotated[bool, typer.Option(help="Also the share of a step that drawing its tasks takes (W1 and W6-60way).")] = True,
+    device: Annotated[str, _DEVICE] = "auto",
+    json_file: Annotated[Path | None, _JSON] = None,
+    plot: Annotated[Path | None, _PLOT] = None,
+) -> None:
+    """Compare tasks per second, gradients and memory with the peers."""
+    peers = [peer_named(name) for name in _names(against)] or installed_peers()
+    chosen = [workload_named(name) for name in _names(workload)] or list(WORKLOADS.values())
+    where = device_named(device)
+    with progress().status("measuring the machine") as status:
+        report = compare_speed(
+            [w.changed(n_tasks=n_tasks or w.n_tasks) for w in chosen],
+            peers,
+            device=where,
+            rounds=rounds,
+            with_memory=memory,
+            with_shares=shares,
+            on_progress=status.update,
+        )
+    _print_speed(results(), report)
+    if json_file is not None:
+        report.save(json_file)
+    if plot is not None:
+        results().print(f"Picture: {ratio_bars(report, plot)}")
+
+
+@bench.command()
+def growth(
+    axis: Annotated[list[str] | None, typer.Option(metavar="AXIS", help=f"{', '.join(AXES)}; several with commas. Default: all.")] = None,
+    against: Annotated[list[str] | None, typer.Option(metavar="PEER", help="Peers to draw beside it; default plain.")] = None,
+    workload: Annotated[str, typer.Option(metavar="NAME", help="Where the axes start from.")] = "W1",
+    largest: Annotated[int, typer.Option(min=0, help="Leave out larger sizes; 0 = none.")] = 0,
+    rounds: Annotated[int, _ROUNDS] = 5,
+    memory: Annotated[bool, typer.Option(help="Also the peak memory.")] = True,
+    device: Annotated[str, _DEVICE] = "auto",
+    json_file: Annotated[Path | None, _JSON] = None,
+    plot: Annotated[Path | None, _PLOT] = None,
+) -> None:
+    """Measure how time and memory of a step grow with tasks, ways, shots and inner steps, and what a second process adds."""
+    base, where = workload_named(workload), device_named(device)
+    entries = [next(iter(OURS.values())), *(peer_named(name) for name in _names(against) or ["plain"])]
+    if unable := [e.name for e in entries if not e.serves(base, where)]:
+        raise ConfigError(f"{', '.join(unable)} cannot do {base.name} on {where}. Choose another --against or --workload.")
+    axes = [axis_named(name) for name in _names(axis)] or [
+        a for a in AXES.values() if a.applies(base) and (where.type == "cpu" or a.name != "processes")
+    ]
+    with progress().status("") as status:
+        report = measure_growth(
+            base,
+            entries,
+            [a.up_to(largest) if largest else a for a in axes],
+            device=where,
+            rounds=rounds,
+            with_memory=memory,
+            on_progress=status.update,
+        )
+    _print_growth(results(), report)
+    if json_file is not None:
+        report.save(json_file)
+    if plot is not None:
+        results().print(f"Picture: {growth_page(report, plot)}")
+
+
+def _names(given: Sequence[str] | None) -> list[str]:
+    return [name for text in given or () for part in text.split(",") if (name := part.strip())]
+
+
+def _print_speed(out: Console, report: SpeedReport) -> None:
+    shown = table(
+        "workload", "entry", "tasks/s", "ms per step", "× best peer", "best peer", "of the ceiling", "error", "error in float64", "peak MB"
+    )
+    for m in report.workloads.values():
+        for name, t in m.timings.items():
+            peak = report.memory.get(m.workload.name, {}).get(name)
+            shown.add_row(
+                m.workload.name,
+                name,
+                f"{m.rate(name):.4g}",
+                f"{1000 * t.seconds:.4g}",
+                "" if (ratio := m.ratio(name)) is None else f"{ratio:.2f}",
+                m.best_peer(name),
+                f"{100 * m.of_ceiling(name, report.machine_rate):.0f} %",
+                f"{t.error.median:.0e}",
+                "" if t.error64 is None else f"{t.error64.median:.0e}",
+                "" if peak is None else f"{peak / 1e6:.0f}",
+            )
+    out.print(shown)
+    for name, s in report.shares.items():
+        out.print(
+            f"{name}: {100 * s.waiting:.1f} % of a step is not learning (drawing {1000 * s.drawing:.1f} ms, augmentation "
+            f"{1000 * s.augmentation:.1f} ms, transfer {1000 * s.transfer:.1f} ms; learning {1000 * s.learning:.1f} ms)"
+        )
+    out.print(
+        f"{report.rounds} rounds, {report.about['threads']} threads, {report.about['cores']} cores of {report.about['processor']}, "
+        f"{report.about['device']}; the ceiling is counted arithmetic at {report.machine_rate / 1e9:.0f} GFLOP/s"
+    )
+
+
+def _print_growth(out: Console, report: GrowthReport) -> None:
+    shown = table("axis", "entry", "size: ms", "exponent", "size: MB", "exponent of memory")
+    for axis, curves in report.curves.items():
+        for name, points in curves.items():
+            time, space = exponent(points, "seconds"), exponent(points, "peak_bytes")
+            shown.add_row(
+                axis,
+                name,
+                "  ".join(f"{p.value}: {1000 * p.seconds:.4g}" for p in points),
+                "" if time is None else f"{time:.2f}",
+                "  ".join(f"{p.value}: {p.peak_bytes / 1e6:.0f}" for p in points if p.peak_bytes),
+                "" if space is None else f"{space:.2f}",
+            )
+    out.print(shown)
+    if report.processes is not None:
+        out.print(f"2 processes of 1 worker do {report.processes.ratio:.2f} times the tasks per second of 1 process of 2 workers")
