@@ -23,8 +23,8 @@ def double(e):
 class HeadOnly(AbstractRule):
     """MAML's rule, but the body stands still."""
 
-    def forward(self, name, gradient, step):
-        return -RATE * gradient if name.startswith("head.") else torch.zeros_like(gradient)
+    def forward(self, move, memory):
+        return {n: p - RATE * move.gradients[n] if n.startswith("head.") else p for n, p in move.params.items()}, memory
 
 
 @pytest.mark.parametrize("norm", ["batch", "support", "group"])

@@ -113,9 +113,9 @@ def test_the_rule_sees_name_gradient_and_step():
     seen = []
 
     class Watching(AbstractRule):
-        def forward(self, name, gradient, step):
-            seen.append((name, tuple(gradient.shape), step))
-            return -gradient if name == "b" else torch.zeros_like(gradient)
+        def forward(self, move, memory):
+            seen.extend((name, tuple(g.shape), move.step) for name, g in move.gradients.items())
+            return {n: p - move.gradients[n] if n == "b" else p for n, p in move.params.items()}, memory
 
     params = {"a": torch.ones(2, requires_grad=True), "b": torch.ones(3, requires_grad=True)}
     end = InnerLoop(Watching(), steps=2).run(params, lambda p, _: p["a"].sum() + p["b"].square().sum() / 2)
@@ -130,8 +130,8 @@ def test_rules_may_learn():
             super().__init__()
             self.lr = torch.nn.Parameter(torch.tensor(RATE, dtype=torch.float64))
 
-        def forward(self, name, gradient, step):
-            return -self.lr * gradient
+        def forward(self, move, memory):
+            return {n: p - self.lr * move.gradients[n] for n, p in move.params.items()}, memory
 
     inner = InnerLoop(Learned(), steps=1)
     inner.run(start(), quadratic)["a"].sum().backward()

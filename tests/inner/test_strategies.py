@@ -244,7 +244,7 @@ def test_memory_grows_with_the_steps_unless_they_are_recomputed():
 
     def kept(steps, recompute):
         learner, episode = learner_of("batch", recompute=recompute), pieces_of(tasks(), 1)[0]
-        learner.loop.steps, held = steps, []
+        learner.loop, held = InnerLoop(learner.loop.rule, steps=steps, recompute=recompute), []
 
         def pack(t):
             held.append(weakref.ref(t))

@@ -3,13 +3,22 @@
 from collections.abc import Callable
 from typing import Any
 
+from quickstudy.algorithms.alfa import alfa as alfa
 from quickstudy.algorithms.anil import anil as anil
+from quickstudy.algorithms.anil import boil as boil
 from quickstudy.algorithms.baselines import LinearProbe as LinearProbe
 from quickstudy.algorithms.baselines import NearestNeighbour as NearestNeighbour
 from quickstudy.algorithms.maml import fomaml as fomaml
 from quickstudy.algorithms.maml import maml as maml
+from quickstudy.algorithms.maml_pp import maml_pp as maml_pp
 from quickstudy.algorithms.matching import MatchingNet as MatchingNet
+from quickstudy.algorithms.meta_curvature import meta_curvature as meta_curvature
+from quickstudy.algorithms.meta_sgd import meta_sgd as meta_sgd
+from quickstudy.algorithms.nil import NIL as NIL
+from quickstudy.algorithms.proto_maml import proto_maml as proto_maml
 from quickstudy.algorithms.prototypical import ProtoNet as ProtoNet
+from quickstudy.algorithms.reptile import reptile as reptile
+from quickstudy.algorithms.unicorn_maml import unicorn_maml as unicorn_maml
 from quickstudy.core.learner import AbstractLearner
 
 ALGORITHMS: dict[str, Callable[..., AbstractLearner[Any]]] = {
@@ -17,7 +26,16 @@ ALGORITHMS: dict[str, Callable[..., AbstractLearner[Any]]] = {
     "matching": MatchingNet,
     "maml": maml,
     "fomaml": fomaml,
+    "reptile": reptile,
+    "meta_sgd": meta_sgd,
+    "meta_curvature": meta_curvature,
+    "alfa": alfa,
+    "maml_pp": maml_pp,
     "anil": anil,
+    "boil": boil,
+    "nil": NIL,
+    "proto_maml": proto_maml,
+    "unicorn_maml": unicorn_maml,
     "nearest_neighbour": NearestNeighbour,
     "linear_probe": LinearProbe,
 }

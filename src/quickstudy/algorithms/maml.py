@@ -14,6 +14,7 @@ def maml(
     n_out: int,
     inner_lr: float = 0.4,
     inner_steps: int = 5,
+    test_steps: int = 0,
     first_order: bool = False,
     recompute: bool = False,
 ) -> GradientLearner:
@@ -30,6 +31,7 @@ def maml(
         n_out: outputs of the head: the way, or the dimension of a regression target.
         inner_lr: α for the *mean* support loss. Published rates are for the sum divided by K: multiply them by the way.
         inner_steps: J.
+        test_steps: J in evaluation; 0 = as many as in training (the paper: 3 for 1 on Omniglot, 10 for 5 on mini-ImageNet).
         first_order: drop the second derivatives (FOMAML).
         recompute: build each inner step's graph twice instead of keeping it: the same gradient in a fraction of the memory, a little slower.
 
@@ -44,7 +46,7 @@ def maml(
     Differs: the loss is a mean, so rates are scaled (see ``inner_lr``); normalisation weights are learned by the outer loop only,
         as in the authors' code.
     """
-    loop = InnerLoop(FixedRate(inner_lr), steps=inner_steps, first_order=first_order, recompute=recompute)
+    loop = InnerLoop(FixedRate(inner_lr), steps=inner_steps, test_steps=test_steps, first_order=first_order, recompute=recompute)
     return GradientLearner(encoder, LinearHead(encoder.out_dim, n_out), loop=loop, adapts=everything())
 
 

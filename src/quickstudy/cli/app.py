@@ -132,6 +132,7 @@ def evaluate_run(
     data: Annotated[str | None, typer.Option(help="Another data set, by name.")] = None,
     split: Annotated[str | None, typer.Option(help="train, val or test.")] = None,
     norm: Annotated[str, typer.Option(help="Another normalisation policy, e.g. support to make MAML inductive.")] = "",
+    as_: Annotated[str, typer.Option("--as", help="Another learner on the trained encoder, e.g. nil, protonet, linear_probe.")] = "",
     seed: Annotated[int, typer.Option(help="Of the tasks; equal seeds give equal tasks to every learner.")] = 0,
     baselines: Annotated[
         bool, typer.Option(help="Also score the untrained learner and pixel nearest neighbour, on the same tasks.")
@@ -142,15 +143,15 @@ def evaluate_run(
     run = load_run(run_dir)
     recipe = run.recipe
     settings = tuple(dataclasses.replace(e, n_tasks=n_tasks or e.n_tasks) for e in recipe.evaluations)
-    if norm or any(v is not None for v in (n_way, n_shot, n_query, split)):
+    if norm or as_ or any(v is not None for v in (n_way, n_shot, n_query, split)):
         base = settings[0]
         size = Setting(
             base.setting.n_way if n_way is None else n_way,
             base.setting.n_shot if n_shot is None else n_shot,
             base.setting.n_query if n_query is None else n_query,
         )
-        asked = Evaluation(size, base.n_tasks, split or base.split, norm)
-        same = (e for e in settings if (e.setting, e.split, e.norm) == (asked.setting, asked.split, asked.norm))
+        asked = Evaluation(size, base.n_tasks, split or base.split, norm, as_)
+        same = (e for e in settings if dataclasses.replace(e, published=None, source="") == asked)
         settings = (next(same, asked),)
     if data is not None:
         run = dataclasses.replace(run, recipe=dataclasses.replace(recipe, data=_same_data(data, recipe)))

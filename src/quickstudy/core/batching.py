@@ -13,8 +13,14 @@ from torch.utils import _pytree as pytree
 
 from quickstudy.core.errors import TrainingError
 
+
+
+class OrderDependent:
+    """Marks a layer whose work in training on one task depends on what it did before."""
+
+
 R = TypeVar("R")
-_USES_RUNNING_STATE = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
+_USES_RUNNING_STATE = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd, OrderDependent)
 _NUMBERS_PER_GRAPH = 32_768  # of input, on a CPU: the activations of so many still fit the cache of one core (measured 2026-11, two cores)
 
 

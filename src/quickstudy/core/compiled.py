@@ -10,6 +10,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from quickstudy.core.batching import order_dependent
+from quickstudy.core.clock import has_clock
 from quickstudy.core.errors import ConfigError, TrainingError, did_you_mean
 from quickstudy.core.types import Batch
 
@@ -38,6 +39,8 @@ class CompiledGradient:
             raise TrainingError(
                 f"A compiled step cannot hold {', '.join(held)}, which change at each call. Leave compile empty, or set norm='batch'."
             )
+        if has_clock(step):
+            raise TrainingError("A compiled step cannot change in the course of training, as this one does. Leave compile empty.")
         self._how, self._parameters = how, {n: p for n, p in step.named_parameters() if p.requires_grad}
         self._compiled, self._lock = dict[Any, Any](), threading.Lock()
 

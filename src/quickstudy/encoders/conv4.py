@@ -151,15 +151,21 @@ class _Block(nn.Module):
             out = [norm_relu_pool(self._convolve_shared(x, weight), gamma, beta, EPS)]
         elif self._stacked and not isinstance(x, Images):  # the tasks are groups of channels already
             wide = self._convolve(x, weight).transpose(0, 1).flatten(1, 2)  # [N T·C H W]
-            y, *_ = norm_relu_pool(wide, every_task(gamma, n_tasks), every_task(beta, n_tasks), EPS)
+            y, mean, rstd = norm_relu_pool(wide, every_task(gamma, n_tasks), every_task(beta, n_tasks), EPS)
+            self._saw([mean], [rstd], n_tasks, x)
             return y.unflatten(1, (n_tasks, -1)).transpose(0, 1)
         else:
             z = self._convolve(x, weight)  # [T N C H W]
             out = [norm_relu_pool(image, _of(gamma, t, 1), _of(beta, t, 1), EPS) for t, image in enumerate(z.unbind(0))]
-        if together:
-            _, mean, rstd = out[0]
-            self.norm.saw(mean, rstd**-2 - EPS, x.shape[0] * x.shape[1] * x.shape[3] * x.shape[4])
+        self._saw([mean for _, mean, _ in out], [rstd for _, _, rstd in out], 1 if together else n_tasks, x)
         return out[0][0].unflatten(0, (n_tasks, -1)) if len(out) == 1 else torch.stack([y for y, _, _ in out])
+
+    def _saw(self, mean: list[Tensor], rstd: list[Tensor], n_batches: int, x: Tensor | Images) -> None:
+        """Show the normalisation the mean over the batches of their statistics, if it keeps any."""
+        if not self.norm.keeps:
+            return
+        m, var = (torch.stack(s).detach().reshape(n_batches, -1).mean(0) for s in (mean, [r.detach() ** -2 - EPS for r in rstd]))
+        self.norm.saw(m, var, x.shape[0] * x.shape[1] * x.shape[3] * x.shape[4] // n_batches)
 
     def _convolve(self, x: Tensor | Images, weight: Tensor) -> Float[Tensor, "T N C h w"]:
         if not self._stacked:

@@ -6,6 +6,7 @@ policy    statistics come from                                                tr
 batch     the examples encoded together with this one, task by task           yes
 running   training, as running averages (in training: the batch)              no
 support   the task's support set, kept for its queries                        no
+per_task  training, as running averages (in training: each task's examples)   no
 group     the example itself (group norm, 8 groups or fewer)                  no
 none      nothing is normalised                                               no
 ========= =================================================================== ===============
@@ -20,6 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from quickstudy.core.batching import OrderDependent
 from quickstudy.core.errors import ConfigError, did_you_mean
 
 EPS = 1e-5
@@ -35,6 +37,7 @@ class AbstractNorm(nn.Module, abc.ABC):
 
     weight: nn.Parameter | None
     bias: nn.Parameter | None
+    keeps: bool = False  # running averages, of what `saw` tells
 
     def __init__(self, channels: int, *, scale: bool = True, shift: bool = True) -> None:
         super().__init__()
@@ -74,6 +77,8 @@ class BatchNorm(AbstractNorm):
 
 class RunningNorm(AbstractNorm):
     """Running averages, as `torch.nn.BatchNorm2d`; in training the statistics of all examples of all tasks at hand."""
+
+    keeps = True
 
     def __init__(self, channels: int, *, scale: bool = True, shift: bool = True) -> None:
         super().__init__(channels, scale=scale, shift=shift)
@@ -124,6 +129,40 @@ class SupportNorm(AbstractNorm):
         return _affine(statistics[:, 0], statistics[:, 1], self.weight, self.bias)
 
 
+class TaskRunningNorm(AbstractNorm, OrderDependent):
+    """Statistics of the examples at hand, for each task its own, in training; in evaluation their running averages over the tasks.
+
+    ``mean`` and ``var`` may be replaced, for instance by those of one inner step; they are changed in place.
+    """
+
+    keeps = True
+    mean: Tensor
+    var: Tensor
+
+    def __init__(self, channels: int, *, scale: bool = True, shift: bool = True) -> None:
+        super().__init__(channels, scale=scale, shift=shift)
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("var", torch.ones(channels))
+
+    def forward(self, x: Tensor, statistics: Statistics | None = None) -> Tensor:
+        if not self.training:
+            scale, shift = self.affine(None)
+            return _scale_and_shift(x, scale, shift)
+        var, mean = torch.var_mean(x.detach(), (1, 3, 4), correction=0)  # [T C]
+        self.saw(mean.mean(0), var.mean(0), x.shape[1] * x.shape[3] * x.shape[4])
+        return _normalise_tasks(x, self.weight, self.bias)
+
+    def measures(self, statistics: Statistics | None) -> str:
+        return "task" if self.training else "fixed"
+
+    def affine(self, statistics: Statistics | None) -> tuple[Tensor | None, Tensor | None]:
+        return _affine(self.mean, self.var, self.weight, self.bias)
+
+    def saw(self, mean: Tensor, var: Tensor, count: int) -> None:
+        self.mean.lerp_(mean.detach().to(self.mean), MOMENTUM)
+        self.var.lerp_(var.detach().to(self.var) * (count / (count - 1)), MOMENTUM)
+
+
 class GroupNorm(AbstractNorm):
     """Statistics of each example alone, over groups of channels (at most 8)."""
 
@@ -148,13 +187,14 @@ NORMS: dict[str, type[AbstractNorm]] = {
     "batch": BatchNorm,
     "running": RunningNorm,
     "support": SupportNorm,
+    "per_task": TaskRunningNorm,
     "group": GroupNorm,
     "none": NoNorm,
 }
 
 
 def norm_named(policy: str, channels: int, *, scale: bool = True, shift: bool = True) -> AbstractNorm:
-    """The normalisation layer of a policy: batch, running, support, group or none.
+    """The normalisation layer of a policy: batch, running, support, per_task, group or none.
 
     Raises:
         ConfigError: for any other policy.

@@ -1,13 +1,50 @@
-"""The last layer of a gradient-based learner."""
+"""The last layer of a gradient-based learner, and how it starts on a new task."""
 
+import abc
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from quickstudy.core.describe import Described
-from quickstudy.core.errors import ConfigError, did_you_mean
+from quickstudy.core.errors import ConfigError, TargetError, did_you_mean
+from quickstudy.core.types import Classes, Examples, Reals, Target
+from quickstudy.functional.prototypes import class_means
+from quickstudy.inner.rules import Params
 
 
-class LinearHead(Described, nn.Linear):
-    """A linear layer, one row per output.
+class AbstractHead(Described, nn.Module, abc.ABC):
+    """Gives each task a linear layer to start from: ``weight [T O D]`` and ``bias [T O]``.
+
+    Attributes:
+        class_equivariant: whether it treats all classes alike.
+        any_way: whether it serves any number of outputs.
+        targets: the kinds of target it serves.
+        reads: whether it must see the features of the support to start.
+    """
+
+    class_equivariant: ClassVar[bool]
+    any_way: ClassVar[bool]
+    targets: ClassVar[frozenset[type]]
+    reads: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def begin(self, support: Examples, target: Target, z: Float[Tensor, "T N D"] | None = None) -> Params:
+        """``weight`` and ``bias`` for every task; where there is one task only, without the task axis.
+
+        Args:
+            support: the task's examples.
+            target: what to answer.
+            z: the features of the support, for a head that reads.
+
+        Raises:
+            TargetError: for a target that it cannot answer.
+        """
+
+
+class LinearHead(AbstractHead, nn.Linear):
+    """A linear layer, one row per output, all of them learned by the outer loop.
 
     Args:
         in_dim: features.
@@ -15,6 +52,7 @@ class LinearHead(Described, nn.Linear):
         init: "uniform" as `torch.nn.Linear` starts, or "zeros": every class is equally likely before the first step.
     """
 
+    class_equivariant, any_way, targets = False, False, frozenset({Classes, Reals})
     weight: Tensor
     bias: Tensor
 
@@ -26,3 +64,45 @@ class LinearHead(Described, nn.Linear):
         if init == "zeros":
             nn.init.zeros_(self.weight)
             nn.init.zeros_(self.bias)
+
+    def begin(self, support: Examples, target: Target, z: Tensor | None = None) -> Params:
+        if target.width != self.out_dim:
+            raise TargetError(
+                f"This learner's head has {self.out_dim} outputs but the task has {target.width}. Gradient-based learners keep the way they were "
+                f"trained at: use {self.out_dim}-way tasks, train with n_out={target.width}, or take a learner that serves any number of classes "
+                "(protonet, unicorn_maml, proto_maml)."
+            )
+        n_tasks, named = support.n_tasks, {"weight": self.weight, "bias": self.bias}
+        return named if n_tasks == 1 else {n: p.expand(n_tasks, *p.shape) for n, p in named.items()}
+
+
+class RepeatedHead(AbstractHead):
+    """One row, learned by the outer loop, with which every class starts; so any number of classes can.
+
+    Args:
+        in_dim: features.
+    """
+
+    class_equivariant, any_way, targets = True, True, frozenset({Classes})
+
+    def __init__(self, in_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(in_dim))
+        self.bias = nn.Parameter(torch.zeros(()))
+        nn.init.normal_(self.weight, std=in_dim**-0.5)
+
+    def begin(self, support: Examples, target: Target, z: Tensor | None = None) -> Params:
+        tasks = [support.n_tasks] if support.n_tasks > 1 else []
+        return {"weight": self.weight.repeat(*tasks, target.width, 1), "bias": self.bias.repeat(*tasks, target.width)}
+
+
+class PrototypeHead(AbstractHead):
+    """Starts as the nearest-prototype classifier: w_c = 2 p_c and b_c = −|p_c|², p_c the mean feature of class c."""
+
+    class_equivariant, any_way, targets, reads = True, True, frozenset({Classes}), True
+
+    def begin(self, support: Examples, target: Target, z: Tensor | None = None) -> Params:
+        assert z is not None
+        p = class_means(z, support.y, target.width)  # [T C D]
+        start = {"weight": 2 * p, "bias": -p.square().sum(-1)}
+        return start if support.n_tasks > 1 else {n: s[0] for n, s in start.items()}

@@ -1,22 +1,29 @@
 """The one learner behind the gradient-based family."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from quickstudy.core.batching import per_task
 from quickstudy.core.encoder import AbstractEncoder, Context
-from quickstudy.core.errors import TargetError
+from quickstudy.core.errors import ConfigError, TransductiveError
 from quickstudy.core.learner import AbstractLearner, Traits
-from quickstudy.core.types import Classes, Examples, Reals, Target
+from quickstudy.core.types import Episode, Examples, Target
 from quickstudy.functional.linear import linear
-from quickstudy.inner.head import LinearHead
-from quickstudy.inner.loop import InnerLoop, Params
+from quickstudy.inner.head import AbstractHead
+from quickstudy.inner.loop import AbstractLoop
+from quickstudy.inner.losses import AbstractInnerLoss, Attempt, TargetLoss
+from quickstudy.inner.per_step import PerStep
+from quickstudy.inner.rules import Params
 from quickstudy.inner.select import Selection
 
 GradientState: TypeAlias = tuple[dict[str, Tensor], Context]  # adapted parameters [T ...], what the encoder read of the support
+_HEAD = ("head.weight", "head.bias")
 
 
 class GradientLearner(AbstractLearner[GradientState]):
@@ -26,67 +33,160 @@ class GradientLearner(AbstractLearner[GradientState]):
 
     Args:
         encoder: the body.
-        head: the last layer, as wide as the target.
+        head: the last layer, and what it starts from on a new task.
         loop: how the weights change.
         adapts: which of them do.
+        loss: what the inner loop descends; None is the task's own loss.
+        per_step: parameters and running statistics of the encoder, not adapted, of which every inner step has its own.
+
+    Raises:
+        ConfigError: for parts that do not fit together.
     """
 
-    def __init__(self, encoder: AbstractEncoder, head: LinearHead, *, loop: InnerLoop, adapts: Selection) -> None:
+    def __init__(
+        self,
+        encoder: AbstractEncoder,
+        head: AbstractHead,
+        *,
+        loop: AbstractLoop,
+        adapts: Selection,
+        loss: AbstractInnerLoss | None = None,
+        per_step: Selection | None = None,
+    ) -> None:
         super().__init__()
         self.encoder, self.head, self.loop = encoder, head, loop
-        self.fast_names = adapts.of([n for n, _ in self.named_parameters() if n.startswith(("encoder.", "head."))])
+        self.loss = TargetLoss() if loss is None else loss
+        self.fast_names = fast_names(encoder, adapts)
         self._body_is_fast = any(n.startswith("encoder.") for n in self.fast_names)
+        adapts_head = [n for n in _HEAD if n in self.fast_names]
+        if len(adapts_head) < 2 and head.any_way:
+            raise ConfigError(f"A {type(head).__name__} is made anew for every task, so it must be adapted: include 'head.*'.")
+        if per_step and not self._body_is_fast:
+            raise ConfigError("Parameters per inner step need an encoder that runs at every step; here only the head is adapted.")
+        self.per_step = PerStep(encoder, per_step, steps=loop.steps, fast=self.fast_names) if per_step else None
         self.traits = Traits(
-            transductive=encoder.transductive,
-            class_equivariant=False,
-            any_way=False,
-            targets=frozenset({Classes, Reals}),
-            exact_gradient=not loop.first_order,
+            transductive=encoder.transductive or self.loss.needs_queries,
+            class_equivariant=head.class_equivariant,
+            any_way=head.any_way,
+            targets=head.targets,
+            exact_gradient=loop.exact,
         )
 
     def adapt(self, support: Examples, target: Target, query_x: Tensor | None = None) -> GradientState:
-        if target.width != self.head.out_dim:
-            raise TargetError(
-                f"This learner's head has {self.head.out_dim} outputs but the task has {target.width}. Gradient-based learners keep the "
-                f"way they were trained at: use {self.head.out_dim}-way tasks, train with n_out={target.width}, or take a metric learner (protonet)."
-            )
-        n_tasks, every = support.x.shape[0], dict(self.named_parameters())
-        # Several tasks each need their own copy; one task can begin with the parameters themselves.
-        start = {n: every[n] if n_tasks == 1 else every[n].expand(n_tasks, *every[n].shape) for n in self.fast_names}
-        if not self._body_is_fast:
-            z, context = self.encoder.read(support.x)
-            given = [z, *(p for n, p in self.head.named_parameters() if f"head.{n}" not in start)]
-            fast = self.loop.run(start, lambda fast, _: target.loss(self._head(fast, z), support.y).sum(), given=given)
-            return _with_task_axis(fast, n_tasks), context
-        x, slow = self.encoder.prepare(support.x), [p for n, p in every.items() if n not in start and not n.startswith("loop.")]
-        fast = self.loop.run(start, lambda fast, _: target.loss(self._answer(fast, x, ()), support.y).sum(), given=slow)
-        return _with_task_axis(fast, n_tasks), self._with_weights(_Read(self.encoder), fast, x) if self.encoder.remembers else ()
+        task = self._task(support, target, query_x)
+        fast = self.loop.run(task.start, task.loss_at, given=task.given)
+        return self._state(task, fast, self.loop.steps)
 
     def predict(self, state: GradientState, x: Float[Tensor, "T Q *S"]) -> Float[Tensor, "T Q O"]:
+        return self._predict(state, x, self.loop.steps)
+
+    def answers_along(self, episode: Episode, *, steps: int | None = None) -> list[Float[Tensor, "T Q O"]]:
+        """The answers to the queries after 0, 1, … inner steps: as many as `adapt` takes, unless ``steps`` says otherwise."""
+        e, query_x = episode, episode.query.x if self.traits.transductive else None
+        task = self._task(e.support, e.target, query_x)
+        path = self.loop.path(task.start, task.loss_at, steps=steps)
+        return [self._predict(self._state(task, fast, j), e.query.x, j) for j, fast in enumerate(path)]
+
+    def start(self, support: Examples, target: Target) -> dict[str, Tensor]:
+        """The parameters that are adapted, as they are before the first step, ``[T ...]``; of a single task without the task axis."""
+        return self._task(support, target, None).start
+
+    def _task(self, support: Examples, target: Target, query_x: Tensor | None) -> "_Task":
+        n_tasks, every = support.n_tasks, dict(self.named_parameters())
+        if self.loss.needs_queries and query_x is None:
+            raise TransductiveError("The inner loss of this learner looks at the queries. Pass them: adapt(support, target, query_x).")
+        # Several tasks each need their own copy; one task can begin with the parameters themselves.
+        start = {n: every[n] if n_tasks == 1 else every[n].expand(n_tasks, *every[n].shape) for n in self.fast_names if n not in _HEAD}
+        x = self.encoder.prepare(support.x)
+        z, context = (None, ())
+        if not self._body_is_fast or self.head.reads:
+            z, context = self._with_weights(_Read(self.encoder), {}, 0, x)
+        if self.head.reads and n_tasks == 1:  # so that the inner gradient of the body does not run through the head's start
+            start = {n: p.view_as(p) for n, p in start.items()}
+        head = {f"head.{n}": p for n, p in self.head.begin(support, target, z).items()}
+        start |= {n: p for n, p in head.items() if n in self.fast_names}
+        kept = {n: p for n, p in head.items() if n not in self.fast_names}
+        loss = self.loss
+        queries = query_x if loss.needs_queries else None
+        if not self._body_is_fast:
+            assert z is not None
+            of_queries = None if queries is None else self.encoder(queries, context)
+
+            def on_features(fast: Params, j: int) -> Tensor:
+                asked = None if of_queries is None else self._head(fast, of_queries, kept)
+                return loss(Attempt(j, fast, self._head(fast, z, kept), support, asked), target)
+
+            # The body's share of the outer gradient goes through the features.
+            given = [z, *(p for n, p in every.items() if n not in self.fast_names and not n.startswith(("loop.", "encoder.")))]
+            return _Task(n_tasks, start, on_features, given, kept, x, context)
+        n_support = support.x.shape[1]
+        both = x if queries is None else self.encoder.prepare(torch.cat((support.x, queries), 1))  # one batch, as the statistics are
+
+        def on_images(fast: Params, j: int) -> Tensor:
+            out = self._head(fast, self._with_weights(_Encode(self.encoder), fast, j, both, ()), kept)
+            asked = None if queries is None else out[:, n_support:]
+            return loss(Attempt(j, fast, out[:, :n_support], support, asked), target)
+
+        slow = [p for n, p in every.items() if n not in self.fast_names and not n.startswith("loop.")]
+        return _Task(n_tasks, start, on_images, slow, kept, x, ())
+
+    def _state(self, task: "_Task", fast: dict[str, Tensor], step: int) -> GradientState:
+        context = task.context
+        if self._body_is_fast and self.encoder.remembers:
+            context = self._with_weights(_Read(self.encoder), fast, step - 1, task.x)[1]
+        return (fast if task.n_tasks > 1 else {n: p[None] for n, p in fast.items()}), context
+
+    def _predict(self, state: GradientState, x: Tensor, step: int) -> Tensor:
         fast, context = state
         if len(x) == 1:
             fast = {n: p[0] for n, p in fast.items()}
-        return self._answer(fast, x, context) if self._body_is_fast else self._head(fast, self.encoder(x, context))
+        if not self._body_is_fast:
+            return self._head(fast, self.encoder(x, context))
+        return self._head(fast, self._with_weights(_Encode(self.encoder), fast, step - 1, x, context))
 
-    def _answer(self, fast: Params, x: Any, context: Context) -> Tensor:
-        return self._head(fast, self._with_weights(_Encode(self.encoder), fast, x, context))
-
-    def _with_weights(self, module: nn.Module, fast: Params, *inputs: Any) -> Any:
+    def _with_weights(self, module: nn.Module, fast: Params, step: int, *inputs: Any) -> Any:
         """The module's answer with each task's own weights: all tasks in one call if there is one or the encoder stacks, else one by one."""
         body = {n: p for n, p in fast.items() if n.startswith("encoder.")}
+        of_step = self.per_step.at(step) if self.per_step else {}
         if self.encoder.stacks or inputs[0].shape[0] == 1:
-            return functional_call(module, body, inputs)
-        return per_task(lambda one, *inputs: functional_call(module, {n: p[0] for n, p in one.items()}, inputs), body, *inputs)
+            return functional_call(module, body | of_step, inputs)
+        return per_task(
+            lambda one, *inputs: functional_call(module, {n: p[0] for n, p in one.items()} | of_step, inputs), body, *inputs
+        )
 
-    def _head(self, fast: Params, z: Float[Tensor, "T N D"]) -> Float[Tensor, "T N O"]:
-        weight, bias = fast.get("head.weight", self.head.weight), fast.get("head.bias", self.head.bias)
+    def _head(self, fast: Params, z: Float[Tensor, "T N D"], kept: Params | None = None) -> Float[Tensor, "T N O"]:
+        if not kept and not all(n in fast for n in _HEAD):
+            kept = {f"head.{n}": p for n, p in self.head.named_parameters()}
+        have = {**(kept or {}), **fast}
+        weight, bias = have["head.weight"], have["head.bias"]
         if weight.ndim != bias.ndim + 1:  # only one of them is adapted
             weight, bias = (p if p.ndim == d else p.expand(len(z), *p.shape) for p, d in ((weight, 3), (bias, 2)))
         return linear(z, weight, bias)
 
 
-def _with_task_axis(fast: dict[str, Tensor], n_tasks: int) -> dict[str, Tensor]:
-    return fast if n_tasks > 1 else {n: p[None] for n, p in fast.items()}
+@dataclass(frozen=True)
+class _Task:
+    """A batch of tasks, ready for the inner loop."""
+
+    n_tasks: int
+    start: dict[str, Tensor]
+    loss_at: Callable[[Params, int], Tensor]
+    given: list[Tensor]
+    kept: Params
+    x: Any
+    context: Context
+
+
+def fast_names(encoder: AbstractEncoder, adapts: Selection) -> tuple[str, ...]:
+    """The names of the adapted parameters, the head's last."""
+    return adapts.of([*(f"encoder.{n}" for n, p in encoder.named_parameters()), *_HEAD])
+
+
+def fast_shapes(encoder: AbstractEncoder, n_out: int, adapts: Selection) -> dict[str, tuple[int, ...]]:
+    """The shapes of the adapted parameters of one task, for rules that learn something for each of them."""
+    shapes = {f"encoder.{n}": tuple(p.shape) for n, p in encoder.named_parameters()}
+    shapes |= {"head.weight": (n_out, encoder.out_dim), "head.bias": (n_out,)}
+    return {n: shapes[n] for n in fast_names(encoder, adapts)}
 
 
 class _Encode(nn.Module):
@@ -101,11 +201,11 @@ class _Encode(nn.Module):
 
 
 class _Read(nn.Module):
-    """`encoder.read` likewise, its context alone."""
+    """`encoder.read` likewise."""
 
     def __init__(self, encoder: AbstractEncoder) -> None:
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, x: Any) -> Context:
-        return self.encoder.read(x)[1]
+    def forward(self, x: Any) -> tuple[Tensor, Context]:
+        return self.encoder.read(x)

@@ -1,71 +1,156 @@
 """Gradient steps that can be differentiated through. Knows nothing of learners: reinforcement learning runs it too."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import abc
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from quickstudy.core.clock import Clock
 from quickstudy.core.describe import Described
 from quickstudy.core.errors import ConfigError
 from quickstudy.functional.fused.carriers import in_half_precision
 from quickstudy.inner.recompute import recomputed
-from quickstudy.inner.rules import AbstractRule
+from quickstudy.inner.rules import AbstractRule, Move, Params
 
-Params: TypeAlias = Mapping[str, Tensor]
 LossAt: TypeAlias = Callable[[Params, int], Tensor]
 
 
-class InnerLoop(Described, nn.Module):
-    """θ⁽ʲ⁺¹⁾ = θ⁽ʲ⁾ + rule(∇ loss(θ⁽ʲ⁾)), for j = 0 … steps−1.
+class AbstractLoop(Described, nn.Module, abc.ABC):
+    """From the parameters before the steps to those after them.
 
-    Args:
-        rule: what a step does with the gradient.
-        steps: how many steps.
-        first_order: treat the inner gradients as constants, so that the outer gradient has no Hessian in it.
-        recompute: forget each step's graph and build it again for its share of the outer gradient. Exact; the memory no longer grows with
-            the steps but for the parameters themselves, and a second-order step takes about 1.2 times as long.
+    Attributes:
+        exact: whether the outer gradient is the true one.
     """
 
-    def __init__(self, rule: AbstractRule, *, steps: int, first_order: bool = False, recompute: bool = False) -> None:
-        super().__init__()
-        if steps < 0:
-            raise ConfigError(f"The number of inner steps cannot be negative, got {steps}.")
-        self.rule, self.steps, self.first_order, self.recompute = rule, steps, first_order, recompute
+    exact: bool
 
+    @property
+    @abc.abstractmethod
+    def steps(self) -> int:
+        """How many steps it takes, in training or in evaluation, whichever it is in."""
+
+    @abc.abstractmethod
     def run(self, params: Params, loss_at: LossAt, *, given: Iterable[Tensor] = ()) -> dict[str, Tensor]:
         """Descend ``loss_at(params, step)`` from ``params``; inside ``torch.no_grad`` the result carries no graph.
 
         Args:
             params: where to start.
-            loss_at: a scalar; for independent tasks the sum of their losses.
-            given: with ``recompute``, all else that the loss depends on and that the outer gradient must reach (the rule's own parameters
-                need not be named).
+            loss_at: the loss of each task, ``[T]``, or a scalar for one. The tasks are independent of each other.
+            given: all else that the loss depends on and that the outer gradient must reach (the loop's own parameters need not be named).
+                Read only by loops that build the graph of the loss a second time.
 
         Raises:
             ConfigError: inside ``torch.inference_mode`` or autocast, or when ``given`` leaves out a parameter that the loss depends on.
         """
-        if torch.is_inference_mode_enabled():
-            raise ConfigError("Adapting takes gradients, which torch.inference_mode forbids. Use torch.no_grad(), or adapt outside of it.")
-        if any(in_half_precision(p) for p in params.values()):
+
+    @abc.abstractmethod
+    def path(self, params: Params, loss_at: LossAt, *, steps: int | None = None) -> list[dict[str, Tensor]]:
+        """The parameters after 0, 1, … ``steps`` steps (as many as `run` takes, if None), all with their graphs."""
+
+
+class InnerLoop(AbstractLoop):
+    """θ⁽ʲ⁺¹⁾ = rule(θ⁽ʲ⁾, ∇ loss(θ⁽ʲ⁾)), for j = 0 … steps−1.
+
+    Args:
+        rule: what a step does with the gradient.
+        steps: how many steps.
+        test_steps: how many in evaluation; 0 = as many.
+        first_order: treat the inner gradients as constants, so that the outer gradient has no Hessian in it.
+        recompute: forget each step's graph and build it again for its share of the outer gradient. Exact; the memory no longer grows with
+            the steps but for the parameters themselves, and a second-order step takes about 1.2 times as long.
+        clip_value: largest size of each number of an inner gradient; 0 = no clipping.
+        second_order_from: the outer steps of training that are of first order before the second order begins (MAML++'s derivative-order
+            annealing).
+    """
+
+    def __init__(
+        self,
+        rule: AbstractRule,
+        *,
+        steps: int,
+        test_steps: int = 0,
+        first_order: bool = False,
+        recompute: bool = False,
+        clip_value: float = 0.0,
+        second_order_from: int = 0,
+    ) -> None:
+        super().__init__()
+        if steps < 0 or test_steps < 0:
+            raise ConfigError(f"The number of inner steps cannot be negative, got {steps if steps < 0 else test_steps}.")
+        if clip_value < 0 or second_order_from < 0:
             raise ConfigError(
-                "An inner loop does not run in half precision: its second derivatives would be 8 to 23 % off. Train with precision=32 "
-                "(half precision is for metric learners), or leave autocast before adapting."
+                f"clip_value and second_order_from cannot be negative, got {clip_value} and {second_order_from}. Use 0 for none."
             )
-        names, now, outer = list(params), list(params.values()), torch.is_grad_enabled()
+        self.rule, self.first_order, self.recompute, self.clip_value = rule, first_order, recompute, clip_value
+        self._train_steps, self._test_steps = steps, test_steps or steps
+        self.second_order_from = second_order_from
+        self.clock = Clock() if second_order_from and not first_order else None
+        self.exact = not first_order and self.clock is None
+
+    @property
+    def steps(self) -> int:
+        return self._train_steps if self.training else self._test_steps
+
+    def run(self, params: Params, loss_at: LossAt, *, given: Iterable[Tensor] = ()) -> dict[str, Tensor]:
+        check_can_differentiate(params)
+        if torch.is_grad_enabled() and self.recompute and not self._first_order_now:
+            step, begin = self._step_of(params, loss_at)
+            with torch.enable_grad():
+                end = recomputed(step, self.steps, begin, [*given, *self.rule.parameters()])
+            return dict(zip(params, end, strict=False))
+        *_, end = self._points(params, loss_at, self.steps)
+        return end
+
+    def path(self, params: Params, loss_at: LossAt, *, steps: int | None = None) -> list[dict[str, Tensor]]:
+        check_can_differentiate(params)
+        return list(self._points(params, loss_at, self.steps if steps is None else steps))
+
+    def _points(self, params: Params, loss_at: LossAt, steps: int) -> Iterator[dict[str, Tensor]]:
+        outer = torch.is_grad_enabled()
+        step, now = self._step_of(params, loss_at)
         if not outer:
             now = [p.detach() for p in now]
+        yield dict(zip(params, now, strict=False))
+        for j in range(steps):
+            with torch.enable_grad():
+                now = step(j, now, outer and not self._first_order_now)
+            now = now if outer else [p.detach() for p in now]
+            yield dict(zip(params, now, strict=False))
 
-        def step(j: int, start: Sequence[Tensor], create_graph: bool) -> list[Tensor]:
+    def _step_of(self, params: Params, loss_at: LossAt) -> tuple[Callable[[int, Sequence[Tensor], bool], list[Tensor]], list[Tensor]]:
+        """One step as a function of the parameters and, behind them, the rule's memory; and what it begins with."""
+        names, n = list(params), len(params)
+
+        def step(j: int, before: Sequence[Tensor], create_graph: bool) -> list[Tensor]:
+            start = [p if p.requires_grad else p.detach().requires_grad_() for p in before[:n]]
             at = dict(zip(names, start, strict=True))
-            gradients = torch.autograd.grad(loss_at(at, j), list(start), create_graph=create_graph)
-            return [self.rule.update(n, p, g, j) for (n, p), g in zip(at.items(), gradients, strict=True)]
+            losses = loss_at(at, j)
+            gradients = torch.autograd.grad(losses.sum(), start, create_graph=create_graph)
+            if self.clip_value:
+                gradients = tuple(g.clamp(-self.clip_value, self.clip_value) for g in gradients)
+            known = losses if create_graph else losses.detach()
+            after, memory = self.rule(Move(j, at, dict(zip(names, gradients, strict=True)), known), tuple(before[n:]))
+            return [*(after[name] for name in names), *memory]
 
-        with torch.enable_grad():
-            if outer and self.recompute and not self.first_order:
-                return dict(zip(names, recomputed(step, self.steps, now, [*given, *self.rule.parameters()]), strict=True))
-            for j in range(self.steps):
-                start = [p if outer and p.requires_grad else p.detach().requires_grad_() for p in now]
-                now = step(j, start, create_graph=outer and not self.first_order)
-                now = now if outer else [p.detach() for p in now]
-        return dict(zip(names, now, strict=True))
+        return step, [*params.values(), *self.rule.begin(params)]
+
+    @property
+    def _first_order_now(self) -> bool:
+        return self.first_order or (self.clock is not None and self.clock.now < self.second_order_from)
+
+
+def check_can_differentiate(params: Params) -> None:
+    """Refuse modes in which the gradients of an inner loop do not exist or would be wrong.
+
+    Raises:
+        ConfigError: inside ``torch.inference_mode`` or autocast.
+    """
+    if torch.is_inference_mode_enabled():
+        raise ConfigError("Adapting takes gradients, which torch.inference_mode forbids. Use torch.no_grad(), or adapt outside of it.")
+    if any(in_half_precision(p) for p in params.values()):
+        raise ConfigError(
+            "An inner loop does not run in half precision: its second derivatives would be 8 to 23 % off. Train with precision=32 "
+            "(half precision is for metric learners), or leave autocast before adapting."
+        )

@@ -1,6 +1,9 @@
-"""What one inner step does with a gradient."""
+"""What one inner step does with the gradients: the rules that learn nothing themselves."""
 
 import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -8,17 +11,46 @@ from torch import Tensor, nn
 from quickstudy.core.describe import Described
 from quickstudy.core.errors import ConfigError
 
+Params: TypeAlias = Mapping[str, Tensor]
+Memory: TypeAlias = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Move:
+    """What a rule knows at a step.
+
+    Attributes:
+        step: its number, from 0.
+        params: the parameters before it, ``[T ...]`` each; of a single task they may lack the task axis.
+        gradients: those of the inner loss, likewise.
+        losses: the inner loss of each task, ``[T]``.
+    """
+
+    step: int
+    params: Params
+    gradients: Params
+    losses: Tensor
+
+    @property
+    def n_tasks(self) -> int:
+        """``T``."""
+        return self.losses.numel()
+
+    def of_each_task(self, value: Tensor, like: Tensor) -> Tensor:
+        """``[T]`` so shaped that it multiplies a parameter ``like``, task by task."""
+        return value.view(-1, *[1] * (like.ndim - 1)) if self.n_tasks > 1 else value.view(())
+
 
 class AbstractRule(Described, nn.Module, abc.ABC):
-    """From the gradient of one parameter tensor to the step to add to it."""
+    """From the gradients of a step to the parameters after it."""
+
+    def begin(self, params: Params) -> Memory:
+        """What the rule remembers before the first step: tensors, none unless overridden."""
+        return ()
 
     @abc.abstractmethod
-    def forward(self, name: str, gradient: Tensor, step: int) -> Tensor:
-        """The change of the parameter called ``name`` at inner step ``step`` (from 0)."""
-
-    def update(self, name: str, parameter: Tensor, gradient: Tensor, step: int) -> Tensor:
-        """The parameter after the step; a rule may say the same sum in fewer operations."""
-        return parameter + self(name, gradient, step)
+    def forward(self, move: Move, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
+        """The parameters after the step, and what the rule remembers of it."""
 
 
 class FixedRate(AbstractRule):
@@ -31,12 +63,75 @@ class FixedRate(AbstractRule):
 
     def __init__(self, lr: float) -> None:
         super().__init__()
-        if not lr > 0:
-            raise ConfigError(f"An inner learning rate must be above 0, got {lr}.")
-        self.lr = lr
+        self.lr = positive_rate(lr)
 
-    def forward(self, name: str, gradient: Tensor, step: int) -> Tensor:
-        return gradient * -self.lr
+    def forward(self, move: Move, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
+        return {n: torch.add(p, move.gradients[n], alpha=-self.lr) for n, p in move.params.items()}, ()
 
-    def update(self, name: str, parameter: Tensor, gradient: Tensor, step: int) -> Tensor:
-        return torch.add(parameter, gradient, alpha=-self.lr)
+
+class Momentum(AbstractRule):
+    """Gradient descent with momentum: v ← μ v + g, θ ← θ − α v.
+
+    Args:
+        lr: α.
+        momentum: μ, from 0 to below 1.
+    """
+
+    def __init__(self, lr: float, *, momentum: float = 0.9) -> None:
+        super().__init__()
+        self.lr, self.momentum = positive_rate(lr), _fraction("momentum", momentum)
+
+    def begin(self, params: Params) -> Memory:
+        return tuple(torch.zeros_like(p) for p in params.values())
+
+    def forward(self, move: Move, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
+        velocity = tuple(self.momentum * v + g for v, g in zip(memory, move.gradients.values(), strict=True))
+        return {n: torch.add(p, v, alpha=-self.lr) for (n, p), v in zip(move.params.items(), velocity, strict=True)}, velocity
+
+
+class Adam(AbstractRule):
+    """Adam, differentiable also where a gradient is zero.
+
+    m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g²; θ ← θ − α m̂ / √(v̂ + ε²), with m̂ and v̂ corrected for their start at zero.
+
+    Args:
+        lr: α.
+        betas: β₁ (0 for Reptile) and β₂.
+        eps: ε. It stands inside the root, where torch adds it outside: a root has no derivative at zero.
+    """
+
+    def __init__(self, lr: float, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
+        super().__init__()
+        self.lr, self.eps = positive_rate(lr), eps
+        self.betas = (_fraction("betas[0]", betas[0]), _fraction("betas[1]", betas[1]))
+
+    def begin(self, params: Params) -> Memory:
+        return tuple(torch.zeros_like(p) for p in (*params.values(), *params.values()))
+
+    def forward(self, move: Move, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
+        (b1, b2), n, gradients = self.betas, len(move.params), list(move.gradients.values())
+        first = tuple(b1 * m + (1 - b1) * g for m, g in zip(memory[:n], gradients, strict=True))
+        second = tuple(b2 * v + (1 - b2) * g.square() for v, g in zip(memory[n:], gradients, strict=True))
+        c1, c2 = 1 - b1 ** (move.step + 1), 1 - b2 ** (move.step + 1)
+        moved = {
+            name: p - self.lr * (m / c1) * torch.rsqrt(v / c2 + self.eps**2)
+            for (name, p), m, v in zip(move.params.items(), first, second, strict=True)
+        }
+        return moved, (*first, *second)
+
+
+def positive_rate(lr: float) -> float:
+    """The rate itself.
+
+    Raises:
+        ConfigError: unless it is above 0.
+    """
+    if not lr > 0:
+        raise ConfigError(f"An inner learning rate must be above 0, got {lr}.")
+    return lr
+
+
+def _fraction(name: str, value: float) -> float:
+    if not 0 <= value < 1:
+        raise ConfigError(f"{name} must be at least 0 and below 1, got {value}.")
+    return value

@@ -1,6 +1,8 @@
 """What meta-training minimises, each a subclass of ``AbstractObjective``."""
 
 from quickstudy.core.objective import AbstractObjective
+from quickstudy.objectives.multi_step import MultiStep as MultiStep
+from quickstudy.objectives.pull import Pull as Pull
 from quickstudy.objectives.query_loss import QueryLoss as QueryLoss
 
-OBJECTIVES: dict[str, type[AbstractObjective]] = {"query_loss": QueryLoss}
+OBJECTIVES: dict[str, type[AbstractObjective]] = {"query_loss": QueryLoss, "multi_step": MultiStep, "pull": Pull}

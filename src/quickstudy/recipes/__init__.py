@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from quickstudy.core.errors import ConfigError, did_you_mean
+from quickstudy.recipes.family import family_recipes
 from quickstudy.recipes.glyphs import glyphs_fomaml, glyphs_protonet
 from quickstudy.recipes.omniglot import omniglot_5w1s_maml, omniglot_5w1s_maml_paper, omniglot_protonet
 from quickstudy.recipes.recipe import Evaluation as Evaluation
@@ -22,6 +23,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "omniglot-protonet": omniglot_protonet,
     "omniglot-5w1s-maml": omniglot_5w1s_maml,
     "omniglot-5w1s-maml-paper": omniglot_5w1s_maml_paper,
+    **family_recipes(),
 }
 
 

@@ -59,6 +59,7 @@ class Evaluation:
         split: of the data.
         norm: score with another normalisation policy than the one trained with: ``support`` makes a MAML trained on batch statistics
             inductive. Empty = as trained.
+        learner: score another learner, by name, on the trained encoder (``nil``, ``protonet``, ``linear_probe``). Empty = the trained one.
         published: the paper's number, between 0 and 1.
         source: where that number is from.
     """
@@ -67,6 +68,7 @@ class Evaluation:
     n_tasks: int = 1000
     split: str = "test"
     norm: str = ""
+    learner: str = ""
     published: float | None = None
     source: str = ""
 
@@ -74,7 +76,7 @@ class Evaluation:
     def title(self) -> str:
         """A short name, also used in file names: ``5w1s``, ``5w1s-support``."""
         s = self.setting
-        return f"{s.n_way}w{s.n_shot}s{s.n_query}q" + (f"-{self.norm}" if self.norm else "")
+        return f"{s.n_way}w{s.n_shot}s{s.n_query}q" + "".join(f"-{part}" for part in (self.norm, self.learner) if part)
 
 
 _REGISTRIES: dict[str, Mapping[str, Callable[..., Any]]] = {

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,15 @@ from rich.console import Console
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from quickstudy.algorithms import ALGORITHMS
 from quickstudy.core.describe import describe, rebuild
+from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.core.learner import AbstractLearner, norm_policy
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.predictor import Predictor
 from quickstudy.evaluation import Origin, Report, evaluate
-from quickstudy.recipes.recipe import Evaluation, Recipe
+from quickstudy.recipes.recipe import Evaluation, Part, Recipe
 from quickstudy.training import TrainResult, launch, launched, train
 
 FORMAT = 1
@@ -45,8 +47,24 @@ class Run:
         learner = load(self.folder, norm=evaluation.norm) if evaluation.norm else self.learner
         assert isinstance(learner, AbstractLearner)
         learner.to(next(self.learner.parameters()).device)
+        origin = self.origin
+        if evaluation.learner:
+            learner, origin = self.on_encoder_of(learner, evaluation.learner), replace(origin, algorithm=evaluation.learner)
         tasks = self.recipe.build_data().tasks(evaluation.split, evaluation.setting, seed=seed)
-        return evaluate(learner, tasks, n_tasks=evaluation.n_tasks, origin=self.origin, published=evaluation.published, on_batch=on_batch)
+        return evaluate(learner, tasks, n_tasks=evaluation.n_tasks, origin=origin, published=evaluation.published, on_batch=on_batch)
+
+    @staticmethod
+    def on_encoder_of(trained: AbstractLearner[Any], name: str) -> AbstractLearner[Any]:
+        """The learner called ``name`` around the encoder of a trained one.
+
+        Raises:
+            ConfigError: when the trained learner has no single encoder, or the other one needs more than an encoder.
+        """
+        encoders = [m for m in trained.children() if isinstance(m, AbstractEncoder)]
+        if len(encoders) != 1:
+            raise ConfigError(f"{type(trained).__name__} has no encoder of its own that '{name}' could use. Score the learner as it was trained.")
+        learner: AbstractLearner[Any] = Part(name).build(ALGORITHMS, encoders[0])
+        return learner.eval()
 
 
 def train_recipe(

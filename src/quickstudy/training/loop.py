@@ -19,6 +19,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from quickstudy.core.batching import Workers, strategy_for
+from quickstudy.core.clock import set_clocks
 from quickstudy.core.compiled import CompiledGradient
 from quickstudy.core.errors import ConfigError, LoadError, TrainingError
 from quickstudy.core.memory import keep_freed_memory
@@ -267,6 +268,7 @@ class _Run:
         """Take a step, if all processes do: loss, norm of the gradient, and whether to stop now."""
         plan = self.plan
         self.step.train()
+        set_clocks(self.step, self.done)
         self.exchange.begin()
         loss, gradient = _added(workers.map(self._gradient, pieces))
         result = self.exchange.total(StepResult(loss, gradient, stop.is_set()))

@@ -16,16 +16,18 @@ class Optimiser:
     """The outer optimiser and its schedule, both torch's.
 
     Args:
-        name: adamw (with no weight decay it is Adam) or sgd (Nesterov momentum 0.9).
+        name: adamw (with no weight decay it is Adam) or sgd (with Nesterov momentum).
         lr: the rate; with one_cycle its peak.
         weight_decay: decoupled weight decay.
-        schedule: constant, one_cycle, cosine (to a hundredth of the rate) or step (times ``step_factor`` every ``step_every`` steps).
+        momentum: of sgd.
+        schedule: constant, one_cycle, cosine (to a hundredth of the rate), linear (to zero) or step (times ``step_factor`` every ``step_every`` steps).
         step_every, step_factor: of the step schedule.
     """
 
     name: str = "adamw"
     lr: float = 1e-3
     weight_decay: float = 0.0
+    momentum: float = 0.9
     schedule: str = "constant"
     step_every: int = 2000
     step_factor: float = 0.5
@@ -36,7 +38,9 @@ class Optimiser:
         if self.name == "adamw":
             optimiser: torch.optim.Optimizer = torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
         elif self.name == "sgd":
-            optimiser = torch.optim.SGD(parameters, lr=self.lr, momentum=0.9, nesterov=True, weight_decay=self.weight_decay)
+            optimiser = torch.optim.SGD(
+                parameters, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0, weight_decay=self.weight_decay
+            )
         else:
             raise ConfigError(f"No optimiser is called '{self.name}'. {did_you_mean(self.name, ('adamw', 'sgd'))}")
         return optimiser, self._schedule(optimiser, steps)
@@ -49,6 +53,8 @@ class Optimiser:
                 return OneCycleLR(optimiser, max_lr=self.lr, total_steps=steps + 1, pct_start=0.3)
             case "cosine":
                 return CosineAnnealingLR(optimiser, T_max=steps, eta_min=self.lr / 100)
+            case "linear":
+                return LambdaLR(optimiser, lambda done: 1 - done / steps)
             case "step":
                 return StepLR(optimiser, self.step_every, gamma=self.step_factor)
             case other:
