@@ -48,7 +48,9 @@ def maml_pp(
     Differs: rates per step and tensor are J, without the unused one of the authors' code; derivative-order annealing is off by default, as in
         their published configurations; no ensemble of checkpoints.
     """
-    rule = PerLayerPerStep(fast_shapes(encoder, n_out, everything()), steps=inner_steps, lr=inner_lr) if learned_rates else FixedRate(inner_lr)
+    rule = (
+        PerLayerPerStep(fast_shapes(encoder, n_out, everything()), steps=inner_steps, lr=inner_lr) if learned_rates else FixedRate(inner_lr)
+    )
     loop = InnerLoop(rule, steps=inner_steps, second_order_from=second_order_from)
     return GradientLearner(
         encoder,

@@ -8,9 +8,7 @@ from quickstudy.inner.rules import Adam
 from quickstudy.inner.select import Selection
 
 
-def reptile(
-    encoder: AbstractEncoder, *, n_out: int, inner_lr: float = 2e-3, inner_steps: int = 5, test_steps: int = 50
-) -> GradientLearner:
+def reptile(encoder: AbstractEncoder, *, n_out: int, inner_lr: float = 2e-3, inner_steps: int = 5, test_steps: int = 50) -> GradientLearner:
     """Learn initial weights that are near those at which learning each task ends, without second derivatives and without queries.
 
     θ′ = Adam^k(θ; task);  θ ← θ + ε mean over tasks (θ′ − θ)

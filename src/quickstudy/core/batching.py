@@ -14,7 +14,6 @@ from torch.utils import _pytree as pytree
 from quickstudy.core.errors import TrainingError
 
 
-
 class OrderDependent:
     """Marks a layer whose work in training on one task depends on what it did before."""
 

@@ -150,9 +150,7 @@ class GradientLearner(AbstractLearner[GradientState]):
         of_step = self.per_step.at(step) if self.per_step else {}
         if self.encoder.stacks or inputs[0].shape[0] == 1:
             return functional_call(module, body | of_step, inputs)
-        return per_task(
-            lambda one, *inputs: functional_call(module, {n: p[0] for n, p in one.items()} | of_step, inputs), body, *inputs
-        )
+        return per_task(lambda one, *inputs: functional_call(module, {n: p[0] for n, p in one.items()} | of_step, inputs), body, *inputs)
 
     def _head(self, fast: Params, z: Float[Tensor, "T N D"], kept: Params | None = None) -> Float[Tensor, "T N O"]:
         if not kept and not all(n in fast for n in _HEAD):

@@ -62,7 +62,9 @@ class Run:
         """
         encoders = [m for m in trained.children() if isinstance(m, AbstractEncoder)]
         if len(encoders) != 1:
-            raise ConfigError(f"{type(trained).__name__} has no encoder of its own that '{name}' could use. Score the learner as it was trained.")
+            raise ConfigError(
+                f"{type(trained).__name__} has no encoder of its own that '{name}' could use. Score the learner as it was trained."
+            )
         learner: AbstractLearner[Any] = Part(name).build(ALGORITHMS, encoders[0])
         return learner.eval()
 
