@@ -5,14 +5,20 @@ python benchmarks/table.py          writes the tables into the files
 python benchmarks/table.py --check  fails where a file differs from what would be written
 """
 
+import inspect
 import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from quickstudy.evaluation import Report
+from quickstudy.algorithms import ALGORITHMS
+from quickstudy.encoders import Conv4
+from quickstudy.evaluation import Report, compare
+from quickstudy.inner.implicit import ImplicitLoop
+from quickstudy.inner.learner import GradientLearner
 from quickstudy.recipes import RECIPES, recipe_named
+from quickstudy.recipes.family import FAMILY
 
 ROOT = Path(__file__).parent.parent
 HEAD = (
@@ -115,11 +121,75 @@ def _remarks(measured: dict[str, Any], grown: dict[str, Any]) -> Iterator[str]:
     )
 
 
-TABLES: dict[Path, tuple[str, Callable[[], list[str]]]] = {
-    ROOT / "README.md": ("results", results),
-    ROOT / "docs" / "results.md": ("results", results),
-    ROOT / "docs" / "speed.md": ("speed", speed),
-}
+def parts() -> list[str]:
+    """The gradient-based algorithms as rows of their parts, and what the parts are."""
+    rows, legend = [], dict[str, str]()
+    for name, builder in ALGORITHMS.items():
+        options = {"n_out": 5} if "n_out" in inspect.signature(builder).parameters else {}
+        if "encoder" not in inspect.signature(builder).parameters:
+            continue
+        learner = builder(Conv4(norm="batch"), **options)
+        if not isinstance(learner, GradientLearner):
+            continue
+        loop, kinds = learner.loop, {n.split(".")[0] for n in learner.fast_names}
+        rule = loop.rule
+        used = (learner.head, rule, learner.loss, loop)
+        legend |= {type(part).__name__: _first_sentence(part) for part in used}
+        fast = "head" if kinds == {"head"} else "body" if kinds == {"encoder"} else "body and head"
+        slow = {".".join(n.split(".")[:1]) for n, p in learner.named_parameters() if p.requires_grad and n not in learner.fast_names}
+        slow_names = ", ".join(_SLOW[kind] for kind in _SLOW if kind in slow)
+        order = "implicit" if isinstance(loop, ImplicitLoop) else "first" if loop.first_order else "second"
+        recipe = FAMILY[name]() if name in FAMILY else None
+        objective = recipe.objective.name if recipe else "query_loss"
+        cells = (f"`{name}`", *(f"`{type(part).__name__}`" for part in used[:3]), fast, slow_names, order, f"`{objective}`")
+        rows.append("| " + " | ".join(cells) + " |")
+    head = ("| algorithm | start of the head | rule | inner loss | fast | learned besides | order | objective |", "|---|---|---|---|---|---|---|---|")
+    return [*head, *rows, "", *(f"- `{name}`: {text}" for name, text in sorted(legend.items()))]
+
+
+_SLOW = {"encoder": "body or its normalisation", "per_step": "normalisation per step", "loop": "rule", "loss": "inner loss"}
+
+
+def _first_sentence(part: object) -> str:
+    return " ".join((type(part).__doc__ or "").split("\n\n")[0].split())
+
+
+def family() -> list[str]:
+    """The gradient-based family side by side, from benchmarks/family/*.json."""
+    found = {file.stem: Report.load(file) for file in (ROOT / "benchmarks" / "family").glob("*.json")}
+    head = (
+        "| recipe | transductive | difference to `maml` | inductive | difference to `maml` | numbers learned | seconds |",
+        "|---|---|---|---|---|---|---|",
+    )
+    return [*head, *(_family_row(name, found) for name in FAMILY)]
+
+
+def _family_row(name: str, found: dict[str, Report]) -> str:
+    cells = [f"`{name}`"]
+    for i in range(2):
+        report, base = found.get(f"{name}.{i}"), found.get(f"maml.{i}")
+        if report is None or base is None:
+            cells += ["not run", ""]
+            continue
+        cells.append(f"{100 * report.mean:.2f} ± {100 * report.ci95:.2f}")
+        cells.append("" if name == "maml" else _paired(base, report))
+    first = found.get(f"{name}.0")
+    cells += [f"{first.parameters:,}", f"{first.train_seconds or 0:.0f}"] if first else ["", ""]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _paired(base: Report, report: Report) -> str:
+    difference = compare(base, report)
+    return f"{100 * difference.mean:+.2f} ± {100 * difference.ci95:.2f}"
+
+
+TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
+    (ROOT / "README.md", "results", results),
+    (ROOT / "docs" / "results.md", "results", results),
+    (ROOT / "docs" / "speed.md", "speed", speed),
+    (ROOT / "docs" / "gradient_based.md", "parts", parts),
+    (ROOT / "docs" / "gradient_based.md", "family", family),
+)
 
 
 def rendered(text: str, name: str, lines: list[str]) -> str:
@@ -133,7 +203,7 @@ def rendered(text: str, name: str, lines: list[str]) -> str:
 def main() -> int:
     """Write the tables, or with --check only compare."""
     check, stale = "--check" in sys.argv[1:], []
-    for file, (name, lines) in TABLES.items():
+    for file, name, lines in TABLES:
         text = file.read_text(encoding="utf-8")
         new = rendered(text, name, lines())
         if new != text:

@@ -8,12 +8,15 @@ from quickstudy.algorithms.anil import anil as anil
 from quickstudy.algorithms.anil import boil as boil
 from quickstudy.algorithms.baselines import LinearProbe as LinearProbe
 from quickstudy.algorithms.baselines import NearestNeighbour as NearestNeighbour
+from quickstudy.algorithms.imaml import imaml as imaml
 from quickstudy.algorithms.maml import fomaml as fomaml
 from quickstudy.algorithms.maml import maml as maml
 from quickstudy.algorithms.maml_pp import maml_pp as maml_pp
 from quickstudy.algorithms.matching import MatchingNet as MatchingNet
 from quickstudy.algorithms.meta_curvature import meta_curvature as meta_curvature
+from quickstudy.algorithms.meta_lstm import meta_lstm as meta_lstm
 from quickstudy.algorithms.meta_sgd import meta_sgd as meta_sgd
+from quickstudy.algorithms.metal import metal as metal
 from quickstudy.algorithms.nil import NIL as NIL
 from quickstudy.algorithms.proto_maml import proto_maml as proto_maml
 from quickstudy.algorithms.prototypical import ProtoNet as ProtoNet
@@ -30,6 +33,9 @@ ALGORITHMS: dict[str, Callable[..., AbstractLearner[Any]]] = {
     "meta_sgd": meta_sgd,
     "meta_curvature": meta_curvature,
     "alfa": alfa,
+    "imaml": imaml,
+    "metal": metal,
+    "meta_lstm": meta_lstm,
     "maml_pp": maml_pp,
     "anil": anil,
     "boil": boil,

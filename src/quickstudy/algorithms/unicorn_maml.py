@@ -11,7 +11,10 @@ from quickstudy.inner.select import everything
 def unicorn_maml(encoder: AbstractEncoder, *, inner_lr: float = 0.5, inner_steps: int = 5, first_order: bool = True) -> GradientLearner:
     """MAML whose last layer starts with one and the same vector for every class: renaming the classes changes nothing, and any number of them is served.
 
-    w_c⁰ = w, b_c⁰ = b for all classes c; then MAML's inner loop. The outer gradient for w is the sum over the classes.
+    w_c⁰ = w, b_c⁰ = b for all classes c; then MAML's inner loop.
+
+    The common vector w is zero here. The outer gradient for it, the sum over the classes, vanishes under cross entropy, whatever the order:
+    what all classes have in common cancels in the softmax and in its gradients. So every w gives the same answers, and none is learned.
 
     Shapes:
         support ``[T N *S]``, queries ``[T Q *S] -> [T Q C]``
@@ -36,7 +39,8 @@ def unicorn_maml(encoder: AbstractEncoder, *, inner_lr: float = 0.5, inner_steps
         torch.Size([1, 7])
 
     Paper: Ye, Chao 2022, arXiv:2106.16245, section 5.
-    Differs: the normalisation policy is the encoder's, the same for support and queries (the authors' code runs the queries in eval mode);
+    Differs: the class vector is zero instead of learned, to no effect (see above; the "zeroing trick" of Kao et al. 2022, arXiv:2106.15367, comes
+        from the same). The normalisation policy is the encoder's, the same for support and queries (the authors' code runs the queries in eval mode);
         no temperature in the outer loss.
     """
     loop = InnerLoop(FixedRate(inner_lr), steps=inner_steps, first_order=first_order)

@@ -148,9 +148,10 @@ class TaskRunningNorm(AbstractNorm, OrderDependent):
         if not self.training:
             scale, shift = self.affine(None)
             return _scale_and_shift(x, scale, shift)
+        y = _normalise_tasks(x, self.weight, self.bias)
         var, mean = torch.var_mean(x.detach(), (1, 3, 4), correction=0)  # [T C]
         self.saw(mean.mean(0), var.mean(0), x.shape[1] * x.shape[3] * x.shape[4])
-        return _normalise_tasks(x, self.weight, self.bias)
+        return y
 
     def measures(self, statistics: Statistics | None) -> str:
         return "task" if self.training else "fixed"

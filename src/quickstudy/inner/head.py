@@ -77,7 +77,10 @@ class LinearHead(AbstractHead, nn.Linear):
 
 
 class RepeatedHead(AbstractHead):
-    """One row, learned by the outer loop, with which every class starts; so any number of classes can.
+    """One row with which every class starts, so that any number of classes can: zeros.
+
+    Which row it is makes no difference: what all classes have in common cancels in the softmax, before the inner steps, in their
+    gradients, and after them. So there is nothing to learn in it.
 
     Args:
         in_dim: features.
@@ -87,13 +90,13 @@ class RepeatedHead(AbstractHead):
 
     def __init__(self, in_dim: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(in_dim))
-        self.bias = nn.Parameter(torch.zeros(()))
-        nn.init.normal_(self.weight, std=in_dim**-0.5)
+        self.in_dim = in_dim
+        self.register_buffer("zero", torch.zeros(()), persistent=False)
 
     def begin(self, support: Examples, target: Target, z: Tensor | None = None) -> Params:
         tasks = [support.n_tasks] if support.n_tasks > 1 else []
-        return {"weight": self.weight.repeat(*tasks, target.width, 1), "bias": self.bias.repeat(*tasks, target.width)}
+        zero = torch.as_tensor(self.zero)
+        return {"weight": zero.repeat(*tasks, target.width, self.in_dim), "bias": zero.repeat(*tasks, target.width)}
 
 
 class PrototypeHead(AbstractHead):

@@ -67,8 +67,9 @@ class GeneratedRates(AbstractRule):
         self.last = max(steps, 1) - 1
         self.rates = nn.Parameter(torch.full((self.last + 1, n), positive_rate(lr)))
         self.decays = nn.Parameter(torch.full((self.last + 1, n), lr * weight_decay))
-        self.generator = nn.Sequential(nn.Linear(2 * n, 2 * n), nn.ReLU(), nn.Linear(2 * n, 2 * n))
-        nn.init.ones_(self.generator[2].bias)  # near 1 at the start, so that it begins as gradient descent with decay
+        last = nn.Linear(2 * n, 2 * n)
+        self.generator = nn.Sequential(nn.Linear(2 * n, 2 * n), nn.ReLU(), last)
+        nn.init.ones_(last.bias)  # near 1 at the start, so that it begins as gradient descent with decay
 
     def forward(self, move: Move, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
         j, n, tasks = min(move.step, self.last), len(move.params), move.n_tasks

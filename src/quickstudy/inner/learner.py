@@ -80,12 +80,12 @@ class GradientLearner(AbstractLearner[GradientState]):
     def predict(self, state: GradientState, x: Float[Tensor, "T Q *S"]) -> Float[Tensor, "T Q O"]:
         return self._predict(state, x, self.loop.steps)
 
-    def answers_along(self, episode: Episode, *, steps: int | None = None) -> list[Float[Tensor, "T Q O"]]:
-        """The answers to the queries after 0, 1, … inner steps: as many as `adapt` takes, unless ``steps`` says otherwise."""
+    def answers_along(self, episode: Episode, *, steps: int | None = None, first: int = 0) -> list[Float[Tensor, "T Q O"]]:
+        """The answers to the queries after ``first``, ``first`` + 1, … inner steps: as many as `adapt` takes, unless ``steps`` says otherwise."""
         e, query_x = episode, episode.query.x if self.traits.transductive else None
         task = self._task(e.support, e.target, query_x)
         path = self.loop.path(task.start, task.loss_at, steps=steps)
-        return [self._predict(self._state(task, fast, j), e.query.x, j) for j, fast in enumerate(path)]
+        return [self._predict(self._state(task, fast, j), e.query.x, j) for j, fast in enumerate(path) if j >= first]
 
     def start(self, support: Examples, target: Target) -> dict[str, Tensor]:
         """The parameters that are adapted, as they are before the first step, ``[T ...]``; of a single task without the task axis."""
@@ -127,7 +127,7 @@ class GradientLearner(AbstractLearner[GradientState]):
             asked = None if queries is None else out[:, n_support:]
             return loss(Attempt(j, fast, out[:, :n_support], support, asked), target)
 
-        slow = [p for n, p in every.items() if n not in self.fast_names and not n.startswith("loop.")]
+        slow: list[Tensor] = [p for n, p in every.items() if n not in self.fast_names and not n.startswith("loop.")]
         return _Task(n_tasks, start, on_images, slow, kept, x, ())
 
     def _state(self, task: "_Task", fast: dict[str, Tensor], step: int) -> GradientState:

@@ -12,7 +12,7 @@ class PerStep(nn.Module):
     """One copy for each inner step of some of an encoder's parameters and floating-point buffers, learned by the outer loop alone.
 
     Step j runs with copy j; the answers after it too. Steps beyond those trained with take the last copy. The encoder's own copies are
-    frozen: nothing reads them any more.
+    frozen: nothing reads them any more. What an encoder does not have has no copies: statistics, under most normalisation policies.
 
     Args:
         encoder: whose they are; each copy starts as its own.
@@ -21,14 +21,14 @@ class PerStep(nn.Module):
         fast: names that the inner loop adapts, which cannot have copies too.
 
     Raises:
-        ConfigError: when a chosen parameter is adapted, or nothing is chosen.
+        ConfigError: when a chosen parameter is adapted.
     """
 
     def __init__(self, encoder: AbstractEncoder, of: Selection, *, steps: int, fast: tuple[str, ...]) -> None:
         super().__init__()
         named = {f"encoder.{n}": p for n, p in encoder.named_parameters()}
         held = {f"encoder.{n}": b for n, b in encoder.named_buffers() if b.is_floating_point()}
-        chosen = of.of([*named, *held])
+        chosen = of.among([*named, *held])
         if both := sorted(set(chosen) & set(fast)):
             raise ConfigError(f"{', '.join(both)} cannot be adapted in the inner loop and have a copy for each of its steps. Choose one.")
         self.names = {n: n.replace(".", "-") for n in chosen}
@@ -37,7 +37,7 @@ class PerStep(nn.Module):
             copies = (named[name] if name in named else held[name]).detach().expand(self.last + 1, *(named | held)[name].shape).clone()
             if name in named:
                 self.register_parameter(own, nn.Parameter(copies))
-                named[name].requires_grad_(requires_grad=False)
+                named[name].requires_grad = False
             else:
                 self.register_buffer(own, copies)
 

@@ -41,7 +41,7 @@ class _Recomputed(torch.autograd.Function):
             begin = [p.detach().requires_grad_() for p in tensors[:n]]
             after = step(j, begin, j == 0)  # the first step keeps its graph for a moment, to look at what it depends on
             if j == 0:
-                _refuse_what_would_be_lost(after, [*begin, *tensors[n:]])
+                refuse_what_would_be_lost(after, [*begin, *tensors[n:]])
         return tuple(p.detach() for p in after)
 
     @staticmethod
@@ -56,7 +56,8 @@ class _Recomputed(torch.autograd.Function):
         return None, None, None, *got
 
 
-def _refuse_what_would_be_lost(after: Sequence[Tensor], known: Sequence[Tensor]) -> None:
+def refuse_what_would_be_lost(after: Sequence[Tensor], known: Sequence[Tensor]) -> None:
+    """Raise `ConfigError` when ``after`` depends on leaves that need a gradient and are neither ``known`` nor behind what is."""
     leaves = {id(t) for t in known}
     todo, lost = [p.grad_fn for p in after if p.grad_fn is not None], []
     seen = {t.grad_fn for t in known if t.grad_fn is not None}
@@ -71,6 +72,6 @@ def _refuse_what_would_be_lost(after: Sequence[Tensor], known: Sequence[Tensor])
         todo += [following for following, _ in node.next_functions if following is not None]
     if lost:
         raise ConfigError(
-            f"An inner step that is recomputed depends on {len(lost)} parameters that are not among `given` (shapes {lost[:3]}), and their "
-            "outer gradient would be lost. Name them in InnerLoop.run(..., given=...), or set recompute=False."
+            f"An inner step whose graph is built again depends on {len(lost)} parameters that are not among `given` (shapes {lost[:3]}), and their "
+            "outer gradient would be lost. Name them in run(..., given=...), or use an InnerLoop with recompute=False."
         )

@@ -30,15 +30,20 @@ class Selection(Described):
             ConfigError: when none is left.
         """
 
-        def match(name: str, patterns: tuple[str, ...]) -> bool:
-            return any(fnmatch.fnmatchcase(name, p) for p in patterns)
-
-        chosen = tuple(n for n in names if match(n, self.include) and not match(n, self.exclude))
+        chosen = self.among(names)
         if not chosen:
             raise ConfigError(
                 f"The inner loop would adapt nothing: include={self.include}, exclude={self.exclude} among {', '.join(names)}."
             )
         return chosen
+
+    def among(self, names: list[str]) -> tuple[str, ...]:
+        """Those of ``names`` that fit the patterns, in their order; perhaps none."""
+
+        def match(name: str, patterns: tuple[str, ...]) -> bool:
+            return any(fnmatch.fnmatchcase(name, p) for p in patterns)
+
+        return tuple(n for n in names if match(n, self.include) and not match(n, self.exclude))
 
 
 def everything() -> Selection:

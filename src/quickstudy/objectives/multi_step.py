@@ -51,5 +51,5 @@ class MultiStep(AbstractObjective):
         if done >= self.annealing_steps or n < 2:
             return batch.target.loss(learner(batch), batch.query.y).mean()
         weights = step_weights(n, epoch=done // self.epoch, annealing_epochs=self.annealing_steps / self.epoch)
-        losses = [batch.target.loss(out, batch.query.y).mean() for out in learner.answers_along(batch)[1:]]
-        return (torch.stack(losses) * torch.tensor(weights).to(losses[0])).sum()
+        losses = [batch.target.loss(out, batch.query.y).mean() for out in learner.answers_along(batch, first=1)]
+        return (torch.stack(losses) * losses[0].new_tensor(weights)).sum()

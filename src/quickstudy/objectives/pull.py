@@ -32,8 +32,5 @@ class Pull(AbstractObjective):
         with torch.no_grad():
             fast, _ = learner.adapt(all_of_it, batch.target, q.x if learner.traits.transductive else None)
         theta = learner.start(all_of_it, batch.target)
-        return (
-            0.5
-            * sum((((p if n in fast and len(s.x) > 1 else p[None]) - fast[n]).square().sum() for n, p in theta.items()), s.x.new_zeros(()))
-            / len(s.x)
-        )
+        moved = ((p if len(s.x) > 1 else p[None]) - fast[n] for n, p in theta.items())
+        return 0.5 * sum((m.square().sum() for m in moved), s.x.new_zeros(())) / len(s.x)

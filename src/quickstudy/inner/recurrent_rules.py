@@ -1,0 +1,65 @@
+"""Inner steps that a recurrent network takes, the same for every single number."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from quickstudy.core.errors import ConfigError
+from quickstudy.inner.rules import AbstractRule, Memory, Move, Params
+
+
+def preprocessed(x: Tensor, p: float = 10.0) -> Float[Tensor, "... 2"]:
+    """Size and sign of numbers of any magnitude: (log|x|/p, sign x) where |x| ≥ e⁻ᵖ, else (−1, eᵖ x).
+
+    >>> preprocessed(torch.tensor([1.0, -1e-6])).round(decimals=4)
+    tensor([[ 0.0000,  1.0000],
+            [-1.0000, -0.0220]])
+
+    Paper: Andrychowicz et al. 2016, arXiv:1606.04474, appendix A.
+    """
+    large = x.abs() >= math.exp(-p)
+    size = torch.where(large, x.abs().clamp(min=math.exp(-p)).log() / p, -torch.ones_like(x))
+    return torch.stack((size, torch.where(large, x.sign(), x * math.exp(p))), -1)
+
+
+class GatedUpdate(AbstractRule):
+    """The meta-learner LSTM: the parameters are the state of a memory cell, whose gates say what is kept and how far to go.
+
+    θ_t = σ(f_t) ∘ θ_{t−1} − σ(i_t) ∘ g_t,  f_t = W_F [h_t, θ_{t−1}, f_{t−1}] + b_F,  i_t = W_I [h_t, θ_{t−1}, i_{t−1}] + b_I, and h_t is the
+    output of an LSTM that reads the gradient g_t and the loss of the task, both preprocessed. All numbers share the weights; each has its
+    own memory. Gradients and losses are constants.
+
+    Args:
+        hidden: units of the LSTM.
+    """
+
+    def __init__(self, *, hidden: int = 20) -> None:
+        super().__init__()
+        if hidden < 1:
+            raise ConfigError(f"hidden must be at least 1, got {hidden}.")
+        self.hidden = hidden
+        self.cell = nn.LSTMCell(4, hidden)
+        self.forget, self.input = nn.Linear(hidden + 2, 1), nn.Linear(hidden + 2, 1)
+        for gate, low, high in ((self.forget, 4.0, 6.0), (self.input, -5.0, -4.0)):  # at first: keep nearly all, go slowly
+            nn.init.uniform_(gate.weight, -0.01, 0.01)
+            nn.init.uniform_(gate.bias, low, high)
+
+    def begin(self, params: Params) -> Memory:
+        first = next(iter(params.values()))
+        n = sum(p.numel() for p in params.values())
+        return *(first.new_zeros(n, self.hidden) for _ in range(2)), *(first.new_zeros(n, 1) for _ in range(2))
+
+    def forward(self, move: Move, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
+        h, c, f, i = memory
+        params, gradients = list(move.params.values()), [g.detach() for g in move.gradients.values()]
+        theta, g = (torch.cat([v.reshape(-1, 1) for v in values]) for values in (params, gradients))  # [P 1]
+        losses = move.losses.detach().reshape(-1, 1)
+        loss = torch.cat([losses.expand(-1, p.numel() // move.n_tasks).reshape(-1) for p in params])
+        h, c = self.cell(torch.cat((preprocessed(g[:, 0]), preprocessed(loss)), 1), (h, c))
+        f = self.forget(torch.cat((h, theta, f), 1))
+        i = self.input(torch.cat((h, theta, i), 1))
+        after = f.sigmoid() * theta - i.sigmoid() * g
+        parts = after[:, 0].split([p.numel() for p in params])
+        return {n: part.view(p.shape) for (n, p), part in zip(move.params.items(), parts, strict=True)}, (h, c, f, i)
