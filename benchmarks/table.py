@@ -1,5 +1,5 @@
 """Render the tables of README.md and the docs from the committed JSON: results from benchmarks/results/**/*.json, speed from
-benchmarks/speed.json and growth.json.
+benchmarks/speed.json, growth.json and, for a workload that was measured again after a change, speed_*.json.
 
 python benchmarks/table.py          writes the tables into the files
 python benchmarks/table.py --check  fails where a file differs from what would be written
@@ -69,7 +69,9 @@ def speed() -> list[str]:
     measured = json.loads((ROOT / "benchmarks" / "speed.json").read_text(encoding="utf-8"))
     grown = json.loads((ROOT / "benchmarks" / "growth.json").read_text(encoding="utf-8"))
     made = [row for name, found in measured["workloads"].items() for row in _speed_rows(name, found, measured["memory"].get(name, {}))]
-    return [*SPEED_HEAD, *made, "", *_remarks(measured, grown)]
+    again = [json.loads(file.read_text(encoding="utf-8")) for file in sorted((ROOT / "benchmarks").glob("speed_*.json"))]
+    made += [row for later in again for name, found in later["workloads"].items() for row in _speed_rows(f"{name} again", found, {})]
+    return [*SPEED_HEAD, *made, "", *_remarks(measured, grown), *(_measured_on(later, "Rows with *again*: medians") for later in again)]
 
 
 def _speed_rows(name: str, found: dict[str, Any], memory: dict[str, int]) -> Iterator[str]:
@@ -113,10 +115,14 @@ def _remarks(measured: dict[str, Any], grown: dict[str, Any]) -> Iterator[str]:
             f"Two processes of one worker, joined by the training engine, do {grown['processes']['ratio']:.2f} times the tasks per second of two "
             f"workers of one process ({grown['workload']['name']})."
         )
+    yield _measured_on(measured, "Medians")
+
+
+def _measured_on(measured: dict[str, Any], what: str) -> str:
     about = measured["about"]
     versions = ", ".join(f"{package} {version}" for package, version in about["versions"].items())
-    yield (
-        f"Medians of {measured['rounds']} rounds on {about['cores']} cores ({about['processor']}, {about['device']}) of "
+    return (
+        f"{what} of {measured['rounds']} rounds on {about['cores']} cores ({about['processor']}, {about['device']}) of "
         f"{measured['machine_rate'] / 1e9:.0f} GFLOP/s; {versions}; commit {about['commit']}."
     )
 
@@ -180,7 +186,7 @@ def _family_row(name: str, found: dict[str, Report]) -> str:
 
 def _paired(base: Report, report: Report) -> str:
     difference = compare(base, report)
-    return f"{100 * difference.mean:+.2f} ± {100 * difference.ci95:.2f}"
+    return f"{100 * difference.difference:+.2f} ± {100 * difference.ci95:.2f}"
 
 
 TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (

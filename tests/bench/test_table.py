@@ -26,7 +26,7 @@ def test_a_table_that_differs_is_found_and_written(
     page = tmp_path / "speed.md"
     page.write_text("before\n<!-- speed:begin -->\nan old number\n<!-- speed:end -->\nafter\n", encoding="utf-8")
     monkeypatch.setattr(table, "ROOT", tmp_path)
-    monkeypatch.setattr(table, "TABLES", {page: ("speed", lambda: ["a new number"])})
+    monkeypatch.setattr(table, "TABLES", ((page, "speed", lambda: ["a new number"]),))
     monkeypatch.setattr(sys, "argv", ["table.py", "--check"])
     assert table.main() == 1
     assert "speed.md" in capsys.readouterr().err

@@ -51,7 +51,7 @@ class Workload:
         squared: protonet scores by minus the squared distance, as in the paper; if False, by minus the distance.
 
     >>> WORKLOADS["W1"].setting, WORKLOADS["W1"].n_tasks
-    (Setting(n_way=5, n_shot=1, n_query=15), 32)
+    (Setting(n_way=5, n_shot=1, n_query=15), 8)
     """
 
     name: str

@@ -60,14 +60,14 @@ def strategy_for(
 
     >>> strategy_for(nn.Identity(), torch.device("cpu"), n_tasks=32, task_numel=80 * 784, workers=2)
     Strategy(chunk=1, workers=2)
-    >>> strategy_for(nn.Identity(), torch.device("cpu"), n_tasks=25, task_numel=40, workers=2)
-    Strategy(chunk=13, workers=2)
+    >>> strategy_for(nn.Identity(), torch.device("cpu"), n_tasks=25, task_numel=40)
+    Strategy(chunk=25, workers=1)
     """
     held = order_dependent(module)
     if not chunk:
         chunk = n_tasks
         if device.type == "cpu" and not held:
-            chunk = max(1, min(_NUMBERS_PER_GRAPH // max(1, task_numel), math.ceil(n_tasks / 2)))
+            chunk = max(1, min(_NUMBERS_PER_GRAPH // max(1, task_numel), n_tasks))
     if not workers:
         cores = max(1, torch.get_num_threads() // split)  # what torch was allowed: all that the process may use, unless said otherwise
         workers = 1 if held or device.type != "cpu" else min(cores, math.ceil(n_tasks / chunk))

@@ -25,7 +25,7 @@ from quickstudy.training import TrainResult, launch, launched, train
 
 FORMAT = 1
 # Normalisation policies that learn the same weights from batch statistics; those that can be taken up afterwards come first.
-_EXCHANGEABLE = ("batch", "support", "running")
+_EXCHANGEABLE = ("batch", "support", "running", "per_task")
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def load(path: str | Path, *, norm: str = "") -> AbstractLearner[Any] | Predicto
     if norm and norm != trained:
         if norm not in _EXCHANGEABLE[:2] or trained not in _EXCHANGEABLE:
             raise LoadError(
-                f"{folder} was trained with norm='{trained}' and cannot work with norm='{norm}'. Only batch, support and running learn the same "
+                f"{folder} was trained with norm='{trained}' and cannot work with norm='{norm}'. Only batch, support, running and per_task learn the same "
                 "weights, and running averages cannot be made up afterwards: ask for batch or support, or train with the policy you want."
             )
         learner = rebuild(_with_norm(about["learner"], norm))

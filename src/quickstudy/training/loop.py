@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from quickstudy.core.batching import Workers, strategy_for
+from quickstudy.core.batching import Workers, order_dependent, strategy_for
 from quickstudy.core.clock import set_clocks
 from quickstudy.core.compiled import CompiledGradient
 from quickstudy.core.errors import ConfigError, LoadError, TrainingError
@@ -206,7 +206,9 @@ class _Run:
         chosen = strategy_for(
             self.step, self.device, n_tasks=n_tasks, task_numel=numel, chunk=self.chunk, workers=self.plan.workers, split=place.local_size
         )
-        self.chunk = chosen.chunk
+        # Every process needs a piece; one that is alone takes all small tasks in one graph.
+        alone = place.size == 1 or bool(order_dependent(self.step))
+        self.chunk = self.chunk or (chosen.chunk if alone else min(chosen.chunk, max(1, n_tasks // place.size)))
         pieces = math.ceil(n_tasks / self.chunk)
         if pieces < place.size:
             cure = (
@@ -218,7 +220,7 @@ class _Run:
                 f"A step has {pieces} {'piece' if pieces == 1 else 'pieces'} ({n_tasks} tasks, {self.chunk} to a graph), too few for {place.size} "
                 f"processes. {cure}, or start fewer processes."
             )
-        return min(chosen.workers, math.ceil(pieces / place.size))
+        return max(1, min(chosen.workers, math.ceil(pieces / place.size)))
 
     def _start_alike(self) -> None:
         tasks = self.tasks
