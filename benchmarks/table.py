@@ -142,8 +142,8 @@ def parts() -> list[str]:
         used = (learner.head, rule, learner.loss, loop)
         legend |= {type(part).__name__: _first_sentence(part) for part in used}
         fast = "head" if kinds == {"head"} else "body" if kinds == {"encoder"} else "body and head"
-        slow = {".".join(n.split(".")[:1]) for n, p in learner.named_parameters() if p.requires_grad and n not in learner.fast_names}
-        slow_names = ", ".join(_SLOW[kind] for kind in _SLOW if kind in slow)
+        slow = {_kind(n) for n, p in learner.named_parameters() if p.requires_grad and n not in learner.fast_names}
+        slow_names = ", ".join(sorted(slow))
         order = "implicit" if isinstance(loop, ImplicitLoop) else "first" if loop.first_order else "second"
         recipe = FAMILY[name]() if name in FAMILY else None
         objective = recipe.objective.name if recipe else "query_loss"
@@ -153,7 +153,12 @@ def parts() -> list[str]:
     return [*head, *rows, "", *(f"- `{name}`: {text}" for name, text in sorted(legend.items()))]
 
 
-_SLOW = {"encoder": "body or its normalisation", "per_step": "normalisation per step", "loop": "rule", "loss": "inner loss"}
+def _kind(name: str) -> str:
+    """What a parameter of a gradient-based learner belongs to."""
+    first = name.split(".")[0]
+    if first == "encoder":
+        return "normalisation" if ".norm." in name else "body"
+    return {"per_step": "normalisation per step", "loop": "rule", "loss": "inner loss"}.get(first, first)
 
 
 def _first_sentence(part: object) -> str:

@@ -24,6 +24,7 @@ def _on_omniglot(
     rate: float = 1e-3,
     n_query: int = 5,
     evaluate_as: str = "",
+    exams: tuple[str, str] = ("", "support"),
 ) -> Recipe:
     encoder = Part("conv4", {"size": 28, "norm": norm, "downsample": "stride"})
     exam = Setting(5, 1, 15)
@@ -38,7 +39,7 @@ def _on_omniglot(
         validation=Setting(n_way=5, n_shot=1, n_query=n_query),
         train=Plan(steps=STEPS, tasks_per_step=TASKS_PER_STEP, validate_every=0, clip_norm=10.0),
         optimiser=Optimiser(lr=rate, schedule=schedule),
-        evaluations=(Evaluation(exam, learner=evaluate_as), Evaluation(exam, norm="support", learner=evaluate_as)),
+        evaluations=tuple(Evaluation(exam, norm=policy, learner=evaluate_as) for policy in exams),  # transductive, then inductive
         paper=paper,
     )
 
@@ -57,6 +58,7 @@ def _maml_pp(name: str, *, objective: str = "multi_step", schedule: str = "cosin
         objective=Part("multi_step", {"annealing_steps": STEPS // 10, "epoch": STEPS // 100}) if objective == "multi_step" else None,
         schedule=schedule,
         norm=norm,
+        exams=("batch", "") if norm == "per_task" else ("", "support"),
     )
 
 
@@ -89,6 +91,9 @@ FAMILY: dict[str, Callable[[], Recipe]] = {
     "boil": lambda: _on_omniglot("boil", _with_head("boil", inner_steps=5), "Oh, Yoo, Kim, Yun 2021, arXiv:2008.08882"),
     "proto_maml": lambda: _on_omniglot("proto_maml", Part("proto_maml"), "Triantafillou et al. 2020, arXiv:1903.03096"),
     "unicorn_maml": lambda: _on_omniglot("unicorn_maml", Part("unicorn_maml"), "Ye, Chao 2022, arXiv:2106.16245"),
+    "imaml": lambda: _on_omniglot("imaml", _with_head("imaml"), "Rajeswaran et al. 2019, arXiv:1909.04630"),
+    "metal": lambda: _on_omniglot("metal", _with_head("metal", inner_lr=_RATE), "Baik et al. 2021, arXiv:2110.03909"),
+    "meta_lstm": lambda: _on_omniglot("meta_lstm", _with_head("meta_lstm"), "Ravi, Larochelle 2017, ICLR"),
     "maml_pp": lambda: _maml_pp("maml_pp"),
     # The ablation: MAML with one part of MAML++ each.
     "maml+msl": lambda: _maml_pp("maml+msl", **{**_OFF, "objective": "multi_step"}),
