@@ -149,7 +149,10 @@ def parts() -> list[str]:
         objective = recipe.objective.name if recipe else "query_loss"
         cells = (f"`{name}`", *(f"`{type(part).__name__}`" for part in used[:3]), fast, slow_names, order, f"`{objective}`")
         rows.append("| " + " | ".join(cells) + " |")
-    head = ("| algorithm | start of the head | rule | inner loss | fast | learned besides | order | objective |", "|---|---|---|---|---|---|---|---|")
+    head = (
+        "| algorithm | start of the head | rule | inner loss | fast | learned besides | order | objective |",
+        "|---|---|---|---|---|---|---|---|",
+    )
     return [*head, *rows, "", *(f"- `{name}`: {text}" for name, text in sorted(legend.items()))]
 
 

@@ -54,6 +54,7 @@ def test_with_all_six_off_it_is_maml():
 
 # --- multi-step loss
 
+
 # v_1 = … = v_4 and v_5 at epochs 0, 5, 9 and 10 of 10, J = 5: max(1/5 − e/50, 0.006), min(1/5 + 4e/50, 0.976)
 @pytest.mark.parametrize(
     ("epoch", "annealing", "early", "last"),
@@ -82,7 +83,9 @@ def slow_loop(fast, slow_at, e, weights, rate_at):
     return total
 
 
-@pytest.mark.parametrize(("done", "weights"), [(0, [1 / 3] * 3), (50, [1 / 6, 1 / 6, 2 / 3]), (59, [1 / 6, 1 / 6, 2 / 3]), (100, [0.0, 0.0, 1.0])])
+@pytest.mark.parametrize(
+    ("done", "weights"), [(0, [1 / 3] * 3), (50, [1 / 6, 1 / 6, 2 / 3]), (59, [1 / 6, 1 / 6, 2 / 3]), (100, [0.0, 0.0, 1.0])]
+)
 @pytest.mark.parametrize("n_tasks", [1, 3])
 def test_everything_at_once_equals_a_slow_loop(n_tasks, done, weights):
     learner, e = learner_of(per_step_statistics=False), images(n_tasks=n_tasks)

@@ -36,7 +36,7 @@ def network(p, j, part, rows):
     read = F.linear(F.relu(F.linear(matrix.mean(0), adapter["0.weight"], adapter["0.bias"])), adapter["2.weight"], adapter["2.bias"])
     g, h = p[f"loss.of_{part}.{j}.g"], p[f"loss.of_{part}.{j}.h"]
     w1, b1, w2, b2 = ((1 + g[k] * read[k]) * t + h[k] * read[4 + k] for k, t in enumerate(own.values()))
-    return sum((F.linear(F.relu(F.linear(row, w1, b1)), w2, b2).squeeze() for row in matrix)) / len(matrix)
+    return sum(F.linear(F.relu(F.linear(row, w1, b1)), w2, b2).squeeze() for row in matrix) / len(matrix)
 
 
 def answers(fast, x):

@@ -91,9 +91,7 @@ def test_maml_knows_one_class_position_from_another_and_unicorn_and_nil_do_not()
 def test_a_head_that_is_made_for_every_task_must_be_adapted():
     encoder = MLP(6)
     with pytest.raises(ConfigError, match=r"must be adapted: include 'head\.\*'"):
-        GradientLearner(
-            encoder, RepeatedHead(encoder.out_dim), loop=InnerLoop(FixedRate(0.1), steps=1), adapts=Selection(("encoder.*",))
-        )
+        GradientLearner(encoder, RepeatedHead(encoder.out_dim), loop=InnerLoop(FixedRate(0.1), steps=1), adapts=Selection(("encoder.*",)))
 
 
 # --- Proto-MAML
@@ -161,7 +159,10 @@ def test_a_scale_that_turns_the_scores_round_is_refused():
 
 @pytest.mark.parametrize("n_tasks", [1, 3])
 def test_the_pull_moves_the_weights_to_the_mean_of_where_learning_leads(n_tasks):
-    learner, e = reptile(MLP(6, widths=(5,)), n_out=4, inner_lr=0.01, inner_steps=STEPS).double().train(), double(toy_episode(n_tasks=n_tasks))
+    learner, e = (
+        reptile(MLP(6, widths=(5,)), n_out=4, inner_lr=0.01, inner_steps=STEPS).double().train(),
+        double(toy_episode(n_tasks=n_tasks)),
+    )
     before = {n: p.detach().clone() for n, p in learner.named_parameters()}
     ends = []
     for t in range(n_tasks):

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from quickstudy.algorithms import maml
 from quickstudy.core.clock import Clock, has_clock
 from quickstudy.core.compiled import CompiledGradient
 from quickstudy.core.errors import TrainingError
@@ -9,7 +10,6 @@ from quickstudy.core.objective import AbstractObjective, MetaStep
 from quickstudy.core.tasks import Setting
 from quickstudy.data import Sinusoid
 from quickstudy.encoders import MLP
-from quickstudy.algorithms import maml
 from quickstudy.training import Optimiser, Plan, train
 
 

@@ -1,6 +1,7 @@
 """Copies per inner step: whose they are, who reads which, and what of them is learned."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 
 from quickstudy.algorithms import maml_pp
 from quickstudy.core.errors import ConfigError
-from quickstudy.core.types import Episode, Examples
+from quickstudy.core.types import Classes, Episode, Examples
 from quickstudy.encoders import Conv4
 from quickstudy.encoders.norm import EPS, MOMENTUM
 from quickstudy.functional.fused import carrier
@@ -250,6 +251,21 @@ def test_in_evaluation_the_averages_stand_still():
     assert all(torch.equal(t, before[n]) for n, t in learner.state_dict().items())
 
 
-@pytest.mark.parametrize("norm", ["batch", "support", "per_task"])
+def on_images(norm):
+    return maml_pp(Conv4(size=16, width=8, norm=norm), n_out=4, inner_lr=0.05, inner_steps=2)
+
+
+@pytest.mark.parametrize("norm", ["batch", "support"])
 def test_on_images_it_keeps_the_contract(norm):
-    learner = maml_pp(Conv4(size=16, width=8, norm=norm), n_out=4, inner_lr=0.05, inner_steps=2)
+    check_learner(on_images(norm), shape=(1, 16, 16), n_tasks=(2,), builder=maml_pp)
+
+
+def test_with_averages_over_tasks_it_keeps_the_contract_but_does_not_learn_levels():
+    # Numbers differ by a level of the task's own, which averages over the tasks hide; the classes of the toy it does learn.
+    learner = on_images("per_task")
+    for check in yield_checks(learner.traits):
+        if check is not check_learns_a_separable_toy:
+            check(Subject(learner, shape=(1, 16, 16), n_tasks=2, builder=maml_pp))
+    classes_only = replace(learner.traits, targets=frozenset({Classes}))
+    learner.traits = classes_only
+    check_learns_a_separable_toy(Subject(learner, shape=(1, 16, 16), n_tasks=2, builder=maml_pp))

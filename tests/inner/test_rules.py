@@ -89,7 +89,9 @@ def test_the_path_ends_where_run_does():
     assert len(loop.path(start, lambda p, _: valley(p), steps=7)) == 8
 
 
-@pytest.mark.parametrize("make", [lambda v: Momentum(0.1, momentum=v), lambda v: Adam(0.1, betas=(v, 0.9)), lambda v: Adam(0.1, betas=(0.9, v))])
+@pytest.mark.parametrize(
+    "make", [lambda v: Momentum(0.1, momentum=v), lambda v: Adam(0.1, betas=(v, 0.9)), lambda v: Adam(0.1, betas=(0.9, v))]
+)
 @pytest.mark.parametrize("value", [-0.1, 1.0])
 def test_averages_that_never_forget_are_refused(make, value):
     with pytest.raises(ConfigError, match=f"at least 0 and below 1, got {value}"):

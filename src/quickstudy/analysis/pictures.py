@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from quickstudy.analysis.figures import new_figure, save_figure
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.types import Classes, Episode
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _RIGHT, _WRONG, _INK = "#1a7f37", "#cf222e", "#24292f"
 _QUERIES_SHOWN = 10
@@ -30,7 +30,7 @@ def learning_curve(log: Sequence[Mapping[str, Any]], path: str | Path, *, title:
     """
     losses = [(line["step"], line["loss"]) for line in log if "loss" in line]
     scores = [(line["step"], line["val"], line["val_ci95"]) for line in log if "val" in line]
-    figure = _figure(7.0, 4.0)
+    figure = new_figure(7.0, 4.0)
     axes = figure.subplots()
     if losses:
         steps, values = np.array(losses).T
@@ -53,7 +53,7 @@ def learning_curve(log: Sequence[Mapping[str, Any]], path: str | Path, *, title:
         handles, names = handles + more, names + more_names
     axes.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False, fontsize=9)
     axes.set_title(title or "Learning curve")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def episode_page(learner: AbstractLearner[Any], tasks: AbstractTasks, path: str | Path, *, n_tasks: int = 4, title: str = "") -> Path:
@@ -83,7 +83,7 @@ def _pictures(shown: Sequence[tuple[Episode, Tensor]], path: str | Path, title: 
     supports = max(e.support.y.shape[1] for e, _ in shown)
     queries = min(_QUERIES_SHOWN, max(e.query.y.shape[1] for e, _ in shown))
     columns = supports + 1 + queries
-    figure = _figure(max(8.0, 0.72 * columns), 1.15 * len(shown) + 1.3)
+    figure = new_figure(max(8.0, 0.72 * columns), 1.15 * len(shown) + 1.3)
     grid = figure.subplots(len(shown), columns, squeeze=False, gridspec_kw={"width_ratios": [1.0] * supports + [0.5] + [1.0] * queries})
     right = total = 0
     for row, (episode, out) in zip(grid, shown, strict=True):
@@ -102,7 +102,7 @@ def _pictures(shown: Sequence[tuple[Episode, Tensor]], path: str | Path, title: 
             _draw(cell, episode.query.x[0, i], text, _RIGHT if truth == answer else _WRONG, frame=True)
     head = "Left: the only examples given of each class.   Right: new ones and what the learner said (green right, red wrong)"
     figure.suptitle(f"{title}\n{head}: {right} of {total}" if title else f"{head}: {right} of {total}", fontsize=10)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _draw(cell: "Axes", x: Tensor, text: str, colour: str, *, frame: bool = False) -> None:
@@ -123,7 +123,7 @@ def _draw(cell: "Axes", x: Tensor, text: str, colour: str, *, frame: bool = Fals
 
 
 def _curves(shown: Sequence[tuple[Episode, Tensor]], path: str | Path, title: str) -> Path:
-    figure = _figure(9.0, 2.4 * len(shown) / 2 + 1)
+    figure = new_figure(9.0, 2.4 * len(shown) / 2 + 1)
     grid = figure.subplots((len(shown) + 1) // 2, 2, squeeze=False).ravel()
     for cell, (episode, out) in zip(grid, shown, strict=False):
         x = episode.query.x[0].flatten().numpy()
@@ -133,32 +133,19 @@ def _curves(shown: Sequence[tuple[Episode, Tensor]], path: str | Path, title: st
         cell.plot(episode.support.x[0].flatten(), episode.support.y[0, :, 0], "o", color=_INK, markersize=4, label="points given")
     grid[0].legend(fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=11)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _tables(shown: Sequence[tuple[Episode, Tensor]], path: str | Path, title: str) -> Path:
-    figure = _figure(6.0, 3.0)
+    figure = new_figure(6.0, 3.0)
     axes = figure.subplots()
     axes.bar(range(len(shown)), [float((out.argmax(-1) == e.query.y[0]).float().mean()) for e, out in shown], color="#0969da")
     axes.set_ylim(0, 1)
     axes.set_xlabel("task")
     axes.set_ylabel("accuracy")
     axes.set_title(title)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _letter(c: int) -> str:
     return chr(ord("A") + c) if c < 26 else str(c)
-
-
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _save(figure: "Figure", path: str | Path) -> Path:
-    file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)
-    return file

@@ -12,6 +12,7 @@ import typer
 
 from quickstudy.algorithms import NearestNeighbour
 from quickstudy.analysis import episode_page, learning_curve
+from quickstudy.cli.analyse import analyse
 from quickstudy.cli.bench import bench
 from quickstudy.cli.demo import demo
 from quickstudy.cli.own import fit, predict
@@ -34,6 +35,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(analyse, name="analyse")
 app.add_typer(bench, name="bench")
 app.command()(demo)
 app.command()(fit)

@@ -105,7 +105,7 @@ class _Implicit(torch.autograd.Function):
 
 
 def _conjugate_gradients(matrix: Callable[[Sequence[Tensor]], list[Tensor]], b: list[Tensor], steps: int, n_tasks: int) -> list[Tensor]:
-    """x with A x ≈ b, each task by itself."""
+    """X with A x ≈ b, each task by itself."""
 
     def dot(u: Sequence[Tensor], v: Sequence[Tensor]) -> Tensor:
         return torch.stack([(x * y).reshape(n_tasks, -1).sum(1) for x, y in zip(u, v, strict=True)]).sum(0)  # [T]

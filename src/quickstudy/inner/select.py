@@ -29,7 +29,6 @@ class Selection(Described):
         Raises:
             ConfigError: when none is left.
         """
-
         chosen = self.among(names)
         if not chosen:
             raise ConfigError(

@@ -1,0 +1,97 @@
+"""The commands ``analyse steps``, ``analyse permutations`` and ``analyse order``: what a trained learner's inner loop does."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quickstudy.analysis import OrderReport, PermutationReport, StepCurve, compare_orders, label_permutations, step_curve, write_report
+from quickstudy.cli.screen import progress, results, table
+from quickstudy.core.learner import AbstractLearner
+from quickstudy.core.tasks import AbstractTasks
+from quickstudy.recipes import Run, load, load_run
+
+analyse = typer.Typer(help="Look into a trained learner. Each command writes a table and a picture.", no_args_is_help=True)
+
+_Folder = Annotated[Path, typer.Argument(help="The folder that `quickstudy train` wrote.", show_default=False)]
+_Tasks = Annotated[int, typer.Option(min=2, help="How many tasks.")]
+_Seed = Annotated[int, typer.Option(help="Of the tasks.")]
+_Norm = Annotated[str, typer.Option(help="Another normalisation policy, e.g. support.")]
+_Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers here; default RUN/analysis/NAME.json.")]
+_Plot = Annotated[Path | None, typer.Option(help="Draw the picture here; default RUN/analysis/NAME.png.")]
+
+
+@analyse.command()
+def steps(
+    run_dir: _Folder,
+    most: Annotated[int, typer.Option("--steps", min=0, help="The most inner steps; 0 = twice as many as trained with.")] = 0,
+    n_tasks: _Tasks = 100,
+    seed: _Seed = 0,
+    norm: _Norm = "",
+    json_file: _Json = None,
+    plot: _Plot = None,
+) -> None:
+    """The score against the number of inner steps, beyond those trained with."""
+    run, learner, tasks = _opened(run_dir, norm, seed, "test")
+    with progress().status("steps"):
+        report = step_curve(learner, tasks, n_tasks=n_tasks, steps=most)
+    _write(run, "steps", ("inner steps", report.metric), report, json_file, plot)
+
+
+@analyse.command()
+def permutations(
+    run_dir: _Folder,
+    orders: Annotated[int, typer.Option(min=2, help="The most orders; where there are more, so many random ones.")] = 120,
+    n_tasks: _Tasks = 100,
+    seed: _Seed = 0,
+    norm: _Norm = "",
+    json_file: _Json = None,
+    plot: _Plot = None,
+) -> None:
+    """Accuracy under all orders of a task's classes: mean, best, worst."""
+    run, learner, tasks = _opened(run_dir, norm, seed, "test")
+    with progress().status("permutations"):
+        report = label_permutations(learner, tasks, n_tasks=n_tasks, most_orders=orders)
+    _write(run, "permutations", ("order of the classes", f"accuracy, {report.n_orders} orders"), report, json_file, plot)
+
+
+@analyse.command()
+def order(
+    run_dir: _Folder,
+    n_tasks: _Tasks = 50,
+    seed: _Seed = 0,
+    norm: _Norm = "",
+    json_file: _Json = None,
+    plot: _Plot = None,
+) -> None:
+    """The outer gradient of first against that of second order, on training tasks."""
+    run, learner, tasks = _opened(run_dir, norm, seed, "train")
+    with progress().status("order"):
+        report = compare_orders(learner, tasks, n_tasks=n_tasks)
+    _write(run, "order", ("", "first against second order"), report, json_file, plot)
+
+
+def _opened(folder: Path, norm: str, seed: int, split: str) -> tuple[Run, AbstractLearner, AbstractTasks]:
+    run = load_run(folder)
+    learner = load(folder, norm=norm) if norm else run.learner
+    assert isinstance(learner, AbstractLearner)
+    setting = run.recipe.evaluations[0].setting if split == "test" and run.recipe.evaluations else run.recipe.episodes
+    return run, learner, run.recipe.build_data().tasks(split, setting, seed=seed)
+
+
+def _write(
+    run: Run,
+    name: str,
+    head: tuple[str, str],
+    report: StepCurve | PermutationReport | OrderReport,
+    json_file: Path | None,
+    plot: Path | None,
+) -> None:
+    shown = table(*head)
+    for row in report.rows():
+        shown.add_row(*row)
+    results().print(shown)
+    about = {"recipe": run.recipe.name, "algorithm": run.recipe.learner.name, "train_tasks": run.result.tasks}
+    file = write_report(report, json_file or run.folder / "analysis" / f"{name}.json", about=about)
+    picture = report.draw(plot or run.folder / "analysis" / f"{name}.png")
+    results().print(f"Numbers: {file}. Picture: {picture}.")
