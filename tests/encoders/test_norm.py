@@ -143,6 +143,54 @@ def test_reading_a_support_twice_gives_the_same():
     assert not list(norm.buffers())
 
 
+# --- per_task
+
+
+@pytest.mark.parametrize("n_tasks", [1, 3])
+@pytest.mark.parametrize("scale", [True, False])
+def test_per_task_in_training_is_batch(scale, n_tasks):
+    norm, x = norm_of("per_task", scale=scale), maps()[:n_tasks]
+    torch.testing.assert_close(norm(x), norm_of("batch", scale=scale)(x), rtol=1e-12, atol=1e-12)
+
+
+def test_per_task_in_evaluation_normalises_by_its_averages_alone():
+    norm = norm_of("per_task")
+    expected = [torch.zeros(4).double(), torch.ones(4).double()]
+    for seed in range(3):
+        x = maps(seed=seed)
+        norm(x)
+        mean, var = (torch.stack([f(task) for task in x]).mean(0) for f in (_mean, _var))  # over the tasks
+        expected = [(1 - MOMENTUM) * e + MOMENTUM * new for e, new in zip(expected, (mean, var), strict=True)]
+    norm.eval()
+    out = norm(x)
+    for t in range(3):
+        torch.testing.assert_close(out[t], by_hand(x[t], *expected, norm.weight, norm.bias), rtol=1e-10, atol=1e-10)
+    for average, value in zip((norm.mean, norm.var), expected, strict=True):  # which evaluation leaves alone
+        torch.testing.assert_close(average, value)
+
+
+def test_per_task_takes_note_in_the_statistics_that_replace_its_own():
+    norm, x = norm_of("per_task"), maps()
+    replaced = {"mean": torch.zeros(4).double(), "var": torch.ones(4).double()}
+    functional_call(norm, replaced, (x,))
+    torch.testing.assert_close(replaced["mean"], MOMENTUM * x.mean((1, 3, 4)).mean(0))
+    assert not norm.mean.any()
+
+
+def test_per_task_like_batch_refuses_a_single_pixel():
+    for policy in ("batch", "per_task"):
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
+            norm_of(policy)(maps(1, 1, 4, 1, 1))
+
+
+def _mean(task):
+    return task.mean((0, 2, 3))
+
+
+def _var(task):
+    return task.var((0, 2, 3))
+
+
 # --- group, none
 
 

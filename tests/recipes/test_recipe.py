@@ -1,12 +1,15 @@
 import inspect
 import json
+from pathlib import Path
 
 import pytest
 
+from quickstudy.algorithms import NIL
 from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.tasks import Setting
-from quickstudy.recipes import RECIPES, Part, Recipe, recipe_named
+from quickstudy.evaluation import evaluate
+from quickstudy.recipes import RECIPES, Evaluation, Part, Recipe, recipe_named, train_recipe
 
 
 @pytest.mark.parametrize("name", list(RECIPES))
@@ -53,6 +56,7 @@ def test_fields_are_set_from_text() -> None:
     assert recipe.episodes == Setting(5, 1, 1)
     assert recipe.with_changes({"transform": "none"}).transform is None
     assert recipe.with_changes({"learner": "protonet"}).learner == Part("protonet")
+    assert recipe.with_changes({"learner.name": "boil"}).learner == Part("boil", recipe.learner.options)
 
 
 @pytest.mark.parametrize(
@@ -83,3 +87,15 @@ def test_unknown_recipes_are_refused() -> None:
 def test_what_is_no_recipe_is_refused() -> None:
     with pytest.raises(LoadError, match="not a recipe"):
         Recipe.from_json({"name": "x"})
+
+
+def test_another_learner_is_scored_on_the_trained_encoder(tmp_path: Path) -> None:
+    changes = {"train.steps": "1", "train.tasks_per_step": "1", "train.validate_every": "0", "encoder.width": "4"}
+    run, _ = train_recipe(recipe_named("glyphs-fomaml").with_changes(changes), tmp_path / "run")
+    as_nil = run.evaluate(Evaluation(Setting(3, 1, 2), n_tasks=4, learner="nil"))
+    assert as_nil.algorithm == "nil"
+    expected = evaluate(NIL(run.learner.encoder).eval(), run.recipe.build_data().tasks("test", Setting(3, 1, 2)), n_tasks=4)
+    assert as_nil.scores == expected.scores
+    assert Evaluation(Setting(5, 1, 15), norm="support", learner="nil").title == "5w1s15q-support-nil"
+    with pytest.raises(ConfigError, match="cannot be made with"):
+        run.evaluate(Evaluation(Setting(3, 1, 2), n_tasks=4, learner="maml"))

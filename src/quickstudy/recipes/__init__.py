@@ -16,6 +16,7 @@ from quickstudy.recipes.runs import load_run as load_run
 from quickstudy.recipes.runs import save_learner as save_learner
 from quickstudy.recipes.runs import saved_recipe as saved_recipe
 from quickstudy.recipes.runs import train_recipe as train_recipe
+from quickstudy.recipes.sinusoid import sinusoid_maml
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "glyphs-protonet": glyphs_protonet,
@@ -23,6 +24,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "omniglot-protonet": omniglot_protonet,
     "omniglot-5w1s-maml": omniglot_5w1s_maml,
     "omniglot-5w1s-maml-paper": omniglot_5w1s_maml_paper,
+    "sinusoid-maml": sinusoid_maml,
     **family_recipes(),
 }
 

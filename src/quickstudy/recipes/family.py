@@ -105,6 +105,10 @@ FAMILY: dict[str, Callable[[], Recipe]] = {
 }
 
 
+for _name, _recipe in FAMILY.items():
+    _recipe.__doc__ = f"{_name} on the tasks and the budget that the whole gradient-based family shares."
+
+
 def family_recipes() -> dict[str, Callable[[], Recipe]]:
     """The recipes of the family under their names, ``family-…``."""
     return {f"family-{name}": recipe for name, recipe in FAMILY.items()}

@@ -180,10 +180,11 @@ def _change(recipe: Recipe, path: str, text: str) -> Recipe:
     if isinstance(now, Part):
         if not rest:
             return replace(recipe, **{head: Part(str(value))})
-        if rest != "name":
-            option = _known_option(now.maker(_REGISTRIES[head]), rest, now.name)
-            value = text if option.annotation is str else value
-            _check_kind(path, value, option.default)
+        if rest == "name":
+            return replace(recipe, **{head: Part(str(value), now.options)})
+        option = _known_option(now.maker(_REGISTRIES[head]), rest, now.name)
+        value = text if option.annotation is str else value
+        _check_kind(path, value, option.default)
         return replace(recipe, **{head: Part(now.name, {**now.options, rest: value})})
     if dataclasses.is_dataclass(now) and not isinstance(now, type):
         inner = {f.name: getattr(now, f.name) for f in dataclasses.fields(now)}
