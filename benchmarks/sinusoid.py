@@ -30,7 +30,7 @@ RATES = (1e-3, 3e-3, 1e-2, 2e-2, 3e-2, 5e-2)  # tried for the pre-trained networ
 
 
 def pretrained(like: GradientLearner, *, steps: int, tasks_per_step: int) -> GradientLearner:
-    """The same network fitted to the points of all waves at once, as many as MAML saw."""
+    """The same network fitted to the points of all waves at once."""
     learner = copy.deepcopy(like)
     torch.manual_seed(0)
     for m in learner.modules():
@@ -96,7 +96,8 @@ def main() -> None:
     assert isinstance(maml, GradientLearner)
     joint = pretrained(maml, steps=recipe.train.steps // 4, tasks_per_step=recipe.train.tasks_per_step)
     val, test, half = (
-        Sinusoid(half_range=h).tasks(split, Setting(0, 10, 100)).batch(range(N_TASKS)) for split, h in (("val", False), ("test", False), ("test", True))
+        Sinusoid(half_range=h).tasks(split, Setting(0, 10, 100)).batch(range(N_TASKS))
+        for split, h in (("val", False), ("test", False), ("test", True))
     )
     best = min(RATES, key=lambda rate: float(errors(joint, val, rate)[-1].mean()))
     learners = {"MAML": (maml, 0.01), "pre-trained": (joint, best)}
@@ -107,10 +108,22 @@ def main() -> None:
             found[f"{name}, {what}"] = {"rate": rate, **{str(j): mean_ci95(along[j].double().tolist()) for j in STEPS}}
             print(name, what, {j: round(float(along[j].mean()), 3) for j in STEPS}, flush=True)
     seconds = time.perf_counter() - began
-    about = {"commit": commit(), "versions": versions(), "n_tasks": N_TASKS, "train_tasks": run.result.tasks, "train_seconds": run.result.seconds, "seconds": seconds}
+    about = {
+        "commit": commit(),
+        "versions": versions(),
+        "n_tasks": N_TASKS,
+        "train_tasks": run.result.tasks,
+        "train_seconds": run.result.seconds,
+        "seconds": seconds,
+    }
     (ROOT / "benchmarks" / "sinusoid.json").write_text(json.dumps({**about, "errors": found}, indent=1) + "\n", encoding="utf-8")
     draw(learners, Sinusoid(), ROOT / "docs" / "sinusoid.png", "Three new sine waves, from ten points each")
-    draw(learners, Sinusoid(half_range=True), ROOT / "docs" / "sinusoid_half.png", "Three new sine waves, from ten points in one half of the range")
+    draw(
+        learners,
+        Sinusoid(half_range=True),
+        ROOT / "docs" / "sinusoid_half.png",
+        "Three new sine waves, from ten points in one half of the range",
+    )
     print(f"{seconds:.0f} s")
 
 

@@ -192,6 +192,22 @@ def _family_row(name: str, found: dict[str, Report]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def sinusoid() -> list[str]:
+    """The errors on sine waves, from benchmarks/sinusoid.json."""
+    measured = json.loads((ROOT / "benchmarks" / "sinusoid.json").read_text(encoding="utf-8"))
+    steps = [key for key in next(iter(measured["errors"].values())) if key != "rate"]
+    head = ("| mean squared error after | rate | " + " | ".join(f"{j} steps" for j in steps) + " |", "|---" * (len(steps) + 2) + "|")
+    rows = [
+        f"| {name} | {e['rate']} | " + " | ".join(f"{e[j][0]:.2f} ± {e[j][1]:.2f}" for j in steps) + " |"
+        for name, e in measured["errors"].items()
+    ]
+    note = (
+        f"{measured['n_tasks']} new waves, 95 % intervals; MAML was trained on {measured['train_tasks']:,} tasks in {measured['train_seconds']:.0f} s, the whole "
+        f"experiment took {measured['seconds']:.0f} s; commit {measured['commit']}."
+    )
+    return [*head, *rows, "", note]
+
+
 def _paired(base: Report, report: Report) -> str:
     difference = compare(base, report)
     return f"{100 * difference.difference:+.2f} ± {100 * difference.ci95:.2f}"
@@ -203,6 +219,7 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
     (ROOT / "docs" / "speed.md", "speed", speed),
     (ROOT / "docs" / "gradient_based.md", "parts", parts),
     (ROOT / "docs" / "gradient_based.md", "family", family),
+    (ROOT / "docs" / "regression.md", "sinusoid", sinusoid),
 )
 
 

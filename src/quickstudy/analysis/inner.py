@@ -200,10 +200,10 @@ class OrderReport:
         axes = figure.subplots()
         names = list(self.by_part)[::-1]
         axes.barh(names, [self.by_part[name] for name in names], color=_BLUE)
-        axes.axvline(self.cosine[0], color=_INK, linestyle="--", label=f"whole gradient: {self.cosine[0]:.2f}")
+        axes.axvline(self.cosine[0], color=_INK, linestyle="--")
         axes.set_xlabel("cosine between the outer gradients of first and second order")
-        axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0, 1.12))
-        axes.set_title(title or f"First against second order, {self.n_tasks} tasks", pad=22)
+        whole = f"the whole gradient (dashed): {self.cosine[0]:.2f}"
+        axes.set_title(f"{title or f'First against second order, {self.n_tasks} tasks'}\n{whole}", fontsize=11)
         return save_figure(figure, path)
 
 
