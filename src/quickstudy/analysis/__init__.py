@@ -9,3 +9,5 @@ from quickstudy.analysis.inner import step_curve as step_curve
 from quickstudy.analysis.inner import write_report as write_report
 from quickstudy.analysis.pictures import episode_page as episode_page
 from quickstudy.analysis.pictures import learning_curve as learning_curve
+from quickstudy.analysis.reuse import ReuseReport as ReuseReport
+from quickstudy.analysis.reuse import feature_reuse as feature_reuse

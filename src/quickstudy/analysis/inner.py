@@ -234,8 +234,8 @@ def compare_orders(learner: AbstractLearner[Any], tasks: AbstractTasks, *, n_tas
     return OrderReport(mean_ci95(cosines), mean_ci95(ratios), means, n_tasks)
 
 
-def write_report(report: StepCurve | PermutationReport | OrderReport, path: str | Path, *, about: Mapping[str, Any]) -> Path:
-    """The report, and where it comes from, as JSON."""
+def write_report(report: Any, path: str | Path, *, about: Mapping[str, Any]) -> Path:
+    """The report, one of the dataclasses of this package, and where it comes from, as JSON."""
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({**about, **asdict(report)}, indent=1) + "\n", encoding="utf-8")

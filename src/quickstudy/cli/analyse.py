@@ -1,11 +1,21 @@
-"""The commands ``analyse steps``, ``analyse permutations`` and ``analyse order``: what a trained learner's inner loop does."""
+"""The commands ``analyse steps``, ``permutations``, ``order`` and ``cka``: what a trained learner's inner loop does."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from quickstudy.analysis import OrderReport, PermutationReport, StepCurve, compare_orders, label_permutations, step_curve, write_report
+from quickstudy.analysis import (
+    OrderReport,
+    PermutationReport,
+    ReuseReport,
+    StepCurve,
+    compare_orders,
+    feature_reuse,
+    label_permutations,
+    step_curve,
+    write_report,
+)
 from quickstudy.cli.screen import progress, results, table
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.tasks import AbstractTasks
@@ -71,6 +81,22 @@ def order(
     _write(run, "order", ("", "first against second order"), report, json_file, plot)
 
 
+@analyse.command()
+def cka(
+    run_dir: _Folder,
+    n_tasks: _Tasks = 100,
+    seed: _Seed = 0,
+    norm: _Norm = "",
+    json_file: _Json = None,
+    plot: _Plot = None,
+) -> None:
+    """Features before and after adaptation, stage by stage, and the score with the first stages frozen."""
+    run, learner, tasks = _opened(run_dir, norm, seed, "test")
+    with progress().status("cka"):
+        report = feature_reuse(learner, tasks, n_tasks=n_tasks)
+    _write(run, "cka", ("", "feature reuse"), report, json_file, plot)
+
+
 def _opened(folder: Path, norm: str, seed: int, split: str) -> tuple[Run, AbstractLearner, AbstractTasks]:
     run = load_run(folder)
     learner = load(folder, norm=norm) if norm else run.learner
@@ -83,7 +109,7 @@ def _write(
     run: Run,
     name: str,
     head: tuple[str, str],
-    report: StepCurve | PermutationReport | OrderReport,
+    report: StepCurve | PermutationReport | OrderReport | ReuseReport,
     json_file: Path | None,
     plot: Path | None,
 ) -> None:

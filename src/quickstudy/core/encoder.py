@@ -1,6 +1,8 @@
 """What turns examples into vectors."""
 
 import abc
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from jaxtyping import Float
@@ -22,11 +24,14 @@ class AbstractEncoder(Described, nn.Module, abc.ABC):
         norm: the normalisation policy, printed with every result: batch, running, support, group or none.
         stacks: whether it also works when each of its parameters is replaced by a stack of them, one per task, ``[T ...]``.
             Gradient-based learners then adapt all tasks in one graph; otherwise they go through the tasks one by one.
+        stages: the names of the modules that work one after another, for `between`; empty where there are none to tell apart.
     """
 
     out_dim: int
     norm: str
     stacks: bool = False
+    stages: tuple[str, ...] = ()
+    _between: Callable[[int, Tensor], Tensor] | None = None
 
     @abc.abstractmethod
     def forward(self, x: Float[Tensor, "T N *S"], context: Context = ()) -> Float[Tensor, "T N D"]:
@@ -42,6 +47,22 @@ class AbstractEncoder(Described, nn.Module, abc.ABC):
         The input itself, unless overridden; else a tree whose tensors all begin with the task axis.
         """
         return x
+
+    @contextlib.contextmanager
+    def between(self, fn: Callable[[int, Tensor], Tensor]) -> Iterator[None]:
+        """While it lasts, ``fn(stage, features)`` is called behind every stage, from 1, and what it returns goes on in their place.
+
+        ``features`` are ``[T N ...]``, as they leave the stage.
+        """
+        before, self._between = self._between, fn
+        try:
+            yield
+        finally:
+            self._between = before
+
+    def passed(self, stage: int, features: Tensor) -> Tensor:
+        """For encoders with stages: what `between` makes of the features behind a stage."""
+        return features if self._between is None else self._between(stage, features)
 
     @property
     def remembers(self) -> bool:

@@ -46,6 +46,7 @@ class Conv4(AbstractEncoder):
     """
 
     stacks = True
+    stages = tuple(f"blocks.{i}" for i in range(4))
 
     def __init__(
         self,
@@ -70,15 +71,16 @@ class Conv4(AbstractEncoder):
     def forward(self, x: Float[Tensor, "T N C H W"] | Images, context: Context = ()) -> Float[Tensor, "T N D"]:
         y: Any = self._prepared(x, context)
         for i, block in enumerate(self.blocks):
-            y = block(y, context[i] if context else None)  # [T N C H/2 W/2]
+            y = self.passed(i + 1, block(y, context[i] if context else None))  # [T N C H/2 W/2]
         return self._vectors(y)
 
     def read(self, x: Float[Tensor, "T N C H W"] | Images) -> tuple[Float[Tensor, "T N D"], Context]:
         context: list[Statistics] = []
         y: Any = self._prepared(x, ())
-        for block in self.blocks:
+        for i, block in enumerate(self.blocks):
             assert isinstance(block, _Block)
             y, statistics = block.read(y)
+            y = self.passed(i + 1, y)
             context += [] if statistics is None else [statistics]
         return self._vectors(y), tuple(context)
 

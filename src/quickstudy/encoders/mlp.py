@@ -35,10 +35,11 @@ class MLP(AbstractEncoder):
         if not widths:
             raise ConfigError("MLP needs at least one layer, got widths=(). For the vectors as they are use Identity(in_dim).")
         self.norm, self.out_dim = "none", widths[-1]
+        self.stages = tuple(f"layers.{i}" for i in range(len(widths)))
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise((in_dim, *widths)))
 
     def forward(self, x: Float[Tensor, "T N D"], context: Context = ()) -> Float[Tensor, "T N E"]:
-        for layer in self.layers:
+        for i, layer in enumerate(self.layers):
             assert isinstance(layer, nn.Linear)
-            x = F.relu(linear(x, layer.weight, layer.bias))
+            x = self.passed(i + 1, F.relu(linear(x, layer.weight, layer.bias)))
         return x

@@ -1,6 +1,7 @@
 """The one learner behind the gradient-based family."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -86,6 +87,25 @@ class GradientLearner(AbstractLearner[GradientState]):
         task = self._task(e.support, e.target, query_x)
         path = self.loop.path(task.start, task.loss_at, steps=steps)
         return [self._predict(self._state(task, fast, j), e.query.x, j) for j, fast in enumerate(path) if j >= first]
+
+    def adapting(self, names: Sequence[str]) -> "GradientLearner":
+        """A copy whose inner loop changes only these of the parameters; the others stay as they start.
+
+        Raises:
+            ConfigError: for a parameter that the inner loop does not adapt, or none at all, or a head that is made anew for every task left out.
+        """
+        wrong = [n for n in names if n not in self.fast_names]
+        if wrong or not names:
+            asked = ", ".join(wrong) or "nothing"
+            raise ConfigError(f"The inner loop adapts {', '.join(self.fast_names)}; it cannot be narrowed to {asked}.")
+        if self.head.any_way and not set(_HEAD) <= set(names):
+            raise ConfigError(
+                f"A {type(self.head).__name__} is made anew for every task, so it must be adapted: include both of {', '.join(_HEAD)}."
+            )
+        other = copy.deepcopy(self)
+        other.fast_names = tuple(n for n in self.fast_names if n in names)
+        other._body_is_fast = any(n.startswith("encoder.") for n in names)
+        return other
 
     def start(self, support: Examples, target: Target) -> dict[str, Tensor]:
         """The parameters that are adapted, as they are before the first step, ``[T ...]``; of a single task without the task axis."""
