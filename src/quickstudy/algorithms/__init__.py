@@ -9,6 +9,7 @@ from quickstudy.algorithms.anil import boil as boil
 from quickstudy.algorithms.baselines import LinearProbe as LinearProbe
 from quickstudy.algorithms.baselines import NearestNeighbour as NearestNeighbour
 from quickstudy.algorithms.imaml import imaml as imaml
+from quickstudy.algorithms.learned_optimiser import learned_optimiser as learned_optimiser
 from quickstudy.algorithms.maml import fomaml as fomaml
 from quickstudy.algorithms.maml import maml as maml
 from quickstudy.algorithms.maml_pp import maml_pp as maml_pp
@@ -36,6 +37,7 @@ ALGORITHMS: dict[str, Callable[..., AbstractLearner[Any]]] = {
     "imaml": imaml,
     "metal": metal,
     "meta_lstm": meta_lstm,
+    "learned_optimiser": learned_optimiser,
     "maml_pp": maml_pp,
     "anil": anil,
     "boil": boil,

@@ -15,6 +15,7 @@ from quickstudy.data.glyphs import Glyphs as Glyphs
 from quickstudy.data.images import ImageFormat as ImageFormat
 from quickstudy.data.mini_imagenet import MiniImageNet as MiniImageNet
 from quickstudy.data.omniglot import Omniglot as Omniglot
+from quickstudy.data.quadratics import Quadratics as Quadratics
 from quickstudy.data.sinusoid import Sinusoid as Sinusoid
 from quickstudy.data.vectors import Vectors as Vectors
 
@@ -24,4 +25,5 @@ DATA: dict[str, Callable[..., AbstractData]] = {
     "mini-imagenet": MiniImageNet,
     "folder": ImageFolder,
     "sinusoid": Sinusoid,
+    "quadratics": Quadratics,
 }

@@ -63,6 +63,7 @@ class InnerLoop(AbstractLoop):
         clip_value: largest size of each number of an inner gradient; 0 = no clipping.
         second_order_from: the outer steps of training that are of first order before the second order begins (MAML++'s derivative-order
             annealing).
+        window: cut the graph behind every so many steps (truncated back-propagation, for long runs); 0 = never.
     """
 
     def __init__(
@@ -75,19 +76,20 @@ class InnerLoop(AbstractLoop):
         recompute: bool = False,
         clip_value: float = 0.0,
         second_order_from: int = 0,
+        window: int = 0,
     ) -> None:
         super().__init__()
         if steps < 0 or test_steps < 0:
             raise ConfigError(f"The number of inner steps cannot be negative, got {steps if steps < 0 else test_steps}.")
-        if clip_value < 0 or second_order_from < 0:
+        if min(clip_value, second_order_from, window) < 0:
             raise ConfigError(
-                f"clip_value and second_order_from cannot be negative, got {clip_value} and {second_order_from}. Use 0 for none."
+                f"clip_value, second_order_from and window cannot be negative, got {clip_value}, {second_order_from} and {window}. Use 0 for none."
             )
         self.rule, self.first_order, self.recompute, self.clip_value = rule, first_order, recompute, clip_value
         self._train_steps, self._test_steps = steps, test_steps or steps
-        self.second_order_from = second_order_from
+        self.second_order_from, self.window = second_order_from, window
         self.clock = Clock() if second_order_from and not first_order else None
-        self.exact = not first_order and self.clock is None
+        self.exact = not first_order and self.clock is None and not window
 
     @property
     def steps(self) -> int:
@@ -95,7 +97,7 @@ class InnerLoop(AbstractLoop):
 
     def run(self, params: Params, loss_at: LossAt, *, given: Iterable[Tensor] = ()) -> dict[str, Tensor]:
         check_can_differentiate(params)
-        if torch.is_grad_enabled() and self.recompute and not self._first_order_now:
+        if torch.is_grad_enabled() and self.recompute and not self._first_order_now and not self.window:
             step, begin = self._step_of(params, loss_at)
             with torch.enable_grad():
                 end = recomputed(step, self.steps, begin, [*given, *self.rule.parameters()])
@@ -114,6 +116,8 @@ class InnerLoop(AbstractLoop):
             now = [p.detach() for p in now]
         yield dict(zip(params, now, strict=False))
         for j in range(steps):
+            if self.window and j and j % self.window == 0:
+                now = [p.detach() for p in now]
             with torch.enable_grad():
                 now = step(j, now, outer and not self._first_order_now)
             now = now if outer else [p.detach() for p in now]

@@ -63,3 +63,35 @@ class GatedUpdate(AbstractRule):
         after = f.sigmoid() * theta - i.sigmoid() * g
         parts = after[:, 0].split([p.numel() for p in params])
         return {n: part.view(p.shape) for (n, p), part in zip(move.params.items(), parts, strict=True)}, (h, c, f, i)
+
+
+class CoordinateLSTM(AbstractRule):
+    """The learned optimiser: θ_{t+1} = θ_t + scale · LSTM(∇_t), two layers whose weights all numbers share, with a memory for each.
+
+    The gradient is a constant, and is preprocessed into size and sign.
+
+    Args:
+        hidden: units of each of the two layers.
+        scale: of the updates.
+    """
+
+    def __init__(self, *, hidden: int = 20, scale: float = 0.1) -> None:
+        super().__init__()
+        if hidden < 1 or not scale > 0:
+            raise ConfigError(f"hidden must be at least 1 and scale above 0, got {hidden} and {scale}.")
+        self.hidden, self.scale = hidden, scale
+        self.first, self.second = nn.LSTMCell(2, hidden), nn.LSTMCell(hidden, hidden)
+        self.out = nn.Linear(hidden, 1)
+
+    def begin(self, params: Params) -> Memory:
+        first = next(iter(params.values()))
+        n = sum(p.numel() for p in params.values())
+        return tuple(first.new_zeros(n, self.hidden) for _ in range(4))
+
+    def forward(self, move: Move, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
+        h1, c1, h2, c2 = memory
+        g = torch.cat([g.detach().reshape(-1) for g in move.gradients.values()])
+        h1, c1 = self.first(preprocessed(g), (h1, c1))
+        h2, c2 = self.second(h1, (h2, c2))
+        parts = (self.scale * self.out(h2)[:, 0]).split([p.numel() for p in move.params.values()])
+        return {n: p + u.view(p.shape) for (n, p), u in zip(move.params.items(), parts, strict=True)}, (h1, c1, h2, c2)

@@ -4,5 +4,6 @@ from quickstudy.core.objective import AbstractObjective
 from quickstudy.objectives.multi_step import MultiStep as MultiStep
 from quickstudy.objectives.pull import Pull as Pull
 from quickstudy.objectives.query_loss import QueryLoss as QueryLoss
+from quickstudy.objectives.trajectory import Trajectory as Trajectory
 
-OBJECTIVES: dict[str, type[AbstractObjective]] = {"query_loss": QueryLoss, "multi_step": MultiStep, "pull": Pull}
+OBJECTIVES: dict[str, type[AbstractObjective]] = {"query_loss": QueryLoss, "multi_step": MultiStep, "pull": Pull, "trajectory": Trajectory}

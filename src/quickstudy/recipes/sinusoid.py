@@ -11,7 +11,7 @@ def sinusoid_maml() -> Recipe:
         name="sinusoid-maml",
         summary="Second-order MAML on sine waves: 10 points, 1 inner step in training and in the score.",
         data=Part("sinusoid"),
-        encoder=Part("mlp", {"in_dim": 1, "widths": (40, 40)}),
+        encoder=Part("mlp", {"in_dim": 1, "widths": [40, 40]}),
         learner=Part("maml", {"n_out": 1, "inner_lr": 0.01, "inner_steps": 1}),
         episodes=Setting(n_way=0, n_shot=10, n_query=10),
         validation=Setting(n_way=0, n_shot=10, n_query=100),
