@@ -19,7 +19,8 @@ def images(n=8, size=16):
 
 
 def learners():
-    yield from ((name, toy_learner(name), (6,)) for name in ALGORITHMS)
+    toys = {name: toy_learner(name) for name in ALGORITHMS}
+    yield from ((name, learner, (6,)) for name, learner in toys.items() if not learner.traits.transductive)
     yield "protonet on images", ProtoNet(Conv4(size=16, width=4)), (1, 16, 16)
     yield "protonet with support statistics", ProtoNet(Conv4(size=16, width=4, norm="support", norm_scale=False)), (1, 16, 16)
     yield "maml with support statistics", maml(Conv4(size=16, width=4, norm="support"), n_out=4, inner_lr=0.1, inner_steps=2), (1, 16, 16)

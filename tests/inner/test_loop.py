@@ -186,7 +186,7 @@ def test_clipping_comes_before_the_rule():
     assert seen == [[2.0]]
 
 
-@pytest.mark.parametrize("option", ["clip_value", "second_order_from"])
+@pytest.mark.parametrize("option", ["clip_value", "second_order_from", "window"])
 def test_negative_options_are_refused(option):
     with pytest.raises(ConfigError, match=r"clip_value, second_order_from and window cannot be negative, got .*-1.*\. Use 0 for none"):
         InnerLoop(FixedRate(RATE), steps=1, **{option: -1})

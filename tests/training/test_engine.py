@@ -47,13 +47,21 @@ def run_two(*arguments: str | Path, status: int | None = 0) -> "subprocess.Compl
 # Two processes, for everything that can be asked of one launch.
 
 
+# Once in about ten suites, on a machine busy with other work, a process under Gloo has ended so, from C++: then all is begun again, once.
+ABORTED = "terminate called without an active exception"
+
+
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     """What process 0 and 1 tell of all the trainings in ``together.py``, and the folder of their runs."""
-    folder = tmp_path_factory.mktemp("together")
-    with pytest.raises(RuntimeError, match="enough"):
-        resumable(folder / "one then two", Interrupted(_enough, at=15, rank=0))
-    run_two(PROGRAM, "together", folder)
+    for status in (None, 0):
+        folder = tmp_path_factory.mktemp("together")
+        with pytest.raises(RuntimeError, match="enough"):
+            resumable(folder / "one then two", Interrupted(_enough, at=15, rank=0))
+        ended = run_two(PROGRAM, "together", folder, status=status)
+        if ABORTED not in ended.stderr:
+            break
+    assert ended.returncode == 0, ended.stderr
     first, second = (torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     return folder, first, second
 

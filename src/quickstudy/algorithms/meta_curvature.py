@@ -20,8 +20,8 @@ def meta_curvature(
     Example:
         >>> from quickstudy.encoders import MLP
         >>> learner = meta_curvature(MLP(2, widths=(16,)), n_out=3)
-        >>> {n: tuple(p.shape) for n, p in learner.loop.rule.matrices.items() if n.startswith("head")}
-        {'head-weight-0': (3, 3), 'head-weight-1': (16, 16), 'head-bias-0': (3, 3)}
+        >>> sorted((n, tuple(p.shape)) for n, p in learner.loop.rule.matrices.items() if n.startswith("head"))
+        [('head-bias-0', (3, 3)), ('head-weight-0', (3, 3)), ('head-weight-1', (16, 16))]
 
     Paper: Park, Oliva 2019, arXiv:1902.03356, equations 7 and 8 (its "MC2").
     Differs: biases have a matrix of their own; rates are multiplied by the way, as for `maml`.
