@@ -2,38 +2,46 @@
 
 python benchmarks/family.py                 what is not in benchmarks/family/ yet
 python benchmarks/family.py maml maml_pp    these, unless they are there
+python benchmarks/family.py --long maml     the same with twelve times as many tasks, into benchmarks/family_long/
 
-Every run uses one thread, so that several of these commands may run side by side, one to a core.
+Every run uses one thread, so that several of these commands may run side by side, one to a core. What was interrupted is taken up again where
+it was: the runs lie in runs/.
 """
 
-import sys
-import tempfile
+import argparse
 from pathlib import Path
 
 import torch
 
 from quickstudy.recipes import train_recipe
-from quickstudy.recipes.family import FAMILY
+from quickstudy.recipes.family import FAMILY, STEPS, family_recipe
 
-HERE = Path(__file__).parent / "family"
+ROOT = Path(__file__).parent.parent
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
     """Train and score the recipes of these names, in this order."""
+    parser = argparse.ArgumentParser(description="Train and score the gradient-based family.")
+    parser.add_argument("names", nargs="*", choices=[*FAMILY, []])
+    parser.add_argument("--long", action="store_true", help="twelve times as many tasks")
+    asked = parser.parse_args()
     torch.set_num_threads(1)
-    HERE.mkdir(exist_ok=True)
-    for name in names or list(FAMILY):
-        recipe = FAMILY[name]()
-        files = [HERE / f"{name}.{i}.json" for i in range(len(recipe.evaluations))]
+    kind = "family_long" if asked.long else "family"
+    here, runs = ROOT / "benchmarks" / kind, ROOT / "runs" / kind
+    here.mkdir(exist_ok=True)
+    for name in asked.names or FAMILY:
+        recipe = family_recipe(name, 12 * STEPS if asked.long else STEPS)
+        files = [here / f"{name}.{i}.json" for i in range(len(recipe.evaluations))]
         if all(file.exists() for file in files):
             continue
-        with tempfile.TemporaryDirectory() as folder:
-            run, _ = train_recipe(recipe, Path(folder) / "run", device="cpu")
-            for evaluation, file in zip(recipe.evaluations, files, strict=True):
-                report = run.evaluate(evaluation)
-                report.save(file)
-                print(name, report, flush=True)
+        run, finished = train_recipe(recipe, runs / name, resume=(runs / name / "last.pt").exists(), device="cpu")
+        if not finished:
+            return
+        for evaluation, file in zip(recipe.evaluations, files, strict=True):
+            report = run.evaluate(evaluation)
+            report.save(file)
+            print(name, report, flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

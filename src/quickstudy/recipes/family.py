@@ -1,5 +1,6 @@
 """Recipes of the gradient-based family on Omniglot: everybody with the same encoder, on the same tasks, and as many of them."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ _RATE = 0.5  # the published 0.1 of MAML++ for the summed loss, times 5 ways: ou
 
 
 def _on_omniglot(
+    steps: int,
     name: str,
     learner: Part,
     paper: str,
@@ -37,7 +39,7 @@ def _on_omniglot(
         objective=objective or Part("query_loss"),
         episodes=Setting(n_way=5, n_shot=1, n_query=n_query),
         validation=Setting(n_way=5, n_shot=1, n_query=n_query),
-        train=Plan(steps=STEPS, tasks_per_step=TASKS_PER_STEP, validate_every=0, clip_norm=10.0),
+        train=Plan(steps=steps, tasks_per_step=TASKS_PER_STEP, validate_every=0, clip_norm=10.0),
         optimiser=Optimiser(lr=rate, schedule=schedule),
         evaluations=tuple(Evaluation(exam, norm=policy, learner=evaluate_as) for policy in exams),  # transductive, then inductive
         paper=paper,
@@ -48,14 +50,17 @@ def _with_head(algorithm: str, **options: Any) -> Part:
     return Part(algorithm, {"n_out": 5, **options})
 
 
-def _maml_pp(name: str, *, objective: str = "multi_step", schedule: str = "cosine", norm: str = "batch", **switches: Any) -> Recipe:
+def _maml_pp(
+    steps: int, name: str, *, objective: str = "multi_step", schedule: str = "cosine", norm: str = "batch", **switches: Any
+) -> Recipe:
     """MAML++ with the switches given, the others on; the schedules are those of the paper, shrunk to the budget."""
     parts: dict[str, Any] = {"learned_rates": True, "per_step_norm": True, "per_step_statistics": norm == "per_task"} | switches
     return _on_omniglot(
+        steps,
         name,
         _with_head("maml_pp", inner_lr=_RATE, inner_steps=5, **parts),
         "Antoniou, Edwards, Storkey 2019, arXiv:1810.09502",
-        objective=Part("multi_step", {"annealing_steps": STEPS // 10, "epoch": STEPS // 100}) if objective == "multi_step" else None,
+        objective=Part("multi_step", {"annealing_steps": steps // 10, "epoch": steps // 100}) if objective == "multi_step" else None,
         schedule=schedule,
         norm=norm,
         exams=("batch", "") if norm == "per_task" else ("", "support"),
@@ -72,43 +77,48 @@ _OFF: Mapping[str, Any] = {
 _FINN = "Finn, Abbeel, Levine 2017, arXiv:1703.03400"
 _RAGHU = "Raghu, Raghu, Bengio, Vinyals 2020, arXiv:1909.09157"
 
-FAMILY: dict[str, Callable[[], Recipe]] = {
-    "maml": lambda: _on_omniglot("maml", _with_head("maml", inner_lr=_RATE), _FINN),
-    "fomaml": lambda: _on_omniglot("fomaml", _with_head("fomaml", inner_lr=_RATE), _FINN),
-    "reptile": lambda: replace(
+FAMILY: dict[str, Callable[[int], Recipe]] = {
+    "maml": lambda n: _on_omniglot(n, "maml", _with_head("maml", inner_lr=_RATE), _FINN),
+    "fomaml": lambda n: _on_omniglot(n, "fomaml", _with_head("fomaml", inner_lr=_RATE), _FINN),
+    "reptile": lambda n: replace(
         _on_omniglot(
-            "reptile", _with_head("reptile"), "Nichol, Achiam, Schulman 2018, arXiv:1803.02999", objective=Part("pull"), n_query=9
+            n, "reptile", _with_head("reptile"), "Nichol, Achiam, Schulman 2018, arXiv:1803.02999", objective=Part("pull"), n_query=9
         ),
         optimiser=Optimiser(name="sgd", lr=1.0, momentum=0.0, schedule="linear"),
     ),
-    "meta_sgd": lambda: _on_omniglot("meta_sgd", _with_head("meta_sgd"), "Li, Zhou, Chen, Li 2017, arXiv:1707.09835"),
-    "meta_curvature": lambda: _on_omniglot(
-        "meta_curvature", _with_head("meta_curvature", inner_lr=_RATE), "Park, Oliva 2019, arXiv:1902.03356"
+    "meta_sgd": lambda n: _on_omniglot(n, "meta_sgd", _with_head("meta_sgd"), "Li, Zhou, Chen, Li 2017, arXiv:1707.09835"),
+    "meta_curvature": lambda n: _on_omniglot(
+        n, "meta_curvature", _with_head("meta_curvature", inner_lr=_RATE), "Park, Oliva 2019, arXiv:1902.03356"
     ),
-    "alfa": lambda: _on_omniglot("alfa", _with_head("alfa", inner_lr=_RATE), "Baik et al. 2020, arXiv:2011.00209"),
-    "anil": lambda: _on_omniglot("anil", _with_head("anil", inner_lr=_RATE), _RAGHU),
-    "nil": lambda: _on_omniglot("nil", _with_head("anil", inner_lr=_RATE), _RAGHU, evaluate_as="nil"),
-    "boil": lambda: _on_omniglot("boil", _with_head("boil", inner_steps=5), "Oh, Yoo, Kim, Yun 2021, arXiv:2008.08882"),
-    "proto_maml": lambda: _on_omniglot("proto_maml", Part("proto_maml"), "Triantafillou et al. 2020, arXiv:1903.03096"),
-    "unicorn_maml": lambda: _on_omniglot("unicorn_maml", Part("unicorn_maml"), "Ye, Chao 2022, arXiv:2106.16245"),
-    "imaml": lambda: _on_omniglot("imaml", _with_head("imaml"), "Rajeswaran et al. 2019, arXiv:1909.04630"),
-    "metal": lambda: _on_omniglot("metal", _with_head("metal", inner_lr=_RATE), "Baik et al. 2021, arXiv:2110.03909"),
-    "meta_lstm": lambda: _on_omniglot("meta_lstm", _with_head("meta_lstm"), "Ravi, Larochelle 2017, ICLR"),
-    "maml_pp": lambda: _maml_pp("maml_pp"),
+    "alfa": lambda n: _on_omniglot(n, "alfa", _with_head("alfa", inner_lr=_RATE), "Baik et al. 2020, arXiv:2011.00209"),
+    "anil": lambda n: _on_omniglot(n, "anil", _with_head("anil", inner_lr=_RATE), _RAGHU),
+    "nil": lambda n: _on_omniglot(n, "nil", _with_head("anil", inner_lr=_RATE), _RAGHU, evaluate_as="nil"),
+    "boil": lambda n: _on_omniglot(n, "boil", _with_head("boil", inner_steps=5), "Oh, Yoo, Kim, Yun 2021, arXiv:2008.08882"),
+    "proto_maml": lambda n: _on_omniglot(n, "proto_maml", Part("proto_maml"), "Triantafillou et al. 2020, arXiv:1903.03096"),
+    "unicorn_maml": lambda n: _on_omniglot(n, "unicorn_maml", Part("unicorn_maml"), "Ye, Chao 2022, arXiv:2106.16245"),
+    "imaml": lambda n: _on_omniglot(n, "imaml", _with_head("imaml"), "Rajeswaran et al. 2019, arXiv:1909.04630"),
+    "metal": lambda n: _on_omniglot(n, "metal", _with_head("metal", inner_lr=_RATE), "Baik et al. 2021, arXiv:2110.03909"),
+    "meta_lstm": lambda n: _on_omniglot(n, "meta_lstm", _with_head("meta_lstm"), "Ravi, Larochelle 2017, ICLR"),
+    "maml_pp": lambda n: _maml_pp(n, "maml_pp"),
     # The ablation: MAML with one part of MAML++ each.
-    "maml+msl": lambda: _maml_pp("maml+msl", **{**_OFF, "objective": "multi_step"}),
-    "maml+da": lambda: _maml_pp("maml+da", **{**_OFF, "second_order_from": STEPS // 2}),
-    "maml+bnrs": lambda: _maml_pp("maml+bnrs", **{**_OFF, "norm": "per_task", "per_step_statistics": True}),
-    "maml+bnwb": lambda: _maml_pp("maml+bnwb", **{**_OFF, "per_step_norm": True}),
-    "maml+lslr": lambda: _maml_pp("maml+lslr", **{**_OFF, "learned_rates": True}),
-    "maml+ca": lambda: _maml_pp("maml+ca", **{**_OFF, "schedule": "cosine"}),
+    "maml+msl": lambda n: _maml_pp(n, "maml+msl", **{**_OFF, "objective": "multi_step"}),
+    "maml+da": lambda n: _maml_pp(n, "maml+da", **{**_OFF, "second_order_from": n // 2}),
+    "maml+bnrs": lambda n: _maml_pp(n, "maml+bnrs", **{**_OFF, "norm": "per_task", "per_step_statistics": True}),
+    "maml+bnwb": lambda n: _maml_pp(n, "maml+bnwb", **{**_OFF, "per_step_norm": True}),
+    "maml+lslr": lambda n: _maml_pp(n, "maml+lslr", **{**_OFF, "learned_rates": True}),
+    "maml+ca": lambda n: _maml_pp(n, "maml+ca", **{**_OFF, "schedule": "cosine"}),
 }
 
 
-for _name, _recipe in FAMILY.items():
-    _recipe.__doc__ = f"{_name} on the tasks and the budget that the whole gradient-based family shares."
+def family_recipe(name: str, steps: int = STEPS) -> Recipe:
+    """The recipe of the family called ``name``, for a budget of so many outer steps of 8 tasks."""
+    return FAMILY[name](steps)
 
 
 def family_recipes() -> dict[str, Callable[[], Recipe]]:
     """The recipes of the family under their names, ``family-…``."""
-    return {f"family-{name}": recipe for name, recipe in FAMILY.items()}
+    recipes = {}
+    for name in FAMILY:
+        recipes[f"family-{name}"] = recipe = functools.partial(family_recipe, name)
+        recipe.__doc__ = f"{name} on the tasks and the budget that the whole gradient-based family shares."
+    return recipes
