@@ -9,6 +9,7 @@ it was: the runs lie in runs/.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -30,10 +31,17 @@ def main() -> None:
     here, runs = ROOT / "benchmarks" / kind, ROOT / "runs" / kind
     here.mkdir(exist_ok=True)
     for name in asked.names or FAMILY:
-        recipe = family_recipe(name, 12 * STEPS if asked.long else STEPS)
+        steps = 12 * STEPS if asked.long else STEPS
+        recipe = family_recipe(name, steps)
         files = [here / f"{name}.{i}.json" for i in range(len(recipe.evaluations))]
         if all(file.exists() for file in files):
             continue
+        if recipe.start_from:
+            half = runs / "maml-half"
+            _, finished = train_recipe(family_recipe("maml", steps // 2), half, resume=(half / "last.pt").exists(), device="cpu")
+            recipe = replace(recipe, start_from=str(half))
+            if not finished:
+                return
         run, finished = train_recipe(recipe, runs / name, resume=(runs / name / "last.pt").exists(), device="cpu")
         if not finished:
             return

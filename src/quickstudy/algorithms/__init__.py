@@ -22,6 +22,8 @@ from quickstudy.algorithms.nil import NIL as NIL
 from quickstudy.algorithms.proto_maml import proto_maml as proto_maml
 from quickstudy.algorithms.prototypical import ProtoNet as ProtoNet
 from quickstudy.algorithms.reptile import reptile as reptile
+from quickstudy.algorithms.tsa_maml import TsaMaml as TsaMaml
+from quickstudy.algorithms.tsa_maml import tsa_maml as tsa_maml
 from quickstudy.algorithms.unicorn_maml import unicorn_maml as unicorn_maml
 from quickstudy.core.learner import AbstractLearner
 
@@ -44,6 +46,7 @@ ALGORITHMS: dict[str, Callable[..., AbstractLearner[Any]]] = {
     "nil": NIL,
     "proto_maml": proto_maml,
     "unicorn_maml": unicorn_maml,
+    "tsa_maml": tsa_maml,
     "nearest_neighbour": NearestNeighbour,
     "linear_probe": LinearProbe,
 }

@@ -4,6 +4,7 @@ from quickstudy.analysis.inner import OrderReport as OrderReport
 from quickstudy.analysis.inner import PermutationReport as PermutationReport
 from quickstudy.analysis.inner import StepCurve as StepCurve
 from quickstudy.analysis.inner import compare_orders as compare_orders
+from quickstudy.analysis.inner import compare_trained as compare_trained
 from quickstudy.analysis.inner import label_permutations as label_permutations
 from quickstudy.analysis.inner import step_curve as step_curve
 from quickstudy.analysis.inner import write_report as write_report

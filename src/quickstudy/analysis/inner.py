@@ -5,7 +5,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.rng import generator
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.types import Classes, Episode, Examples
+from quickstudy.evaluation import compare, evaluate
 from quickstudy.functional.intervals import mean_ci95
 from quickstudy.inner.learner import GradientLearner
 from quickstudy.inner.loop import InnerLoop
@@ -179,12 +180,14 @@ class OrderReport:
         ratio: norm of the first-order one over that of the other, likewise.
         by_part: cosine of each parameter tensor's share.
         n_tasks: how many tasks.
+        scores: of learners trained in the one and in the other order, and their paired difference (second minus first), if they were compared.
     """
 
     cosine: tuple[float, float]
     ratio: tuple[float, float]
     by_part: Mapping[str, float]
     n_tasks: int
+    scores: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
 
     def rows(self) -> list[tuple[str, ...]]:
         """What a table shows."""
@@ -192,6 +195,7 @@ class OrderReport:
             ("cosine of the two gradients", f"{self.cosine[0]:.3f} ± {self.cosine[1]:.3f}"),
             ("norm, first order over second", f"{self.ratio[0]:.3f} ± {self.ratio[1]:.3f}"),
             *((f"cosine, {name}", f"{value:.3f}") for name, value in self.by_part.items()),
+            *((f"accuracy after training, {name}", f"{100 * a:.2f} ± {100 * b:.2f} %") for name, (a, b) in self.scores.items()),
         ]
 
     def draw(self, path: str | Path, *, title: str = "") -> Path:
@@ -232,6 +236,25 @@ def compare_orders(learner: AbstractLearner[Any], tasks: AbstractTasks, *, n_tas
                 parts.setdefault(name, []).append(_cosine(a.flatten(), b.flatten()))
     means = {name: sum(values) / len(values) for name, values in parts.items()}
     return OrderReport(mean_ci95(cosines), mean_ci95(ratios), means, n_tasks)
+
+
+def compare_trained(
+    one: AbstractLearner[Any], other: AbstractLearner[Any], tasks: AbstractTasks, *, n_tasks: int = 50
+) -> dict[str, tuple[float, float]]:
+    """What training in first and in second order came to: the scores of the two learners on the same tasks, and their paired difference.
+
+    Raises:
+        ConfigError: unless one of the two was trained in first and the other in second order.
+    """
+    by_order = dict[str, AbstractLearner[Any]]()
+    for learner in (one, other):
+        loop = gradient_learner(learner).loop
+        by_order["first order" if isinstance(loop, InnerLoop) and loop.first_order else "second order"] = learner
+    if len(by_order) < 2:
+        raise ConfigError(f"The two runs are both of {next(iter(by_order))}. Give one of each, trained alike otherwise (fomaml and maml).")
+    reports = {name: evaluate(by_order[name], tasks, n_tasks=n_tasks) for name in ("first order", "second order")}
+    difference = compare(*reports.values())
+    return {**{name: (r.mean, r.ci95) for name, r in reports.items()}, "difference": (difference.difference, difference.ci95)}
 
 
 def write_report(report: Any, path: str | Path, *, about: Mapping[str, Any]) -> Path:

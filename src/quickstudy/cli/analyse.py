@@ -1,5 +1,6 @@
 """The commands ``analyse steps``, ``permutations``, ``order`` and ``cka``: what a trained learner's inner loop does."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from quickstudy.analysis import (
     ReuseReport,
     StepCurve,
     compare_orders,
+    compare_trained,
     feature_reuse,
     label_permutations,
     step_curve,
@@ -68,16 +70,24 @@ def permutations(
 @analyse.command()
 def order(
     run_dir: _Folder,
+    other: Annotated[
+        Path | None,
+        typer.Argument(help="A run trained alike in the other order; then the accuracies are compared too.", show_default=False),
+    ] = None,
     n_tasks: _Tasks = 50,
     seed: _Seed = 0,
     norm: _Norm = "",
     json_file: _Json = None,
     plot: _Plot = None,
 ) -> None:
-    """The outer gradient of first against that of second order, on training tasks."""
+    """The outer gradient of first against that of second order, on training tasks; with a second run also what either came to."""
     run, learner, tasks = _opened(run_dir, norm, seed, "train")
     with progress().status("order"):
         report = compare_orders(learner, tasks, n_tasks=n_tasks)
+        if other:
+            _, second, _ = _opened(other, norm, seed, "test")
+            exams = _opened(run_dir, norm, seed, "test")[2]
+            report = replace(report, scores=compare_trained(learner, second, exams, n_tasks=n_tasks))
     _write(run, "order", ("", "first against second order"), report, json_file, plot)
 
 

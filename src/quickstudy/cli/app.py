@@ -89,6 +89,9 @@ def train(
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field, e.g. learner.inner_steps=10.")
     ] = None,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the run; default runs/RECIPE.")] = None,
+    from_: Annotated[
+        Path | None, typer.Option("--from", metavar="RUN", help="Begin with the weights of this run (tsa_maml makes its groups from it).")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     n_tasks: Annotated[int | None, typer.Option(help="Tasks of each final score; default as the recipe says.")] = None,
@@ -105,6 +108,8 @@ def train(
         if chosen.name != recipe:
             raise ConfigError(f"{folder} holds a run of {chosen.name}, not of {recipe}. Resume that one, or name another --out.")
     chosen = _changed(chosen, set_)
+    if from_:
+        chosen = dataclasses.replace(chosen, start_from=str(from_))
     run, finished = train_recipe(chosen, folder, resume=resume, device=device, console=progress(), timeout=timeout)
     if launch().rank:
         raise typer.Exit(0 if finished else 130)  # process 0 tells the results

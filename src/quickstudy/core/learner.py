@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from quickstudy.core.describe import Described
 from quickstudy.core.encoder import AbstractEncoder
-from quickstudy.core.errors import EpisodeError, TargetError, TransductiveError
+from quickstudy.core.errors import EpisodeError, LoadError, TargetError, TransductiveError
 from quickstudy.core.predictor import Predictor, in_mode
+from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.types import Classes, Episode, Examples, Target
 
 State = TypeVar("State")
@@ -110,6 +111,28 @@ class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):
             support = Examples(support.x, support.y.long())
         with in_mode(self, training=False), torch.no_grad():
             return Predictor(self, self.adapt(support, target), target)
+
+    def start_from(self, trained: "AbstractLearner[Any]", tasks: AbstractTasks) -> tuple[str, ...]:
+        """Begin with what a trained learner has in common with this one: every tensor of the same name and shape.
+
+        Args:
+            trained: the other learner.
+            tasks: the tasks that this one will be trained on, for learners that prepare themselves on some of them.
+
+        Returns:
+            the names of what was taken.
+
+        Raises:
+            LoadError: when there is nothing in common.
+        """
+        own = self.state_dict()
+        taken = {n: t for n, t in trained.state_dict().items() if n in own and own[n].shape == t.shape}
+        if not taken:
+            raise LoadError(
+                f"{type(trained).__name__} has no tensor in common with {type(self).__name__}, by name and shape. Start from a run with the same encoder."
+            )
+        self.load_state_dict(taken, strict=False)
+        return tuple(taken)
 
     @final
     def check_target(self, target: Target) -> None:

@@ -1,7 +1,7 @@
 """The one learner behind the gradient-based family."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -73,9 +73,15 @@ class GradientLearner(AbstractLearner[GradientState]):
             exact_gradient=loop.exact,
         )
 
-    def adapt(self, support: Examples, target: Target, query_x: Tensor | None = None) -> GradientState:
+    def adapt(
+        self, support: Examples, target: Target, query_x: Tensor | None = None, *, start: Mapping[str, Tensor] | None = None
+    ) -> GradientState:
+        """As of every learner; ``start`` gives each task the adapted parameters to begin with, ``[T ...]``, in place of the learned ones."""
         task = self._task(support, target, query_x)
-        fast = self.loop.run(task.start, task.loss_at, given=task.given)
+        begin = task.start
+        if start is not None:
+            begin = {n: start[n] if task.n_tasks > 1 else start[n][0] for n in begin}
+        fast = self.loop.run(begin, task.loss_at, given=task.given)
         return self._state(task, fast, self.loop.steps)
 
     def predict(self, state: GradientState, x: Float[Tensor, "T Q *S"]) -> Float[Tensor, "T Q O"]:

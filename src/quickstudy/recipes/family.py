@@ -74,6 +74,7 @@ _OFF: Mapping[str, Any] = {
     "per_step_norm": False,
     "per_step_statistics": False,
 }
+_HALF = "runs/family-maml-half"
 _FINN = "Finn, Abbeel, Levine 2017, arXiv:1703.03400"
 _RAGHU = "Raghu, Raghu, Bengio, Vinyals 2020, arXiv:1909.09157"
 
@@ -99,6 +100,9 @@ FAMILY: dict[str, Callable[[int], Recipe]] = {
     "imaml": lambda n: _on_omniglot(n, "imaml", _with_head("imaml"), "Rajeswaran et al. 2019, arXiv:1909.04630"),
     "metal": lambda n: _on_omniglot(n, "metal", _with_head("metal", inner_lr=_RATE), "Baik et al. 2021, arXiv:2110.03909"),
     "meta_lstm": lambda n: _on_omniglot(n, "meta_lstm", _with_head("meta_lstm"), "Ravi, Larochelle 2017, ICLR"),
+    "tsa_maml": lambda n: replace(  # with the half of the tasks, since the run that it starts from takes the other half
+        _on_omniglot(n // 2, "tsa_maml", _with_head("tsa_maml", inner_lr=_RATE), "Zhou et al. 2021, UAI"), start_from=_HALF
+    ),
     "maml_pp": lambda n: _maml_pp(n, "maml_pp"),
     # The ablation: MAML with one part of MAML++ each.
     "maml+msl": lambda n: _maml_pp(n, "maml+msl", **{**_OFF, "objective": "multi_step"}),

@@ -98,6 +98,7 @@ class Recipe:
         transform: changes of the training tasks; None = none.
         evaluations: how the result is scored.
         paper: what it reproduces.
+        start_from: the folder of a trained run whose weights this one begins with (`AbstractLearner.start_from`); empty = fresh weights.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Recipe:
     train_split: str = "train"
     val_split: str = "val"
     paper: str = ""
+    start_from: str = ""
 
     def build_data(self) -> AbstractData:
         """The data set, read when first drawn from."""

@@ -90,7 +90,7 @@ def train_recipe(
 
     Raises:
         ConfigError: when ``out`` already holds a run and ``resume`` is not asked for; or the processes cannot share the work.
-        LoadError: nothing to resume, or a run of other settings.
+        LoadError: nothing to resume, or a run of other settings; nothing to start from.
         TrainingError: the loss is not a number, or another process was lost.
     """
     folder = Path(out)
@@ -109,6 +109,13 @@ def train_recipe(
     identity = {k: v for k, v in about.items() if k not in ("evaluations", "summary", "paper")}
     # How the work is shared and how often it is saved does not change the result, so a run may be resumed with other values.
     identity["train"] = {k: v for k, v in identity["train"].items() if k not in ("workers", "checkpoint_every", "log_every")}
+    if recipe.start_from and not resume:
+        trained = load(recipe.start_from)
+        if isinstance(trained, Predictor):
+            raise LoadError(
+                f"{recipe.start_from} holds a predictor, not a learner that could be trained on. Name the run it was fitted with."
+            )
+        learner.start_from(trained.to(where), tasks)
     engine = launched(where, timeout=timeout)
     engine.agree(json.dumps(about))  # all have looked for an earlier run before one of them writes
     if engine.is_main and not resume:
