@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from quickstudy.core.batching import order_dependent
 from quickstudy.core.clock import has_clock
 from quickstudy.core.errors import ConfigError, TrainingError, did_you_mean
+from quickstudy.core.objective import MetaStep
 from quickstudy.core.types import Batch
 
 COMPILERS = ("trace", "inductor")
@@ -41,6 +42,10 @@ class CompiledGradient:
             )
         if has_clock(step):
             raise TrainingError("A compiled step cannot change in the course of training, as this one does. Leave compile empty.")
+        if isinstance(step, MetaStep) and step.objective.draws:
+            raise TrainingError(
+                f"A compiled step cannot draw random numbers, as {type(step.objective).__name__} does. Leave compile empty."
+            )
         self._how, self._parameters = how, {n: p for n, p in step.named_parameters() if p.requires_grad}
         self._compiled, self._lock = dict[Any, Any](), threading.Lock()
 

@@ -1,7 +1,7 @@
 """What meta-training minimises."""
 
 import abc
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,12 @@ class AbstractObjective(Described, nn.Module, abc.ABC):
     """A scalar to minimise, from a learner and a batch: the mean over its tasks.
 
     Most objectives take episodes; those of embeddings and sequences take labelled examples.
+
+    Attributes:
+        draws: whether it draws random numbers, which it takes from `quickstudy.core.rng.current`.
     """
+
+    draws: ClassVar[bool] = False
 
     @abc.abstractmethod
     def forward(self, learner: AbstractLearner[Any], batch: Batch) -> Float[Tensor, ""]:

@@ -5,8 +5,11 @@ on every machine, in any order, with any number of workers; different keys give 
 Only the raw words of the counter-based Philox generator are used, so a new numpy cannot change a task.
 """
 
+import contextlib
 import hashlib
 import operator
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import SupportsIndex
 
 import numpy as np
@@ -42,3 +45,21 @@ def generator(*key: str | SupportsIndex) -> torch.Generator:
 def seed_everything(*key: str | SupportsIndex) -> None:
     """Seed torch's global generators from ``key``: what layers use for their initial weights and dropout."""
     torch.manual_seed(int.from_bytes(_digest(key)[:8], "little") >> 1)
+
+
+_DRAWN_FROM = ContextVar[torch.Generator | None]("drawn from", default=None)
+
+
+@contextlib.contextmanager
+def drawing(source: torch.Generator) -> Iterator[None]:
+    """While it lasts, and in this thread alone, `current` is ``source``: training says so for each piece of a step."""
+    token = _DRAWN_FROM.set(source)
+    try:
+        yield
+    finally:
+        _DRAWN_FROM.reset(token)
+
+
+def current() -> torch.Generator:
+    """What an objective draws its random numbers from; outside of training torch's own generator (on the CPU)."""
+    return _DRAWN_FROM.get() or torch.default_generator

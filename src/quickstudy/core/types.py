@@ -69,9 +69,9 @@ class Classes:
         """How many outputs a learner gives per query."""
         return self.n
 
-    def loss(self, out: Float[Tensor, "T Q O"], y: Int[Tensor, "T Q"]) -> Float[Tensor, " T"]:
-        """Mean cross entropy of each task."""
-        return F.cross_entropy(out.flatten(0, 1), y.flatten(), reduction="none").view(y.shape).mean(1)
+    def loss(self, out: Float[Tensor, "T Q O"], y: Int[Tensor, "T Q"] | Float[Tensor, "T Q O"]) -> Float[Tensor, " T"]:
+        """Mean cross entropy of each task; ``y`` may also be soft labels, a distribution over the classes."""
+        return F.cross_entropy(out.flatten(0, 1), y.flatten(0, 1), reduction="none").view(y.shape[:2]).mean(1)
 
     def score(self, out: Float[Tensor, "T Q O"], y: Int[Tensor, "T Q"]) -> Float[Tensor, " T"]:
         """Accuracy of each task, between 0 and 1."""
@@ -111,7 +111,7 @@ class Examples:
 
     Args:
         x: the examples.
-        y: class indices, or real vectors.
+        y: class indices (or, in training, soft labels: a distribution over the classes), or real vectors.
         mask: False where a row is padding. Learners never see padding: the core removes it before `adapt` and `predict`.
     """
 

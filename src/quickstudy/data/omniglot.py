@@ -38,6 +38,7 @@ class Omniglot(Described, AbstractData):
     Args:
         protocol: vinyals, maml or lake.
         rotations: each character turned by 90, 180 and 270 degrees counts as a new class, in every split.
+        n_train_classes: train on so many of the training characters only, a fixed random choice, to see how a method does with few; 0 = all.
 
     Raises:
         DownloadError: when the archives are neither at hand nor to be fetched.
@@ -49,17 +50,25 @@ class Omniglot(Described, AbstractData):
     name, shape = "omniglot", (1, _SIZE, _SIZE)
     image_format = ImageFormat(size=_SIZE, channels=1, invert=True).to_json()
 
-    def __init__(self, *, protocol: str = "vinyals", rotations: bool = True) -> None:
+    def __init__(self, *, protocol: str = "vinyals", rotations: bool = True, n_train_classes: int = 0) -> None:
         if protocol not in _PROTOCOLS:
             raise ConfigError(f"Omniglot has no protocol '{protocol}'. {did_you_mean(protocol, _PROTOCOLS)}")
-        self.protocol, self.rotations = protocol, rotations
+        if n_train_classes < 0:
+            raise ConfigError(f"n_train_classes cannot be negative, got {n_train_classes}. Use 0 for all.")
+        self.protocol, self.rotations, self.n_train_classes = protocol, rotations, n_train_classes
 
     def split(self, name: str) -> ClassDataset:
         """The classes of ``train``, ``val``, ``trainval`` or ``test``."""
         lists = {**self._lists, "trainval": self._lists["train"] + self._lists["val"]}
         if name not in lists:
             raise DataError(f"Omniglot has no split '{name}'. {did_you_mean(name, lists)}")
-        data = self._everything.only(lists[name], split=f"{self.protocol}/{name}")
+        chosen, title = lists[name], f"{self.protocol}/{name}"
+        if name == "train" and self.n_train_classes:
+            if self.n_train_classes > len(chosen):
+                raise DataError(f"{title} has {len(chosen)} characters, fewer than n_train_classes={self.n_train_classes}. Lower it.")
+            ranks = np.argsort([words(1, "omniglot", "few", n)[0] for n in chosen], kind="stable")[: self.n_train_classes]
+            chosen, title = [chosen[i] for i in sorted(ranks)], f"{title}-{self.n_train_classes}"
+        data = self._everything.only(chosen, split=title)
         return data.with_rotations() if self.rotations else data
 
     def tasks(self, split: str, setting: Setting, *, seed: int = 0) -> AbstractTasks:

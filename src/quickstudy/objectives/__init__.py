@@ -1,9 +1,16 @@
 """What meta-training minimises, each a subclass of ``AbstractObjective``."""
 
 from quickstudy.core.objective import AbstractObjective
+from quickstudy.objectives.mlti import Mlti as Mlti
 from quickstudy.objectives.multi_step import MultiStep as MultiStep
 from quickstudy.objectives.pull import Pull as Pull
 from quickstudy.objectives.query_loss import QueryLoss as QueryLoss
 from quickstudy.objectives.trajectory import Trajectory as Trajectory
 
-OBJECTIVES: dict[str, type[AbstractObjective]] = {"query_loss": QueryLoss, "multi_step": MultiStep, "pull": Pull, "trajectory": Trajectory}
+OBJECTIVES: dict[str, type[AbstractObjective]] = {
+    "query_loss": QueryLoss,
+    "multi_step": MultiStep,
+    "mlti": Mlti,
+    "pull": Pull,
+    "trajectory": Trajectory,
+}

@@ -24,7 +24,7 @@ from quickstudy.core.compiled import CompiledGradient
 from quickstudy.core.errors import ConfigError, LoadError, TrainingError
 from quickstudy.core.memory import keep_freed_memory
 from quickstudy.core.objective import MetaStep
-from quickstudy.core.rng import generator
+from quickstudy.core.rng import drawing, generator
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.transform import AbstractTransform
 from quickstudy.core.types import Episode
@@ -314,7 +314,8 @@ class _Run:
         if self.compiled:
             loss, gradient = self.compiled(step, piece)
             return loss.float() * share, tuple(None if g is None else g * share for g in gradient)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.plan.precision == "bf16"):
+        own = generator("objective", self.plan.seed, self.done, number)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.plan.precision == "bf16"), drawing(own):
             loss = step(piece) * share
         return loss.detach().float(), torch.autograd.grad(loss, self.parameters, allow_unused=True)
 
