@@ -9,16 +9,19 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from quickstudy.algorithms import ALGORITHMS
+from quickstudy.algorithms import ALGORITHMS, TsaMaml
 from quickstudy.encoders import Conv4
 from quickstudy.evaluation import Report, compare
+from quickstudy.functional.intervals import mean_ci95
 from quickstudy.inner.implicit import ImplicitLoop
 from quickstudy.inner.learner import GradientLearner
 from quickstudy.recipes import RECIPES, recipe_named
 from quickstudy.recipes.family import FAMILY, family_recipe
+from quickstudy.recipes.few_classes import NAMES
 
 ROOT = Path(__file__).parent.parent
 HEAD = (
@@ -62,6 +65,11 @@ def _row(r: Report) -> str:
 def results() -> list[str]:
     """The table of results."""
     return [*HEAD, *rows()]
+
+
+def results_that_were_run() -> list[str]:
+    """The same without the settings of papers that were not run."""
+    return [line for line in results() if "| not run |" not in line]
 
 
 def speed() -> list[str]:
@@ -135,6 +143,9 @@ def parts() -> list[str]:
         if "encoder" not in inspect.signature(builder).parameters:
             continue
         learner = builder(Conv4(norm="batch"), **options)
+        several = isinstance(learner, TsaMaml)
+        if isinstance(learner, TsaMaml):
+            learner = learner.base.requires_grad_()
         if not isinstance(learner, GradientLearner):
             continue
         loop, kinds = learner.loop, {n.split(".")[0] for n in learner.fast_names}
@@ -147,7 +158,15 @@ def parts() -> list[str]:
         order = "implicit" if isinstance(loop, ImplicitLoop) else "first" if loop.first_order else "second"
         recipe = family_recipe(name) if name in FAMILY else None
         objective = recipe.objective.name if recipe else "query_loss"
-        cells = (f"`{name}`", *(f"`{type(part).__name__}`" for part in used[:3]), fast, slow_names, order, f"`{objective}`")
+        cells = (
+            f"`{name}`",
+            f"`{type(learner.head).__name__}`{', and all else, one per group' if several else ''}",
+            *(f"`{type(part).__name__}`" for part in used[1:3]),
+            fast,
+            slow_names,
+            order,
+            f"`{objective}`",
+        )
         rows.append("| " + " | ".join(cells) + " |")
     head = (
         "| algorithm | start of the head | rule | inner loss | fast | learned besides | order | objective |",
@@ -198,6 +217,37 @@ def _family_row(name: str, found: dict[str, Report]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def few_classes() -> list[str]:
+    """With and without task interpolation, from benchmarks/few_classes/*.json."""
+    found: dict[str, list[Report]] = {}
+    for file in sorted((ROOT / "benchmarks" / "few_classes").glob("*.json")):
+        found.setdefault(file.stem.split(".")[0], []).append(Report.load(file))
+    means = {name: replace(reports[0], scores=_mean_scores(reports)) for name, reports in found.items()}
+    lines = ["| learner | accuracy | with MLTI | difference | differences of the trainings, one by one |", "|---|---|---|---|---|"]
+    for name in (n for n in NAMES if f"{n}-mlti" in found and n in found):
+        plain, mixed = means[name], means[f"{name}-mlti"]
+        apart = (compare(a, b).difference for a, b in zip(found[name], found[f"{name}-mlti"], strict=True))
+        (a, a95), (b, b95) = (mean_ci95(r.scores) for r in (plain, mixed))
+        cells = (f"`{name}`", f"{100 * a:.2f} ± {100 * a95:.2f}", f"{100 * b:.2f} ± {100 * b95:.2f}", _paired(plain, mixed))
+        lines.append("| " + " | ".join((*cells, ", ".join(f"{100 * d:+.2f}" for d in apart))) + " |")
+    return lines
+
+
+def _mean_scores(reports: list[Report]) -> tuple[float, ...]:
+    return tuple(sum(of_task) / len(reports) for of_task in zip(*(r.scores for r in reports), strict=True))
+
+
+def learned_optimiser() -> list[str]:
+    """The loss after 100 steps, from benchmarks/learned_optimiser.json."""
+    measured = json.loads((ROOT / "benchmarks" / "learned_optimiser.json").read_text(encoding="utf-8"))
+    rows = [f"| {name} | {found['after_100'][0]:.3f} ± {found['after_100'][1]:.3f} |" for name, found in measured["losses"].items()]
+    note = (
+        f"{measured['n_tasks']} new quadratics, 95 % intervals; rates chosen on as many others from {len(measured['rates'])} between {measured['rates'][0]:g} and "
+        f"{measured['rates'][-1]:g}, three to a decade; the optimiser learned on {measured['train_tasks']:,}; all in {measured['seconds']:.0f} s; commit {measured['commit']}."
+    )
+    return ["| optimiser | f after 100 steps |", "|---|---|", *rows, "", note]
+
+
 def sinusoid() -> list[str]:
     """The errors on sine waves, from benchmarks/sinusoid.json."""
     measured = json.loads((ROOT / "benchmarks" / "sinusoid.json").read_text(encoding="utf-8"))
@@ -220,13 +270,15 @@ def _paired(base: Report, report: Report) -> str:
 
 
 TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
-    (ROOT / "README.md", "results", results),
+    (ROOT / "README.md", "results", results_that_were_run),
     (ROOT / "docs" / "results.md", "results", results),
     (ROOT / "docs" / "speed.md", "speed", speed),
     (ROOT / "docs" / "gradient_based.md", "parts", parts),
     (ROOT / "docs" / "gradient_based.md", "family", family),
     (ROOT / "docs" / "gradient_based.md", "family-long", family_long),
+    (ROOT / "docs" / "gradient_based.md", "learned-optimiser", learned_optimiser),
     (ROOT / "docs" / "regression.md", "sinusoid", sinusoid),
+    (ROOT / "docs" / "task_augmentation.md", "few-classes", few_classes),
 )
 
 

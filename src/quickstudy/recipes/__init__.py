@@ -7,6 +7,7 @@ from quickstudy.recipes.family import family_recipes
 from quickstudy.recipes.few_classes import few_class_recipes
 from quickstudy.recipes.glyphs import glyphs_fomaml, glyphs_protonet
 from quickstudy.recipes.omniglot import omniglot_5w1s_maml, omniglot_5w1s_maml_paper, omniglot_protonet
+from quickstudy.recipes.published import published_recipes
 from quickstudy.recipes.recipe import Evaluation as Evaluation
 from quickstudy.recipes.recipe import Part as Part
 from quickstudy.recipes.recipe import Recipe as Recipe
@@ -28,6 +29,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "sinusoid-maml": sinusoid_maml,
     **family_recipes(),
     **few_class_recipes(),
+    **published_recipes(),
 }
 
 
