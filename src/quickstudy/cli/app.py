@@ -15,6 +15,7 @@ from quickstudy.analysis import episode_page, learning_curve
 from quickstudy.cli.analyse import analyse
 from quickstudy.cli.bench import bench
 from quickstudy.cli.demo import demo
+from quickstudy.cli.gallery import gallery
 from quickstudy.cli.own import fit, predict
 from quickstudy.cli.screen import progress, results, table
 from quickstudy.cli.tune import tune
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.add_typer(analyse, name="analyse")
 app.add_typer(bench, name="bench")
+app.add_typer(gallery, name="gallery")
 app.command()(demo)
 app.command()(fit)
 app.command()(predict)

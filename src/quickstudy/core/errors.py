@@ -40,6 +40,10 @@ class LoadError(QuickstudyError, ValueError):
     """A saved run, learner or predictor that cannot be read back."""
 
 
+class GalleryError(QuickstudyError, ValueError):
+    """A gallery that cannot be used, or a change of it that was refused; nothing was changed then."""
+
+
 class TrainingError(QuickstudyError, RuntimeError):
     """Training cannot go on, or would not mean what was asked for."""
 

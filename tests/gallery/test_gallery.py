@@ -1,0 +1,373 @@
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from quickstudy.core.errors import ConfigError, GalleryError
+from quickstudy.gallery import Gallery, Policy
+
+DIM = 8
+
+
+def vectors(seed: int, n: int = 2, spread: float = 0.1) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=DIM) + spread * rng.normal(size=(n, DIM))
+
+
+def made(place: Callable[[], str], people: int = 5, **policy: object) -> Gallery:
+    gallery = Gallery.create(
+        place(), encoder="e1", dim=DIM, policy=Policy(**{"threshold": 0.8, "review": 0.8, "duplicate": 0.95, **policy})
+    )
+    for i in range(people):
+        gallery.enrol(f"p{i}", vectors(i))
+    return gallery
+
+
+def close(gallery: Gallery) -> None:
+    gallery.close()
+
+
+def test_identification_equals_a_double_loop(place: Callable[[], str]) -> None:
+    for score in ("nearest", "mean"):
+        gallery = made(place, score=score)
+        probes = np.r_[vectors(0, 3), vectors(99, 3)]
+        for probe, decision in zip(probes, gallery.identify(probes, top_k=3), strict=True):
+            found = {}
+            for i in range(5):
+                templates = [t / np.linalg.norm(t) for t in vectors(i)]
+                if score == "mean":
+                    mean = np.sum(templates, 0)
+                    templates = [mean / np.linalg.norm(mean)]
+                found[f"p{i}"] = max(float(probe @ t / np.linalg.norm(probe)) for t in templates)
+            ranked = sorted(found.items(), key=lambda item: -item[1])[:3]
+            assert [c[0] for c in decision.candidates] == [r[0] for r in ranked]
+            np.testing.assert_allclose([c[1] for c in decision.candidates], [r[1] for r in ranked], atol=1e-5)
+            assert decision.identity == (ranked[0][0] if ranked[0][1] > 0.8 else None)
+        assert gallery.verify(vectors(1)[0], "p1").identity == "p1"
+        assert gallery.verify(vectors(2)[0], "p1").identity is None
+        close(gallery)
+
+
+def test_enrolling_warns_and_refuses(place: Callable[[], str]) -> None:
+    gallery = made(place)
+    assert gallery.enrol("new", vectors(50, 1)).warnings[0].startswith("new has one template")
+    with pytest.raises(GalleryError, match=r"Photo 2 of thief looks like p3 \(similarity 1.00"):
+        gallery.enrol("thief", np.r_[vectors(60, 1), vectors(3)[:1]])
+    assert "thief" not in [p["name"] for p in gallery.identities()]
+    forced = gallery.enrol("thief", vectors(3)[:1], force=True)
+    assert "enrolled because it was forced" in forced.warnings[0]
+    unlike = gallery.enrol("p0", vectors(70, 1)).warnings
+    assert "Photo 1 is unlike the other templates of p0" in unlike[0]
+    assert not gallery.enrol("p1", vectors(1, 3)[2:]).warnings
+    close(gallery)
+
+
+def test_people_come_and_go(place: Callable[[], str]) -> None:
+    gallery = made(place)
+    gallery.rename("p0", "Ada")
+    assert gallery.identify(vectors(0)[:1])[0].identity == "Ada"
+    with pytest.raises(GalleryError, match="There is a p1 already"):
+        gallery.rename("Ada", "p1")
+    first, second = gallery.identities()[0]["templates"]
+    gallery.remove_template(first)
+    assert gallery.identities()[0]["templates"] == [second]
+    gallery.remove_template(second)
+    assert [p["name"] for p in gallery.identities()] == ["p1", "p2", "p3", "p4"]
+    gallery.remove("p1")
+    assert gallery.identify(vectors(1)[:1])[0].identity is None
+    with pytest.raises(GalleryError, match=r"Nobody is called 'p1' here"):
+        gallery.remove("p1")
+    with pytest.raises(GalleryError, match="no template 999"):
+        gallery.remove_template(999)
+    close(gallery)
+
+
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seeds=st.lists(st.integers(100, 10_000), min_size=1, max_size=4, unique=True))
+def test_enrolling_and_removing_restores_every_answer(place: Callable[[], str], seeds: list[int]) -> None:
+    gallery, probes = made(place, rate=None), np.r_[vectors(0, 3), vectors(99, 3)]
+    before = gallery.identify(probes)
+    for seed in seeds:
+        gallery.enrol(f"guest {seed}", vectors(seed), force=True)
+    for seed in seeds:
+        gallery.remove(f"guest {seed}")
+    assert gallery.identify(probes) == before
+    close(gallery)
+
+
+def test_consent_and_retention(place: Callable[[], str]) -> None:
+    gallery = made(place)
+    soon = datetime.now(UTC) + timedelta(days=1)
+    gallery.enrol("p0", vectors(0, 3)[2:], consent="signed 2026-01-02", retain_until=soon, details={"door": 3})
+    told = gallery.identities()[0]
+    assert (told["consent"], told["details"]) == ("signed 2026-01-02", {"door": 3})
+    assert gallery.expire() == ()
+    assert gallery.expire(soon + timedelta(days=1)) == ("p0",)
+    assert len(gallery.identities()) == 4
+    close(gallery)
+
+
+def test_everything_is_on_record_without_vectors(place: Callable[[], str]) -> None:
+    gallery = made(place, people=2, review=0.95)
+    gallery.identify(np.r_[vectors(0)[:1], vectors(99)[:1]])
+    gallery.verify(vectors(1)[0], "p1")
+    gallery.set_policy(Policy(threshold=0.1, review=0.2))
+    gallery.remove("p0")
+    told = gallery.audit()
+    assert [row["action"] for row in told] == ["enrol", "enrol", "identify", "identify", "verify", "policy", "remove"]
+    assert [row["identity"] for row in told[2:4]] == ["p0", None]
+    assert told[2]["threshold"] == 0.8
+    assert told[2]["policy"] == 1
+    assert told[5]["policy"] == 2
+    assert not any(isinstance(v, bytes) for row in told for v in row.values())
+    assert [row["action"] for row in gallery.audit(last=2)] == ["policy", "remove"]
+    close(gallery)
+
+
+def test_the_threshold_follows_who_is_there(place: Callable[[], str]) -> None:
+    gallery = made(place, people=3)
+    rng = np.random.default_rng(0)
+    cohort = rng.normal(size=(200, DIM))
+    first = gallery.calibrate(0.05, cohort=cohort)
+    assert (first.rule, first.rate) == ("cohort", 0.05)
+    for i in range(3, 12):
+        gallery.enrol(f"p{i}", vectors(i), force=True)
+    many = gallery.policy
+    assert many.threshold > first.threshold
+    anew = gallery.calibrate(0.05)
+    assert anew.threshold == many.threshold
+    accepted = sum(d.identity is not None for d in gallery.identify(rng.normal(size=(2000, DIM))))
+    assert accepted / 2000 < 0.12
+    for i in range(3, 12):
+        gallery.remove(f"p{i}")
+    assert gallery.policy.threshold == pytest.approx(first.threshold)
+    close(gallery)
+
+
+def test_without_a_cohort_each_identity_plays_the_stranger(place: Callable[[], str]) -> None:
+    gallery = made(place, people=15)
+    policy = gallery.calibrate(0.1)
+    assert policy.rule == "leave one class out"
+    scores = []
+    for i in range(15):
+        for t in vectors(i):
+            t = t / np.linalg.norm(t)
+            scores.append(max(float(t @ u / np.linalg.norm(u)) for j in range(15) if j != i for u in vectors(j)))
+    assert policy.threshold == pytest.approx(sorted(scores)[27], abs=1e-6)  # ⌈31 · 0.9⌉ = 28th of 30
+    with pytest.raises(ConfigError, match="at least 99 strangers, but there are 30"):
+        gallery.calibrate(0.01)
+    assert gallery.policy == policy
+    close(gallery)
+
+
+def test_export_and_import(place: Callable[[], str], tmp_path: Path) -> None:
+    gallery = made(place)
+    gallery.calibrate(0.2, cohort=np.random.default_rng(0).normal(size=(50, DIM)))
+    gallery.enrol("p0", vectors(0, 3)[2:], consent="yes", retain_until=datetime(2030, 1, 1))
+    probes = np.r_[vectors(0, 3), vectors(99, 3)]
+    other = Gallery.import_from(gallery.export(tmp_path / "out"), place())
+    assert [d.candidates for d in other.identify(probes)] == [d.candidates for d in gallery.identify(probes)]
+    assert other.policy == gallery.policy
+    assert [p["consent"] for p in other.identities()] == [p["consent"] for p in gallery.identities()]
+    assert other.calibrate(0.2).threshold == gallery.policy.threshold
+    with pytest.raises(GalleryError, match="holds a gallery already"):
+        Gallery.import_from(tmp_path / "out", gallery.place)
+    (tmp_path / "out" / "gallery.safetensors").write_bytes(b"x")
+    with pytest.raises(GalleryError, match="holds no gallery that can be imported"):
+        Gallery.import_from(tmp_path / "out", place())
+    close(gallery)
+    close(other)
+
+
+def test_other_processes_are_seen(place: Callable[[], str]) -> None:
+    one = made(place)
+    other = Gallery.open(one.place, encoder="e1")
+    assert other.identify(vectors(80)[:1])[0].identity is None
+    one.enrol("late", vectors(80))
+    assert other.identify(vectors(80)[:1])[0].identity == "late"
+    close(one)
+    close(other)
+
+
+def test_erase(place: Callable[[], str]) -> None:
+    gallery = made(place)
+    gallery.erase()
+    with pytest.raises(GalleryError, match="without a gallery"):
+        Gallery.open(gallery.place)
+    if "://" not in gallery.place:
+        raw = Path(gallery.place).read_bytes()
+        assert not any((t / np.linalg.norm(t)).astype(np.float32).tobytes()[:16] in raw for t in vectors(0).astype(np.float32))
+    close(gallery)
+
+
+def test_what_cannot_be_is_refused(place: Callable[[], str]) -> None:
+    gallery = made(place)
+    for bad, why in (
+        (np.ones((1, 3)), r"\[n 8\]"),
+        (np.full((1, DIM), np.nan), "not of finite numbers"),
+        (np.zeros((1, DIM)), "is zero"),
+        (np.ones(DIM), r"shape \(8,\)"),
+        ([["a"] * DIM], "vectors of 8 numbers"),
+    ):
+        with pytest.raises(GalleryError, match=why):
+            gallery.identify(bad)
+        with pytest.raises(GalleryError, match=why):
+            gallery.enrol("x", bad)
+    with pytest.raises(GalleryError, match="needs a name"):
+        gallery.enrol(" ", vectors(9))
+    with pytest.raises(GalleryError, match="holds templates of the encoder 'e1', not of 'e2'"):
+        Gallery.open(gallery.place, encoder="e2")
+    with pytest.raises(GalleryError, match="holds a gallery already"):
+        Gallery.create(gallery.place, encoder="e1", dim=DIM)
+    with pytest.raises(GalleryError, match="cannot begin below"):
+        Policy(threshold=0.5, review=0.4)
+    with pytest.raises(GalleryError, match=r"no similarity 'nearst'.*nearest"):
+        Policy(score="nearst")
+    empty = Gallery.create(place(), encoder="e1", dim=DIM)
+    assert empty.identify(vectors(0))[0].candidates == ()
+    with pytest.raises(GalleryError, match="fewer than two identities"):
+        empty.calibrate(0.1)
+    assert len(gallery.identities()) == 5
+    close(gallery)
+    close(empty)
+
+
+def test_bad_places(tmp_path: Path) -> None:
+    with pytest.raises(GalleryError, match="There is no gallery at"):
+        Gallery.open(tmp_path / "none.db")
+    (tmp_path / "text.db").write_text("no database " * 100, encoding="utf-8")
+    with pytest.raises(GalleryError, match="is damaged"):
+        Gallery.open(tmp_path / "text.db")
+    with sqlite3.connect(tmp_path / "other.db") as connection:
+        connection.execute("CREATE TABLE t (x)")
+    connection.close()
+    with pytest.raises(GalleryError, match="without a gallery"):
+        Gallery.open(tmp_path / "other.db")
+    with pytest.raises(GalleryError, match="cannot be written"):
+        Gallery.create(tmp_path / "no folder" / "a.db", encoder="e", dim=2)
+    with pytest.raises(GalleryError, match="no database that can be used"):
+        Gallery.create("mysterydb://x", encoder="e", dim=2)
+
+
+def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
+    gallery = made(lambda: str(tmp_path / "a.db"))
+    with gallery._engine.connect() as connection:
+        raw = connection.connection.dbapi_connection
+        pages = raw.execute("PRAGMA page_count").fetchone()[0]
+        raw.execute(f"PRAGMA max_page_count={pages}")
+
+    def fill() -> None:
+        for i in range(200):
+            gallery.enrol(f"more {i}", vectors(200 + i, 20), force=True)
+
+    with pytest.raises(GalleryError, match=r"disk .* is full. Nothing was changed"):
+        fill()
+    names = {p["name"] for p in gallery.identities()}
+    assert all(len(p["templates"]) == 20 for p in gallery.identities() if p["name"].startswith("more"))
+    assert {"p0", "p1"} <= names
+    close(gallery)
+
+
+WRITER = """
+import sys, random, numpy as np
+from quickstudy.gallery import Gallery
+gallery, seed = Gallery.open(sys.argv[1]), int(sys.argv[2])
+rng, there = random.Random(seed), {}
+for i in range(int(sys.argv[3])):
+    name = f"w{seed} {i}"
+    if there and rng.random() < 0.3:
+        gone = rng.choice(sorted(there))
+        print(f"begin remove {gone}", flush=True)
+        gallery.remove(gone)
+        del there[gone]
+        print(f"done remove {gone}", flush=True)
+    else:
+        n = rng.randint(1, 4)
+        print(f"begin enrol {name}|{n}", flush=True)
+        gallery.enrol(name, np.random.default_rng(seed * 1000 + i).normal(size=(n, 8)), force=True)
+        there[name] = n
+        print(f"done enrol {name}|{n}", flush=True)
+"""
+
+
+def told(lines: list[str]) -> tuple[dict[str, int], str]:
+    """Who is there after the acknowledged changes, and the change that was begun and not acknowledged."""
+    there, begun = dict[str, int](), ""
+    for line in lines:
+        when, what, rest = line.split(" ", 2)
+        if when == "begin":
+            begun = f"{what} {rest}"
+            continue
+        begun, (name, _, n) = "", rest.partition("|")
+        if what == "enrol":
+            there[name] = int(n)
+        else:
+            del there[name]
+    return there, begun
+
+
+def test_what_was_acknowledged_survives_a_kill(place: Callable[[], str]) -> None:
+    for seed in range(4):
+        where = place()
+        close(Gallery.create(where, encoder="e1", dim=DIM))
+        child = subprocess.Popen([sys.executable, "-c", WRITER, where, str(seed), "200"], stdout=subprocess.PIPE, text=True)
+        assert child.stdout
+        lines = [child.stdout.readline()]
+        until = time.monotonic() + random.Random(seed).uniform(0.1, 0.6)
+        while time.monotonic() < until:
+            lines.append(child.stdout.readline())
+        os.kill(child.pid, signal.SIGKILL)
+        lines += child.stdout.readlines()
+        child.wait()
+        child.stdout.close()
+        whole = [line.strip() for line in lines if line.endswith("\n")]
+        expected, begun = told(whole)
+        gallery = Gallery.open(where)
+        found = {p["name"]: len(p["templates"]) for p in gallery.identities()}
+        also = dict(expected)
+        if begun.startswith("enrol "):
+            name, _, n = begun.removeprefix("enrol ").partition("|")
+            also[name] = int(n)
+        elif begun:
+            also.pop(begun.removeprefix("remove "), None)
+        assert found in (expected, also)
+        assert gallery.enrol("after", vectors(1)).templates
+        close(gallery)
+
+
+def test_two_processes_writing_at_once_lose_nothing(place: Callable[[], str]) -> None:
+    where = place()
+    close(Gallery.create(where, encoder="e1", dim=DIM))
+    children = [
+        subprocess.Popen([sys.executable, "-c", WRITER, where, str(seed), "25"], stdout=subprocess.PIPE, text=True) for seed in (1, 2)
+    ]
+    expected = dict[str, int]()
+    for child in children:
+        said, _ = child.communicate(timeout=120)
+        assert child.returncode == 0
+        expected |= told(said.splitlines())[0]
+    gallery = Gallery.open(where)
+    assert {p["name"]: len(p["templates"]) for p in gallery.identities()} == expected
+    actions = [row["action"] for row in gallery.audit(last=1000)]
+    assert len(actions) == 50
+    close(gallery)
+
+
+def test_exports_are_plain(tmp_path: Path) -> None:
+    gallery = made(lambda: str(tmp_path / "a.db"), people=2)
+    about = json.loads((gallery.export(tmp_path / "out") / "gallery.json").read_text(encoding="utf-8"))
+    assert [p["name"] for p in about["identities"]] == ["p0", "p1"]
+    assert about["encoder"] == "e1"
+    close(gallery)
