@@ -43,6 +43,7 @@ class Gallery:
         ()
         >>> [decision.identity for decision in gallery.identify([[0.9, 0.0, 0.0], [0.0, 0.0, 1.0]])]
         ['Ada', None]
+        >>> gallery.close()
     """
 
     def __init__(self, engine: Engine, *, place: str, encoder: str, dim: int) -> None:
