@@ -248,6 +248,43 @@ def learned_optimiser() -> list[str]:
     return ["| optimiser | f after 100 steps |", "|---|---|", *rows, "", note]
 
 
+def strangers() -> list[str]:
+    """Who gets in, from benchmarks/own_images.json."""
+    measured = json.loads((ROOT / "benchmarks" / "own_images.json").read_text(encoding="utf-8"))
+    lines = [
+        "| pictures, rule | enrolled | strangers × draws | right member first | asked for | got in | binomial interval | members missed |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, found in ((n, f) for n, f in measured.items() if isinstance(f, dict) and "rates" in f):
+        for rate, told in found["rates"].items():
+            what = (
+                name,
+                str(found["enrolled"]),
+                f"{found['strangers']} × {found['draws']}",
+                f"{100 * found['rank_1'][0]:.1f} %",
+                f"{100 * float(rate):g} %",
+            )
+            if told is None:
+                lines.append("| " + " | ".join((*what, "too few to say", "", "")) + " |")
+                continue
+            low, high = told["interval"]
+            lines.append(
+                f"| {' | '.join(what)} | {100 * told['accepted']:.2f} % | {100 * low:.2f} … {100 * high:.2f} % | {100 * told['fnir'][0]:.1f} % |"
+            )
+    return [*lines, "", f"Commit {measured['commit']}, {measured['seconds']:.0f} s."]
+
+
+def steel() -> list[str]:
+    """Defects on steel, from benchmarks/own_images.json."""
+    measured = json.loads((ROOT / "benchmarks" / "own_images.json").read_text(encoding="utf-8"))["steel"]
+    shots = list(next(iter(measured.values())))
+    head = [f"| head | {' | '.join(f'{s} per class' for s in shots)} |", "|---" * (len(shots) + 1) + "|"]
+    return [
+        *head,
+        *(f"| `{h}` | " + " | ".join(f"{100 * m:.1f} ± {100 * c:.1f}" for m, c in f.values()) + " |" for h, f in measured.items()),
+    ]
+
+
 def sinusoid() -> list[str]:
     """The errors on sine waves, from benchmarks/sinusoid.json."""
     measured = json.loads((ROOT / "benchmarks" / "sinusoid.json").read_text(encoding="utf-8"))
@@ -278,6 +315,8 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
     (ROOT / "docs" / "gradient_based.md", "family-long", family_long),
     (ROOT / "docs" / "gradient_based.md", "learned-optimiser", learned_optimiser),
     (ROOT / "docs" / "regression.md", "sinusoid", sinusoid),
+    (ROOT / "docs" / "classifier.md", "strangers", strangers),
+    (ROOT / "docs" / "classifier.md", "steel", steel),
     (ROOT / "docs" / "task_augmentation.md", "few-classes", few_classes),
 )
 

@@ -8,6 +8,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -250,3 +251,29 @@ def test_demo(quickstudy: Command, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "x").touch()
     assert "left alone" in quickstudy("demo", "--out", tmp_path / "mine", status=2).stderr
+
+
+def test_strangers_are_called_unknown(quickstudy: Command, run_folder: Path, drawings: Path, tmp_path: Path) -> None:
+    fit = ["fit", drawings / "known", "--run", run_folder, "-o", tmp_path / "model", "--reject-rate"]
+    said = quickstudy(*fit, "0.1").stdout
+    assert "false-accept rate of 10 % by the rule: leave one class out" in said
+    known = lines_of(quickstudy("predict", tmp_path / "model", drawings / "known", "--json").stdout)
+    assert sum(row["label"] == Path(row["image"]).parent.name for row in known) >= 9
+    # What the threshold comes from: a class that was not learned is unknown but for the share that was asked for.
+    rest = tmp_path / "rest"
+    for name in ("three o", "ქართ"):
+        (rest / name).mkdir(parents=True)
+        for picture in (drawings / "known" / name).iterdir():
+            (rest / name / picture.name).write_bytes(picture.read_bytes())
+    said = quickstudy(
+        "fit", rest, "--run", run_folder, "-o", tmp_path / "two", "--reject-rate", "0.2", "--cohort", drawings / "known" / "Än"
+    ).stdout
+    assert "by the rule: cohort" in said
+    strange = lines_of(quickstudy("predict", tmp_path / "two", drawings / "known" / "Än", "--json").stdout)
+    assert [row["label"] for row in strange] == ["unknown"] * 4
+    assert all(row["nearest"] in ("three o", "ქართ") for row in strange)
+    assert "at least 99 strangers, but there are 12" in quickstudy(*fit, "0.01", status=2).stderr
+
+
+def lines_of(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]

@@ -49,6 +49,20 @@ def test_members_are_recognised() -> None:
     assert set(model.predict(people(rng, 200, 1)[:, 0])) - {-1} <= set(range(20))
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_leaving_classes_out_equals_fitting_without_them(metric: str) -> None:
+    x, y = enrolled(np.random.default_rng(0), n=6)
+    for known_by in ("similarity", "nearest", "energy", "mahalanobis"):
+        model = OpenSetClassifier(FewShotClassifier(metric=metric), known_by=known_by, false_accept_rate=0.2).fit(x, y)
+        expected = []
+        for name in sorted(set(y)):
+            others = OpenSetClassifier(FewShotClassifier(metric=metric), known_by=known_by, false_accept_rate=0.2).fit(
+                x[y != name], y[y != name]
+            )
+            expected.extend(others.membership(x[y == name]))
+        np.testing.assert_allclose(model.stranger_scores_, expected, atol=1e-10)
+
+
 def test_the_threshold_follows_the_classes() -> None:
     rng = np.random.default_rng(0)
     x, y = enrolled(rng)

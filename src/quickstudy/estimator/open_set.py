@@ -185,6 +185,10 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         model = self.estimator_
         if len(model.classes_) < 2:
             raise ConfigError("With one class and no cohort nothing is known of strangers. Give fit(…, cohort=vectors of other things).")
+        if self.known_by == "similarity" and model.head == "prototype":  # each class by itself, so the others stay as they are
+            scores = model.class_scores(model.support_)
+            scores[np.arange(len(scores)), model.labels_] = -np.inf
+            return scores.max(1)
         out = []
         for at, name in enumerate(model.classes_.tolist()):
             others = copy.deepcopy(model).remove_class(name)
