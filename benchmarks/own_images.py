@@ -1,6 +1,6 @@
 """Strangers at the door and defects on steel: what the estimators do with pictures their encoder has never seen the like of.
 
-quickstudy train mini-imagenet-protonet
+quickstudy train mini-imagenet-protonet --set train.steps=500
 quickstudy train omniglot-protonet --set train.steps=600
 python benchmarks/own_images.py --photos runs/mini-imagenet-protonet --drawings runs/omniglot-protonet
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from quickstudy.core.encoder import AbstractEncoder
@@ -91,6 +90,8 @@ class TsaMaml(AbstractLearner[GradientState]):
         Raises:
             ConfigError: when a group stays empty.
         """
+        from sklearn.cluster import KMeans
+
         if isinstance(trained, TsaMaml):
             return super().start_from(trained, tasks)
         taken = self.base.start_from(trained, tasks)
