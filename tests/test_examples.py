@@ -12,3 +12,10 @@ def test_first_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr(sys, "argv", ["first_steps.py", "--steps", "2", "--n-tasks", "3"])
     runpy.run_path(str(EXAMPLES / "first_steps.py"), run_name="__main__")
     assert "±" in capsys.readouterr().out
+
+
+def test_strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["strangers.py", "--steps", "2", "--rate", "0.1"])
+    runpy.run_path(str(EXAMPLES / "strangers.py"), run_name="__main__")
+    assert "The gallery has 50 identities" in capsys.readouterr().out
