@@ -44,7 +44,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
     Args:
         head: "prototype" (similarity to the class mean), "cosine" (a cosine classifier fine-tuned from the means), "ridge", "logistic", or
-            "learner" (see ``learner``). With one or two examples per class "prototype" is the best choice, with more "ridge" or "logistic".
+            "learner" (see ``learner``). Only "prototype" computes nothing but the one class when a class comes or goes; the others are fitted anew.
         metric: of the prototypes: "cosine" or "euclidean".
         alpha: penalty of "ridge".
         C: inverse penalty of "logistic".
