@@ -1,5 +1,6 @@
 """What each of two launched processes does in the tests of the engine: `python -m torch.distributed.run … together.py SCENE FOLDER`."""
 
+import atexit
 import os
 import signal
 import sys
@@ -103,7 +104,14 @@ def error(of: Callable[[], object]) -> str:
     return "none"
 
 
+def threads(file: Path) -> None:
+    """Write the names of the threads that still run."""
+    if (tasks := Path("/proc/self/task")).exists():
+        file.write_text("".join((task / "comm").read_text() for task in tasks.iterdir()))
+
+
 def together(folder: Path) -> None:
+    atexit.register(threads, folder / f"{launch().rank} ended.txt")  # before any engine, so called after it
     rank, told = launch().rank, {}
     for name, (step, run) in scenes().items():
         if rank:  # whatever the others begin with, they go on from the weights of process 0

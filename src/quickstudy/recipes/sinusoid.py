@@ -16,7 +16,7 @@ def sinusoid_maml() -> Recipe:
         episodes=Setting(n_way=0, n_shot=10, n_query=10),
         validation=Setting(n_way=0, n_shot=10, n_query=100),
         train=Plan(
-            steps=20_000, tasks_per_step=25, validate_every=10_000, n_val_tasks=200, log_every=500, checkpoint_every=5_000, compile="trace"
+            steps=40_000, tasks_per_step=25, validate_every=10_000, n_val_tasks=200, log_every=500, checkpoint_every=5_000, compile="trace"
         ),
         optimiser=Optimiser(lr=1e-3),
         evaluations=(Evaluation(Setting(0, 10, 100)),),

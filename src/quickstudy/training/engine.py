@@ -155,6 +155,9 @@ class Together(AbstractEngine):
 
     def __init__(self, place: Launch, device: torch.device, *, timeout: float = TIMEOUT) -> None:
         try:
+            # Its functions have the process group that is there when they are imported as a default argument, for ever. Imported later (by the
+            # first optimiser), it would keep the group and its threads alive after `_end`, into the end of the interpreter, which aborts.
+            import torch.distributed.nn.functional  # noqa: F401
             from accelerate import Accelerator
             from accelerate.utils import InitProcessGroupKwargs
         except ImportError as error:
