@@ -157,7 +157,7 @@ class Together(AbstractEngine):
         try:
             # Its functions have the process group that is there when they are imported as a default argument, for ever. Imported later (by the
             # first optimiser), it would keep the group and its threads alive after `_end`, into the end of the interpreter, which aborts.
-            import torch.distributed.nn.functional  # noqa: F401
+            import torch.distributed.nn.functional
             from accelerate import Accelerator
             from accelerate.utils import InitProcessGroupKwargs
         except ImportError as error:
