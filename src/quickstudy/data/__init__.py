@@ -17,11 +17,13 @@ from quickstudy.data.mini_imagenet import MiniImageNet as MiniImageNet
 from quickstudy.data.omniglot import Omniglot as Omniglot
 from quickstudy.data.quadratics import Quadratics as Quadratics
 from quickstudy.data.sinusoid import Sinusoid as Sinusoid
+from quickstudy.data.symbols import Symbols as Symbols
 from quickstudy.data.vectors import Vectors as Vectors
 
 DATA: dict[str, Callable[..., AbstractData]] = {
     "glyphs": Glyphs,
     "omniglot": Omniglot,
+    "symbols": Symbols,
     "mini-imagenet": MiniImageNet,
     "folder": ImageFolder,
     "sinusoid": Sinusoid,

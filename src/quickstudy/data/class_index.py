@@ -127,6 +127,21 @@ class ClassDataset:
         labels = np.repeat(np.arange(len(chosen)), [len(r) for r in rows])
         return replace(self, split=split, x=self.x[torch.from_numpy(np.concatenate(rows))], index=ClassIndex(labels, chosen))
 
+    def joined(self, other: "ClassDataset", *, name: str, split: str) -> "ClassDataset":
+        """Both data sets' classes as one set, each called by its data set's name and its own: ``omniglot/Greek/character01``.
+
+        Raises:
+            DataError: when the examples differ in shape or kind, or are normalised differently.
+        """
+        if self.x.shape[1:] != other.x.shape[1:] or self.x.dtype != other.x.dtype or (self.mean, self.std) != (other.mean, other.std):
+            raise DataError(
+                f"{self.name} and {other.name} cannot be joined: examples of shape {tuple(self.x.shape[1:])} ({self.x.dtype}) and "
+                f"{tuple(other.x.shape[1:])} ({other.x.dtype}), or other means and deviations. Bring them to one form first."
+            )
+        names = [f"{data.name}/{n}" for data in (self, other) for n in data.index.names]
+        labels = np.concatenate([self.index.labels, other.index.labels + len(self.index)])
+        return replace(self, name=name, split=split, x=torch.cat([self.x, other.x]), index=ClassIndex(labels, names))
+
     def with_rotations(self) -> "ClassDataset":
         """Each class four times: as it is, and turned by 90, 180 and 270 degrees, as new classes.
 

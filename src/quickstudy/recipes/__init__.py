@@ -20,6 +20,7 @@ from quickstudy.recipes.runs import save_learner as save_learner
 from quickstudy.recipes.runs import saved_recipe as saved_recipe
 from quickstudy.recipes.runs import train_recipe as train_recipe
 from quickstudy.recipes.sinusoid import sinusoid_maml
+from quickstudy.recipes.symbols import symbols_protonet
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "glyphs-protonet": glyphs_protonet,
@@ -28,6 +29,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "omniglot-5w1s-maml": omniglot_5w1s_maml,
     "omniglot-5w1s-maml-paper": omniglot_5w1s_maml_paper,
     "mini-imagenet-protonet": mini_imagenet_protonet,
+    "symbols-protonet": symbols_protonet,
     "sinusoid-maml": sinusoid_maml,
     **family_recipes(),
     **few_class_recipes(),
