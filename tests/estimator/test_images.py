@@ -41,7 +41,7 @@ def test_a_picture_has_the_vector_of_the_encoder_whatever_is_beside_it(run: Path
     x = encoder.transform(pictures)
     assert x.shape == (12, 64 // 8)
     with torch.no_grad():
-        expected = encoder.encoder_(FORMAT.normalise(FORMAT.read(pictures[3])[None])[None])[0, 0]
+        expected = encoder.embedder_.encoder(FORMAT.normalise(FORMAT.read(pictures[3])[None])[None])[0, 0]
     np.testing.assert_allclose(x[3], expected.numpy(), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(encoder.transform([Image.open(pictures[3])])[0], x[3], rtol=1e-5, atol=1e-6)
     assert encoder.transform([]).shape == (0, 8)

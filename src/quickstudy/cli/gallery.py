@@ -62,7 +62,7 @@ def enrol_folder(
 ) -> None:
     """Add everybody of a folder with one sub-folder per identity."""
     encoder, opened = _opened(place, run, invert)
-    content = read_folder(folder, encoder.format_, on_bad="refuse")
+    content = read_folder(folder, encoder.embedder_.format, on_bad="refuse")
     index = content.dataset.index
     for c, name in enumerate(index.names):
         told = opened.enrol(name, encoder.transform([content.paths[int(row)] for row in index.rows_of(c)]), force=force)

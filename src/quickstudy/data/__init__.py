@@ -9,6 +9,7 @@ from quickstudy.data.episodes import Episodes as Episodes
 from quickstudy.data.episodes import VariableEpisodes as VariableEpisodes
 from quickstudy.data.folder import FolderContent as FolderContent
 from quickstudy.data.folder import ImageFolder as ImageFolder
+from quickstudy.data.folder import find_classes as find_classes
 from quickstudy.data.folder import find_images as find_images
 from quickstudy.data.folder import read_folder as read_folder
 from quickstudy.data.glyphs import Glyphs as Glyphs

@@ -168,6 +168,15 @@ def read_folder(root: str | Path, fmt: ImageFormat, *, on_bad: str = "refuse", m
     return FolderContent(data, paths, bad, _duplicates(x[: len(paths)], labels, paths), ignored)
 
 
+def find_classes(root: str | Path) -> dict[str, list[Path]]:
+    """The picture files of each class of a folder with a sub-folder per class, in natural order; nothing is read.
+
+    Raises:
+        DataError: when the folder is not laid out like this, as `read_folder` does.
+    """
+    return _class_folders(Path(root).expanduser())[0]
+
+
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
     """Files as they are given, and the pictures in folders and everything below, in natural order.
 
