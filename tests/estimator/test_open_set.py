@@ -84,9 +84,9 @@ def test_the_threshold_follows_the_classes() -> None:
 def test_a_change_that_cannot_be_leaves_everything() -> None:
     rng = np.random.default_rng(0)
     x, y = enrolled(rng, n=7)
-    model = OpenSetClassifier(false_accept_rate=0.05).fit(x, y)
+    model = OpenSetClassifier(false_accept_rate=0.125).fit(x, y)
     before = model.threshold_
-    with pytest.raises(ConfigError, match="at least 19 strangers, but there are 18"):
+    with pytest.raises(ConfigError, match="at least 7 strangers, but there are 6"):
         model.remove_class("person 00")
     assert model.threshold_ == before
     assert len(model.classes_) == 7
@@ -111,7 +111,7 @@ def test_decisions() -> None:
 def test_mistakes() -> None:
     rng = np.random.default_rng(0)
     x, y = enrolled(rng)
-    with pytest.raises(ConfigError, match="at least 99 strangers, but there are 60"):
+    with pytest.raises(ConfigError, match="at least 99 strangers, but there are 20"):
         OpenSetClassifier(false_accept_rate=0.01).fit(x, y)
     with pytest.raises(ConfigError, match=r"no membership score 'energi'.*energy"):
         OpenSetClassifier(known_by="energi").fit(x, y)
@@ -119,6 +119,8 @@ def test_mistakes() -> None:
         OpenSetClassifier(reject_label="person 00").fit(x, y)
     with pytest.raises(ConfigError, match="With one class and no cohort"):
         OpenSetClassifier().fit(x[:3], y[:3])
+    with pytest.raises(ConfigError, match="at least 19 strangers, but there are 9"):
+        OpenSetClassifier().fit(x, y, cohort=np.ones((99, DIM)), cohort_groups=np.arange(99) // 11)
     with pytest.raises(ValueError, match="features"):
         OpenSetClassifier().fit(x, y, cohort=np.ones((99, 3)))
     assert clone(OpenSetClassifier(FewShotClassifier("ridge"), known_by="energy")).estimator.head == "ridge"

@@ -44,8 +44,8 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     A vector is accepted where its membership score is above a threshold: the conformal quantile of the scores that strangers get. The strangers
     are a cohort, vectors of things that belong to none of the classes, by the same encoder; without one each class in turn plays the stranger to
-    the others (leave one class out), which takes enough examples and says a little less than the truth, as one class is missing from the
-    gallery then.
+    the others (leave one class out), which takes enough classes and says a little less than the truth, as one class is missing from the
+    gallery then. Several vectors of one stranger count as one stranger: they resemble each other.
 
     Args:
         estimator: a `FewShotClassifier`; None is one with prototypes.
@@ -75,6 +75,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     review_threshold_: float
     rule_: str
     cohort_: Array | None
+    cohort_groups_: NDArray[Any] | None
 
     def __init__(
         self,
@@ -88,8 +89,13 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.estimator, self.known_by, self.false_accept_rate = estimator, known_by, false_accept_rate
         self.review_rate, self.reject_label = review_rate, reject_label
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, cohort: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, cohort: Any = None, cohort_groups: Any = None) -> Self:
         """Learn the classes, and from the cohort (or the classes themselves) where to draw the line.
+
+        Args:
+            X, y, sample_weight: as of the estimator.
+            cohort: vectors ``[n D]`` of strangers; None lets each class in turn be the stranger.
+            cohort_groups: whose each vector of the cohort is, ``[n]``, where there are several of one stranger; None = each of another.
 
         Raises:
             ConfigError: when there are too few strangers for the rate, or the label for strangers is a class.
@@ -100,6 +106,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         if self.reject_label in self.estimator_.classes_.tolist():
             raise ConfigError(f"{self.reject_label!r} is a class, so it cannot mean unknown. Choose another reject_label.")
         self.cohort_ = None if cohort is None else self._vectors(cohort)
+        self.cohort_groups_ = None if cohort_groups is None else np.asarray(cohort_groups)
         return self.calibrate()
 
     def calibrate(self, false_accept_rate: float | None = None) -> Self:
@@ -108,12 +115,12 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         rate = self.false_accept_rate if false_accept_rate is None else false_accept_rate
         self._scorer = _scorer_named(self.known_by).fit(self.estimator_)
         if self.cohort_ is not None:
-            self.rule_, self.stranger_scores_ = "cohort", self._scorer.scores(self.cohort_)
+            self.rule_, self.stranger_scores_, groups = "cohort", self._scorer.scores(self.cohort_), self.cohort_groups_
         else:
-            self.rule_, self.stranger_scores_ = "leave one class out", self._each_class_left_out()
-        self.threshold_ = conformal_threshold(self.stranger_scores_, rate)
+            self.rule_, self.stranger_scores_, groups = "leave one class out", self._each_class_left_out(), self.estimator_.labels_
+        self.threshold_ = conformal_threshold(self.stranger_scores_, rate, groups=groups)
         self.review_threshold_ = (
-            conformal_threshold(self.stranger_scores_, rate * self.review_rate) if self.review_rate else self.threshold_
+            conformal_threshold(self.stranger_scores_, rate * self.review_rate, groups=groups) if self.review_rate else self.threshold_
         )
         return self
 
