@@ -252,14 +252,15 @@ def strangers() -> list[str]:
     """Who gets in, from benchmarks/own_images.json."""
     measured = json.loads((ROOT / "benchmarks" / "own_images.json").read_text(encoding="utf-8"))
     lines = [
-        "| pictures, rule | enrolled | strangers × draws | right member first | asked for | got in | binomial interval | members missed |",
-        "|---|---|---|---|---|---|---|---|",
+        "| pictures, rule | enrolled | cohort | strangers × draws | right member first | asked for | got in | binomial interval | members missed |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, found in ((n, f) for n, f in measured.items() if isinstance(f, dict) and "rates" in f):
         for rate, told in found["rates"].items():
             what = (
                 name,
                 str(found["enrolled"]),
+                f"{found['cohort']}{' × ' + str(found['cohort_photos']) if found['cohort_photos'] > 1 else ''}" if found["cohort"] else "",
                 f"{found['strangers']} × {found['draws']}",
                 f"{100 * found['rank_1'][0]:.1f} %",
                 f"{100 * float(rate):g} %",
@@ -269,7 +270,7 @@ def strangers() -> list[str]:
                 continue
             low, high = told["interval"]
             lines.append(
-                f"| {' | '.join(what)} | {100 * told['accepted']:.2f} % | {100 * low:.2f} … {100 * high:.2f} % | {100 * told['fnir'][0]:.1f} % |"
+                f"| {' | '.join(what)} | {100 * told['accepted'][0]:.2f} ± {100 * told['accepted'][1]:.2f} % | {100 * low:.2f} … {100 * high:.2f} % | {100 * told['fnir'][0]:.1f} % |"
             )
     return [*lines, "", f"Commit {measured['commit']}, {measured['seconds']:.0f} s."]
 
@@ -277,11 +278,15 @@ def strangers() -> list[str]:
 def steel() -> list[str]:
     """Defects on steel, from benchmarks/own_images.json."""
     measured = json.loads((ROOT / "benchmarks" / "own_images.json").read_text(encoding="utf-8"))["steel"]
-    shots = list(next(iter(measured.values())))
-    head = [f"| head | {' | '.join(f'{s} per class' for s in shots)} |", "|---" * (len(shots) + 1) + "|"]
+    shots = list(next(iter(next(iter(measured.values())).values())))
     return [
-        *head,
-        *(f"| `{h}` | " + " | ".join(f"{100 * m:.1f} ± {100 * c:.1f}" for m, c in f.values()) + " |" for h, f in measured.items()),
+        f"| encoder | head | {' | '.join(f'{s} per class' for s in shots)} |",
+        "|---" * (len(shots) + 2) + "|",
+        *(
+            f"| {encoder} | `{h}` | " + " | ".join(f"{100 * m:.1f} ± {100 * c:.1f}" for m, c in f.values()) + " |"
+            for encoder, heads in measured.items()
+            for h, f in heads.items()
+        ),
     ]
 
 

@@ -38,7 +38,7 @@ def test_settings_that_are_no_task_are_refused_with_what_came(wrong):
     with pytest.raises(ConfigError) as caught:
         Setting(*wrong)
     n_way, n_shot, n_query = wrong
-    assert f"Setting(n_way={n_way}, n_shot={n_shot}, n_query={n_query})" in str(caught.value)
+    assert f"got n_way={n_way}, n_shot={n_shot}, n_query={n_query}." in str(caught.value)
 
 
 def test_settings_read_as_the_field_writes_them():

@@ -100,10 +100,10 @@ def test_single_adds_the_task_axis():
 # --- check
 
 
-def refused(x, y, mask=None):
+def refused(x, y, mask=None, unlabelled=None):
     # Past the constructor, whose shape annotations refuse first in tests; users run without that check.
     made = object.__new__(Examples)
-    for name, value in (("x", x), ("y", y), ("mask", mask)):
+    for name, value in (("x", x), ("y", y), ("mask", mask), ("unlabelled", unlabelled)):
         object.__setattr__(made, name, value)
     with pytest.raises(EpisodeError) as caught:
         made.check("support")
@@ -164,3 +164,14 @@ def test_targets_of_nothing_are_refused():
         Classes(0)
     with pytest.raises(EpisodeError, match=r"Reals\(dim\): dim must be at least 1, got -1"):
         Reals(-1)
+
+
+def test_unlabelled_examples_ride_along_and_must_fit():
+    support = Examples(torch.zeros(2, 3, 4), torch.zeros(2, 3, dtype=torch.long), unlabelled=torch.arange(40.0).view(2, 5, 4))
+    support.check("support")
+    assert torch.equal(support.task(1).unlabelled, support.unlabelled[1:])
+    episode = Episode(support, Examples(torch.zeros(2, 1, 4), torch.zeros(2, 1, dtype=torch.long)), Classes(1), torch.tensor([[7], [9]]))
+    assert episode.task(1).classes.tolist() == [[9]]
+    assert episode.to("cpu").classes.tolist() == [[7], [9]]
+    message = refused(torch.zeros(2, 3, 4), torch.zeros(2, 3), None, torch.zeros(1, 5, 4))
+    assert "the unlabelled examples have shape (1, 5, 4) beside x of (2, 3, 4)" in message

@@ -1,6 +1,7 @@
 """Small geometric changes of every image of an episode."""
 
 import math
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from quickstudy.core.errors import EpisodeError
 from quickstudy.core.transform import AbstractTransform
-from quickstudy.core.types import Episode, Examples
+from quickstudy.core.types import Episode
 
 
 class Affine(AbstractTransform):
@@ -21,7 +22,7 @@ class Affine(AbstractTransform):
         probability: the part of the images that is changed; the others stay sharp, as they will be when the learner is used.
 
     Example:
-        >>> from quickstudy.core.types import Classes
+        >>> from quickstudy.core.types import Classes, Examples
         >>> x, y = torch.ones(1, 2, 1, 28, 28), torch.tensor([[0, 1]])
         >>> episode = Episode(Examples(x, y), Examples(x, y), Classes(2))
         >>> Affine()(episode, torch.Generator().manual_seed(0)).support.x.shape
@@ -32,8 +33,10 @@ class Affine(AbstractTransform):
         self.degrees, self.scale, self.shift, self.probability = degrees, scale, shift, probability
 
     def __call__(self, episode: Episode, generator: torch.Generator) -> Episode:
-        support, query = (Examples(self._warp(e.x, generator), e.y, e.mask) for e in (episode.support, episode.query))
-        return Episode(support, query, episode.target)
+        support, query = (replace(e, x=self._warp(e.x, generator)) for e in (episode.support, episode.query))
+        if support.unlabelled is not None:
+            support = replace(support, unlabelled=self._warp(support.unlabelled, generator))
+        return replace(episode, support=support, query=query)
 
     def _warp(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if x.ndim != 5:

@@ -1,5 +1,7 @@
 """More examples of a task than were drawn."""
 
+from dataclasses import replace
+
 import torch
 
 from quickstudy.augment.affine import Affine
@@ -37,9 +39,10 @@ class MoreExamples(AbstractTransform):
         change, parts = Affine(degrees=self.degrees, scale=self.scale, shift=self.shift, probability=1.0), [episode]
         parts += [change(episode, generator) for _ in range(max(self.shots, self.queries))]
         support = _joined([p.support for p in parts[: self.shots + 1]])
-        return Episode(support, _joined([p.query for p in parts[: self.queries + 1]]), episode.target)
+        return replace(episode, support=support, query=_joined([p.query for p in parts[: self.queries + 1]]))
 
 
 def _joined(parts: list[Examples]) -> Examples:
     masks = [p.mask for p in parts if p.mask is not None]
-    return Examples(torch.cat([p.x for p in parts], 1), torch.cat([p.y for p in parts], 1), torch.cat(masks, 1) if masks else None)
+    x, y = torch.cat([p.x for p in parts], 1), torch.cat([p.y for p in parts], 1)
+    return replace(parts[0], x=x, y=y, mask=torch.cat(masks, 1) if masks else None)

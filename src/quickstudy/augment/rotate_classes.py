@@ -1,5 +1,7 @@
 """New classes by turning old ones."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -39,10 +41,14 @@ class RotateClasses(AbstractTransform):
                 f"RotateClasses turns square images of classes, [T N C H H], but got {episode.target} and examples of shape {tuple(s.x.shape[2:])}. "
                 "Leave it out for others."
             )
+        if s.unlabelled is not None:
+            raise EpisodeError(
+                "RotateClasses cannot turn unlabelled examples with their class, which is not told. Leave it out for such tasks."
+            )
         n = (len(s.x), episode.target.n)
         turned = torch.rand(n, generator=generator) < self.probability
         turns = torch.where(turned, torch.randint(1, 4, n, generator=generator), 0).to(s.x.device)  # [T C]
-        return Episode(_turned(s, turns), _turned(episode.query, turns), episode.target)
+        return replace(episode, support=_turned(s, turns), query=_turned(episode.query, turns), classes=None)
 
 
 def _turned(examples: Examples, turns: Tensor) -> Examples:
@@ -50,4 +56,4 @@ def _turned(examples: Examples, turns: Tensor) -> Examples:
     x = examples.x
     for k in (1, 2, 3):
         x = torch.where(own == k, torch.rot90(examples.x, k, (3, 4)), x)
-    return Examples(x, examples.y, examples.mask)
+    return replace(examples, x=x)

@@ -1,7 +1,7 @@
 """The one interface: a learner eats a support set and returns a predictor for query points."""
 
 import abc
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar, final
 
 import torch
@@ -31,6 +31,9 @@ class Traits:
         targets: the kinds of target it serves.
         exportable: its predictor passes torch.export.
         exact_gradient: the gradient of the query loss is the true one (first-order methods say False).
+        semi_supervised: learns also from the support's unlabelled examples. Others pass them over.
+        encodes_alone: sees examples through its one encoder only, whose weights no task changes; features that were computed beforehand then
+            serve as well, where the encoder looks at each example by itself.
     """
 
     transductive: bool = False
@@ -40,6 +43,8 @@ class Traits:
     targets: frozenset[type] = field(default_factory=lambda: frozenset({Classes}))
     exportable: bool = True
     exact_gradient: bool = True
+    semi_supervised: bool = False
+    encodes_alone: bool = False
 
 
 class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):
@@ -105,10 +110,10 @@ class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):
         if support.x.shape[0] != 1:
             raise EpisodeError(f"fit learns one task but got {support.x.shape[0]}. Call adapt for a batch of tasks.")
         if support.mask is not None:
-            support = Examples(support.x[:, support.mask[0]], support.y[:, support.mask[0]])
+            support = support.task(0)
         if isinstance(target, Classes):
             _check_labels(support.y, target.n)
-            support = Examples(support.x, support.y.long())
+            support = replace(support, y=support.y.long())
         with in_mode(self, training=False), torch.no_grad():
             return Predictor(self, self.adapt(support, target), target)
 

@@ -113,11 +113,13 @@ class Examples:
         x: the examples.
         y: class indices (or, in training, soft labels: a distribution over the classes), or real vectors.
         mask: False where a row is padding. Learners never see padding: the core removes it before `adapt` and `predict`.
+        unlabelled: of a support set, further examples whose label is not told; learners that are not made for them pass them over.
     """
 
     x: Float[Tensor, "T N *S"]
     y: Int[Tensor, "T N"] | Float[Tensor, "T N O"]
     mask: Bool[Tensor, "T N"] | None = None
+    unlabelled: Float[Tensor, "T U *S"] | None = None
 
     @classmethod
     def single(cls, x: Float[Tensor, "N *S"], y: Int[Tensor, " N"] | Float[Tensor, "N O"]) -> Self:
@@ -141,7 +143,8 @@ class Examples:
     def task(self, t: int) -> "Examples":
         """Task ``t`` alone, with a task axis of length 1 and its padding removed."""
         keep = slice(None) if self.mask is None else self.mask[t]
-        return Examples(self.x[t, keep][None], self.y[t, keep][None])
+        unlabelled = None if self.unlabelled is None else self.unlabelled[t : t + 1]
+        return Examples(self.x[t, keep][None], self.y[t, keep][None], unlabelled=unlabelled)
 
     def to(self, device: torch.device | str) -> "Examples":
         """The same examples on another device."""
@@ -166,17 +169,29 @@ class Examples:
             raise EpisodeError(
                 f"{where}: mask has shape {tuple(self.mask.shape)} but must be {tuple(self.x.shape[:2])}, one flag per example."
             )
+        if self.unlabelled is not None and (self.unlabelled.shape[:1] + self.unlabelled.shape[2:]) != (self.x.shape[:1] + self.x.shape[2:]):
+            raise EpisodeError(
+                f"{where}: the unlabelled examples have shape {tuple(self.unlabelled.shape)} beside x of {tuple(self.x.shape)}. Tasks and examples must be alike."
+            )
         if 0 in self.x.shape[:2]:
             raise EpisodeError(f"{where}: {self.x.shape[0]} tasks of {self.x.shape[1]} examples; at least one of each is needed.")
 
 
 @tensor_dataclass(static=("target",))
 class Episode:
-    """A batch of ``T`` tasks: learn from ``support``, be judged on ``query``."""
+    """A batch of ``T`` tasks: learn from ``support``, be judged on ``query``.
+
+    Args:
+        support, query: the examples.
+        target: what is to be told of them.
+        classes: which of the data's classes the task's classes are, ``[T C]``, for objectives that classify among all of them; None where
+            that is not known.
+    """
 
     support: Examples
     query: Examples
     target: Target
+    classes: Int[Tensor, "T C"] | None = None
 
     @property
     def n_tasks(self) -> int:
@@ -185,11 +200,12 @@ class Episode:
 
     def task(self, t: int) -> "Episode":
         """Task ``t`` alone, with a task axis of length 1 and its padding removed."""
-        return Episode(self.support.task(t), self.query.task(t), self.target)
+        return Episode(self.support.task(t), self.query.task(t), self.target, None if self.classes is None else self.classes[t : t + 1])
 
     def to(self, device: torch.device | str) -> "Episode":
         """The same episode on another device."""
-        return Episode(self.support.to(device), self.query.to(device), self.target)
+        classes = None if self.classes is None else self.classes.to(device, non_blocking=True)
+        return Episode(self.support.to(device), self.query.to(device), self.target, classes)
 
     @property
     def padded(self) -> bool:

@@ -1,7 +1,8 @@
 """Episodes drawn from labelled examples. Task ``i`` depends on (data set, split, seed, i) alone."""
 
 from collections.abc import Sequence
-from typing import Self
+from dataclasses import replace
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -17,9 +18,12 @@ from quickstudy.data.class_index import ClassDataset
 class Episodes(AbstractTasks):
     """N-way K-shot tasks: classes drawn without replacement and numbered in random order, then examples of each, in random order.
 
+    Unlabelled examples and distractors, where the setting asks for them, are drawn beside: support and queries stay what they are without them.
+    Queries that are spread unevenly are spread by the inverse distribution function of the gamma distribution, by largest remainders.
+
     Args:
         data: the examples.
-        setting: n_way, n_shot and n_query (both per class).
+        setting: the size of a task.
         seed: of the stream.
 
     Raises:
@@ -31,42 +35,71 @@ class Episodes(AbstractTasks):
         self.data, self.split, self.split_hash = data.name, data.split, data.split_hash
         if setting.n_way < 1:
             raise EpisodeError(f"{data.name} holds classes, so n_way must be at least 1, got {setting.n_way}.")
-        if setting.n_way > len(data.index):
+        s, wanted = setting, setting.n_way + setting.n_distractors
+        if wanted > len(data.index):
+            also = f" + n_distractors = {s.n_way} + {s.n_distractors}" if s.n_distractors else ""
             raise EpisodeError(
-                f"{data.name}/{data.split} has {len(data.index)} classes but an episode needs n_way = {setting.n_way}. Lower n_way, or add classes."
+                f"{data.name}/{data.split} has {len(data.index)} classes but an episode needs n_way{also} = {wanted}. Lower n_way, or add classes."
             )
-        need, least = setting.n_shot + setting.n_query, int(data.index.counts.argmin())
-        if data.index.counts[least] < need:
+        least, labelled = int(data.index.counts.argmin()), np.ceil(s.labelled * data.index.counts - 1e-9).astype(np.int64)
+        self._told = None if s.labelled == 1 else _told(data, labelled)
+        of_class = s.n_query if not s.alpha else s.n_way * s.n_query  # one class may get all queries
+        need = s.n_shot + of_class
+        if labelled[least] < need:
+            told = f" ({labelled[least]} of them labelled)" if s.labelled < 1 else ""
+            what = "n_query" if not s.alpha else "n_way · n_query, which may all be of one class,"
             raise EpisodeError(
-                f"class '{data.index.names[least]}' has {data.index.counts[least]} examples but an episode needs n_shot + n_query = "
-                f"{setting.n_shot} + {setting.n_query} = {need}. Lower n_shot or n_query, or load the data with min_per_class={need}."
+                f"class '{data.index.names[least]}' has {data.index.counts[least]} examples{told} but an episode needs n_shot + {what} = "
+                f"{s.n_shot} + {of_class} = {need}. Lower n_shot or n_query, or load the data with min_per_class={need}."
+            )
+        rest = data.index.counts[least] - (labelled[least] if s.labelled < 1 else need)
+        if rest < s.n_unlabelled:
+            raise EpisodeError(
+                f"class '{data.index.names[least]}' has {data.index.counts[least]} examples, which leaves {rest} for n_unlabelled = {s.n_unlabelled}. "
+                "Lower n_unlabelled or the share that is labelled."
             )
 
     def to(self, device: torch.device | str) -> Self:
         return type(self)(self.dataset.to(device), self.setting, seed=self.seed)
 
     def batch(self, numbers: Sequence[int]) -> Episode:
-        rows = np.stack([self._draw(i) for i in numbers])  # [T C K+Q]
-        s = self.setting
-        support, query = _split(rows, s.n_shot)
-        order_s, order_q = (self._orders(numbers, s.n_way * n, part) for n, part in ((s.n_shot, "support"), (s.n_query, "query")))
+        s, device = self.setting, self.dataset.x.device
+        drawn = [self._draw(i) for i in numbers]
+        orders = {part: self._orders(numbers, s.n_way * n, part) for part, n in (("support", s.n_shot), ("query", s.n_query))}
         y = np.arange(s.n_way)
-        device = self.dataset.x.device
 
-        def examples(rows: NDArray[np.int64], n: int, order: NDArray[np.int64]) -> Examples:
-            labels = torch.from_numpy(np.repeat(y, n)[order]).to(device)  # [T C·n]
-            return Examples(self.dataset.gather(np.take_along_axis(rows, order, 1)), labels)
+        def examples(rows: list[NDArray[np.int64]], labels: list[NDArray[np.int64]], part: str) -> Examples:
+            x, y = (np.take_along_axis(np.stack(values), orders[part], 1) for values in (rows, labels))  # [T C·n]
+            return Examples(self.dataset.gather(x), torch.from_numpy(y).to(device))
 
-        return Episode(examples(support, s.n_shot, order_s), examples(query, s.n_query, order_q), Classes(s.n_way))
+        support = examples([d.support for d in drawn], [np.repeat(y, s.n_shot)] * len(drawn), "support")
+        query = examples([d.query for d in drawn], [np.repeat(y, d.queries) for d in drawn], "query")
+        if s.n_unlabelled:
+            rows = np.stack([d.unlabelled for d in drawn])
+            order = self._orders(numbers, rows.shape[1], "unlabelled")
+            support = replace(support, unlabelled=self.dataset.gather(np.take_along_axis(rows, order, 1)))
+        classes = torch.from_numpy(np.stack([d.classes for d in drawn])).to(device)
+        return Episode(support, query, Classes(s.n_way), classes)
 
-    def _draw(self, i: int) -> NDArray[np.int64]:
-        """The rows of task ``i``, class by class: [C K+Q]."""
+    def _draw(self, i: int) -> "_Drawn":
         s, index = self.setting, self.dataset.index
-        classes = _first(words(len(index), *_key(self, "classes", i)), s.n_way)
-        counts = index.counts[classes]
-        draws = words(s.n_way * int(index.counts.max()), *_key(self, "examples", i)).reshape(s.n_way, -1)
-        draws = np.where(np.arange(draws.shape[1]) < counts[:, None], draws >> np.uint64(1), np.uint64(2**64 - 1))
-        return index.rows(classes, np.argsort(draws, 1, kind="stable")[:, : s.n_shot + s.n_query])
+        every = _first(words(len(index), *_key(self, "classes", i)), s.n_way + s.n_distractors)
+        classes, width = every[: s.n_way], int(index.counts.max())
+        draws = words(len(every) * width, *_key(self, "examples", i)).reshape(len(every), width)
+        draws = np.where(np.arange(width) < index.counts[every][:, None], draws >> np.uint64(1), np.uint64(2**64 - 1))
+        if self._told is not None:  # the labelled ones come first
+            draws = np.where(self._told[every], draws, draws | np.uint64(2**63))
+        order = np.argsort(draws, 1, kind="stable")
+        k, queries = s.n_shot, np.full(s.n_way, s.n_query)
+        if s.alpha:
+            queries = _spread(uniform(s.n_way, *_key(self, "alpha", i)), s.alpha, s.n_way * s.n_query)
+        taken = (np.arange(width) >= k) & (np.arange(width) < k + queries[:, None])
+        query = index.rows(np.repeat(classes, queries), order[: s.n_way][taken][:, None]).ravel()
+        unlabelled = np.empty(0, np.int64)
+        if s.n_unlabelled:
+            used = np.r_[k + queries, np.zeros(s.n_distractors, np.int64)] if self._told is None else self._told[every].sum(1)
+            unlabelled = index.rows(every, np.take_along_axis(order, used[:, None] + np.arange(s.n_unlabelled), 1)).ravel()
+        return _Drawn(classes, index.rows(classes, order[: s.n_way, :k]).ravel(), query, queries, unlabelled)
 
     def _orders(self, numbers: Sequence[int], n: int, part: str) -> NDArray[np.int64]:
         return np.stack([np.argsort(words(n, *_key(self, part, i)), kind="stable") for i in numbers])
@@ -148,6 +181,43 @@ def shots_of(counts: NDArray[np.integer], *, beta: float, u: NDArray[np.floating
     return np.minimum(np.floor(share * max(0, size - way)).astype(np.int64) + 1, remaining), n_query
 
 
+class _Drawn(NamedTuple):
+    """The rows of one task, class by class."""
+
+    classes: NDArray[np.int64]
+    support: NDArray[np.int64]
+    query: NDArray[np.int64]
+    queries: NDArray[np.int64]  # how many of each class
+    unlabelled: NDArray[np.int64]
+
+
+def _told(data: ClassDataset, labelled: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which examples of each class are labelled, ``[classes most]``: so many, chosen once and for all."""
+    ranks = [
+        np.argsort(np.argsort(words(int(n), "labelled", data.name, name)))
+        for n, name in zip(data.index.counts, data.index.names, strict=True)
+    ]
+    out = np.zeros((len(ranks), int(data.index.counts.max())), bool)
+    for c, (rank, n) in enumerate(zip(ranks, labelled, strict=True)):
+        out[c, : len(rank)] = rank < n
+    return out
+
+
+def _spread(u: NDArray[np.float64], alpha: float, n: int) -> NDArray[np.int64]:
+    """``n`` things spread over classes by shares from a symmetric Dirichlet distribution: the normalised quantiles ``u`` of a gamma distribution.
+
+    >>> int(_spread(np.array([0.1, 0.5, 0.9]), 2.0, 75).sum())
+    75
+    """
+    from scipy.special import gammaincinv
+
+    weight = np.maximum(gammaincinv(alpha, u), 1e-12)
+    share = n * weight / weight.sum()
+    counts = np.floor(share).astype(np.int64)
+    counts[np.argsort(counts - share, kind="stable")[: n - counts.sum()]] += 1
+    return counts
+
+
 def _key(tasks: AbstractTasks, what: str, i: int, *more: str) -> tuple[str | int, ...]:
     return ("episodes", tasks.data, tasks.split, tasks.split_hash, tasks.seed, what, i, *more)
 
@@ -156,8 +226,3 @@ def _first(draws: NDArray[np.uint64], n: int) -> NDArray[np.int64]:
     """The positions of the ``n`` smallest draws, smallest first: ``n`` things chosen without replacement, in random order."""
     few = np.argpartition(draws, n - 1)[:n]
     return few[np.argsort(draws[few], kind="stable")]
-
-
-def _split(rows: NDArray[np.int64], n_shot: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    t = len(rows)
-    return rows[:, :, :n_shot].reshape(t, -1), rows[:, :, n_shot:].reshape(t, -1)
