@@ -3,8 +3,8 @@ import torch
 
 from quickstudy.algorithms import NearestNeighbour, ProtoNet, maml
 from quickstudy.core.encoder import AbstractEncoder
-from quickstudy.core.errors import EpisodeError, TargetError, TransductiveError
-from quickstudy.core.learner import AbstractLearner, Traits, norm_policy, parameter_count
+from quickstudy.core.errors import ConfigError, EpisodeError, TargetError, TransductiveError
+from quickstudy.core.learner import AbstractLearner, Traits, encoder_of, norm_policy, parameter_count
 from quickstudy.core.predictor import Predictor
 from quickstudy.core.types import Classes, Episode, Examples, Reals
 from quickstudy.encoders import MLP, Conv4, Identity
@@ -192,3 +192,10 @@ def test_norm_policy_names_the_policies_of_all_encoders():
     both = torch.nn.ModuleList([Conv4(width=4, norm="support"), Conv4(width=4, norm="batch"), Identity(3)])
     assert norm_policy(both) == "batch+support"
     assert all(isinstance(m, AbstractEncoder) for m in both)
+
+
+def test_the_one_encoder_of_a_learner():
+    encoder = MLP(3)
+    assert encoder_of(ProtoNet(encoder)) is encoder
+    with pytest.raises(ConfigError, match="Identity has no encoders of its own where one is needed"):
+        encoder_of(torch.nn.Identity())

@@ -2,7 +2,13 @@
 
 from quickstudy.augment.affine import Affine as Affine
 from quickstudy.augment.more_examples import MoreExamples as MoreExamples
+from quickstudy.augment.photos import Photos as Photos
 from quickstudy.augment.rotate_classes import RotateClasses as RotateClasses
 from quickstudy.core.transform import AbstractTransform
 
-TRANSFORMS: dict[str, type[AbstractTransform]] = {"affine": Affine, "rotate_classes": RotateClasses, "more_examples": MoreExamples}
+TRANSFORMS: dict[str, type[AbstractTransform]] = {
+    "affine": Affine,
+    "photos": Photos,
+    "rotate_classes": RotateClasses,
+    "more_examples": MoreExamples,
+}

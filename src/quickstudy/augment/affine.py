@@ -1,13 +1,12 @@
 """Small geometric changes of every image of an episode."""
 
 import math
-from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from quickstudy.core.errors import EpisodeError
+from quickstudy.augment.each_image import of_each_image
 from quickstudy.core.transform import AbstractTransform
 from quickstudy.core.types import Episode
 
@@ -33,23 +32,15 @@ class Affine(AbstractTransform):
         self.degrees, self.scale, self.shift, self.probability = degrees, scale, shift, probability
 
     def __call__(self, episode: Episode, generator: torch.Generator) -> Episode:
-        support, query = (replace(e, x=self._warp(e.x, generator)) for e in (episode.support, episode.query))
-        if support.unlabelled is not None:
-            support = replace(support, unlabelled=self._warp(support.unlabelled, generator))
-        return replace(episode, support=support, query=query)
+        return of_each_image(episode, lambda x: self._warp(x, generator))
 
-    def _warp(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        if x.ndim != 5:
-            raise EpisodeError(
-                f"Affine changes images, [T N C H W], but got examples of shape {tuple(x.shape[2:])}. Leave it out for vectors."
-            )
-        flat = x.flatten(0, 1)
-        changed = (torch.rand(len(flat), generator=generator) < self.probability).to(x.device)
-        u = (torch.rand(len(flat), 5, generator=generator) * 2 - 1).to(x)  # [B 5]
+    def _warp(self, flat: Tensor, generator: torch.Generator) -> Tensor:
+        changed = (torch.rand(len(flat), generator=generator) < self.probability).to(flat.device)
+        u = (torch.rand(len(flat), 5, generator=generator) * 2 - 1).to(flat)  # [B 5]
         turn, shear = (u[:, :2] * math.radians(self.degrees)).unbind(1)
         size = 1 + self.scale * u[:, 2]
         cos, sin = turn.cos() * size, turn.sin() * size
         rows = [torch.stack((cos, -sin + shear, 2 * self.shift * u[:, 3]), 1), torch.stack((sin, cos, 2 * self.shift * u[:, 4]), 1)]
         grid = F.affine_grid(torch.stack(rows, 1), list(flat.shape), align_corners=False)
         moved = F.grid_sample(flat, grid, padding_mode="zeros", align_corners=False)
-        return torch.where(changed[:, None, None, None], moved, flat).view(x.shape)
+        return torch.where(changed[:, None, None, None], moved, flat)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from quickstudy.core.describe import Described
 from quickstudy.core.encoder import AbstractEncoder
-from quickstudy.core.errors import EpisodeError, LoadError, TargetError, TransductiveError
+from quickstudy.core.errors import ConfigError, EpisodeError, LoadError, TargetError, TransductiveError
 from quickstudy.core.predictor import Predictor, in_mode
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.types import Classes, Episode, Examples, Target
@@ -168,6 +168,20 @@ def _check_labels(y: Tensor, n: int) -> None:
     empty = (F.one_hot(y[0].long(), n).sum(0) == 0).nonzero()[:, 0].tolist()
     if empty:
         raise EpisodeError(f"Classes({n}) needs at least one example of each class, but there is none of {empty}. Add examples or lower n.")
+
+
+def encoder_of(learner: nn.Module) -> AbstractEncoder:
+    """The one encoder of a learner.
+
+    Raises:
+        ConfigError: when it has none of its own, or several.
+    """
+    encoders = [m for m in learner.children() if isinstance(m, AbstractEncoder)]
+    if len(encoders) != 1:
+        raise ConfigError(
+            f"{type(learner).__name__} has {len(encoders) or 'no'} encoders of its own where one is needed. Use a learner that compares features, e.g. protonet."
+        )
+    return encoders[0]
 
 
 def parameter_count(module: nn.Module) -> int:

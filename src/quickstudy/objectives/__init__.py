@@ -1,6 +1,7 @@
 """What meta-training minimises, each a subclass of ``AbstractObjective``."""
 
 from quickstudy.core.objective import AbstractObjective
+from quickstudy.objectives.classify import Classify as Classify
 from quickstudy.objectives.mlti import Mlti as Mlti
 from quickstudy.objectives.multi_step import MultiStep as MultiStep
 from quickstudy.objectives.pull import Pull as Pull
@@ -9,6 +10,7 @@ from quickstudy.objectives.trajectory import Trajectory as Trajectory
 
 OBJECTIVES: dict[str, type[AbstractObjective]] = {
     "query_loss": QueryLoss,
+    "classify": Classify,
     "multi_step": MultiStep,
     "mlti": Mlti,
     "pull": Pull,

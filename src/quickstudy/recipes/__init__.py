@@ -6,7 +6,7 @@ from quickstudy.core.errors import ConfigError, did_you_mean
 from quickstudy.recipes.family import family_recipes
 from quickstudy.recipes.few_classes import few_class_recipes
 from quickstudy.recipes.glyphs import glyphs_fomaml, glyphs_protonet
-from quickstudy.recipes.mini_imagenet import mini_imagenet_protonet
+from quickstudy.recipes.mini_imagenet import mini_imagenet_classify, mini_imagenet_protonet
 from quickstudy.recipes.omniglot import omniglot_5w1s_maml, omniglot_5w1s_maml_paper, omniglot_protonet
 from quickstudy.recipes.published import published_recipes
 from quickstudy.recipes.recipe import Evaluation as Evaluation
@@ -29,6 +29,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "omniglot-5w1s-maml": omniglot_5w1s_maml,
     "omniglot-5w1s-maml-paper": omniglot_5w1s_maml_paper,
     "mini-imagenet-protonet": mini_imagenet_protonet,
+    "mini-imagenet-classify": mini_imagenet_classify,
     "symbols-protonet": symbols_protonet,
     "sinusoid-maml": sinusoid_maml,
     **family_recipes(),

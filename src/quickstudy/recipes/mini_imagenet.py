@@ -4,6 +4,7 @@ from quickstudy.core.tasks import Setting
 from quickstudy.recipes.recipe import Evaluation, Part, Recipe
 from quickstudy.training import Optimiser, Plan
 
+_WANG = "Wang et al. 2019, arXiv:1911.04623, table 1 (Conv4, CL2N)"
 _SNELL = "Snell et al. 2017, table 2"
 
 
@@ -24,4 +25,27 @@ def mini_imagenet_protonet() -> Recipe:
             Evaluation(Setting(5, 5, 15), published=0.6820, source=_SNELL),
         ),
         paper="Snell, Swersky, Zemel 2017, arXiv:1703.05175 (the method; trained for far shorter)",
+    )
+
+
+def mini_imagenet_classify() -> Recipe:
+    """Pre-training: classification of the 64 training classes; scored by prototypes of the features."""
+    return Recipe(
+        name="mini-imagenet-classify",
+        summary="An encoder of photographs: classification of miniImageNet's 64 training classes, 20 times through the data.",
+        data=Part("mini-imagenet"),
+        encoder=Part("conv4", {"size": 84, "in_channels": 3, "norm": "running"}),
+        learner=Part("protonet", {"similarity": "cosine"}),
+        objective=Part("classify", {"n_classes": 64, "dim": 1600}),
+        transform=Part("photos", {"crop": 0.75}),
+        # A batch: two pictures of each class, so that all are seen at every step.
+        episodes=Setting(n_way=64, n_shot=1, n_query=1),
+        validation=Setting(n_way=5, n_shot=5, n_query=15),
+        train=Plan(steps=6_000, validate_every=0),
+        optimiser=Optimiser(name="sgd", lr=0.1, weight_decay=5e-4, schedule="one_cycle"),
+        evaluations=(
+            Evaluation(Setting(5, 1, 15), n_tasks=10_000, published=0.4969, source=_WANG),
+            Evaluation(Setting(5, 5, 15), n_tasks=10_000, published=0.6692, source=_WANG),
+        ),
+        paper="Chen et al. 2019, arXiv:1904.04232 (the pre-training)",
     )
