@@ -44,7 +44,7 @@ class NearestNeighbour(AbstractLearner[NeighbourState]):
     def __init__(self, encoder: AbstractEncoder, *, similarity: str = "euclidean") -> None:
         super().__init__()
         self.encoder, self._similarity = encoder, similarity_named(similarity)
-        self.traits = Traits(transductive=encoder.transductive)
+        self.traits = Traits(encodes_alone=True, transductive=encoder.transductive)
 
     def adapt(self, support: Examples, target: Target, query_x: Tensor | None = None) -> NeighbourState:
         z, context = self.encoder.read(support.x)
@@ -85,7 +85,7 @@ class LinearProbe(AbstractLearner[ProbeState]):
         if not inverse_penalty > 0:
             raise ConfigError(f"inverse_penalty must be above 0, got {inverse_penalty}.")
         self.encoder, self.inverse_penalty = encoder, inverse_penalty
-        self.traits = Traits(transductive=encoder.transductive, exact_gradient=False)
+        self.traits = Traits(encodes_alone=True, transductive=encoder.transductive, exact_gradient=False)
 
     def adapt(self, support: Examples, target: Target, query_x: Tensor | None = None) -> ProbeState:
         z, context = self.encoder.read(support.x)

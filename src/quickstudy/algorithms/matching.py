@@ -51,7 +51,7 @@ class MatchingNet(AbstractLearner[MatchingState]):
             raise ConfigError(f"scale must be above 0, got {scale}.")
         self.encoder, self._similarity = encoder, similarity_named(similarity)
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)), requires_grad=learn_scale)
-        self.traits = Traits(transductive=encoder.transductive)
+        self.traits = Traits(encodes_alone=True, transductive=encoder.transductive)
 
     def adapt(self, support: Examples, target: Target, query_x: Tensor | None = None) -> MatchingState:
         z, context = self.encoder.read(support.x)

@@ -46,7 +46,7 @@ class NIL(AbstractLearner[NilState]):
         if not scale > 0:
             raise ConfigError(f"scale must be above 0, got {scale}.")
         self.encoder, self.scale = encoder, scale
-        self.traits = Traits(transductive=encoder.transductive)
+        self.traits = Traits(encodes_alone=True, transductive=encoder.transductive)
 
     def adapt(self, support: Examples, target: Target, query_x: Tensor | None = None) -> NilState:
         z, context = self.encoder.read(support.x)

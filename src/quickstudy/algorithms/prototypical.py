@@ -42,7 +42,7 @@ class ProtoNet(AbstractLearner[ProtoState]):
     def __init__(self, encoder: AbstractEncoder, *, similarity: str = "euclidean") -> None:
         super().__init__()
         self.encoder, self._similarity = encoder, similarity_named(similarity)
-        self.traits = Traits(transductive=encoder.transductive)
+        self.traits = Traits(encodes_alone=True, transductive=encoder.transductive)
 
     def adapt(self, support: Examples, target: Target, query_x: Tensor | None = None) -> ProtoState:
         z, context = self.encoder.read(support.x)

@@ -7,6 +7,9 @@ from quickstudy.data.class_index import ClassDataset as ClassDataset
 from quickstudy.data.class_index import ClassIndex as ClassIndex
 from quickstudy.data.episodes import Episodes as Episodes
 from quickstudy.data.episodes import VariableEpisodes as VariableEpisodes
+from quickstudy.data.features import can_be_encoded as can_be_encoded
+from quickstudy.data.features import encoded as encoded
+from quickstudy.data.features import on_features as on_features
 from quickstudy.data.folder import FolderContent as FolderContent
 from quickstudy.data.folder import ImageFolder as ImageFolder
 from quickstudy.data.folder import find_classes as find_classes

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from quickstudy.algorithms import ALGORITHMS
 from quickstudy.core.describe import describe, rebuild
 from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import ConfigError, LoadError
-from quickstudy.core.learner import AbstractLearner, norm_policy
+from quickstudy.core.learner import AbstractLearner, encoder_of, norm_policy, parameter_count
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.predictor import Predictor
+from quickstudy.data import ClassDataset, Episodes, can_be_encoded, encoded, on_features
 from quickstudy.evaluation import Origin, Report, evaluate
 from quickstudy.recipes.recipe import Evaluation, Part, Recipe
 from quickstudy.training import TrainResult, launch, launched, train
@@ -36,6 +37,7 @@ class Run:
     recipe: Recipe
     learner: AbstractLearner[Any]
     result: TrainResult
+    _features: dict[tuple[str, str, str], ClassDataset] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def origin(self) -> Origin:
@@ -43,7 +45,10 @@ class Run:
         return Origin(self.recipe.name, self.recipe.learner.name, self.recipe.train.seed, self.result.tasks, round(self.result.seconds, 1))
 
     def evaluate(self, evaluation: Evaluation, *, seed: int = 0, on_batch: Callable[[int], None] | None = None) -> Report:
-        """Score the learner in one setting."""
+        """Score the learner in one setting.
+
+        Where the learner sees examples through its encoder alone, each example of the split is encoded once, not once per task.
+        """
         learner = load(self.folder, norm=evaluation.norm) if evaluation.norm else self.learner
         assert isinstance(learner, AbstractLearner)
         learner.to(next(self.learner.parameters()).device)
@@ -51,7 +56,14 @@ class Run:
         if evaluation.learner:
             learner, origin = self.on_encoder_of(learner, evaluation.learner), replace(origin, algorithm=evaluation.learner)
         tasks = self.recipe.build_data().tasks(evaluation.split, evaluation.setting, seed=seed)
-        return evaluate(learner, tasks, n_tasks=evaluation.n_tasks, origin=origin, published=evaluation.published, on_batch=on_batch)
+        n = parameter_count(learner)
+        if isinstance(tasks, Episodes) and can_be_encoded(learner):
+            key = (self.recipe.data.name, evaluation.split, evaluation.norm)
+            if key not in self._features:
+                self._features[key] = encoded(tasks.dataset, encoder_of(learner))
+            learner, tasks = on_features(learner), Episodes(self._features[key], evaluation.setting, seed=seed)
+        report = evaluate(learner, tasks, n_tasks=evaluation.n_tasks, origin=origin, published=evaluation.published, on_batch=on_batch)
+        return replace(report, parameters=n)
 
     @staticmethod
     def on_encoder_of(trained: AbstractLearner[Any], name: str) -> AbstractLearner[Any]:

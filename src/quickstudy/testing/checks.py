@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from quickstudy.core.errors import ContractError, TargetError
-from quickstudy.core.learner import AbstractLearner, Traits
+from quickstudy.core.learner import AbstractLearner, Traits, encoder_of
 from quickstudy.core.predictor import Predictor
 from quickstudy.core.types import Classes, Episode, Examples, Reals, Target
+from quickstudy.data.features import on_features
 from quickstudy.objectives.query_loss import QueryLoss
 from quickstudy.testing.toy import toy_episode
 
@@ -110,6 +111,9 @@ def yield_checks(traits: Traits) -> Iterator[Check]:
         yield check_classes_are_equivariant
     if traits.any_way:
         yield check_any_way
+    if traits.encodes_alone:
+        yield check_features_serve_as_well
+    yield check_unlabelled_is_what_was_promised
     yield check_padding_is_invisible
     yield check_works_without_grad_mode
     yield check_dtype_and_device_are_kept
@@ -294,6 +298,27 @@ def check_any_way(subject: Subject) -> None:
     for target in (kind(n) for kind in (Classes, Reals) if kind in subject.learner.traits.targets for n in (2, 5, 7)):
         e = subject.episode(n_way=target.width, target=target)
         _answers(e, subject.learner(e), f"for {target}")
+
+
+@_check("something computed of the raw examples, or an encoder that is adapted to the task; set encodes_alone=False in the traits.")
+def check_features_serve_as_well(subject: Subject) -> None:
+    """Features that were computed beforehand give the answers that the examples give."""
+    learner, e = subject.learner, subject.episode()
+    encoder = encoder_of(learner)
+    seen = replace(e, support=replace(e.support, x=encoder(e.support.x)), query=replace(e.query, x=encoder(e.query.x)))
+    if encoder.norm not in ("batch", "support"):
+        _agree(on_features(learner)(seen), learner(e), "the answers to features computed beforehand and to the examples")
+
+
+@_check("the unlabelled examples used without semi_supervised=True in the traits, or a learner that cannot do without them.")
+def check_unlabelled_is_what_was_promised(subject: Subject) -> None:
+    """Unlabelled examples in the support are passed over, or, by a learner that is made for them, used where there are any."""
+    learner, e = subject.learner, subject.episode()
+    more = subject.episode(n_tasks=e.n_tasks, seed=1).query.x
+    out = learner(replace(e, support=replace(e.support, unlabelled=more)))
+    _answers(e, out, "with unlabelled examples in the support")
+    if not learner.traits.semi_supervised:
+        _agree(out, learner(e), "the answers with and without unlabelled examples")
 
 
 @_check("forward or fit overridden; the core's take padding away before adapt and predict.")
