@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quickstudy.algorithms import MatchingNet
+from quickstudy.algorithms import FullContextMatchingNet, MatchingNet
 from quickstudy.core.errors import ConfigError
-from quickstudy.core.types import Classes, Examples
+from quickstudy.core.types import Classes, Episode, Examples
 from quickstudy.encoders import MLP, Identity
 from quickstudy.testing import toy_episode
 
@@ -97,3 +97,61 @@ def test_other_similarities(similarity):
 def test_a_scale_must_be_above_zero(scale):
     with pytest.raises(ConfigError, match=f"scale must be above 0, got {scale}"):
         MatchingNet(Identity(2), scale=scale)
+
+
+@pytest.mark.parametrize("combine", ["concatenate", "add"])
+def test_full_context_embeddings_by_a_loop(combine):
+    torch.manual_seed(0)
+    learner, e = FullContextMatchingNet(MLP(6, widths=(5,)), steps=3, combine=combine), toy_episode(n_tasks=2)
+    out = learner(e)
+    for t in range(2):
+        z, queries = learner.encoder(e.support.x)[t], learner.encoder(e.query.x)[t]
+        lstm, n = learner.support_lstm, len(z)
+
+        def read(order, suffix, z=z, lstm=lstm):
+            cell = torch.nn.LSTMCell(5, 5)
+            cell.load_state_dict({k: getattr(lstm, f"{k}_l0{suffix}") for k in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")})
+            h, c, seen = torch.zeros(1, 5), torch.zeros(1, 5), {}
+            for i in order:
+                h, c = cell(z[i][None], (h, c))
+                seen[i] = h[0]
+            return seen
+
+        forward, backward = read(range(n), ""), read(reversed(range(n)), "_reverse")
+        g = torch.stack([forward[i] + backward[i] + z[i] for i in range(n)])
+        for q in range(3):
+            f, h, c, r = queries[q], torch.zeros(5), torch.zeros(5), torch.zeros(5)
+            for _ in range(3):
+                given = torch.cat((f, r)) if combine == "concatenate" else f
+                remembered = h if combine == "concatenate" else h + r
+                hidden, cell = learner.query_cell(given[None], (remembered[None], c[None]))
+                h, c = hidden[0] + f, cell[0]
+                weights = torch.softmax(g @ h, 0)
+                assert float(weights.sum().detach()) == pytest.approx(1)
+                r = weights @ g
+            cosines = torch.stack([h @ gi / (h.norm() * gi.norm()) for gi in g])
+            attention = torch.softmax(10 * cosines, 0)
+            expected = torch.stack([attention[e.support.y[t] == c].sum() for c in range(4)])
+            torch.testing.assert_close(out[t, q].softmax(-1), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_answers_over_several_orders_depend_less_on_the_order():
+    torch.manual_seed(0)
+    e = toy_episode(n_tasks=20, n_shot=3)
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(1))
+    other = Episode(Examples(e.support.x[:, order], e.support.y[:, order]), e.query, e.target)
+    gaps = []
+    for orders in (1, 12):
+        torch.manual_seed(0)
+        learner = FullContextMatchingNet(MLP(6, widths=(5,)), orders=orders)
+        with torch.no_grad():
+            gaps.append(float((learner(e).softmax(-1) - learner(other).softmax(-1)).abs().mean()))
+    assert gaps[1] < 0.6 * gaps[0]
+    assert learner(e).softmax(-1).sum(-1).detach().numpy() == pytest.approx(1, abs=1e-5)
+
+
+def test_full_context_mistakes():
+    with pytest.raises(ConfigError, match="steps and orders must be at least 1"):
+        FullContextMatchingNet(Identity(3), steps=0)
+    with pytest.raises(ConfigError, match="by 'concatenate' or 'add', not by 'multiply'"):
+        FullContextMatchingNet(Identity(3), combine="multiply")

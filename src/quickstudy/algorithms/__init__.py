@@ -8,11 +8,13 @@ from quickstudy.algorithms.anil import anil as anil
 from quickstudy.algorithms.anil import boil as boil
 from quickstudy.algorithms.baselines import LinearProbe as LinearProbe
 from quickstudy.algorithms.baselines import NearestNeighbour as NearestNeighbour
+from quickstudy.algorithms.feat import FEAT as FEAT
 from quickstudy.algorithms.imaml import imaml as imaml
 from quickstudy.algorithms.learned_optimiser import learned_optimiser as learned_optimiser
 from quickstudy.algorithms.maml import fomaml as fomaml
 from quickstudy.algorithms.maml import maml as maml
 from quickstudy.algorithms.maml_pp import maml_pp as maml_pp
+from quickstudy.algorithms.matching import FullContextMatchingNet as FullContextMatchingNet
 from quickstudy.algorithms.matching import MatchingNet as MatchingNet
 from quickstudy.algorithms.meta_curvature import meta_curvature as meta_curvature
 from quickstudy.algorithms.meta_lstm import meta_lstm as meta_lstm
@@ -21,7 +23,10 @@ from quickstudy.algorithms.metal import metal as metal
 from quickstudy.algorithms.nil import NIL as NIL
 from quickstudy.algorithms.proto_maml import proto_maml as proto_maml
 from quickstudy.algorithms.prototypical import ProtoNet as ProtoNet
+from quickstudy.algorithms.r2d2 import R2D2 as R2D2
+from quickstudy.algorithms.relation import RelationNet as RelationNet
 from quickstudy.algorithms.reptile import reptile as reptile
+from quickstudy.algorithms.siamese import Siamese as Siamese
 from quickstudy.algorithms.tsa_maml import TsaMaml as TsaMaml
 from quickstudy.algorithms.tsa_maml import tsa_maml as tsa_maml
 from quickstudy.algorithms.unicorn_maml import unicorn_maml as unicorn_maml
@@ -30,6 +35,11 @@ from quickstudy.core.learner import AbstractLearner
 ALGORITHMS: dict[str, Callable[..., AbstractLearner[Any]]] = {
     "protonet": ProtoNet,
     "matching": MatchingNet,
+    "matching_fce": FullContextMatchingNet,
+    "relation": RelationNet,
+    "siamese": Siamese,
+    "feat": FEAT,
+    "r2d2": R2D2,
     "maml": maml,
     "fomaml": fomaml,
     "reptile": reptile,

@@ -1,4 +1,4 @@
-"""Matching networks, without full-context embeddings."""
+"""Matching networks: attention over the support, with and without full-context embeddings."""
 
 import math
 from typing import TypeAlias
@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from quickstudy.core.encoder import AbstractEncoder, Context
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner, Traits
+from quickstudy.core.rng import generator
 from quickstudy.core.types import Examples, Target
-from quickstudy.functional.similarity import similarity_named
+from quickstudy.functional.similarity import cosine, dot, similarity_named
 
+FullContextState: TypeAlias = tuple[Float[Tensor, "T R N D"], Float[Tensor, "T N C"], Context]
 MatchingState: TypeAlias = tuple[Float[Tensor, "T N D"], Float[Tensor, "T N C"], Context]
 
 
@@ -42,7 +44,7 @@ class MatchingNet(AbstractLearner[MatchingState]):
         tensor([[0.7311, 0.2689]])
 
     Paper: Vinyals et al. 2016, arXiv:1606.04080, equations 1 and 2.
-    Differs: a learned temperature by default; no full-context embeddings. With unequal shots large classes are favoured, as in the paper.
+    Differs: a learned temperature by default; full-context embeddings are `FullContextMatchingNet`. With unequal shots large classes are favoured, as in the paper.
     """
 
     def __init__(self, encoder: AbstractEncoder, *, similarity: str = "cosine", scale: float = 10.0, learn_scale: bool = True) -> None:
@@ -59,5 +61,93 @@ class MatchingNet(AbstractLearner[MatchingState]):
 
     def predict(self, state: MatchingState, x: Tensor) -> Tensor:
         z, member, context = state
-        attention = self.log_scale.exp() * self._similarity(self.encoder(x, context), z)  # [T Q N]
-        return torch.logsumexp(attention[:, :, :, None] + member.log()[:, None], dim=2)  # [T Q C]
+        return _attended(self.log_scale.exp() * self._similarity(self.encoder(x, context), z), member)
+
+
+class FullContextMatchingNet(AbstractLearner[FullContextState]):
+    """Matching networks whose features know the whole support: a bidirectional LSTM reads it, and an attention LSTM reads it again for each query.
+
+    g(x_i, S) = →h_i + ←h_i + g′(x_i), by a bidirectional LSTM over g′(x_1) … g′(x_N)
+
+    ĥ_k, c_k = LSTM(g′(x), [h_{k−1}; r_{k−1}], c_{k−1});  h_k = ĥ_k + g′(x);  r_k = Σ_i softmax_i(h_k · g(x_i, S)) g(x_i, S);  f(x, S) = h_K
+
+    Then as `MatchingNet`, with the cosines of f(x, S) and g(x_i, S). The LSTM over the support depends on its order.
+
+    Shapes:
+        support ``[T N *S]``, queries ``[T Q *S] -> [T Q C]``
+
+    Args:
+        encoder: g′, the same for support and queries.
+        steps: K, how often a query looks at the support.
+        combine: "concatenate" h and r, as in the paper, or "add" them.
+        orders: over how many orders of the support the answers are averaged, the first being the one it comes in; more than one makes the answers
+            depend less on the order, at so many times the price.
+        scale: of the cosines at the start; it is learned.
+
+    Example:
+        >>> from quickstudy.core.types import Classes
+        >>> from quickstudy.encoders import Identity
+        >>> _ = torch.manual_seed(0)
+        >>> support = Examples.single(torch.eye(3), torch.tensor([0, 1, 2]))
+        >>> FullContextMatchingNet(Identity(3)).fit(support, Classes(3))(torch.eye(3)).shape
+        torch.Size([3, 3])
+
+    Paper: Vinyals et al. 2016, arXiv:1606.04080, equations 2 to 5 and appendix A.
+    Differs: one encoder for support and queries; a learned temperature; the average over orders.
+    """
+
+    def __init__(
+        self, encoder: AbstractEncoder, *, steps: int = 5, combine: str = "concatenate", orders: int = 1, scale: float = 10.0
+    ) -> None:
+        super().__init__()
+        if steps < 1 or orders < 1 or not scale > 0:
+            raise ConfigError(f"steps and orders must be at least 1 and scale above 0, got {steps}, {orders} and {scale}.")
+        if combine not in ("concatenate", "add"):
+            raise ConfigError(f"What a query remembers and what it reads are combined by 'concatenate' or 'add', not by '{combine}'.")
+        d = encoder.out_dim
+        self.encoder, self.steps, self.combine, self.orders = encoder, steps, combine, orders
+        self.support_lstm = nn.LSTM(d, d, bidirectional=True, batch_first=True)
+        # W [h; r] = W_h h + W_r r: what is read joins the input, and the cell is the usual one.
+        self.query_cell = nn.LSTMCell(2 * d if combine == "concatenate" else d, d)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
+        self.traits = Traits(encodes_alone=True, transductive=encoder.transductive, order_free=False)
+
+    def adapt(self, support: Examples, target: Target, query_x: Tensor | None = None) -> FullContextState:
+        z, context = self.encoder.read(support.x)
+        read = [self.in_context(z)]
+        for i in range(1, self.orders):
+            order = torch.randperm(z.shape[1], generator=generator("orders", i)).to(z.device)
+            read.append(self.in_context(z[:, order])[:, order.argsort()])
+        return torch.stack(read, 1), F.one_hot(support.y, target.width).to(z.dtype), context
+
+    def predict(self, state: FullContextState, x: Tensor) -> Tensor:
+        every, member, context = state
+        plain = self.encoder(x, context)
+        out = [
+            _attended(self.log_scale.exp() * cosine(self.look(plain, g), g), member).log_softmax(-1) for g in every.unbind(1)
+        ]  # R × [T Q C]
+        return torch.logsumexp(torch.stack(out), 0) - math.log(len(out))
+
+    def in_context(self, z: Float[Tensor, "T N D"]) -> Float[Tensor, "T N D"]:
+        """g(x_i, S): the support's features after the LSTM has read them in this order."""
+        forward, backward = self.support_lstm(z)[0].chunk(2, -1)
+        return forward + backward + z
+
+    def look(self, z: Float[Tensor, "T Q D"], g: Float[Tensor, "T N D"]) -> Float[Tensor, "T Q D"]:
+        """f(x, S): the queries' features after K looks at the support."""
+        flat = z.flatten(0, 1)
+        h, c, r = torch.zeros_like(flat), torch.zeros_like(flat), torch.zeros_like(flat)
+        for _ in range(self.steps):
+            if self.combine == "concatenate":
+                h, c = self.query_cell(torch.cat((flat, r), 1), (h, c))
+            else:
+                h, c = self.query_cell(flat, (h + r, c))
+            h = h + flat
+            seen = h.unflatten(0, z.shape[:2])
+            r = (dot(seen, g).softmax(-1) @ g).flatten(0, 1)
+        return h.unflatten(0, z.shape[:2])
+
+
+def _attended(attention: Float[Tensor, "T Q N"], member: Float[Tensor, "T N C"]) -> Float[Tensor, "T Q C"]:
+    """Log Σ exp of the attention on each class."""
+    return torch.logsumexp(attention[:, :, :, None] + member.log()[:, None], dim=2)

@@ -24,12 +24,14 @@ class AbstractEncoder(Described, nn.Module, abc.ABC):
         norm: the normalisation policy, printed with every result: batch, running, support, group or none.
         stacks: whether it also works when each of its parameters is replaced by a stack of them, one per task, ``[T ...]``.
             Gradient-based learners then adapt all tasks in one graph; otherwise they go through the tasks one by one.
+        map_shape: channels, height and width of the feature map that the vector is, flattened; None where it is none.
         stages: the names of the modules that work one after another, for `between`; empty where there are none to tell apart.
     """
 
     out_dim: int
     norm: str
     stacks: bool = False
+    map_shape: tuple[int, int, int] | None = None
     stages: tuple[str, ...] = ()
     _between: Callable[[int, Tensor], Tensor] | None = None
 

@@ -61,6 +61,7 @@ def on_features(learner: Learner) -> Learner:
     encoder = encoder_of(learner)
     name = next(n for n, m in learner.named_children() if m is encoder)
     stand_in = Identity(encoder.out_dim)
+    stand_in.map_shape = encoder.map_shape
     stand_in.norm = encoder.norm  # results go on saying how the features were normalised
     made = copy.deepcopy(learner, {id(encoder): stand_in})
     assert getattr(made, name) is stand_in

@@ -26,7 +26,7 @@ class Conv4(AbstractEncoder):
     The convolutions have no bias: the normalisation that follows subtracts it (with ``norm="none"`` the norm's bias stands in).
 
     Shapes:
-        ``[T N in_channels size size] -> [T N width·⌊size/16⌋²]``, with strides ``[T N width]``
+        ``[T N in_channels size size] -> [T N width·⌊size/2^pooled⌋²]``, with strides ``[T N width]``
 
     Args:
         in_channels: 1 for grey images, 3 for colour.
@@ -35,6 +35,10 @@ class Conv4(AbstractEncoder):
         norm: normalisation policy, see `quickstudy.encoders.norm`.
         norm_scale: whether the normalisation learns a scale (the published MAML code learns only its bias).
         downsample: "pool" or "stride".
+        pooled: how many of the blocks halve the image, the first ones; with "pool" only. Relation networks keep the image in the last two.
+
+    Attributes:
+        map_shape: channels, height and width of what the vectors were before they were flattened.
 
     Example:
         >>> encoder = Conv4(size=28)
@@ -57,15 +61,20 @@ class Conv4(AbstractEncoder):
         norm: str = "running",
         norm_scale: bool = True,
         downsample: str = "pool",
+        pooled: int = 4,
     ) -> None:
         super().__init__()
         if size < 16:
             raise ConfigError(f"Conv4 halves the image four times and needs size ≥ 16, got {size}. Enlarge the images.")
+        if not 1 <= pooled <= 4 or (pooled < 4 and downsample != "pool"):
+            raise ConfigError(f"1 to 4 blocks halve the image, and fewer than 4 only by 'pool', got pooled={pooled} and '{downsample}'.")
         if downsample not in ("pool", "stride"):
             raise ConfigError(f"Conv4 halves images by 'pool' or 'stride', not by '{downsample}'.")
         self.norm, self.in_channels, self.size, self.downsample = norm, in_channels, size, downsample
-        self.out_dim = width * (size // 16) ** 2 if downsample == "pool" else width
-        self.blocks = nn.ModuleList(_Block(width if i else in_channels, width, norm, norm_scale, downsample) for i in range(4))
+        side = size // 2**pooled if downsample == "pool" else 1
+        self.map_shape, self.out_dim = (width, side, side), width * side**2
+        how = [downsample if i < pooled else "keep" for i in range(4)]
+        self.blocks = nn.ModuleList(_Block(width if i else in_channels, width, norm, norm_scale, how[i]) for i in range(4))
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch does not declare this form
 
     def forward(self, x: Float[Tensor, "T N C H W"] | Images, context: Context = ()) -> Float[Tensor, "T N D"]:
@@ -97,7 +106,7 @@ class Conv4(AbstractEncoder):
 
 
 class _Block(nn.Module):
-    """3×3 convolution, normalisation, ReLU and, unless the convolution has strides, 2×2 max-pooling.
+    """3×3 convolution, normalisation, ReLU and, unless the convolution has strides or the image is kept, 2×2 max-pooling.
 
     The convolution's weight is ``[O I 3 3]``, or a stack of them, one per task: ``[T O I 3 3]``. There is one plain form for every case, and a
     fast one for most: with fixed statistics the normalisation is part of the convolution, with those of the batch it is fused with what follows.
@@ -106,7 +115,7 @@ class _Block(nn.Module):
     def __init__(self, channels_in: int, channels: int, norm: str, norm_scale: bool, downsample: str) -> None:
         super().__init__()
         self.pools = downsample == "pool"
-        self.conv = nn.Conv2d(channels_in, channels, 3, stride=1 if self.pools else 2, padding=1, bias=False)
+        self.conv = nn.Conv2d(channels_in, channels, 3, stride=2 if downsample == "stride" else 1, padding=1, bias=False)
         self.norm = norm_named(norm, channels, scale=norm_scale)
 
     def prepare(self, x: Tensor, statistics: Statistics | None) -> Tensor | Images:

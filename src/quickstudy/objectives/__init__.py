@@ -4,6 +4,8 @@ from quickstudy.core.objective import AbstractObjective
 from quickstudy.objectives.classify import Classify as Classify
 from quickstudy.objectives.mlti import Mlti as Mlti
 from quickstudy.objectives.multi_step import MultiStep as MultiStep
+from quickstudy.objectives.pairs import Pairs as Pairs
+from quickstudy.objectives.pairs import Triplets as Triplets
 from quickstudy.objectives.pull import Pull as Pull
 from quickstudy.objectives.query_loss import QueryLoss as QueryLoss
 from quickstudy.objectives.trajectory import Trajectory as Trajectory
@@ -13,6 +15,8 @@ OBJECTIVES: dict[str, type[AbstractObjective]] = {
     "classify": Classify,
     "multi_step": MultiStep,
     "mlti": Mlti,
+    "pairs": Pairs,
+    "triplets": Triplets,
     "pull": Pull,
     "trajectory": Trajectory,
 }

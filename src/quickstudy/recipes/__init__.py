@@ -8,6 +8,7 @@ from quickstudy.recipes.few_classes import few_class_recipes
 from quickstudy.recipes.glyphs import glyphs_fomaml, glyphs_protonet
 from quickstudy.recipes.mini_imagenet import mini_imagenet_classify, mini_imagenet_protonet
 from quickstudy.recipes.omniglot import omniglot_5w1s_maml, omniglot_5w1s_maml_paper, omniglot_protonet
+from quickstudy.recipes.omniglot_metric import metric_recipes
 from quickstudy.recipes.published import published_recipes
 from quickstudy.recipes.recipe import Evaluation as Evaluation
 from quickstudy.recipes.recipe import Part as Part
@@ -32,6 +33,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "mini-imagenet-classify": mini_imagenet_classify,
     "symbols-protonet": symbols_protonet,
     "sinusoid-maml": sinusoid_maml,
+    **metric_recipes(),
     **family_recipes(),
     **few_class_recipes(),
     **published_recipes(),
