@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -190,3 +192,36 @@ def test_lists_of_names_are_checked_too():
     check_disjoint({"train": ["a", "b"], "val": [], "test": ["c"]})
     with pytest.raises(DataError, match="Class 'b' is in both the train and the val split"):
         check_disjoint({"train": ["a", "b"], "val": ["b"]})
+
+
+# --- two data sets as one
+
+
+@given(LABELS, LABELS)
+@settings(deadline=None, max_examples=20)
+def test_joined_data_has_the_classes_of_both_each_with_its_own_examples(y, z):
+    one, other = pictures(y), replace(pictures(z, seed=1), name="other")
+    both = one.joined(other, name="both", split="test")
+    assert (both.name, both.split, both.mean, both.std) == ("both", "test", one.mean, one.std)
+    assert both.index.names == (*(f"toy/{n}" for n in one.index.names), *(f"other/{n}" for n in other.index.names))
+    for c, name in enumerate(both.index.names):
+        data, of = (one, c) if name.startswith("toy/") else (other, c - len(one.index))
+        assert torch.equal(both.x[both.index.rows_of(c)], data.x[data.index.rows_of(of)])
+
+
+def test_only_data_of_one_form_can_be_joined():
+    one = pictures([0, 1])
+    wrong = {
+        "shape": replace(pictures([0, 1], size=6), name="other"),
+        "kind": replace(pictures([0, 1]), name="other", x=pictures([0, 1]).x.float()),
+        "mean": replace(pictures([0, 1]), name="other", mean=(0.5,)),
+    }
+    for other in wrong.values():
+        with pytest.raises(DataError, match="toy and other cannot be joined"):
+            one.joined(other, name="both", split="test")
+    with pytest.raises(
+        DataError, match=r"shape \(2, 5, 5\) \(torch.uint8\) and \(2, 6, 6\) \(torch.uint8\), or other means and deviations"
+    ):
+        one.joined(wrong["shape"], name="both", split="test")
+    with pytest.raises(DataError, match="occur twice"):
+        one.joined(one, name="both", split="test")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from quickstudy.core.errors import ConfigError, ImageError, LoadError
 from quickstudy.data import images
-from quickstudy.data.images import ImageFormat, picture_endings
+from quickstudy.data.images import ImageFormat, picture_endings, read_picture
 
 GREY, COLOUR = ImageFormat(8, 1), ImageFormat(8, 3)
 MODES = ["1", "L", "P", "RGB", "RGBA", "RGBa", "LA", "La", "PA", "CMYK", "YCbCr", "LAB", "HSV", "RGBX", "I", "F", "I;16", "I;16B", "I;16L"]
@@ -597,3 +597,33 @@ def test_endings() -> None:
     endings = picture_endings()
     assert {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp"} <= endings
     assert not {".txt", ".pdf", ".h5", ".mpg", ".db"} & endings
+
+
+# --- a whole picture
+
+
+def test_a_whole_picture_is_upright_opaque_and_of_eight_bits(tmp_path):
+    upright = Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 20, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    assert np.array_equal(np.asarray(read_picture(tmp_path / "turned.png")), np.asarray(upright))
+    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert np.asarray(read_picture(tmp_path / "clear.png")).min() == 255
+    Image.fromarray(np.full((3, 3), 65535, dtype=np.uint16)).save(tmp_path / "deep.png")
+    assert np.asarray(read_picture(tmp_path / "deep.png")).tolist() == [[[255] * 3] * 3] * 3
+    upright.resize((800, 1200)).save(tmp_path / "large.jpg")
+    assert read_picture(tmp_path / "large.jpg").size == (800, 1200)
+    assert read_picture(tmp_path / "large.jpg", at_least=200).size == (200, 300)
+
+
+def test_a_whole_picture_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "x.png").write_bytes(b"x")
+    for path in (tmp_path / "x.png", tmp_path / "none.png", tmp_path):
+        with pytest.raises(ImageError, match=re.escape(str(path))):
+            read_picture(path)
+    whole = tmp_path / "cut.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 90, 3), dtype=np.uint8)).save(whole)
+    whole.write_bytes(whole.read_bytes()[:-500])
+    with pytest.raises(ImageError, match="damaged or incomplete"):
+        read_picture(whole)

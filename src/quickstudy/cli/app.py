@@ -15,8 +15,10 @@ from quickstudy.analysis import episode_page, learning_curve
 from quickstudy.cli.analyse import analyse
 from quickstudy.cli.bench import bench
 from quickstudy.cli.demo import demo
+from quickstudy.cli.encode import encode
+from quickstudy.cli.fit import fit
 from quickstudy.cli.gallery import gallery
-from quickstudy.cli.own import fit, predict
+from quickstudy.cli.predict import add_class, classes, predict, remove_class
 from quickstudy.cli.screen import progress, results, table
 from quickstudy.cli.tune import tune
 from quickstudy.core.errors import ConfigError, QuickstudyError
@@ -40,8 +42,12 @@ app.add_typer(analyse, name="analyse")
 app.add_typer(bench, name="bench")
 app.add_typer(gallery, name="gallery")
 app.command()(demo)
+app.command()(encode)
 app.command()(fit)
 app.command()(predict)
+app.command()(classes)
+app.command()(add_class)
+app.command()(remove_class)
 app.command()(tune)
 
 RunFolder = Annotated[Path, typer.Argument(help="The folder that `quickstudy train` wrote.", show_default=False)]

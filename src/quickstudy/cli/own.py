@@ -1,15 +1,13 @@
-"""The commands of practitioners: a folder of pictures in, labels out."""
+"""A folder of pictures learned by the own learner of a trained run: the model is its predictor."""
 
-import json
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-import typer
 
-from quickstudy.cli.screen import results, table
+from quickstudy.cli.screen import results
 from quickstudy.core.errors import ConfigError, ImageError, LoadError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.predictor import Predictor
@@ -22,25 +20,18 @@ _BATCH = 64
 UNKNOWN = "unknown"
 
 
-def fit(
-    folder: Annotated[Path, typer.Argument(help="A folder with one sub-folder of pictures per class.", show_default=False)],
-    model: Annotated[Path, typer.Option("--out", "-o", help="Folder for the fitted model.", show_default=False)],
-    run: Annotated[
-        Path, typer.Option(help="A trained run whose learner learns the classes, e.g. runs/glyphs-protonet.", show_default=False)
-    ],
-    on_bad: Annotated[str, typer.Option(help="Pictures that cannot be read: refuse them all, or skip and name them.")] = "refuse",
-    invert: Annotated[
-        bool | None, typer.Option(help="Turn dark ink on light paper to light on dark; default as the run was trained.")
-    ] = None,
-    norm: Annotated[str, typer.Option(help="Another normalisation policy of the learner, e.g. support for MAML.")] = "",
-    reject_rate: Annotated[
-        float, typer.Option(help="Call pictures unknown, so that this share of strangers is taken for a class; 0 = always name a class.")
-    ] = 0.0,
-    cohort: Annotated[
-        Path | None, typer.Option(help="A folder of pictures that belong to no class, to set --reject-rate by; else each class plays it.")
-    ] = None,
+def fit_with_run(
+    folder: Path,
+    model: Path,
+    run: Path,
+    *,
+    on_bad: str = "refuse",
+    invert: bool | None = None,
+    norm: str = "",
+    reject_rate: float = 0.0,
+    cohort: Path | None = None,
 ) -> None:
-    """Learn the classes of a folder from a few pictures each; no training."""
+    """``quickstudy fit --run``: the run's own learner learns the classes of a folder, and the model is its predictor."""
     predictor, content = fit_folder(folder, run, on_bad=on_bad, invert=invert, norm=norm)
     if reject_rate:
         predictor = rejecting(predictor, content, reject_rate, cohort=cohort)
@@ -59,29 +50,6 @@ def fit(
         results().print(
             f"Says unknown, at a false-accept rate of {100 * reject_rate:g} % by the rule: {predictor.extra['unknown']['rule']}."
         )
-
-
-def predict(
-    model: Annotated[Path, typer.Argument(help="A model that `quickstudy fit` wrote.", show_default=False)],
-    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line instead of a table.")] = False,
-) -> None:
-    """Print label and score of each picture. Pictures that cannot be read are named, and the command then ends with status 1."""
-    predictor = load(model)
-    if not isinstance(predictor, Predictor):
-        raise LoadError(f"{model} holds a trained learner, not a fitted model. Fit one first: quickstudy fit FOLDER -o MODEL --run {model}")
-    rows = classify(predictor, find_images(images))
-    if as_json:
-        for row in rows:
-            # print, not rich: a line of JSON must not be wrapped or styled.
-            print(json.dumps(row, ensure_ascii=False))
-    else:
-        shown = table("picture", "label", "score")
-        for row in rows:
-            shown.add_row(row["image"], row.get("label", "—"), f"{row['score']:.3f}" if "score" in row else row["error"])
-        results().print(shown)
-    if any("error" in row for row in rows):
-        raise typer.Exit(1)
 
 
 def fit_folder(
@@ -139,7 +107,8 @@ def rejecting(predictor: Predictor, content: FolderContent, rate: float, *, coho
             without = learner.fit(Examples.single(x[rest], y[rest] - (y[rest] > c).long()), Classes(n - 1))
             with torch.no_grad():
                 scores.append(without(x[~rest]).amax(1))
-    threshold = conformal_threshold(torch.cat(scores).double().numpy(), rate)
+    groups = None if cohort else np.sort(content.dataset.index.labels)
+    threshold = conformal_threshold(torch.cat(scores).double().numpy(), rate, groups=groups)
     return predictor.named(predictor.labels, extra={**predictor.extra, "unknown": {"threshold": threshold, "rate": rate, "rule": rule}})
 
 

@@ -38,7 +38,9 @@ class Setting:
 
     def __post_init__(self) -> None:
         if self.n_way < 0 or self.n_shot < 1 or self.n_query < 1:
-            raise ConfigError(f"A task needs n_way ≥ 0 (0 = regression), n_shot ≥ 1 and n_query ≥ 1, got n_way={self.n_way}, n_shot={self.n_shot}, n_query={self.n_query}.")
+            raise ConfigError(
+                f"A task needs n_way ≥ 0 (0 = regression), n_shot ≥ 1 and n_query ≥ 1, got n_way={self.n_way}, n_shot={self.n_shot}, n_query={self.n_query}."
+            )
         if self.n_unlabelled < 0 or self.n_distractors < 0 or self.alpha < 0 or not 0 < self.labelled <= 1:
             raise ConfigError(
                 f"n_unlabelled, n_distractors and alpha cannot be negative, and 'labelled' is a share above 0 and at most 1, got {self!r}."
@@ -92,11 +94,13 @@ class AbstractData(abc.ABC):
         name: as printed with results.
         shape: of one example.
         image_format: how a picture file becomes an example, as JSON (see `quickstudy.data.images`); None if examples are no pictures.
+        sound_format: how a recording becomes examples, as JSON (see `quickstudy.data.sounds`); None if examples are no recordings.
     """
 
     name: str
     shape: tuple[int, ...]
     image_format: Mapping[str, Any] | None = None
+    sound_format: Mapping[str, Any] | None = None
 
     @abc.abstractmethod
     def tasks(self, split: str, setting: Setting, *, seed: int = 0) -> AbstractTasks:

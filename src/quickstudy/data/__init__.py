@@ -13,21 +13,28 @@ from quickstudy.data.features import on_features as on_features
 from quickstudy.data.folder import FolderContent as FolderContent
 from quickstudy.data.folder import ImageFolder as ImageFolder
 from quickstudy.data.folder import find_classes as find_classes
+from quickstudy.data.folder import find_files as find_files
 from quickstudy.data.folder import find_images as find_images
 from quickstudy.data.folder import read_folder as read_folder
 from quickstudy.data.glyphs import Glyphs as Glyphs
 from quickstudy.data.images import ImageFormat as ImageFormat
+from quickstudy.data.images import read_picture as read_picture
 from quickstudy.data.mini_imagenet import MiniImageNet as MiniImageNet
 from quickstudy.data.omniglot import Omniglot as Omniglot
 from quickstudy.data.quadratics import Quadratics as Quadratics
 from quickstudy.data.sinusoid import Sinusoid as Sinusoid
+from quickstudy.data.sounds import LogMel as LogMel
+from quickstudy.data.sounds import Recording as Recording
+from quickstudy.data.sounds import read_recording as read_recording
 from quickstudy.data.symbols import Symbols as Symbols
 from quickstudy.data.vectors import Vectors as Vectors
+from quickstudy.data.voices import Voices as Voices
 
 DATA: dict[str, Callable[..., AbstractData]] = {
     "glyphs": Glyphs,
     "omniglot": Omniglot,
     "symbols": Symbols,
+    "voices": Voices,
     "mini-imagenet": MiniImageNet,
     "folder": ImageFolder,
     "sinusoid": Sinusoid,

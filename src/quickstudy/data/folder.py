@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from quickstudy.data.images import ImageFormat, picture_endings
 
 _SPLITS = ("train", "val", "test")
 _ON_BAD = ("refuse", "skip")
+_SOUNDS = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf"})
 # What macOS and network disks leave beside the pictures, with pictures in it that are none.
 _NOT_OURS = frozenset({"__MACOSX", "@eaDir"})
 
@@ -132,7 +134,7 @@ def read_folder(root: str | Path, fmt: ImageFormat, *, on_bad: str = "refuse", m
     """
     _check_on_bad(on_bad)
     root = Path(root).expanduser()
-    found, ignored = _class_folders(root)
+    found, ignored = _class_folders(root, _named("pictures"))
     x = np.empty((sum(map(len, found.values())), *fmt.shape), dtype=np.uint8)
     labels: list[int] = []
     paths: list[Path] = []
@@ -168,13 +170,17 @@ def read_folder(root: str | Path, fmt: ImageFormat, *, on_bad: str = "refuse", m
     return FolderContent(data, paths, bad, _duplicates(x[: len(paths)], labels, paths), ignored)
 
 
-def find_classes(root: str | Path) -> dict[str, list[Path]]:
-    """The picture files of each class of a folder with a sub-folder per class, in natural order; nothing is read.
+def find_classes(root: str | Path, *, kind: str = "pictures") -> dict[str, list[Path]]:
+    """The files of each class of a folder with a sub-folder per class, in natural order; nothing is read.
+
+    Args:
+        root: the folder.
+        kind: "pictures" or "recordings".
 
     Raises:
         DataError: when the folder is not laid out like this, as `read_folder` does.
     """
-    return _class_folders(Path(root).expanduser())[0]
+    return _class_folders(Path(root).expanduser(), _named(kind))[0]
 
 
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
@@ -185,14 +191,25 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
     Raises:
         DataError: for a path that does not exist, or when there is no picture.
     """
+    return find_files(paths, kind="pictures")
+
+
+def find_files(paths: Iterable[str | Path], *, kind: str) -> list[Path]:
+    """As `find_images`, also for recordings.
+
+    Args:
+        paths: files and folders.
+        kind: "pictures" or "recordings".
+    """
+    sought = _named(kind)
     given = [Path(path).expanduser() for path in paths]
     gone = [_shown(path) for path in given if not path.exists()]
     if gone:
         raise DataError(f"There is no such file or folder: {_listed(gone)}. Check the paths and their spelling.")
-    found = [picture for path in given for picture in (_below(path)[0] if path.is_dir() else [path])]
+    found = [file for path in given for file in (_below(path, sought.endings)[0] if path.is_dir() else [path])]
     if not found:
         where = _listed([_shown(path) for path in given]) or "an empty list of paths"
-        raise DataError(f"There is no picture in {where}. Give picture files, or folders with files such as picture.jpg or picture.png.")
+        raise DataError(f"There is no {sought.word} in {where}. Give {sought.word} files, or folders with files such as {sought.such_as}.")
     return found
 
 
@@ -206,19 +223,20 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
 
 
-def _class_folders(root: Path) -> tuple[dict[str, list[Path]], int]:
-    """The picture files of each class, and how many other files there are."""
-    layout = f"Give each class a sub-folder of its own: {root / 'CLASS' / 'picture.jpg'}."
+def _class_folders(root: Path, sought: "_Sought") -> tuple[dict[str, list[Path]], int]:
+    """The files of each class, and how many other files there are."""
+    layout = f"Give each class a sub-folder of its own: {root / 'CLASS' / sought.such_as.split()[0]}."
     if not root.exists():
         raise DataError(f"There is no folder {_shown(root)}. Check the path and its spelling.")
     if not root.is_dir():
-        raise DataError(f"{_shown(root)} is a file, but a folder of pictures was expected. If it is an archive, unpack it first. {layout}")
+        raise DataError(
+            f"{_shown(root)} is a file, but a folder of {sought.word}s was expected. If it is an archive, unpack it first. {layout}"
+        )
     folders, files = _entries(root)
-    endings = picture_endings()
-    loose = [file for file in files if file.suffix.lower() in endings]
+    loose = [file for file in files if file.suffix.lower() in sought.endings]
     if loose:
         raise DataError(
-            f"{_shown(root)} holds {len(loose)} pictures that belong to no class, the first being {loose[0].name!r}, "
+            f"{_shown(root)} holds {len(loose)} {sought.word}s that belong to no class, the first being {loose[0].name!r}, "
             f"beside {len(folders)} sub-folders. {layout}"
         )
     if not folders:
@@ -231,10 +249,10 @@ def _class_folders(root: Path) -> tuple[dict[str, list[Path]], int]:
         )
     found, ignored, empty = {}, len(files), []
     for folder in folders:
-        name, (pictures, others) = _class_name(folder), _below(folder)
+        name, (pictures, others) = _class_name(folder), _below(folder, sought.endings)
         if name in found:
             raise DataError(
-                f"{_shown(root)} has two folders whose names look the same, {name!r}. Rename one, or move its pictures to the other."
+                f"{_shown(root)} has two folders whose names look the same, {name!r}. Rename one, or move its {sought.word}s to the other."
             )
         found[name] = pictures
         ignored += len(others)
@@ -243,8 +261,8 @@ def _class_folders(root: Path) -> tuple[dict[str, list[Path]], int]:
             empty.append(f"{folder.name!r}" + (f" ({len(others)} files with the ending {kinds})" if others else ""))
     if empty:
         raise DataError(
-            f"In {_shown(root)} these class folders hold no file with the ending of a picture: {', '.join(empty)}. "
-            "Add pictures (.jpg, .png, …), convert those in other formats, or remove the folders."
+            f"In {_shown(root)} these class folders hold no file with the ending of a {sought.word}: {', '.join(empty)}. "
+            f"Add {sought.word}s ({sought.some}, …), convert those in other formats, or remove the folders."
         )
     if len(found) == 1:
         (inner,) = folders
@@ -252,6 +270,23 @@ def _class_folders(root: Path) -> tuple[dict[str, list[Path]], int]:
         hint = f" Or did you mean {_shown(inner)}, which has {below} sub-folders?" if below > 1 else ""
         raise DataError(f"{_shown(root)} holds one class, {inner.name!r}, but a classifier needs at least two. {layout}{hint}")
     return found, ignored
+
+
+class _Sought(NamedTuple):
+    """What is looked for in folders."""
+
+    word: str
+    endings: frozenset[str]
+    such_as: str
+    some: str
+
+
+def _named(kind: str) -> _Sought:
+    if kind == "recordings":
+        return _Sought("recording", _SOUNDS, "recording.wav or recording.flac", ".wav, .flac")
+    if kind == "pictures":
+        return _Sought("picture", picture_endings(), "picture.jpg or picture.png", ".jpg, .png")
+    raise ConfigError(f"Folders hold pictures or recordings, not '{kind}'.")
 
 
 def _class_name(folder: Path) -> str:
@@ -279,9 +314,8 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
     return [p for p, yes in zip(ordered, is_folder, strict=True) if yes], [p for p, yes in zip(ordered, is_folder, strict=True) if not yes]
 
 
-def _below(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The picture files in a folder and below it in natural order, and all other files; links are followed, but nowhere twice."""
-    endings = picture_endings()
+def _below(folder: Path, endings: frozenset[str]) -> tuple[list[Path], list[Path]]:
+    """The files with such an ending in a folder and below it in natural order, and all other files; links are followed, but nowhere twice."""
     top = Path(os.path.realpath(folder))
     seen, waiting = {top}, [folder]
     every: list[Path] = []

@@ -6,11 +6,11 @@ import re
 import stat
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -45,6 +45,8 @@ _UPRIGHT = {
 
 _FITS = ("crop", "stretch", "pad")
 _QUIET = threading.Lock()
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -98,25 +100,7 @@ class ImageFormat:
         Raises:
             ImageError: when there is no such file, or no picture in it, or a damaged or too large one; the message names the file.
         """
-        shown = repr(str(path))
-        try:
-            found = Path(path).stat()
-            if stat.S_ISDIR(found.st_mode):
-                raise ImageError(f"{shown} is a folder where a picture file was expected. Give the files in it.")
-            # Opening a pipe would wait for ever.
-            if not stat.S_ISREG(found.st_mode):
-                raise ImageError(f"{shown} is not a regular file. Give a picture file.")
-            with Path(path).open("rb") as file:
-                return self.decode(file, name=shown)
-        except ImageError:
-            raise
-        except FileNotFoundError:
-            gone = "is a link to a file that does not exist" if Path(path).is_symlink() else "does not exist"
-            raise ImageError(f"{shown} {gone}. Check the path and its spelling.") from None
-        except PermissionError as error:
-            raise ImageError(f"{shown} may not be read by this user ({error.strerror}). Change the file's permissions.") from error
-        except (OSError, ValueError) as error:
-            raise ImageError(f"{shown} cannot be opened: {error}. Check the path.") from error
+        return _from_file(path, lambda file, shown: self.decode(file, name=shown))
 
     def decode(self, file: io.BufferedReader | io.BytesIO, *, name: str) -> UInt8[Tensor, "C S S"]:
         """The picture in an open file or an upload, which must be seekable; ``name`` is what error messages call it.
@@ -124,26 +108,7 @@ class ImageFormat:
         Raises:
             ImageError: as `read` does.
         """
-        if not file.read(1):
-            raise ImageError(f"{name} is empty (0 bytes). Copy or download it again, or remove it.")
-        try:
-            with _quiet():
-                image = Image.open(file, formats=_formats())
-        except Image.DecompressionBombError as error:
-            # Pillow refuses before it says the size, which then stands in its message only.
-            counted = re.search(r"\d+", str(error))
-            raise _too_large(name, f"{int(counted[0]):,}" if counted else "too many") from None
-        except Image.UnidentifiedImageError:
-            raise ImageError(
-                f"{name} is not a picture in a format that can be read here, whatever its name says. "
-                "Export it as PNG or JPEG with a picture viewer, or remove it."
-            ) from None
-        except MemoryError:
-            raise
-        except Exception as error:  # Pillow's readers raise whatever error the damaged byte happens to cause.
-            raise _damaged(name, error) from error
-        with image:
-            _check_pixels(image, name)
+        with _opened(file, name) as image:
             # A JPEG can be decoded at a half, a quarter or an eighth of its size, ten times as fast for a photograph;
             # twice the wanted size is left for the Lanczos filter.
             drafted = image.draft(None, (2 * self.size, 2 * self.size))
@@ -197,11 +162,7 @@ class ImageFormat:
 
     def _pixels(self, image: Image.Image, name: str, area: tuple[float, float] | None = None) -> Tensor:
         try:
-            image.load()
-            turn = _turn(image)
-            plain = _eight_bit(image, name) if _is_deep(image) else _opaque(image)
-            # By way of RGB, as Pillow knows no straight way from every mode to grey.
-            coloured = plain if plain.mode in ("1", "L", "RGB") else plain.convert("RGB")
+            coloured, turn = _plain(image, name)
             square = self._square(coloured.convert("L" if self.channels == 1 else "RGB"), area or (float(image.width), float(image.height)))
             upright = square if turn is None else square.transpose(turn)
         except (ImageError, MemoryError):
@@ -228,6 +189,33 @@ class ImageFormat:
         return image.resize((s, s), lanczos, box=(left, top, left + short, top + short))
 
 
+def read_picture(path: str | Path, *, at_least: int = 0) -> Image.Image:
+    """The picture in a file as it is: in colour, 8 bits, upright, on white paper where it is transparent.
+
+    Args:
+        path: the file.
+        at_least: where height and width above this are not needed, a JPEG may be decoded at a half, a quarter or an eighth of its size; 0 = never.
+
+    Raises:
+        ImageError: as `ImageFormat.read`.
+    """
+
+    def read(file: io.BufferedReader, name: str) -> Image.Image:
+        with _opened(file, name) as image:
+            if at_least:
+                image.draft(None, (at_least, at_least))
+            try:
+                plain, turn = _plain(image, name)
+                rgb = plain.convert("RGB")
+                return rgb if turn is None else rgb.transpose(turn)
+            except (ImageError, MemoryError):
+                raise
+            except Exception as error:  # as in `_opened`
+                raise _damaged(name, error) from error
+
+    return _from_file(path, read)
+
+
 def picture_endings() -> frozenset[str]:
     """The file endings of pictures that can be read here, in lower case and with their dot.
 
@@ -236,6 +224,64 @@ def picture_endings() -> frozenset[str]:
     """
     readable = set(_formats())
     return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in readable)
+
+
+def _from_file(path: str | Path, then: Callable[[io.BufferedReader, str], Result]) -> Result:
+    """What ``then`` makes of the open file and of what error messages call it."""
+    shown = repr(str(path))
+    try:
+        found = Path(path).stat()
+        if stat.S_ISDIR(found.st_mode):
+            raise ImageError(f"{shown} is a folder where a picture file was expected. Give the files in it.")
+        # Opening a pipe would wait for ever.
+        if not stat.S_ISREG(found.st_mode):
+            raise ImageError(f"{shown} is not a regular file. Give a picture file.")
+        with Path(path).open("rb") as file:
+            return then(file, shown)
+    except ImageError:
+        raise
+    except FileNotFoundError:
+        gone = "is a link to a file that does not exist" if Path(path).is_symlink() else "does not exist"
+        raise ImageError(f"{shown} {gone}. Check the path and its spelling.") from None
+    except PermissionError as error:
+        raise ImageError(f"{shown} may not be read by this user ({error.strerror}). Change the file's permissions.") from error
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{shown} cannot be opened: {error}. Check the path.") from error
+
+
+@contextmanager
+def _opened(file: io.BufferedReader | io.BytesIO, name: str) -> Iterator[Image.Image]:
+    """The picture in an open file, not decoded yet."""
+    if not file.read(1):
+        raise ImageError(f"{name} is empty (0 bytes). Copy or download it again, or remove it.")
+    try:
+        with _quiet():
+            image = Image.open(file, formats=_formats())
+    except Image.DecompressionBombError as error:
+        # Pillow refuses before it says the size, which then stands in its message only.
+        counted = re.search(r"\d+", str(error))
+        raise _too_large(name, f"{int(counted[0]):,}" if counted else "too many") from None
+    except Image.UnidentifiedImageError:
+        raise ImageError(
+            f"{name} is not a picture in a format that can be read here, whatever its name says. "
+            "Export it as PNG or JPEG with a picture viewer, or remove it."
+        ) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever error the damaged byte happens to cause.
+        raise _damaged(name, error) from error
+    with image:
+        _check_pixels(image, name)
+        yield image
+
+
+def _plain(image: Image.Image, name: str) -> tuple[Image.Image, Image.Transpose | None]:
+    """Decoded, of 8 bits, without transparency, in the mode 1, L or RGB; and how to turn it upright."""
+    image.load()
+    turn = _turn(image)
+    plain = _eight_bit(image, name) if _is_deep(image) else _opaque(image)
+    # By way of RGB, as Pillow knows no straight way from every mode to grey.
+    return (plain if plain.mode in ("1", "L", "RGB") else plain.convert("RGB")), turn
 
 
 def _formats() -> list[str]:

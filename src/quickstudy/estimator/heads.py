@@ -96,7 +96,7 @@ class PrototypeHead(AbstractHead):
 
 
 class RidgeHead(AbstractHead):
-    """Ridge regression onto ±1 for each class, by scikit-learn.
+    """Ridge regression onto ±1 for each class, by scikit-learn; every class counts alike, however many examples it has.
 
     Args:
         alpha: the penalty; features are unit vectors.
@@ -112,7 +112,7 @@ class RidgeHead(AbstractHead):
 
     def fit(self, x: Array, y: NDArray[np.int64], n: int, weight: Array) -> "RidgeHead":
         targets = 2.0 * np.eye(n)[y] - 1
-        self.model = Ridge(alpha=self.alpha).fit(unit(x), targets, sample_weight=weight)
+        self.model = Ridge(alpha=self.alpha).fit(unit(x), targets, sample_weight=_balanced(weight, y, n))
         return self
 
     def scores(self, x: Array) -> Array:
@@ -120,7 +120,7 @@ class RidgeHead(AbstractHead):
 
 
 class LogisticHead(AbstractHead):
-    """Logistic regression on unit vectors, by scikit-learn; its scores are log probabilities.
+    """Logistic regression on unit vectors, by scikit-learn, every class counting alike; its scores are log probabilities.
 
     Args:
         c: the inverse of the penalty.
@@ -134,7 +134,7 @@ class LogisticHead(AbstractHead):
 
     def fit(self, x: Array, y: NDArray[np.int64], n: int, weight: Array) -> "LogisticHead":
         self.n = n
-        self.model = LogisticRegression(C=self.c, max_iter=1000).fit(unit(x), y, sample_weight=weight) if n > 1 else None
+        self.model = LogisticRegression(C=self.c, max_iter=1000).fit(unit(x), y, sample_weight=_balanced(weight, y, n)) if n > 1 else None
         return self
 
     def scores(self, x: Array) -> Array:
@@ -207,6 +207,13 @@ class LearnerHead(AbstractHead):
     def _tensor(self, x: Array) -> torch.Tensor:
         parameters = list(self.learner.parameters())
         return torch.from_numpy(np.ascontiguousarray(x)).to(parameters[0].dtype if parameters else torch.float32)
+
+
+def _balanced(weight: Array, y: NDArray[np.int64], n: int) -> Array:
+    """Weights that give each class the same sum, and all together the sum they had."""
+    totals = np.bincount(y, weight, minlength=n)
+    share = np.divide(weight.sum() / np.count_nonzero(totals), totals, out=np.zeros(n), where=totals > 0)
+    return weight * share[y]
 
 
 def unit(x: Float[Array, "N D"]) -> Float[Array, "N D"]:

@@ -58,6 +58,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     Attributes:
         threshold_: what a score must exceed.
         review_threshold_: where certainty begins.
+        rate_: the false-accept rate that it is drawn for.
         rule_: "cohort" or "leave one class out".
         stranger_scores_: the scores the threshold comes from.
 
@@ -73,6 +74,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     stranger_scores_: Array
     threshold_: float
     review_threshold_: float
+    rate_: float
     rule_: str
     cohort_: Array | None
     cohort_groups_: NDArray[Any] | None
@@ -113,7 +115,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """Draw the line anew: after classes were added or removed (which `add_class` and its like do), or for another rate."""
         check_is_fitted(self, "estimator_")
         rate = self.false_accept_rate if false_accept_rate is None else false_accept_rate
-        self._scorer = _scorer_named(self.known_by).fit(self.estimator_)
+        self.rate_, self._scorer = rate, _scorer_named(self.known_by).fit(self.estimator_)
         if self.cohort_ is not None:
             self.rule_, self.stranger_scores_, groups = "cohort", self._scorer.scores(self.cohort_), self.cohort_groups_
         else:

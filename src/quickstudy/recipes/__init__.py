@@ -22,6 +22,7 @@ from quickstudy.recipes.runs import saved_recipe as saved_recipe
 from quickstudy.recipes.runs import train_recipe as train_recipe
 from quickstudy.recipes.sinusoid import sinusoid_maml
 from quickstudy.recipes.symbols import symbols_protonet
+from quickstudy.recipes.voices import voices_protonet
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "glyphs-protonet": glyphs_protonet,
@@ -32,6 +33,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "mini-imagenet-protonet": mini_imagenet_protonet,
     "mini-imagenet-classify": mini_imagenet_classify,
     "symbols-protonet": symbols_protonet,
+    "voices-protonet": voices_protonet,
     "sinusoid-maml": sinusoid_maml,
     **metric_recipes(),
     **family_recipes(),

@@ -144,7 +144,8 @@ def train_recipe(
         raise
     learner.eval()
     if engine.is_main:
-        save_learner(learner, folder, extra={"image": dict(data.image_format) if data.image_format else None, "result": vars(result)})
+        formats = {kind: dict(found) if found else None for kind, found in (("image", data.image_format), ("sound", data.sound_format))}
+        save_learner(learner, folder, extra={**formats, "result": vars(result)})
     engine.agree("saved")
     return Run(folder, recipe, learner, result), result.finished
 
