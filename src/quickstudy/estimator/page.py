@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -183,7 +184,7 @@ def _chart(model: FewShotClassifier | OpenSetClassifier, told: Findings) -> str:
     axes.legend(frameon=False, fontsize=8)
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None})
-    svg = stream.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", stream.getvalue(), flags=re.DOTALL)
     said = "Scores of the examples for their own class and for the best other class" + (", and of strangers" if len(groups) > 2 else "")
     return (
         f'<div class=chart role=img aria-label="{said}">{svg[svg.index("<svg") :]}</div>'
