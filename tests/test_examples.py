@@ -19,3 +19,12 @@ def test_strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     monkeypatch.setattr(sys, "argv", ["strangers.py", "--steps", "2", "--rate", "0.1"])
     runpy.run_path(str(EXAMPLES / "strangers.py"), run_name="__main__")
     assert "The gallery has 50 identities" in capsys.readouterr().out
+
+
+def test_own_pictures(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["own_pictures.py", "--classes", "6", "--pictures", "2"])
+    runpy.run_path(str(EXAMPLES / "own_pictures.py"), run_name="__main__")
+    said = capsys.readouterr().out
+    assert "6 classes of 2 pictures each" in said
+    assert "After it was added: guest" in said
+    assert "loaded it says the same: True" in said
