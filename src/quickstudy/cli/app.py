@@ -18,6 +18,7 @@ from quickstudy.cli.demo import demo
 from quickstudy.cli.encode import encode
 from quickstudy.cli.fit import fit
 from quickstudy.cli.gallery import gallery
+from quickstudy.cli.inspect import inspect
 from quickstudy.cli.predict import add_class, classes, predict, remove_class
 from quickstudy.cli.screen import progress, results, table
 from quickstudy.cli.tune import tune
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.add_typer(analyse, name="analyse")
 app.add_typer(bench, name="bench")
 app.add_typer(gallery, name="gallery")
+app.add_typer(inspect, name="inspect")
 app.command()(demo)
 app.command()(encode)
 app.command()(fit)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -64,6 +65,28 @@ class RunEmbedder(AbstractPictureEmbedder):
     def embed(self, things: Sequence[Any]) -> NDArray[np.float32]:
         with torch.no_grad():
             return self.encoder(self._batch(things))[0].cpu().numpy()
+
+    def patches(self, things: Sequence[Any]) -> NDArray[np.float32]:
+        """The features behind the encoder's second stage and those behind the third, brought to the second's grid, place by place: ``[n H W D]``.
+
+        An 84×84 picture has 21×21 places. The last stage is left out: it sees the picture as a whole.
+
+        Raises:
+            ConfigError: when the encoder has no such stages.
+        """
+        stages: dict[int, torch.Tensor] = {}
+
+        def keep(stage: int, features: torch.Tensor) -> torch.Tensor:
+            stages[stage] = features
+            return features
+
+        with torch.no_grad(), self.encoder.between(keep):
+            self.encoder(self._batch(things))
+        if not {2, 3} <= stages.keys() or stages[2].ndim != 5:
+            return super().patches(things)
+        fine, coarse = stages[2][0], stages[3][0]  # [n C H W]
+        grown = F.interpolate(coarse, fine.shape[2:], mode="bilinear", align_corners=False)
+        return torch.cat((fine, grown), 1).permute(0, 2, 3, 1).float().cpu().numpy()
 
     def _batch(self, things: Sequence[Any]) -> torch.Tensor:
         """Pillow images, or what `read` gave, as ``[1 n C S S]``."""

@@ -8,5 +8,6 @@ from quickstudy.estimator.encoders import TextEncoder as TextEncoder
 from quickstudy.estimator.open_set import Decision as Decision
 from quickstudy.estimator.open_set import OpenSetClassifier as OpenSetClassifier
 from quickstudy.estimator.page import fit_page as fit_page
+from quickstudy.estimator.patch_memory import PatchMemory as PatchMemory
 from quickstudy.estimator.saved import Encoding as Encoding
 from quickstudy.estimator.saved import FittedModel as FittedModel
