@@ -152,14 +152,14 @@ def _rows(fitted: FittedModel, things: list[Path], *, cache: bool) -> Iterator[d
 
 def _decided(fitted: FittedModel, x: Any) -> list[dict[str, Any]]:
     likely = fitted.classifier.predict_proba(x)
-    is_open = isinstance(fitted.classifier, OpenSetClassifier)
+    model = fitted.classifier
     out = []
     for d, p in zip(decide(fitted.classifier, x), likely, strict=True):
         row: dict[str, Any] = {"label": d.label, "score": round(float(p.max()), 4), "similarity": round(d.score, 4)}
-        if is_open:
+        if isinstance(model, OpenSetClassifier):
             row |= {"threshold": round(d.threshold, 4), "certain": d.certain}
             if d.label is None:
-                row |= {"label": fitted.classifier.reject_label, "nearest": d.best}
+                row |= {"label": model.reject_label, "nearest": d.best}
         out.append(row)
     return out
 

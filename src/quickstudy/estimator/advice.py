@@ -43,9 +43,9 @@ def findings(model: FewShotClassifier) -> Findings:
     np.fill_diagonal(cosines, -np.inf)
     rivals = np.where(judged[:, None], np.nan_to_num(scores, nan=-np.inf), -np.inf)
     rivals[np.arange(len(labels)), labels] = -np.inf
-    other = np.where(found == labels, rivals.argmax(1), found)
-    nearest = np.where(labels[None] == other[:, None], cosines, -np.inf).argmax(1)
-    right, counts = np.bincount(labels[found == labels], minlength=n), np.bincount(labels, minlength=n)
+    other = np.where(np.equal(found, labels), rivals.argmax(1), found)
+    nearest = np.where(np.equal.outer(other, labels), cosines, -np.inf).argmax(1)
+    right, counts = np.bincount(labels[np.equal(found, labels)], minlength=n), np.bincount(labels, minlength=n)
     wrong = judged & (found != labels)
     suspects = tuple(int(i) for i in np.flatnonzero(wrong) if counts[labels[i]] >= 3 and right[labels[i]] == counts[labels[i]] - 1)
     spread = np.full(n, np.nan)

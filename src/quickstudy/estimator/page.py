@@ -164,7 +164,7 @@ def _chart(model: FewShotClassifier | OpenSetClassifier, told: Findings) -> str:
             lines.append((model.review_threshold_, f"certain above {model.review_threshold_:.3g}"))
     figure = new_figure(7.5, 3.2)
     axes = figure.subplots()
-    edges = np.histogram_bin_edges(np.concatenate([g[0] for g in groups]), bins=30)
+    edges = np.histogram_bin_edges(np.concatenate([g[0] for g in groups]), bins=30).tolist()
     for values, label, colour, hatch in groups:
         axes.hist(
             values,

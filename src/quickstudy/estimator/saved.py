@@ -205,7 +205,7 @@ class FittedModel:
                 f"{place / FILE} is not of format {FORMAT}, the one this version reads. Install the version that wrote it, or fit again."
             )
         try:
-            given = {k: tuple(v) if isinstance(v, list) else v for k, v in about["encoding"].items()}
+            given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["encoding"].items()}
             encoding, classifier = Encoding(**given), _classifier(about, tensors, place)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise LoadError(f"The model in {place} is damaged: {error}. Fit it again.") from error
