@@ -36,7 +36,7 @@ def test_it_is_the_encoder_of_the_recipe() -> None:
 
 def test_it_says_what_it_is_for() -> None:
     notes = " ".join(ShippedEmbedder().notes)
-    for word in ("drawings", "symbols", "photographs and faces", "dark ink on light paper"):
+    for word in ("drawings", "symbols", "photographs", "faces", "dark ink on light paper"):
         assert word in notes
     assert "light ink on dark" in " ".join(ShippedEmbedder(invert=False).notes)
 

@@ -138,6 +138,8 @@ def _from_folder(source: Path, *, kind: str, encoder: str, invert: bool | None, 
             f"In {source} these classes have nothing that can be read: {', '.join(empty)}. Repair the files, or remove the folders. The first: {made.skipped[0][1]}"
         )
     encoding = Encoding(kind, embedder.source, embedder.key, invert)
+    for note in made.notes:
+        results().print(f"Note: {note}")
     return _Examples(made.paths, made.vectors, kept, encoding, embedder, made.skipped)
 
 

@@ -32,7 +32,7 @@ class AbstractEmbedder(abc.ABC):
 
     @abc.abstractmethod
     def read(self, path: Path) -> Any:
-        """The thing in a file, ready for `embed`.
+        """The thing in a file, ready for `embed`. Called from several threads at once.
 
         Raises:
             DataError: when it cannot be read, by name, with what to do.

@@ -74,8 +74,8 @@ class HubEmbedder(AbstractPictureEmbedder):
             notes.append(f"Models of type {self._type} are not known here; their vector is the mean over all places of the picture.")
         self.notes = (*notes, "General vision models see what is on a picture, not who: do not tell people apart by them.")
 
-    def read(self, path: Path) -> Image.Image:
-        return read_picture(path, at_least=2 * self._side)
+    def read(self, path: Path) -> NDArray[np.float32]:
+        return self._see(read_picture(path, at_least=2 * self._side))
 
     def embed(self, things: Sequence[Any]) -> NDArray[np.float32]:
         out = self._run(things)
@@ -97,7 +97,7 @@ class HubEmbedder(AbstractPictureEmbedder):
         )
 
     def _run(self, things: Sequence[Any]) -> Any:
-        pixels = torch.from_numpy(np.stack([self._see(image) for image in things])).to(self.device)
+        pixels = torch.from_numpy(np.stack([self._see(t) if isinstance(t, Image.Image) else t for t in things])).to(self.device)
         with torch.no_grad():
             return self.model(pixel_values=pixels)
 

@@ -62,11 +62,11 @@ class OnnxEmbedder(AbstractPictureEmbedder):
             "is wrong.",
         )  # fmt: skip
 
-    def read(self, path: Path) -> Image.Image:
-        return read_picture(path, at_least=2 * max(self._see.size))
+    def read(self, path: Path) -> NDArray[np.float32]:
+        return self._see(read_picture(path, at_least=2 * max(self._see.size)))
 
     def embed(self, things: Sequence[Any]) -> NDArray[np.float32]:
-        pixels = np.stack([self._see(image) for image in things])
+        pixels = np.stack([self._see(t) if isinstance(t, Image.Image) else t for t in things])
         step = self._batch or len(pixels)
         out = []
         for at in range(0, len(pixels), step):

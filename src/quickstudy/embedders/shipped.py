@@ -36,7 +36,8 @@ class ShippedEmbedder(AbstractPictureEmbedder):
         self.key, self.dim, self.format, self.device = self._run.key, self._run.dim, self._run.format, self._run.device
         self.notes = (
             "symbols was trained on handwritten and printed characters: use it for drawings, characters, symbols and simple marks.",
-            "It sees a grey picture of 28×28 pixels. On photographs and faces it is hardly better than the bare pixels: take an encoder of those there.",
+            "It sees a grey picture of 28×28 pixels: on photographs it is little better than guessing, on faces little better than the bare pixels. "
+            "Take an encoder of photographs or of faces there.",
             f"It takes pictures for {'dark ink on light paper' if self.format.invert else 'light ink on dark'}; the option invert changes that.",
         )
 

@@ -56,10 +56,10 @@ class TimmEmbedder(AbstractPictureEmbedder):
         self.source, self.key = f"timm:{name}", hash_of(sorted(self._see.to_json().items()), *weights)
         self.dim = self.embed([Image.new("RGB", (side, side))]).shape[1]
 
-    def read(self, path: Path) -> Image.Image:
-        return read_picture(path, at_least=2 * max(self._see.size))
+    def read(self, path: Path) -> NDArray[np.float32]:
+        return self._see(read_picture(path, at_least=2 * max(self._see.size)))
 
     def embed(self, things: Sequence[Any]) -> NDArray[np.float32]:
-        pixels = torch.from_numpy(np.stack([self._see(image) for image in things])).to(self.device)
+        pixels = torch.from_numpy(np.stack([self._see(t) if isinstance(t, Image.Image) else t for t in things])).to(self.device)
         with torch.no_grad():
             return self.model(pixels).flatten(1).float().cpu().numpy()
