@@ -206,7 +206,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"{name!r} cannot be told from another class by its name. Choose a name of the same kind as {old[0]!r}.")
         at = int(np.searchsorted(classes, np.asarray([name], dtype=classes.dtype))[0])
         is_new = name not in old
-        keep = np.ones(len(self.labels_), bool) if is_new else self.labels_ != at
+        keep: Any = slice(None) if is_new else self.labels_ != at  # a slice copies nothing: the examples may be many megabytes
         labels = self.labels_[keep] + (self.labels_[keep] >= at if is_new else 0)
         place = int(np.searchsorted(labels, at))
         self.support_ = np.insert(self.support_[keep], place, rows, axis=0)
