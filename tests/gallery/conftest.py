@@ -4,10 +4,12 @@ import getpass
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,12 +66,65 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
     def made() -> str:
         import psycopg
 
+        # A schema of its own is as good as a database, and made in no time.
         name = "g" + uuid.uuid4().hex
         with psycopg.connect(f"host={socket} user=test dbname=postgres", autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return f"postgresql://test@/{name}?host={socket}"
+            connection.execute(f"CREATE SCHEMA {name}")
+        return f"postgresql://test@/postgres?host={socket}&options=-csearch_path%3D{name}"
 
     return made
+
+
+@pytest.fixture(autouse=True)
+def _all_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """However a test ends, its connections are given back."""
+    from quickstudy.gallery import opening
+
+    made, opened = opening.engine_for, list[Any]()
+
+    def noted(place: str) -> Any:
+        opened.append(made(place))
+        return opened[-1]
+
+    monkeypatch.setattr(opening, "engine_for", noted)
+    yield
+    for engine in opened:
+        engine.dispose()
+
+
+class Writers:
+    """Processes that change a gallery and say so, forked from one that has imported everything."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, Path(__file__).parent / "writer.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def start(self, place: str, seed: int, changes: int, log: Path) -> int:
+        """One that makes so many random changes; returns its process."""
+        return int(self._ask("start", place, str(seed), str(changes), str(log)))
+
+    def wait(self, process: int) -> int:
+        """Until it has ended; returns its status."""
+        return int(self._ask("wait", str(process)))
+
+    def close(self) -> None:
+        """End the process that the others come from."""
+        self._process.communicate()
+
+    def _ask(self, *words: str) -> str:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write("\t".join(words) + "\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline()
+
+
+@pytest.fixture(scope="session")
+def writers() -> Iterator[Writers]:
+    made = Writers()
+    yield made
+    made.close()
 
 
 os.environ.setdefault("PGCONNECT_TIMEOUT", "10")

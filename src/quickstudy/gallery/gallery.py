@@ -1,31 +1,34 @@
 """Identities and their templates, kept: enrol, identify, verify, forget."""
 
-import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+import warnings
+from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
-from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
-from sqlalchemy import delete, func, insert, inspect, select, update
-from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
+from numpy.typing import ArrayLike
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import IntegrityError
 
-from quickstudy.core.errors import ConfigError, GalleryError, did_you_mean
-from quickstudy.functional.thresholds import conformal_threshold
+from quickstudy.core.errors import GalleryError, did_you_mean
+from quickstudy.gallery.access import Access
+from quickstudy.gallery.changes import Change, naive, policy_of, utc_now
+from quickstudy.gallery.enrolment import look_at
+from quickstudy.gallery.index import Index
+from quickstudy.gallery.matrix import unit
+from quickstudy.gallery.memory import Memory
+from quickstudy.gallery.opening import About, find, make
+from quickstudy.gallery.people import owner_of, people_of
 from quickstudy.gallery.policy import Decision, Enrolment, Policy
-from quickstudy.gallery.store import ABOUT, AUDIT, COHORT, IDENTITY, POLICY, TABLES, TEMPLATE, engine_for
+from quickstudy.gallery.store import AUDIT, COHORT, IDENTITY, STRANGERS, TEMPLATE
+from quickstudy.gallery.transfer import Export, insert_cohort, insert_people
 
-FORMAT = 1
-Vectors: TypeAlias = NDArray[np.float32]
-_Rows: TypeAlias = tuple[list[str], Vectors, NDArray[np.int64]]
-"""Names, templates (those of one identity in a row), and the row at which each name's begin."""
+SEARCHES = ("exact", "approximate")
+LARGE = 1_000_000
+"""From so many templates on an exact search says that there is another."""
 
 
 class Gallery:
@@ -46,65 +49,55 @@ class Gallery:
         >>> gallery.close()
     """
 
-    def __init__(self, engine: Engine, *, place: str, encoder: str, dim: int) -> None:
-        self._engine, self.place, self.encoder, self.dim = engine, place, encoder, dim
-        self._cache: tuple[int, _Rows] | None = None  # what was read at that count of changes
+    def __init__(self, engine: Engine, *, place: str, about: About, index: Index | None = None) -> None:
+        self.place, self.encoder, self.dim, self.source = place, about.encoder, about.dim, about.source
+        self._memory = Memory(place, about.dim, index=index)
+        self._access = Access(engine, place=place, memory=self._memory)
+        self._hinted = False
 
     # --- opening
 
     @classmethod
-    def create(cls, place: str | Path, *, encoder: str, dim: int, policy: Policy | None = None) -> "Gallery":
+    def create(cls, place: str | Path, *, encoder: str, dim: int, source: str = "", policy: Policy | None = None) -> "Gallery":
         """A new, empty gallery.
 
         Args:
             place: a file (SQLite), or the URL of a PostgreSQL database.
             encoder: what makes the vectors: its hash or name with version. Others are refused afterwards.
             dim: length of a vector.
+            source: what opens that encoder again, such as the folder of a run or the name of a model; kept for whoever asks.
             policy: the first thresholds.
 
         Raises:
             GalleryError: when there is a gallery already, or the place cannot be written.
         """
-        if dim < 1 or not encoder:
-            raise GalleryError(f"A gallery needs the name of its encoder and a dimension of at least 1, got '{encoder}' and {dim}.")
-        with _explained(str(place)), _first(place) as engine, engine.execution_options(writes=True).begin() as connection:
-            if inspect(connection).has_table(ABOUT.name):
-                raise GalleryError(f"{place} holds a gallery already. Open it, or choose another name; nothing was changed.")
-            TABLES.create_all(connection)
-            connection.execute(insert(ABOUT).values(format=FORMAT, encoder=encoder, dim=dim, changes=0))
-            connection.execute(insert(POLICY).values(version=1, policy=(policy or Policy()).to_json(), created=_now()))
-        return cls(engine, place=str(place), encoder=encoder, dim=dim)
+        about = About(encoder, dim, source)
+        return cls(make(str(place), about, policy or Policy()), place=str(place), about=about)
 
     @classmethod
-    def open(cls, place: str | Path, *, encoder: str = "") -> "Gallery":
+    def open(cls, place: str | Path, *, encoder: str = "", index: str = "exact") -> "Gallery":
         """A gallery that is there.
 
         Args:
             place: as in `create`.
             encoder: what will make the probes' vectors; empty = not checked.
+            index: how probes are searched. "exact": compared with every template. "approximate": with a short code of each, and exactly with the
+                nearest by these; from 20,000 templates on several times as fast, but it may miss somebody: see `recall`. It needs the extra
+                ``index``, takes a sixteenth of the templates' memory, and is built at the first search. Enrolling compares exactly either way.
 
         Raises:
             GalleryError: when there is none, the file is damaged, or its templates were made by another encoder.
+            ConfigError: when the approximate search is not installed.
         """
-        if "://" not in str(place) and not Path(place).is_file():
-            raise GalleryError(f"There is no gallery at {place}. Make one with `quickstudy gallery create`.")
-        with _explained(str(place)), _first(place) as engine:
-            with engine.connect() as connection:
-                if not inspect(connection).has_table(ABOUT.name):
-                    raise GalleryError(f"{place} is a database without a gallery. Make one with `quickstudy gallery create`.")
-                row = connection.execute(select(ABOUT)).one()
-            if row.format != FORMAT:
-                raise GalleryError(f"{place} is of format {row.format}, and this version reads {FORMAT}. Install the version that made it.")
-            if encoder and encoder != row.encoder:
-                raise GalleryError(
-                    f"{place} holds templates of the encoder '{row.encoder}', not of '{encoder}': their vectors cannot be compared. "
-                    "Use that encoder, or enrol everybody anew in another gallery."
-                )
-        return cls(engine, place=str(place), encoder=row.encoder, dim=row.dim)
+        if index not in SEARCHES:
+            raise GalleryError(f"There is no search '{index}'. {did_you_mean(index, SEARCHES)}")
+        search = Index() if index == "approximate" else None
+        engine, about = find(str(place), encoder=encoder)
+        return cls(engine, place=str(place), about=about, index=search)
 
     def close(self) -> None:
         """Give back the connections; the gallery may be used again."""
-        self._engine.dispose()
+        self._access.engine.dispose()
 
     # --- changes
 
@@ -131,67 +124,55 @@ class Gallery:
         Raises:
             GalleryError: when a vector looks like another identity (unless ``force``), is not of D finite numbers, or is zero.
         """
-        x, warnings = self._vectors(vectors), []
+        x = unit(vectors, self.dim)
         if not identity.strip():
             raise GalleryError("An identity needs a name.")
-        with self._changing() as connection:
-            policy = _policy(connection)[1]
-            names, similarity = self._similarities(connection, x, policy)
-            other = [n for n, name in enumerate(names) if name != identity]
-            if other:
-                at = np.unravel_index(similarity[:, other].argmax(), (len(x), len(other)))
-                near, whom = float(similarity[:, other][at]), names[other[int(at[1])]]
-                if near > policy.duplicate:
-                    told = f"Photo {int(at[0]) + 1} of {identity} looks like {whom} (similarity {near:.2f}, duplicates begin at {policy.duplicate:.2f})"
-                    if not force:
-                        raise GalleryError(f"{told}. Check who it is; enrol it anyway with force.")
-                    warnings.append(f"{told}; enrolled because it was forced.")
-            if identity in names:
-                for i, s in enumerate(similarity[:, names.index(identity)].tolist()):
-                    if s <= policy.threshold:
-                        warnings.append(
-                            f"Photo {i + 1} is unlike the other templates of {identity} (similarity {s:.2f}, accepted above {policy.threshold:.2f}). "
-                            "Check that it is the same person, and the photo."
-                        )
-            elif len(x) == 1:
-                warnings.append(f"{identity} has one template. A second photo, on another day, would make recognition surer.")
-            row = connection.execute(select(IDENTITY.c.id).where(IDENTITY.c.name == identity)).first()
-            given = {k: v for k, v in (("consent", consent), ("retain_until", _naive(retain_until))) if v is not None}
-            if details is not None:
-                given["details"] = json.dumps(details)
-            if row is None:
-                made = connection.execute(insert(IDENTITY).values({"name": identity, "details": "{}", "created": _now(), **given}))
-                owner = _key(made)
-            else:
-                owner = row.id
-                if given:
-                    connection.execute(update(IDENTITY).where(IDENTITY.c.id == owner).values(**given))
-            made = [_key(connection.execute(insert(TEMPLATE).values(identity=owner, vector=v.tobytes(), created=_now()))) for v in x]
-            _note(connection, "enrol", identity, detail=f"{len(x)} templates" + (", forced" if force else ""))
-            self._follow(connection)
-        return Enrolment(identity, tuple(made), tuple(warnings))
+        given = {k: v for k, v in (("consent", consent), ("retain_until", naive(retain_until))) if v is not None}
+        if details is not None:
+            given["details"] = json.dumps(details)
+        self._access.prepare(compares=True)
+        with self._access.changing(compares=True) as change:
+            connection = change.connection
+            owner = connection.execute(select(IDENTITY.c.id).where(IDENTITY.c.name == identity)).scalar()
+            told = look_at(x, identity, owner, memory=self._memory, connection=connection, force=force)
+            if owner is None:
+                owner = _key(
+                    connection.execute(insert(IDENTITY).values({"name": identity, "details": "{}", "created": utc_now(), **given}))
+                )
+            elif given:
+                connection.execute(update(IDENTITY).where(IDENTITY.c.id == owner).values(**given))
+            made = [_key(connection.execute(insert(TEMPLATE).values(identity=owner, vector=v.tobytes(), created=utc_now()))) for v in x]
+            change.touches(owner)
+            change.note("enrol", identity, detail=f"{len(x)} templates" + (", forced" if force else ""))
+            self._access.keep_rate(change)
+        return Enrolment(identity, tuple(made), tuple(told))
 
     def rename(self, identity: str, name: str) -> None:
         """Give an identity another name."""
-        with self._changing() as connection:
-            owner = _owner(connection, identity)
+        with self._access.changing() as change:
+            owner = owner_of(change.connection, identity)
             try:
-                connection.execute(update(IDENTITY).where(IDENTITY.c.id == owner).values(name=name))
+                change.connection.execute(update(IDENTITY).where(IDENTITY.c.id == owner).values(name=name))
             except IntegrityError as error:
                 raise GalleryError(f"There is a {name} already. Choose another name.") from error
-            _note(connection, "rename", name, detail=f"was {identity}")
+            change.touches(owner)
+            change.note("rename", name, detail=f"was {identity}")
 
     def remove(self, identity: str) -> None:
         """Forget an identity and all its templates."""
-        with self._changing() as connection:
-            owner = _owner(connection, identity)
-            connection.execute(delete(IDENTITY).where(IDENTITY.c.id == owner))
-            _note(connection, "remove", identity)
-            self._follow(connection)
+        self._access.prepare()
+        with self._access.changing() as change:
+            owner = owner_of(change.connection, identity)
+            change.connection.execute(delete(IDENTITY).where(IDENTITY.c.id == owner))
+            change.touches(owner)
+            change.note("remove", identity)
+            self._access.keep_rate(change)
 
     def remove_template(self, template: int) -> None:
         """Forget one template; with the last one its identity goes too."""
-        with self._changing() as connection:
+        self._access.prepare()
+        with self._access.changing() as change:
+            connection = change.connection
             row = connection.execute(
                 select(IDENTITY.c.id, IDENTITY.c.name).join(TEMPLATE, TEMPLATE.c.identity == IDENTITY.c.id).where(TEMPLATE.c.id == template)
             ).first()
@@ -200,45 +181,50 @@ class Gallery:
             connection.execute(delete(TEMPLATE).where(TEMPLATE.c.id == template))
             if not connection.execute(select(func.count()).select_from(TEMPLATE).where(TEMPLATE.c.identity == row.id)).scalar_one():
                 connection.execute(delete(IDENTITY).where(IDENTITY.c.id == row.id))
-            _note(connection, "remove", row.name, detail=f"template {template}")
-            self._follow(connection)
+            change.touches(row.id)
+            change.note("remove", row.name, detail=f"template {template}")
+            self._access.keep_rate(change)
 
     def expire(self, now: datetime | None = None) -> tuple[str, ...]:
         """Remove the identities whose retention date has passed; returns their names."""
-        moment = _naive(now) or _now()
-        with self._changing() as connection:
-            names = connection.execute(select(IDENTITY.c.name).where(IDENTITY.c.retain_until < moment)).scalars().all()
-            for name in names:
-                connection.execute(delete(IDENTITY).where(IDENTITY.c.name == name))
-                _note(connection, "expire", name)
-            self._follow(connection)
-        return tuple(names)
+        self._access.prepare()
+        with self._access.changing() as change:
+            connection = change.connection
+            query = (
+                select(IDENTITY.c.id, IDENTITY.c.name).where(IDENTITY.c.retain_until < (naive(now) or utc_now())).order_by(IDENTITY.c.id)
+            )
+            gone = connection.execute(query).all()
+            for row in gone:
+                connection.execute(delete(IDENTITY).where(IDENTITY.c.id == row.id))
+                change.touches(row.id)
+                change.note("expire", row.name)
+            self._access.keep_rate(change)
+        return tuple(row.name for row in gone)
 
     def erase(self) -> None:
         """Delete everything: identities, templates, cohort, policies and the audit log. The gallery is gone afterwards."""
-        with _explained(self.place), self._engine.execution_options(writes=True).begin() as connection:
-            TABLES.drop_all(connection)
-        if self._engine.dialect.name == "sqlite":
-            with _explained(self.place), self._engine.connect() as connection:
-                raw: Any = connection.connection.dbapi_connection
-                raw.execute("VACUUM")
-                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._access.erase()
 
     # --- thresholds
 
     @property
     def policy(self) -> Policy:
         """The thresholds in force."""
-        with self._reading() as connection:
-            return _policy(connection)[1]
+        with self._access.reading() as connection:
+            return policy_of(connection)[1]
 
     def set_policy(self, policy: Policy) -> int:
         """Put other thresholds in force; returns the version. Older ones stay on record."""
-        with self._changing() as connection:
-            return _put_policy(connection, policy)
+        with self._access.changing() as change:
+            return change.puts(policy)
 
     def calibrate(self, rate: float, *, cohort: ArrayLike | None = None) -> Policy:
         """Choose the threshold for a wanted false-accept rate, and let it follow when identities come and go.
+
+        Each stranger's similarity to the nearest identity is kept in memory, so that a change of the gallery takes a comparison with whom it changes.
+        The first change in a process compares all strangers with all templates, which takes about ten seconds for 1,000 with a million: outside of the
+        change itself, so it holds nobody up. Without a cohort and with more than 5,000 templates, 5,000 of them play the stranger, drawn as if by lot (as many as
+        the rate takes, if that is more); the rule in the policy says so.
 
         Args:
             rate: the share of strangers who may be taken for somebody.
@@ -248,15 +234,17 @@ class Gallery:
         Raises:
             ConfigError: for too few strangers, with the number needed.
         """
-        with self._changing() as connection:
-            if cohort is not None:
-                x = self._vectors(cohort)
-                connection.execute(delete(COHORT))
-                connection.execute(insert(COHORT), [{"vector": v.tobytes()} for v in x])
-            policy = _policy(connection)[1]
-            threshold, rule = self._threshold(connection, policy, rate)
-            chosen = dataclasses.replace(policy, threshold=threshold, review=threshold, rate=rate, rule=rule)
-            _put_policy(connection, chosen)
+        x = None if cohort is None else unit(cohort, self.dim)
+        self._access.prepare(compares=True, rate=rate, cohort=x)
+        with self._access.changing() as change:
+            if x is not None:
+                change.connection.execute(delete(COHORT))
+                insert_cohort(change.connection, x)
+                change.touches(STRANGERS)
+            self._memory.follow(change.connection, uncommitted=True)
+            threshold, rule = self._memory.threshold(change.connection, rate)
+            chosen = dataclasses.replace(self._memory.policy, threshold=threshold, review=threshold, rate=rate, rule=rule)
+            self._memory.agree(change.puts(chosen), chosen)
         return chosen
 
     # --- questions
@@ -267,64 +255,48 @@ class Gallery:
         Raises:
             GalleryError: for vectors that are not of D finite numbers.
         """
-        x = self._vectors(vectors)
-        with self._reading() as connection:
-            version, policy = _policy(connection)
-            names, similarity = self._similarities(connection, x, policy)
-        found = []
-        for row in similarity:
-            near = np.argsort(-row, kind="stable")[: max(top_k, 1)]
-            candidates = tuple((names[n], float(row[n])) for n in near)
-            best = candidates[0][1] if candidates else float("-inf")
-            known = best > policy.threshold
-            found.append(
-                Decision(
-                    candidates[0][0] if known else None,
-                    not known or best > policy.review,
-                    best,
-                    policy.threshold,
-                    version,
-                    candidates[:top_k],
-                )
-            )
-        self._record("identify", found)
+        x = unit(vectors, self.dim)
+        with self._access.looking() as connection:
+            version, policy = self._memory.version, self._memory.policy
+            self._hint()
+            ranked = self._memory.search(x, max(top_k, 1))
+            names = self._memory.names(connection, (owner for owners, _ in ranked for owner in owners.tolist()))
+            near = [[(names[o], s) for o, s in zip(owners.tolist(), similarity.tolist(), strict=True)] for owners, similarity in ranked]
+        found = [policy.decide(candidates, version, top_k=top_k) for candidates in near]
+        self._access.record("identify", found)
         return found
 
     def verify(self, vector: ArrayLike, identity: str) -> Decision:
         """Whether a probe ``[D]`` is the one it claims to be; the decision's identity is the name, or None."""
-        x = self._vectors(np.asarray(vector)[None])
-        with self._reading() as connection:
-            version, policy = _policy(connection)
-            _owner(connection, identity)
-            names, similarity = self._similarities(connection, x, policy)
-        s = float(similarity[0, names.index(identity)])
-        known = s > policy.threshold
-        decision = Decision(identity if known else None, not known or s > policy.review, s, policy.threshold, version, ((identity, s),))
-        self._record("verify", [decision])
+        x = unit(np.asarray(vector)[None], self.dim)
+        with self._access.looking() as connection:
+            version, policy = self._memory.version, self._memory.policy
+            s = float(self._memory.similarity(x, owner_of(connection, identity))[0])
+        decision = policy.decide([(identity, s)], version)
+        self._access.record("verify", [decision])
         return decision
+
+    def recall(self, n_probes: int = 100, *, top_k: int = 1) -> float:
+        """The share of the identities that an exact search finds which this gallery's search finds too; 1 where that is exact.
+
+        Args:
+            n_probes: templates that are drawn to be searched for, each without itself; where an identity is the mean of its templates, with itself.
+            top_k: how many identities each search is asked for.
+
+        Raises:
+            GalleryError: for an empty gallery, or less than one probe or identity.
+        """
+        with self._access.looking():
+            return self._memory.recall(n_probes, top_k)
 
     def identities(self) -> list[dict[str, Any]]:
         """Name, templates, consent, retention date and details of everybody, by name."""
-        with self._reading() as connection:
-            rows = connection.execute(select(IDENTITY).order_by(IDENTITY.c.name)).all()
-            templates: dict[int, list[int]] = {}
-            for t in connection.execute(select(TEMPLATE.c.id, TEMPLATE.c.identity).order_by(TEMPLATE.c.id)):
-                templates.setdefault(t.identity, []).append(t.id)
-        return [
-            {
-                "name": r.name,
-                "templates": templates.get(r.id, []),
-                "consent": r.consent,
-                "retain_until": r.retain_until.isoformat() if r.retain_until else None,
-                "details": json.loads(r.details),
-                "created": r.created.isoformat(),
-            }
-            for r in rows
-        ]
+        with self._access.reading() as connection:
+            return list(people_of(connection).values())
 
     def audit(self, *, last: int = 100) -> list[dict[str, Any]]:
         """The last changes and decisions, the newest last."""
-        with self._reading() as connection:
+        with self._access.reading() as connection:
             rows = connection.execute(select(AUDIT).order_by(AUDIT.c.id.desc()).limit(last)).mappings().all()
         return [{**row, "time": row["time"].isoformat()} for row in reversed(rows)]
 
@@ -332,27 +304,14 @@ class Gallery:
 
     def export(self, folder: str | Path) -> Path:
         """Write identities, templates, cohort and policy into a folder, ``gallery.json`` and ``gallery.safetensors``, to be imported elsewhere."""
-        out = Path(folder)
-        with self._reading() as connection:
-            policy = _policy(connection)[1]
-            names, matrix, starts = self._fresh(connection)
-            cohort = self._read_vectors(connection, COHORT)
-        people = {p["name"]: p for p in self.identities()}
-        counts = np.diff([*starts.tolist(), len(matrix)]).tolist()
-        about = {
-            "format": FORMAT,
-            "encoder": self.encoder,
-            "dim": self.dim,
-            "policy": json.loads(policy.to_json()),
-            "identities": [{**people[name], "templates": n} for name, n in zip(names, counts, strict=True)],
-        }
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            save_file({"templates": matrix, "cohort": cohort}, out / "gallery.safetensors")
-            (out / "gallery.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise GalleryError(f"{out} cannot be written: {error}. Choose another folder.") from error
-        return out
+        with self._access.looking() as connection:
+            matrix, people = self._memory.templates, people_of(connection)
+            rows = matrix.by_owner()
+            owners, counts = np.unique(matrix.owners[rows], return_counts=True)
+            told = [{**people[owner], "templates": n} for owner, n in zip(owners.tolist(), counts.tolist(), strict=True)]
+            moved = Export(self.encoder, self.source, self._memory.policy, told, matrix.vectors[rows], self._memory.cohort(connection))
+        moved.write(Path(folder))
+        return Path(folder)
 
     @classmethod
     def import_from(cls, folder: str | Path, place: str | Path) -> "Gallery":
@@ -361,187 +320,24 @@ class Gallery:
         Raises:
             GalleryError: when the files are missing or damaged, or there is a gallery at ``place`` already.
         """
-        try:
-            about = json.loads((Path(folder) / "gallery.json").read_text(encoding="utf-8"))
-            tensors = load_file(Path(folder) / "gallery.safetensors")
-            templates, cohort, people = tensors["templates"], tensors["cohort"], about["identities"]
-            policy = Policy(**about["policy"])
-            if sum(p["templates"] for p in people) != len(templates) or templates.shape[1:] != (about["dim"],):
-                raise ValueError("the number or the length of the templates is wrong")
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise GalleryError(f"{folder} holds no gallery that can be imported: {error}.") from error
-        gallery = cls.create(place, encoder=about["encoder"], dim=about["dim"], policy=policy)
-        at = 0
-        with gallery._changing() as connection:
-            for p in people:
-                until = datetime.fromisoformat(p["retain_until"]) if p["retain_until"] else None
-                made = connection.execute(
-                    insert(IDENTITY).values(
-                        name=p["name"], consent=p["consent"], retain_until=until, details=json.dumps(p["details"]),
-                        created=datetime.fromisoformat(p["created"]),
-                    )
-                )  # fmt: skip
-                owner = _key(made)
-                rows = [{"identity": owner, "vector": v.tobytes(), "created": _now()} for v in templates[at : at + p["templates"]]]
-                at += p["templates"]
-                connection.execute(insert(TEMPLATE), rows)
-            if len(cohort):
-                connection.execute(insert(COHORT), [{"vector": v.tobytes()} for v in cohort])
-            _note(connection, "import", None, detail=f"{len(people)} identities")
-        return gallery
+        moved = Export.read(Path(folder))
+
+        def fill(change: Change) -> None:
+            insert_people(change.connection, moved.people, moved.templates)
+            insert_cohort(change.connection, moved.cohort)
+            change.note("import", None, detail=f"{len(moved.people)} identities")
+
+        about = About(moved.encoder, moved.templates.shape[1], moved.source)
+        return cls(make(str(place), about, moved.policy, then=fill), place=str(place), about=about)
 
     # --- inside
 
-    @contextlib.contextmanager
-    def _changing(self) -> Iterator[Connection]:
-        with _explained(self.place), self._engine.execution_options(writes=True).begin() as connection:
-            connection.execute(update(ABOUT).values(changes=ABOUT.c.changes + 1))
-            yield connection
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with _explained(self.place), self._engine.begin() as connection:
-            yield connection
-
-    def _record(self, action: str, decisions: Sequence[Decision]) -> None:
-        rows = [
-            {
-                "time": _now(), "action": action, "identity": d.identity, "similarity": d.similarity if np.isfinite(d.similarity) else None,
-                "threshold": d.threshold, "policy": d.policy, "detail": "" if d.certain else "uncertain",
-            }
-            for d in decisions
-        ]  # fmt: skip
-        if rows:
-            with _explained(self.place), self._engine.execution_options(writes=True).begin() as connection:
-                connection.execute(insert(AUDIT), rows)
-
-    def _vectors(self, given: ArrayLike) -> Float[Vectors, "n D"]:
-        try:
-            x = np.asarray(given, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise GalleryError(f"Expected vectors of {self.dim} numbers: {error}.") from error
-        if x.ndim != 2 or x.shape[1] != self.dim or not len(x):
-            raise GalleryError(f"Expected vectors [n {self.dim}] with n of at least 1, got shape {tuple(x.shape)}.")
-        length = np.linalg.norm(x, axis=1, keepdims=True)
-        if not np.isfinite(length).all() or not length.all():
-            raise GalleryError("A vector is zero or not of finite numbers, so it has no direction. Check the picture and the encoder.")
-        return x / length
-
-    def _read_vectors(self, connection: Connection, table: Any) -> Vectors:
-        rows = connection.execute(select(table.c.vector).order_by(table.c.id)).scalars().all()
-        return np.frombuffer(b"".join(rows), np.float32).reshape(-1, self.dim)
-
-    def _fresh(self, connection: Connection) -> _Rows:
-        """The names, the templates in rows, and where each name's begin; read again when somebody has changed something."""
-        if connection.get_execution_options().get("writes"):  # what is read in the middle of a change may never come to be
-            return self._read(connection)
-        changes, cache = connection.execute(select(ABOUT.c.changes)).scalar_one(), self._cache
-        if cache is None or cache[0] != changes:
-            self._cache = cache = (changes, self._read(connection))
-        return cache[1]
-
-    def _read(self, connection: Connection) -> _Rows:
-        query = select(IDENTITY.c.name, TEMPLATE.c.vector).join(TEMPLATE, TEMPLATE.c.identity == IDENTITY.c.id)
-        rows = connection.execute(query.order_by(IDENTITY.c.id, TEMPLATE.c.id)).all()
-        matrix = np.frombuffer(b"".join(r.vector for r in rows), np.float32).reshape(-1, self.dim)
-        owners = [r.name for r in rows]
-        starts = np.asarray([i for i, name in enumerate(owners) if not i or owners[i - 1] != name], np.int64)
-        return [owners[i] for i in starts], matrix, starts
-
-    def _similarities(self, connection: Connection, x: Vectors, policy: Policy) -> tuple[list[str], Vectors]:
-        """Of each vector to each identity, ``[n I]``."""
-        names, matrix, starts = self._fresh(connection)
-        if not names:
-            return names, np.empty((len(x), 0), np.float32)
-        if policy.score == "mean":
-            sums = np.add.reduceat(matrix, starts, axis=0)
-            return names, x @ (sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)).T
-        return names, np.maximum.reduceat(x @ matrix.T, starts, axis=1)
-
-    def _threshold(self, connection: Connection, policy: Policy, rate: float) -> tuple[float, str]:
-        strangers = self._read_vectors(connection, COHORT)
-        names, matrix, starts = self._fresh(connection)
-        if len(strangers):
-            if not names:
-                raise GalleryError("An empty gallery knows no distance to strangers. Enrol somebody first.")
-            _, similarity = self._similarities(connection, strangers, policy)
-            return conformal_threshold(similarity.max(1), rate), "cohort"
-        if len(names) < 2:
-            raise GalleryError("With fewer than two identities and no cohort nothing is known of strangers. Enrol more, or give a cohort.")
-        _, similarity = self._similarities(connection, matrix, policy)
-        owner = np.repeat(np.arange(len(names)), np.diff([*starts.tolist(), len(matrix)]))
-        similarity[np.arange(len(matrix)), owner] = -np.inf
-        return conformal_threshold(similarity.max(1), rate), "leave one class out"
-
-    def _follow(self, connection: Connection) -> None:
-        """After a change of who is there: the threshold for the same false-accept rate, as long as there is enough to choose it by."""
-        _, policy = _policy(connection)
-        if policy.rate is not None:
-            with contextlib.suppress(ConfigError, GalleryError):
-                threshold, rule = self._threshold(connection, policy, policy.rate)
-                if threshold != policy.threshold:
-                    _put_policy(connection, dataclasses.replace(policy, threshold=threshold, review=threshold, rule=rule))
-
-
-def _policy(connection: Connection) -> tuple[int, Policy]:
-    row = connection.execute(select(POLICY).order_by(POLICY.c.version.desc()).limit(1)).one()
-    return row.version, Policy.from_json(row.policy)
-
-
-def _put_policy(connection: Connection, policy: Policy) -> int:
-    version = _policy(connection)[0] + 1
-    connection.execute(insert(POLICY).values(version=version, policy=policy.to_json(), created=_now()))
-    _note(connection, "policy", None, detail=policy.to_json(), threshold=policy.threshold, policy=version)
-    return version
-
-
-def _note(connection: Connection, action: str, identity: str | None, **more: Any) -> None:
-    connection.execute(insert(AUDIT).values({"time": _now(), "action": action, "identity": identity, "detail": "", **more}))
-
-
-def _owner(connection: Connection, identity: str) -> int:
-    row = connection.execute(select(IDENTITY.c.id).where(IDENTITY.c.name == identity)).first()
-    if row is None:
-        names = connection.execute(select(IDENTITY.c.name)).scalars().all()
-        raise GalleryError(f"Nobody is called '{identity}' here. {did_you_mean(identity, names)}")
-    return row.id
+    def _hint(self) -> None:
+        if self._memory.index is None and len(self._memory.searched) > LARGE and not self._hinted:
+            self._hinted = True
+            told = f"{self.place} has {len(self._memory.templates):,} templates, and each search compares with all of them."
+            warnings.warn(f"{told} Gallery.open(…, index='approximate') takes a tenth of the time.", stacklevel=3)
 
 
 def _key(made: Any) -> int:
     return int(made.inserted_primary_key[0])
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)
-
-
-def _naive(moment: datetime | None) -> datetime | None:
-    """In UTC without saying so, as both databases keep it."""
-    return moment if moment is None or moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
-
-
-@contextlib.contextmanager
-def _first(place: str | Path) -> Iterator[Engine]:
-    """Connections that are given back where the gallery turns out to be none."""
-    engine = engine_for(place)
-    try:
-        yield engine
-    except BaseException:
-        engine.dispose()
-        raise
-
-
-@contextlib.contextmanager
-def _explained(place: str) -> Iterator[None]:
-    """The database's errors in words that help."""
-    try:
-        yield
-    except (OperationalError, DatabaseError) as error:
-        said = str(error.orig)
-        if "disk is full" in said or "No space left" in said:
-            raise GalleryError(f"The disk of {place} is full. Nothing was changed; make room and try again.") from error
-        if "readonly" in said or "unable to open" in said or "Permission denied" in said:
-            raise GalleryError(f"{place} cannot be written: {said}. Check the folder and its permissions; nothing was changed.") from error
-        if "malformed" in said or "not a database" in said or "disk image" in said:
-            raise GalleryError(f"{place} is damaged: {said}. Restore it from a backup or an export.") from error
-        raise GalleryError(f"The database at {place} says: {said}. Nothing was changed.") from error

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quickstudy.core.errors import GalleryError, did_you_mean
@@ -19,7 +20,7 @@ class Policy:
         duplicate: similarity above which a new template looks like another identity, and is refused.
         score: an identity's similarity: that of its "nearest" template, or the one to the "mean" of them.
         rate: the false-accept rate the threshold is kept at when identities come and go; None = the threshold stays as it is.
-        rule: where the threshold comes from: by hand, cohort, or leave one class out.
+        rule: where the threshold comes from: by hand, cohort, leave one class out, or leave one class out, of a sample.
 
     Raises:
         GalleryError: for values that make no sense.
@@ -43,6 +44,13 @@ class Policy:
     def to_json(self) -> str:
         """As kept in the gallery."""
         return json.dumps(dataclasses.asdict(self))
+
+    def decide(self, candidates: Sequence[tuple[str, float]], version: int, *, top_k: int = 1) -> "Decision":
+        """What to say of a probe whose nearest identities and similarities are these, nearest first; as many are named as ``top_k``."""
+        best = candidates[0][1] if candidates else float("-inf")
+        known = best > self.threshold
+        name = candidates[0][0] if known else None
+        return Decision(name, not known or best > self.review, best, self.threshold, version, tuple(candidates[:top_k]))
 
     @classmethod
     def from_json(cls, text: str) -> "Policy":

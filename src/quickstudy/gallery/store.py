@@ -1,17 +1,38 @@
 """The tables of a gallery, and connections that lose nothing: SQLite (one file) or PostgreSQL, by SQLAlchemy."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, DateTime, Float, ForeignKey, Integer, LargeBinary, MetaData, String, Table, Text, create_engine, event
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Float,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    create_engine,
+    event,
+)
 from sqlalchemy.engine import Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
 from quickstudy.core.errors import GalleryError
 
+FORMAT = 2
+STRANGERS = 0
+"""What the log says in place of an identity when the cohort was changed; identities are numbered from 1."""
+
 TABLES = MetaData()
 
-# One row. Every change counts up `changes` first, which locks the row: writers queue, and readers see that their matrix is old.
+# One row. Every change locks it first, so writers queue, and counts up `changes`, so readers see that what they know is old. `token` is drawn anew at
+# every change: two histories that part, as after a restored backup, have other tokens at the same count.
 ABOUT = Table(
     "gallery",
     TABLES,
@@ -19,6 +40,17 @@ ABOUT = Table(
     Column("encoder", Text, nullable=False),
     Column("dim", Integer, nullable=False),
     Column("changes", Integer, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("token", BigInteger, nullable=False),
+)
+# What each change touched: one row with the change alone, and one per identity. Who knows the gallery as of some change reads those identities again.
+CHANGE = Table(
+    "change",
+    TABLES,
+    Column("id", Integer, primary_key=True),
+    Column("number", Integer, nullable=False, index=True),
+    Column("token", BigInteger, nullable=False),
+    Column("identity", Integer),
 )
 IDENTITY = Table(
     "identity",
@@ -84,6 +116,33 @@ def engine_for(place: str | Path) -> Engine:
         event.listen(engine, "connect", _lose_nothing)
         event.listen(engine, "begin", _begin)
     return engine
+
+
+def reading(engine: Engine) -> Engine:
+    """Connections whose transactions see one moment of the gallery, however many questions they ask."""
+    # SQLite's do so by themselves. Those that write must see what came before them instead, and have locked out everybody else.
+    return engine.execution_options(isolation_level="REPEATABLE READ") if engine.dialect.name == "postgresql" else engine
+
+
+def writing(engine: Engine) -> Engine:
+    """Connections whose transactions wait for their turn to write."""
+    return engine.execution_options(writes=True)
+
+
+@contextlib.contextmanager
+def explained(place: str) -> Iterator[None]:
+    """The database's errors in words that help."""
+    try:
+        yield
+    except DatabaseError as error:
+        said = str(error.orig)
+        if "disk is full" in said or "No space left" in said:
+            raise GalleryError(f"The disk of {place} is full. Nothing was changed; make room and try again.") from error
+        if "readonly" in said or "unable to open" in said or "Permission denied" in said:
+            raise GalleryError(f"{place} cannot be written: {said}. Check the folder and its permissions; nothing was changed.") from error
+        if "malformed" in said or "not a database" in said or "disk image" in said:
+            raise GalleryError(f"{place} is damaged: {said}. Restore it from a backup or an export.") from error
+        raise GalleryError(f"The database at {place} says: {said}. Nothing was changed.") from error
 
 
 def _lose_nothing(connection: Any, _record: Any) -> None:
