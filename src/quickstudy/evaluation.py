@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from quickstudy.core.errors import ConfigError, LoadError
+from quickstudy.core.errors import ConfigError, EpisodeError, LoadError
 from quickstudy.core.learner import AbstractLearner, norm_policy, parameter_count
 from quickstudy.core.tasks import AbstractTasks
+from quickstudy.core.types import Classes, Episode, Examples
 from quickstudy.functional.intervals import mean_ci95
+from quickstudy.functional.open_set import auroc, fpr_at_tpr, membership, oscr
 from quickstudy.version import __version__
 
 
@@ -27,6 +30,10 @@ class Report:
     Where ``uniform`` is False the size varies from task to task, and n_way, n_shot and n_query are its upper bounds.
     For regression the score is minus the mean squared error. ``scores`` holds the score of each task, in the order of the stream,
     so that two reports on the same tasks can be compared in pairs.
+
+    Where there were queries of ``n_unknown`` further classes, which nobody had shown to the learner, the accuracy is that of the others, and the
+    report also says how well the membership score ``known_by`` tells them apart: means over tasks of the AUROC, of the false-positive rate at a
+    true-positive rate of 95 %, and of the OSCR (see `quickstudy.functional.open_set`).
     """
 
     recipe: str
@@ -56,6 +63,14 @@ class Report:
     uniform: bool = True
     metric: str = "accuracy"
     published: float | None = None
+    n_unknown: int = 0
+    known_by: str = ""
+    auroc: float | None = None
+    auroc_ci95: float | None = None
+    fpr95: float | None = None
+    fpr95_ci95: float | None = None
+    oscr: float | None = None
+    oscr_ci95: float | None = None
     scores: tuple[float, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
@@ -65,6 +80,13 @@ class Report:
         value = (
             f"{100 * self.mean:.2f} ± {100 * self.ci95:.2f} %" if self.metric == "accuracy" else f"MSE {-self.mean:.3f} ± {self.ci95:.3f}"
         )
+        if self.n_unknown:
+            size += f" + {self.n_unknown} unknown"
+            for name, mean, half in (
+                ("AUROC", self.auroc, self.auroc_ci95), ("FPR95", self.fpr95, self.fpr95_ci95), ("OSCR", self.oscr, self.oscr_ci95),
+            ):  # fmt: skip
+                value += f", {name} {100 * (mean or 0):.2f} ± {100 * (half or 0):.2f} %"
+            value += f" by {self.known_by}"
         return f"{self.algorithm}: {value}  ({size}, {self.n_query} queries, {where}, {self.n_tasks} tasks, {kind}, norm {self.norm}, seed {self.seed})"
 
     def save(self, path: str | Path) -> None:
@@ -73,6 +95,8 @@ class Report:
         file.parent.mkdir(parents=True, exist_ok=True)
         about = dataclasses.asdict(self)
         about["scores"] = [round(s, 6) for s in self.scores]
+        if not self.n_unknown:
+            about = {k: v for k, v in about.items() if k not in _OPEN}
         text = json.dumps({k: v for k, v in about.items() if k != "scores"}, indent=1, ensure_ascii=False)
         # The scores on one line: a thousand lines of numbers would bury the rest.
         file.write_text(text.removesuffix("\n}") + f',\n "scores": {json.dumps(about["scores"])}\n}}\n', encoding="utf-8")
@@ -89,6 +113,10 @@ class Report:
             return cls(**{**about, "scores": tuple(about["scores"])})
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise LoadError(f"{path} is not a readable report: {error}. Write one with `quickstudy eval RUN --json FILE`.") from error
+
+
+_OPEN = ("n_unknown", "known_by", "auroc", "auroc_ci95", "fpr95", "fpr95_ci95", "oscr", "oscr_ci95")
+"""The fields of a report of tasks with strangers."""
 
 
 @dataclass(frozen=True)
@@ -110,36 +138,54 @@ def evaluate(
     batch: int = 8,
     origin: Origin | None = None,
     published: float | None = None,
+    n_unknown: int = 0,
+    known_by: str = "logit",
     on_batch: Callable[[int], None] | None = None,
     own: slice = slice(None),
-    total: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    total: Callable[[Tensor], Tensor] | None = None,
 ) -> Report:
     """Score a learner on the first ``n_tasks`` tasks of a stream. The learner is in eval mode meanwhile and is not changed.
 
     Several processes may share the work: each scores its ``own`` batches, and all get the report that one process would.
 
+    With ``n_unknown`` the last so many classes of each task are strangers: the learner learns the others alone (`with_strangers`), and meets the
+    strangers as queries. As a stream's tasks are nested, 5 + 5 classes of a stream of 10-way tasks are the 5-way tasks of the same stream and
+    strangers beside.
+
     Args:
         learner: what is scored.
-        tasks: the stream; two learners scored on equal streams have met the same tasks.
+        tasks: the stream, of tasks with all their classes; two learners scored on equal streams have met the same tasks.
         n_tasks: how many; the 95 % interval shrinks with the root of it.
         batch: tasks at a time; does not change the result.
         origin: where the learner comes from, kept in the report.
         published: the number to be compared with, between 0 and 1.
+        n_unknown: how many of the classes are strangers.
+        known_by: the membership score that strangers are told by: "logit", "energy" or "msp", see `quickstudy.functional.open_set.membership`.
         on_batch: called with the number of tasks done.
         own: which of the batches this process scores.
         total: the sum over all processes of what each gives, the scores [n_tasks] with 0 for the tasks of the others.
+
+    Raises:
+        ConfigError: for fewer than 2 tasks, or tasks that cannot have strangers.
     """
     if n_tasks < 2:
         raise ConfigError(f"An interval needs at least 2 tasks, got n_tasks={n_tasks}.")
+    if n_unknown:
+        _check_open(tasks, n_unknown)
     device = next((p.device for p in learner.parameters()), torch.device("cpu"))
     training, scores, done = learner.training, torch.zeros(n_tasks, dtype=torch.float64), 0
+    rates = torch.zeros(3, n_tasks, dtype=torch.float64)
     learner.eval()
     try:
         with torch.no_grad():
             size = batch if tasks.uniform else 1
             for at in range(0, n_tasks, size)[own]:
                 there = tasks.batch(range(n_tasks)[at : at + size]).to(device)
-                scores[at : at + size] = there.target.score(learner(there), there.query.y).cpu()
+                if n_unknown:
+                    there = with_strangers(there, tasks.setting.n_way - n_unknown)
+                    scores[at : at + size], rates[:, at : at + size] = _open_rates(learner(there).cpu(), there.query.y.cpu(), known_by)
+                else:
+                    scores[at : at + size] = there.target.score(learner(there), there.query.y).cpu()
                 done += there.n_tasks
                 if on_batch:
                     on_batch(done)
@@ -147,6 +193,11 @@ def evaluate(
         learner.train(training)
     every = (total(scores) if total else scores).numpy()
     mean, half = mean_ci95(every)
+    strangers: dict[str, Any] = {}
+    if n_unknown:
+        strangers = {"n_unknown": n_unknown, "known_by": known_by}
+        for name, of_tasks in zip(("auroc", "fpr95", "oscr"), (total(rates) if total else rates).numpy(), strict=True):
+            strangers[name], strangers[f"{name}_ci95"] = mean_ci95(of_tasks)
     origin = origin or Origin()
     return Report(
         recipe=origin.recipe,
@@ -154,7 +205,7 @@ def evaluate(
         data=tasks.data,
         split=tasks.split,
         split_hash=tasks.split_hash,
-        n_way=tasks.setting.n_way,
+        n_way=tasks.setting.n_way - n_unknown,
         n_shot=tasks.setting.n_shot,
         n_query=tasks.setting.n_query,
         n_tasks=n_tasks,
@@ -177,7 +228,48 @@ def evaluate(
         metric="accuracy" if tasks.setting.n_way else "mse",
         published=published,
         scores=tuple(every.tolist()),
+        **strangers,
     )
+
+
+def with_strangers(episode: Episode, n_known: int) -> Episode:
+    """Tasks of which a learner sees the examples of the first ``n_known`` classes; the queries are those of all, and y ≥ n_known is a stranger.
+
+    Raises:
+        EpisodeError: when shots vary, so that the tasks no longer fit in one batch.
+    """
+    support, known = episode.support, episode.support.y < n_known
+    shots = known.sum(1)
+    if support.padded or (shots != shots[0]).any():
+        raise EpisodeError(
+            f"Strangers need tasks of one size, but these have {sorted(set(shots.tolist()))} examples of the {n_known} known classes."
+        )
+    x, y = (rows[known].unflatten(0, (len(known), -1)) for rows in (support.x, support.y))
+    classes = None if episode.classes is None else episode.classes[:, :n_known]
+    return Episode(Examples(x, y), episode.query, Classes(n_known), classes)
+
+
+def _check_open(tasks: AbstractTasks, n_unknown: int) -> None:
+    s = tasks.setting
+    if not 0 < n_unknown < s.n_way:
+        raise ConfigError(
+            f"Of a task's {s.n_way} classes, known and unknown together, {n_unknown} cannot be unknown: at least one must be, and one must not. "
+            f"Draw tasks of n_way + {max(n_unknown, 1)} classes."
+        )
+    if not tasks.uniform or s.n_unlabelled or s.alpha:
+        raise ConfigError(
+            f"Strangers need tasks of one size, without unlabelled examples (of strangers too) and with equally many queries of each class, got {s}."
+        )
+
+
+def _open_rates(out: Tensor, y: Tensor, known_by: str) -> tuple[Tensor, Tensor]:
+    """Accuracy of the known queries, ``[T]``, and AUROC, FPR95 and OSCR, ``[3 T]``."""
+    is_known, correct, score = y < out.shape[-1], out.argmax(-1) == y, membership(out, known_by)
+    accuracy, rates = [], []
+    for s, right, k in zip(score.double().numpy(), correct.numpy(), is_known.numpy(), strict=True):
+        accuracy.append(float(right[k].mean()))
+        rates.append((auroc(s[k], s[~k]), fpr_at_tpr(s[k], s[~k]), oscr(s, right, k)))
+    return torch.tensor(accuracy, dtype=torch.float64), torch.tensor(rates, dtype=torch.float64).T
 
 
 @dataclass(frozen=True)
@@ -202,7 +294,7 @@ def compare(a: Report, b: Report) -> Comparison:
     """
     from scipy.stats import wilcoxon
 
-    keys = ("data", "split", "split_hash", "n_way", "n_shot", "n_query", "n_tasks", "seed", "metric")
+    keys = ("data", "split", "split_hash", "n_way", "n_shot", "n_query", "n_tasks", "n_unknown", "seed", "metric")
     differ = [f"{k}: {getattr(a, k)} and {getattr(b, k)}" for k in keys if getattr(a, k) != getattr(b, k)]
     if differ:
         raise ConfigError(

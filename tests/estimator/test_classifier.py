@@ -109,6 +109,39 @@ def test_leaving_one_out_equals_fitting_without_it(head: str, metric: str) -> No
         np.testing.assert_allclose(scores[i], without.class_scores(fitted.support_[i : i + 1])[0], atol=1e-10)
 
 
+@pytest.mark.parametrize("head", ["ridge", "logistic"])
+def test_of_many_examples_one_of_each_class_is_left_out_at_a_time(head: str) -> None:
+    rng = np.random.default_rng(0)
+    counts = {"alone": 1, "two": 2, "five": 5, "many": 120}
+    y = rng.permutation(np.repeat(list(counts), list(counts.values())))
+    x = rng.normal(size=(len(y), 6)) + np.unique(y, return_inverse=True)[1][:, None]
+    fitted = model(head).fit(x, y)
+    scores, names = fitted.left_out_scores(), fitted.classes_[fitted.labels_]
+    turns = np.concatenate([np.arange(counts[name]) % 20 for name in fitted.classes_])  # the examples are sorted by class
+    turns[names == "alone"] = -1
+    for turn in range(20):
+        rest = turns != turn
+        without = model(head).fit(fitted.support_[rest], names[rest])
+        np.testing.assert_allclose(scores[~rest], without.class_scores(fitted.support_[~rest]), atol=1e-6)
+    assert np.isnan(scores[names == "alone"]).all()
+    assert np.isfinite(scores[names != "alone"]).all()
+
+
+def test_what_was_left_out_is_kept_until_a_class_changes() -> None:
+    x, y = blobs(spread=1.0)
+    fitted = FewShotClassifier("ridge").fit(x, y)
+    scores = fitted.left_out_scores()
+    fitted.left_out_scores()[:] = 0
+    np.testing.assert_array_equal(fitted.left_out_scores(), scores)
+    chosen = fitted.temperature
+    fitted.temperature = 7.0
+    assert fitted.temperature == 7.0
+    np.testing.assert_allclose(fitted.predict_proba(x), torch.from_numpy(fitted.class_scores(x) / 7).softmax(1))
+    fitted.add_class("new", x[:2]).remove_class("new")
+    assert fitted.temperature == chosen
+    np.testing.assert_array_equal(fitted.left_out_scores(), scores)
+
+
 def test_weights_count_as_repetitions() -> None:
     x, y = blobs()
     weights = np.arange(len(x)) % 3 + 1

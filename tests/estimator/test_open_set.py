@@ -81,6 +81,26 @@ def test_the_threshold_follows_the_classes() -> None:
     assert model.estimator_.support_.shape == (13, DIM)
 
 
+def test_another_rate_needs_no_scoring() -> None:
+    rng = np.random.default_rng(0)
+    x, y = enrolled(rng)
+    cohort = people(rng, 60, 1)[:, 0]
+    for given in ({}, {"cohort": cohort}, {"cohort": np.repeat(cohort, 2, 0), "cohort_groups": np.repeat(np.arange(60), 2)}):
+        model = OpenSetClassifier(FewShotClassifier("ridge"), review_rate=0.5, false_accept_rate=0.3).fit(x, y, **given)
+        other = OpenSetClassifier(FewShotClassifier("ridge"), review_rate=0.5, false_accept_rate=0.2).fit(x, y, **given)
+        model.set_rate(0.2)
+        assert (model.threshold_, model.review_threshold_, model.rate_) == (other.threshold_, other.review_threshold_, 0.2)
+        model.add_class("new", x[:2]).remove_class("new")  # which keep the rate that was set
+        assert (model.threshold_, model.rate_) == (other.threshold_, 0.2)
+        with pytest.raises(ConfigError, match="at least 999 strangers"):
+            model.set_rate(0.001)
+        assert (model.threshold_, model.rate_) == (other.threshold_, 0.2)
+        anew = OpenSetClassifier(FewShotClassifier("ridge"), review_rate=0.5, false_accept_rate=0.2)
+        anew.restore(model.estimator_, model.stranger_scores_, cohort=model.cohort_, cohort_groups=model.cohort_groups_)
+        assert (anew.threshold_, anew.review_threshold_, anew.rule_) == (other.threshold_, other.review_threshold_, other.rule_)
+        np.testing.assert_array_equal(anew.membership(x), other.membership(x))
+
+
 def test_a_change_that_cannot_be_leaves_everything() -> None:
     rng = np.random.default_rng(0)
     x, y = enrolled(rng, n=7)
@@ -92,6 +112,10 @@ def test_a_change_that_cannot_be_leaves_everything() -> None:
     assert len(model.classes_) == 7
     with pytest.raises(ValueError, match="already"):
         model.add_class("person 00", x[:1])
+    with pytest.raises(ConfigError, match="'unknown' is a class"):
+        model.add_class("unknown", x[:1])
+    assert model.threshold_ == before
+    assert len(model.classes_) == 7
 
 
 def test_decisions() -> None:

@@ -21,6 +21,7 @@ from quickstudy.algorithms.meta_lstm import meta_lstm as meta_lstm
 from quickstudy.algorithms.meta_sgd import meta_sgd as meta_sgd
 from quickstudy.algorithms.metal import metal as metal
 from quickstudy.algorithms.nil import NIL as NIL
+from quickstudy.algorithms.oslo import OSLO as OSLO
 from quickstudy.algorithms.proto_maml import proto_maml as proto_maml
 from quickstudy.algorithms.prototypical import ProtoNet as ProtoNet
 from quickstudy.algorithms.r2d2 import R2D2 as R2D2
@@ -54,6 +55,7 @@ ALGORITHMS: dict[str, Callable[..., AbstractLearner[Any]]] = {
     "anil": anil,
     "boil": boil,
     "nil": NIL,
+    "oslo": OSLO,
     "proto_maml": proto_maml,
     "unicorn_maml": unicorn_maml,
     "tsa_maml": tsa_maml,

@@ -1,5 +1,6 @@
 """The command ``quickstudy``."""
 
+import io
 import os
 import sys
 
@@ -10,6 +11,9 @@ def main() -> None:
     """Run the command line. Errors raised on purpose are told in one line and end with status 2; others keep their trace."""
     from quickstudy.cli.app import app
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files need not be valid Unicode, nor the terminal know every letter.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except QuickstudyError as error:

@@ -151,6 +151,10 @@ def evaluate_run(
     norm: Annotated[str, typer.Option(help="Another normalisation policy, e.g. support to make MAML inductive.")] = "",
     as_: Annotated[str, typer.Option("--as", help="Another learner on the trained encoder, e.g. nil, protonet, linear_probe.")] = "",
     seed: Annotated[int, typer.Option(help="Of the tasks; equal seeds give equal tasks to every learner.")] = 0,
+    unknown: Annotated[
+        int, typer.Option(min=0, help="Also ask about so many classes that the learner was not shown: how well does it tell strangers?")
+    ] = 0,
+    known_by: Annotated[str, typer.Option(help="What strangers are told by: logit, energy or msp.")] = "logit",
     baselines: Annotated[
         bool, typer.Option(help="Also score the untrained learner and pixel nearest neighbour, on the same tasks.")
     ] = False,
@@ -174,11 +178,12 @@ def evaluate_run(
         run = dataclasses.replace(run, recipe=dataclasses.replace(recipe, data=_same_data(data, recipe)))
         settings = tuple(dataclasses.replace(e, published=None) for e in settings)
     for evaluation in settings:
-        report = _scored(run, evaluation, seed=seed)
+        report = _scored(run, evaluation, seed=seed, n_unknown=unknown, known_by=known_by)
         if baselines:
             _beside(run, evaluation, report)
         if json_file is not None:
-            report.save(json_file if len(settings) == 1 else json_file / f"{evaluation.title}.json")
+            name = f"{evaluation.title}-{unknown}u" if unknown else evaluation.title
+            report.save(json_file if len(settings) == 1 else json_file / f"{name}.json")
     _draw_page(run, run.recipe.build_data(), settings[0].split, run_dir / "episodes-eval.png")
     results().print(f"Picture: {run_dir / 'episodes-eval.png'}")
 
@@ -219,10 +224,14 @@ def _same_data(name: str, recipe: Recipe) -> Part:
     return recipe.data if name == recipe.data.name else Part(name)
 
 
-def _scored(run: Run, evaluation: Evaluation, *, seed: int) -> Report:
+def _scored(run: Run, evaluation: Evaluation, *, seed: int, n_unknown: int = 0, known_by: str = "logit") -> Report:
     with progress().status(f"{run.recipe.name} {evaluation.title}") as status:
         report = run.evaluate(
-            evaluation, seed=seed, on_batch=lambda n: status.update(f"{evaluation.title}: {n} of {evaluation.n_tasks} tasks")
+            evaluation,
+            seed=seed,
+            n_unknown=n_unknown,
+            known_by=known_by,
+            on_batch=lambda n: status.update(f"{evaluation.title}: {n} of {evaluation.n_tasks} tasks"),
         )
     beside = f"  published {100 * report.published:.1f}" if report.published is not None else ""
     results().print(f"{report}{beside}")
@@ -232,10 +241,14 @@ def _scored(run: Run, evaluation: Evaluation, *, seed: int) -> Report:
 def _beside(run: Run, evaluation: Evaluation, report: Report) -> None:
     """The baselines on the tasks of a report, and how much better the run is."""
     data = run.recipe.build_data()
-    tasks = data.tasks(evaluation.split, evaluation.setting, seed=report.seed)
+    setting = dataclasses.replace(evaluation.setting, n_way=evaluation.setting.n_way + report.n_unknown)
+    tasks = data.tasks(evaluation.split, setting, seed=report.seed)
     rivals = {"untrained": run.recipe.build_learner(), "raw nearest neighbour": NearestNeighbour(Identity(math.prod(data.shape)))}
     for name, learner in rivals.items():
-        other = evaluate(learner, tasks, n_tasks=evaluation.n_tasks, origin=Origin(algorithm=name))
+        other = evaluate(
+            learner, tasks, n_tasks=evaluation.n_tasks, origin=Origin(algorithm=name), n_unknown=report.n_unknown,
+            known_by=report.known_by or "logit",
+        )  # fmt: skip
         results().print(f"  {other}\n  the run is better by {compare_reports(other, report)}")
 
 

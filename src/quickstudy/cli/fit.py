@@ -1,25 +1,30 @@
 """The command ``fit``: a few examples per class in, a classifier out."""
 
 import hashlib
+import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
-from quickstudy.cli.own import fit_with_run
-from quickstudy.cli.screen import Bar, results
-from quickstudy.cli.tables import ENDINGS, column, numbers, numeric_columns, read_table
-from quickstudy.core.errors import ConfigError, DataError
+from quickstudy.cli.own import UNKNOWN, fit_with_run, name_to_rename, whose
+from quickstudy.cli.screen import Bar, progress, results
+from quickstudy.cli.tables import ENDINGS, column, encode_sentences, numbers, numeric_columns, read_table
+from quickstudy.core.errors import ConfigError, DataError, did_you_mean
 from quickstudy.data import find_classes, find_files
 from quickstudy.embedders import AbstractEmbedder, embed_files, open_embedder
 from quickstudy.estimator import Encoding, FewShotClassifier, FittedModel, OpenSetClassifier, fit_page
 from quickstudy.estimator.saved import FILE, ROWS
 
 HEADS = ("auto", "prototype", "cosine", "ridge", "logistic")
-_MANY = 4  # examples of the smallest class from which on ridge regression is at least as good as prototypes
+_MANY = 4  # examples of the smallest class from which on ridge regression is taken; measured, neither is ahead with every encoder
+_USUAL = {"encoder": "auto", "head": "auto", "kind": "pictures", "label": "label", "on_bad": "refuse", "known_by": "similarity"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class _Examples:
     encoding: Encoding
     encoder: AbstractEmbedder | None
     skipped: list[tuple[Path, str]]
+    remarks: tuple[str, ...] = ()
 
 
 def fit(
@@ -67,7 +73,8 @@ def fit(
     ] = 0.0,
     known_by: Annotated[str, typer.Option(help="How a member is told: similarity, nearest, energy or mahalanobis.")] = "similarity",
     cohort: Annotated[
-        Path | None, typer.Option(help="A folder of things that belong to no class, to set --reject-rate by; else each class plays it.")
+        Path | None,
+        typer.Option(help="A folder (or table) of things that belong to no class, to set --reject-rate by; else each class plays it."),
     ] = None,
     report: Annotated[bool, typer.Option(help="Write report.html into the model's folder.")] = True,
     cache: Annotated[bool, typer.Option(help="Keep vectors in the user's cache folder, so that no file is encoded twice.")] = True,
@@ -76,39 +83,48 @@ def fit(
 
     A model has an encoder, which makes vectors and stays as it is, and a head, which learns the classes from them.
     """
+    _refuse_what_has_no_use(
+        source, run=run, encoder=encoder, head=head, kind=kind, label=label, text=text, columns=columns, on_bad=on_bad, invert=invert, norm=norm,
+        reject_rate=reject_rate, review_rate=review_rate, known_by=known_by, cohort=cohort,
+    )  # fmt: skip
     if run is not None:
         fit_with_run(source, model, run, on_bad=on_bad, invert=invert, norm=norm, reject_rate=reject_rate, cohort=cohort)
         return
     if model.exists() and not (model / FILE).exists() and (not model.is_dir() or any(model.iterdir())):
-        raise ConfigError(f"{model} exists and is no fitted model; it is left alone. Choose another name for -o.")
+        raise ConfigError(f"{model} exists and is no model that was fitted with an encoder; it is left alone. Choose another name for -o.")
     if head not in HEADS:
-        raise ConfigError(f"There is no head '{head}'. Known: {', '.join(HEADS)}.")
+        raise ConfigError(f"There is no head '{head}'. {did_you_mean(head, HEADS)}")
     out = results()
-    if source.suffix.lower() in ENDINGS or source.is_file():
+    if _is_table(source):
         examples = _from_table(source, label=label, text=text, columns=columns, encoder=encoder)
     else:
         examples = _from_folder(source, kind=kind, encoder=encoder, invert=invert, on_bad=on_bad, cache=cache)
     counts = Counter(examples.labels)
     if len(counts) < 2:
         raise DataError(f"{source} holds one class, '{next(iter(counts))}', but a classifier needs at least two. Add examples of another.")
+    if reject_rate and UNKNOWN in counts:
+        raise name_to_rename()
+    strangers = _Strangers() if cohort is None else _strangers(cohort, examples, on_bad=on_bad, cache=cache)
     chosen = head if head != "auto" else "ridge" if min(counts.values()) >= _MANY else "prototype"
-    known = FewShotClassifier(chosen)
-    if reject_rate:
-        strangers, groups = _strangers(cohort, examples, kind=kind, cache=cache)
-        classifier: Any = OpenSetClassifier(known, known_by=known_by, false_accept_rate=reject_rate, review_rate=review_rate)
-        classifier.fit(examples.x, examples.labels, cohort=strangers, cohort_groups=groups)
-    else:
-        classifier = known.fit(examples.x, examples.labels)
-    notes = examples.encoder.notes if examples.encoder else ()
-    fitted = FittedModel(classifier, examples.encoding, examples.encoder, notes)
-    fitted.save(model)
-    for path, reason in examples.skipped:
+    classifier: Any = FewShotClassifier(chosen)
+    with progress().status("learning"):
+        if reject_rate:
+            classifier = OpenSetClassifier(classifier, known_by=known_by, false_accept_rate=reject_rate, review_rate=review_rate)
+            classifier.fit(examples.x, examples.labels, cohort=strangers.x, cohort_groups=strangers.groups)
+        else:
+            classifier.fit(examples.x, examples.labels)
+        notes = examples.encoder.notes if examples.encoder else ()
+        fitted = FittedModel(classifier, examples.encoding, examples.encoder, notes)
+        fitted.save(model)
+        told = fitted.known.diagnose()
+    for path, reason in (*examples.skipped, *strangers.skipped):
         out.print(f"skipped {path}: {reason}")
     for same in _in_two_classes(examples):
         out.print(f"the same in two classes: {', '.join(map(str, same))}")
-    for note in notes:
+    if examples.encoder is not None:
+        out.print(f"Encoder: {examples.encoder.source}, {examples.encoder.dim} numbers each.")
+    for note in (*notes, *examples.remarks, *strangers.remarks):
         out.print(f"Note: {note}")
-    told = fitted.known.diagnose()
     for advice in told.advice:
         out.print(f"Look: {advice}")
     if np.isfinite(told.accuracy):
@@ -120,8 +136,37 @@ def fit(
     out.print(f"Learned {len(counts)} classes from {len(examples.labels)} {what} ({listed}), head {chosen}. Model: {model}")
     if report:
         order = np.argsort(np.unique(examples.labels, return_inverse=True)[1], kind="stable")
-        page = fit_page(classifier, model / "report.html", things=[examples.things[i] for i in order], title=source.stem, notes=notes)
+        page = fit_page(
+            classifier, model / "report.html", things=[examples.things[i] for i in order], title=source.resolve().name, notes=notes
+        )
         out.print(f"Report: {page}")
+
+
+def _is_table(source: Path) -> bool:
+    return source.suffix.lower() in ENDINGS or source.is_file()
+
+
+def _refuse_what_has_no_use(source: Path, **given: Any) -> None:
+    """An option that would be passed over in silence is a misunderstanding."""
+    said = {n for n, value in given.items() if value is not None and (n == "invert" or value not in ("", 0.0, _USUAL.get(n)))}
+    table = _is_table(source)
+    if not table:
+        kept, why = {"label", "text", "columns"}, f"of a table, but {source} is none"
+    elif given["text"]:
+        kept, why = {"kind", "on_bad", "invert", "columns"}, "not of a table of sentences"
+    else:
+        kept, why = {"kind", "on_bad", "invert", "encoder"}, "not of a table of numbers; of sentences, name their column with --text"
+    checks = [
+        ({"encoder", "head", "kind", "label", "text", "columns", "review_rate", "known_by"}, "not with --run, whose learner brings its own")
+        if given["run"] is not None
+        else ({"norm"}, "only with --run"),
+        (set() if given["run"] is not None else kept, why),
+        (set() if given["reject_rate"] else {"review_rate", "known_by", "cohort"}, "only with --reject-rate"),
+    ]
+    for names, reason in checks:
+        wrong = sorted(names & said)
+        if wrong:
+            raise ConfigError(f"--{wrong[0].replace('_', '-')} has a meaning {reason}. Leave it out, or change the rest.")
 
 
 def _from_folder(source: Path, *, kind: str, encoder: str, invert: bool | None, on_bad: str, cache: bool) -> _Examples:
@@ -138,56 +183,82 @@ def _from_folder(source: Path, *, kind: str, encoder: str, invert: bool | None, 
             f"In {source} these classes have nothing that can be read: {', '.join(empty)}. Repair the files, or remove the folders. The first: {made.skipped[0][1]}"
         )
     encoding = Encoding(kind, embedder.source, embedder.key, invert)
-    for note in made.notes:
-        results().print(f"Note: {note}")
-    return _Examples(made.paths, made.vectors, kept, encoding, embedder, made.skipped)
+    return _Examples(made.paths, made.vectors, kept, encoding, embedder, made.skipped, made.notes)
 
 
 def _from_table(source: Path, *, label: str, text: str, columns: str, encoder: str) -> _Examples:
     rows = read_table(source)
-    labels = column(rows, label, source)
+    # As of folders: letters with accents are written in two ways that look the same.
+    labels = [unicodedata.normalize("NFC", name) for name in column(rows, label, source)]
+    names, rest = ([name.strip() for name in columns.split(",")], []) if columns else ([text], [])
+    if not columns and not text:
+        names, rest = numeric_columns(rows, source, but=label)
+    if label in names or len(set(names)) < len(names):
+        raise ConfigError(
+            f"The columns to learn from are named once each and without that of the class, '{label}', but got {', '.join(names)}."
+        )
     if text:
         sentences = column(rows, text, source)
         embedder = open_embedder(encoder, kind="sentences")
-        vectors = np.concatenate([embedder.embed(sentences[at : at + 64]) for at in range(0, len(sentences), 64)])
-        return _Examples(sentences, vectors, labels, Encoding("sentences", embedder.source, embedder.key, columns=(text,)), embedder, [])
-    names = [name.strip() for name in columns.split(",")] if columns else numeric_columns(rows, but=label)
+        with Bar("encoding", len(sentences)) as bar:
+            vectors, warned = encode_sentences(embedder, sentences, progress=bar.update)
+        encoding = Encoding("sentences", embedder.source, embedder.key, columns=(text,))
+        return _Examples(sentences, vectors, labels, encoding, embedder, [], tuple(warned))
     if not names:
         raise DataError(
             f"'{source}' has no column of numbers beside '{label}'. Name them with --columns; of sentences, name their column with --text."
         )
-    x = numbers(rows, names, source)
+    x = _all_numbers(rows, names, source)
     mean, std = x.mean(0), x.std(0)
     std[std == 0] = 1.0
     encoding = Encoding(ROWS, columns=tuple(names), mean=tuple(mean.tolist()), std=tuple(std.tolist()))
-    return _Examples([f"row {i + 1}" for i in range(len(rows))], (x - mean) / std, labels, encoding, None, [])
+    remarks = f"Learned from the columns {', '.join(names)}" + (f"; these are no numbers: {', '.join(rest)}." if rest else ".")
+    return _Examples([f"row {i + 1}" for i in range(len(rows))], (x - mean) / std, labels, encoding, None, [], (remarks,))
 
 
-def _strangers(cohort: Path | None, examples: _Examples, *, kind: str, cache: bool) -> tuple[Any, Any]:
-    """Vectors of what belongs to no class, and whose each is: sub-folders are one stranger each."""
-    if cohort is None:
-        return None, None
-    if examples.encoder is None or examples.encoding.kind == "sentences":
-        raise ConfigError(
-            "--cohort is a folder of pictures or recordings. For a table, give more classes: each in turn plays the stranger."
+def _all_numbers(rows: list[dict[str, Any]], names: Sequence[str], file: Path) -> NDArray[np.float64]:
+    x, wrong = numbers(rows, names, file)
+    bad = [i for i, why in enumerate(wrong) if why]
+    if bad:
+        raise DataError(
+            f"In '{file}', row {bad[0] + 1}, {wrong[bad[0]]}. Of {len(rows)} rows {len(bad)} are like this. Correct them, or leave the column out with --columns."
         )
-    paths = find_files([cohort], kind=kind)
-    made = embed_files(examples.encoder, paths, cache=cache or None)
-    # Things that lie in one sub-folder are of one stranger; those beside each other in the folder itself are of one each.
-    groups = [str(p) if p.parent == cohort else str(p.relative_to(cohort).parts[0]) for p in made.paths]
-    return made.vectors, np.asarray(groups)
+    return x
+
+
+@dataclass(frozen=True)
+class _Strangers:
+    """Vectors of what belongs to no class, and whose each is."""
+
+    x: Any = None
+    groups: Any = None
+    skipped: tuple[tuple[Path, str], ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def _strangers(cohort: Path, examples: _Examples, *, on_bad: str, cache: bool) -> _Strangers:
+    encoding, place = examples.encoding, cohort.expanduser()
+    if encoding.kind == ROWS or examples.encoder is None:
+        x = _all_numbers(read_table(place), encoding.columns, place)
+        return _Strangers((x - np.asarray(encoding.mean)) / np.asarray(encoding.std))
+    if encoding.kind == "sentences":
+        x, warned = encode_sentences(examples.encoder, column(read_table(place), encoding.columns[0], place))
+        return _Strangers(x, remarks=tuple(warned))
+    paths = find_files([place], kind=encoding.kind)
+    with Bar("encoding strangers", len(paths)) as bar:
+        made = embed_files(examples.encoder, paths, cache=cache or None, on_bad=on_bad, progress=bar.update)
+    if not made.paths:
+        raise DataError(f"None of the {len(paths)} files of {cohort} can be read. The first: {made.skipped[0][1]}")
+    return _Strangers(made.vectors, np.asarray([whose(p, place) for p in made.paths]), tuple(made.skipped), made.notes)
 
 
 def _in_two_classes(examples: _Examples) -> list[tuple[Any, ...]]:
     """Things with the same content and different labels."""
     same: dict[bytes, list[int]] = defaultdict(list)
     for i, thing in enumerate(examples.things):
-        content = (
-            thing.read_bytes()
-            if isinstance(thing, Path)
-            else repr(thing).encode()
-            if examples.encoder
-            else np.asarray(examples.x[i]).tobytes()
-        )
-        same[hashlib.sha256(content).digest()].append(i)
+        if isinstance(thing, Path):
+            with suppress(OSError), thing.open("rb") as stream:
+                same[hashlib.file_digest(stream, "sha256").digest()].append(i)
+        else:
+            same[thing.encode(errors="surrogatepass") if examples.encoder else np.asarray(examples.x[i]).tobytes()].append(i)
     return [tuple(examples.things[i] for i in group) for group in same.values() if len({examples.labels[i] for i in group}) > 1]

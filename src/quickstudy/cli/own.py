@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from quickstudy.cli.screen import results
-from quickstudy.core.errors import ConfigError, ImageError, LoadError
+from quickstudy.core.errors import ConfigError, DataError, ImageError, LoadError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.predictor import Predictor
 from quickstudy.core.types import Classes, Examples
@@ -18,6 +19,11 @@ from quickstudy.recipes import learner_json, load
 
 _BATCH = 64
 UNKNOWN = "unknown"
+
+
+def name_to_rename() -> DataError:
+    """The error where a class has the name that strangers get."""
+    return DataError(f"With --reject-rate, '{UNKNOWN}' is what strangers are called, so no class can be called so. Rename it.")
 
 
 def fit_with_run(
@@ -36,8 +42,15 @@ def fit_with_run(
     if reject_rate:
         predictor = rejecting(predictor, content, reject_rate, cohort=cohort)
     if model.exists() and not (model / "predictor.json").exists() and (not model.is_dir() or any(model.iterdir())):
-        raise ConfigError(f"{model} exists and is no fitted model; it is left alone. Choose another name for -o.")
-    predictor.save(model)
+        raise ConfigError(f"{model} exists and is no model that was fitted with --run; it is left alone. Choose another name for -o.")
+    try:
+        predictor.save(model)
+    except (OSError, SafetensorError) as error:
+        for part in model.glob("predictor.*.part"):
+            part.unlink(missing_ok=True)
+        raise ConfigError(
+            f"The model cannot be written to {model}: {error}. An older one there is as it was; make room, or choose another folder."
+        ) from error
     for path, reason in content.skipped:
         results().print(f"skipped {path}: {reason}")
     for same in content.duplicates:
@@ -87,10 +100,14 @@ def rejecting(predictor: Predictor, content: FolderContent, rate: float, *, coho
     Raises:
         ConfigError: for too few strangers, or a learner that cannot leave a class out.
     """
+    if UNKNOWN in predictor.labels:
+        raise name_to_rename()
     fmt, learner = ImageFormat.from_json(predictor.extra["image"]), predictor.learner
     scores: list[torch.Tensor] = []
     if cohort:
-        strangers, rule = [fmt.read(path) for path in find_images([cohort])], "cohort"
+        place = cohort.expanduser()
+        paths, rule = find_images([place]), "cohort"
+        strangers, groups = [fmt.read(path) for path in paths], np.asarray([whose(path, place) for path in paths])
         for at in range(0, len(strangers), _BATCH):
             with torch.no_grad():
                 scores.append(predictor(fmt.normalise(torch.stack(strangers[at : at + _BATCH]))).amax(1))
@@ -107,9 +124,18 @@ def rejecting(predictor: Predictor, content: FolderContent, rate: float, *, coho
             without = learner.fit(Examples.single(x[rest], y[rest] - (y[rest] > c).long()), Classes(n - 1))
             with torch.no_grad():
                 scores.append(without(x[~rest]).amax(1))
-    groups = None if cohort else np.sort(content.dataset.index.labels)
+        groups = np.sort(content.dataset.index.labels)
     threshold = conformal_threshold(torch.cat(scores).double().numpy(), rate, groups=groups)
     return predictor.named(predictor.labels, extra={**predictor.extra, "unknown": {"threshold": threshold, "rate": rate, "rule": rule}})
+
+
+def whose(path: Path, cohort: Path) -> str:
+    """Which stranger a file of a cohort is of: those in one sub-folder of it are of one, those beside each other in the folder itself of one each.
+
+    >>> [whose(Path(p), Path("others")) for p in ("others/a.png", "others/anna/1.png", "others/anna/more/2.png")]
+    ['others/a.png', 'anna', 'anna']
+    """
+    return str(path) if cohort in (path, path.parent) else path.relative_to(cohort).parts[0]
 
 
 def classify(predictor: Predictor, paths: list[Path]) -> list[dict[str, Any]]:

@@ -3,20 +3,24 @@
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
-from quickstudy.cli.own import classify
-from quickstudy.cli.screen import results, table
-from quickstudy.cli.tables import ENDINGS, column, numbers, read_table
+from quickstudy.cli.own import UNKNOWN, classify, name_to_rename
+from quickstudy.cli.screen import progress, results, table
+from quickstudy.cli.tables import ENDINGS, encode_sentences, numbers, read_table, texts
 from quickstudy.core.errors import ConfigError, LoadError, did_you_mean
 from quickstudy.core.predictor import Predictor
 from quickstudy.data import find_files, find_images
-from quickstudy.embedders import embed_files
+from quickstudy.embedders import FeatureCache, embed_files
+from quickstudy.embedders.files import cache_for
 from quickstudy.estimator import FittedModel, OpenSetClassifier
 from quickstudy.estimator.saved import FILE, ROWS, decide
 from quickstudy.recipes import load
@@ -46,7 +50,7 @@ def predict(
     if form not in FORMATS:
         raise ConfigError(f"There is no format '{form}'. {did_you_mean(form, FORMATS)}")
     if out is not None and form == "table":
-        form = "jsonl" if out.suffix == ".jsonl" else "csv"
+        form = "jsonl" if out.suffix.lower() in (".jsonl", ".json", ".ndjson") else "csv"
     if (model / FILE).exists():
         fitted = FittedModel.load(model, encoder=encoder)
         if reject_rate:
@@ -68,9 +72,9 @@ def predict(
         raise typer.Exit(1)
 
 
-def classes(model: _Model, encoder: _Encoder = "") -> None:
+def classes(model: _Model) -> None:
     """List the classes of a fitted model and how many examples each has."""
-    known = FittedModel.load(model, encoder=encoder).known
+    known = _opened(model, encoder=None).known
     shown = table("class", "examples")
     for name, n in zip(known.classes_.tolist(), np.bincount(known.labels_).tolist(), strict=True):
         shown.add_row(str(name), str(n))
@@ -85,22 +89,49 @@ def add_class(
     encoder: _Encoder = "",
 ) -> None:
     """Teach a fitted model one more class; the result equals fitting anew."""
-    fitted = FittedModel.load(model, encoder=encoder)
+    fitted = _opened(model, encoder=encoder)
     found = _files(fitted, things)
-    _changed(lambda: fitted.changed("update" if replace else "add", name, found).save(model))
-    results().print(f"{model} knows {len(fitted.known.classes_)} classes now; {name} has {len(found)} examples.")
+    called = _label(fitted, name)
+    _changed(lambda: (fitted.update_class if replace else fitted.add_class)(called, found).save(model))
+    results().print(f"{model} knows {len(fitted.known.classes_)} classes now; {called} has {len(found)} examples.")
 
 
-def remove_class(
-    model: _Model, name: Annotated[str, typer.Argument(help="Of the class.", show_default=False)], encoder: _Encoder = ""
-) -> None:
+def remove_class(model: _Model, name: Annotated[str, typer.Argument(help="Of the class.", show_default=False)]) -> None:
     """Let a fitted model forget a class and its examples."""
-    fitted = FittedModel.load(model, encoder=encoder)
-    _changed(lambda: fitted.changed("remove", name).save(model))
+    fitted = _opened(model, encoder=None)
+    called = _label(fitted, name)
+    _changed(lambda: fitted.remove_class(called).save(model))
     results().print(f"{model} knows {len(fitted.known.classes_)} classes now.")
 
 
-def _changed(change: Any) -> None:
+def _opened(model: Path, *, encoder: str | None) -> FittedModel:
+    if (model / "predictor.json").is_file() and not (model / FILE).is_file():
+        raise ConfigError(
+            f"{model} was fitted with --run, by a learner that learns all classes together. Change the folder of pictures and fit again."
+        )
+    return FittedModel.load(model, encoder=encoder)
+
+
+def _label(fitted: FittedModel, name: str) -> Any:
+    """A name as the model has it: of a model whose labels are numbers, the number."""
+    classes = fitted.known.classes_.tolist()
+    written = unicodedata.normalize("NFC", name).strip()
+    if not written:
+        raise ConfigError("A class needs a name, but got an empty one.")
+    same = [label for label in classes if str(label) == written]
+    if same or isinstance(classes[0], str):
+        return same[0] if same else written
+    kind = type(classes[0])
+    with suppress(ValueError):
+        value = json.loads(written)
+        if type(value) is kind or (kind is float and type(value) is int):
+            return kind(value)
+    raise ConfigError(
+        f"The classes of this model are called {classes[0]!r} and the like, so '{written}' cannot be one. Give a value of type {kind.__name__}."
+    )
+
+
+def _changed(change: Callable[[], object]) -> None:
     try:
         change()
     except ConfigError:
@@ -118,9 +149,13 @@ def _files(fitted: FittedModel, things: list[Path]) -> list[Path]:
 def _rejecting(fitted: FittedModel, rate: float) -> FittedModel:
     model = fitted.classifier
     if isinstance(model, OpenSetClassifier):
-        model.calibrate(rate)
+        model.set_rate(rate)
         return fitted
-    made = OpenSetClassifier(model, false_accept_rate=rate).fit(model.support_, model.classes_[model.labels_], model.weights_)
+    if UNKNOWN in model.classes_.tolist():
+        raise name_to_rename()
+    with progress().status("each class plays the stranger to the others"):
+        made = OpenSetClassifier(model, false_accept_rate=rate, reject_label=UNKNOWN)
+        made.fit(model.support_, model.classes_[model.labels_], model.weights_)
     return FittedModel(made, fitted.encoding, fitted.encoder, fitted.notes)
 
 
@@ -129,25 +164,50 @@ def _rows(fitted: FittedModel, things: list[Path], *, cache: bool) -> Iterator[d
     if kind in ("pictures", "recordings"):
         paths = _files(fitted, things)
         assert fitted.encoder is not None
-        for at in range(0, len(paths), _AT_ONCE):
-            some = paths[at : at + _AT_ONCE]
-            made = embed_files(fitted.encoder, some, cache=cache or None, on_bad="skip")
-            told = dict(zip(made.paths, _decided(fitted, made.vectors.astype(np.float64)), strict=True)) if made.paths else {}
-            told |= {path: {"error": reason} for path, reason in made.skipped}
-            yield from ({"image" if kind == "pictures" else "recording": str(path), **told[path]} for path in some)
+        with cache_for(fitted.encoder, cache) as kept:
+            for at in range(0, len(paths), _AT_ONCE):
+                yield from _of_files(fitted, paths[at : at + _AT_ONCE], kept)
+        for note in () if kept is None else kept.notes:
+            progress().print(f"Note: {note}", markup=False)
         return
     for file in things:
         if file.suffix.lower() not in ENDINGS:
             raise ConfigError(f"The model was fitted to {kind} of a table, so it takes tables ({', '.join(ENDINGS)}), not '{file}'.")
         rows = read_table(file)
-        if kind == ROWS:
-            x = fitted.standardised(numbers(rows, fitted.encoding.columns, file))
-            yield from ({"row": i + 1, **told} for i, told in enumerate(_decided(fitted, x)))
-        else:
-            texts = column(rows, fitted.encoding.columns[0], file)
-            for at in range(0, len(texts), _AT_ONCE):
-                some_texts = texts[at : at + _AT_ONCE]
-                yield from ({"text": t, **told} for t, told in zip(some_texts, _decided(fitted, fitted.vectors(some_texts)), strict=True))
+        for at in range(0, len(rows), _AT_ONCE):
+            # Where there are several tables, a row's number alone would not tell it.
+            where = {"table": str(file)} if len(things) > 1 else {}
+            yield from ({**row, **where} for row in _of_rows(fitted, rows, slice(at, at + _AT_ONCE), file))
+
+
+def _of_files(fitted: FittedModel, paths: list[Path], cache: FeatureCache | None) -> list[dict[str, Any]]:
+    assert fitted.encoder is not None
+    made = embed_files(fitted.encoder, paths, cache=cache, on_bad="skip")
+    told = dict(zip(made.paths, _decided(fitted, made.vectors.astype(np.float64)), strict=True)) if made.paths else {}
+    told |= {path: {"error": reason} for path, reason in made.skipped}
+    return [{"image" if fitted.encoding.kind == "pictures" else "recording": str(path), **told[path]} for path in paths]
+
+
+def _of_rows(fitted: FittedModel, rows: list[dict[str, Any]], some: slice, file: Path) -> list[dict[str, Any]]:
+    """Rows of a table: those that lack something are told so, the others are answered."""
+    names = fitted.encoding.columns
+    out: list[dict[str, Any]]
+    if fitted.encoding.kind == ROWS:
+        x, wrong = numbers(rows[some], names, file)
+        out = [{"row": some.start + i + 1} | ({"error": f"{why}."} if why else {}) for i, why in enumerate(wrong)]
+        good = [i for i, why in enumerate(wrong) if not why]
+        x = fitted.standardised(x[good])
+    else:
+        assert fitted.encoder is not None
+        said = texts(rows[some], names[0], file)
+        out = [{"text": text} if text else {"text": "", "error": f"row {some.start + i + 1} has no text."} for i, text in enumerate(said)]
+        good = [i for i, text in enumerate(said) if text]
+        x, warned = encode_sentences(fitted.encoder, [said[i] for i in good]) if good else (np.empty((0, 0)), [])
+        for note in warned:
+            progress().print(f"Note: {note}", markup=False)
+    for i, told in zip(good, _decided(fitted, x.astype(np.float64)) if good else [], strict=True):
+        out[i] |= told
+    return out
 
 
 def _decided(fitted: FittedModel, x: Any) -> list[dict[str, Any]]:
@@ -164,43 +224,58 @@ def _decided(fitted: FittedModel, x: Any) -> list[dict[str, Any]]:
     return out
 
 
-def _written(rows: Iterable[dict[str, Any]], form: str, out: Path | None) -> bool:
+def _written(rows: Iterator[dict[str, Any]], form: str, out: Path | None) -> bool:
     """Write the rows as they come; returns whether there was one with an error."""
-    failed = False
-    if form == "table":
-        shown, first = None, ""
-        for row in rows:
-            first = next(iter(row))
-            shown = shown or table("picture" if first == "image" else first, "label", "score", "")
+    if out is None:
+        try:
+            return _shown(rows) if form == "table" else _streamed(rows, form, sys.stdout)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise ConfigError(f"The output cannot be written: {error.strerror}. Make room, or write into a file with -o.") from error
+    part = out.with_name(f"{out.name}.part")
+    try:
+        # Names of files that are no valid Unicode are written as escapes, which JSON reads back as they were.
+        with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+            failed = _streamed(rows, form, stream)
+        part.replace(out)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be written: {error.strerror}. Make room, or choose another -o.") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    return failed
+
+
+def _shown(rows: Iterator[dict[str, Any]]) -> bool:
+    """A table, so many rows at a time."""
+    failed, head = False, True
+    while some := list(islice(rows, _AT_ONCE)):
+        first = next(iter(some[0]))
+        shown = table("picture" if first == "image" else first, "label", "score", "")
+        shown.show_header, head = head, False
+        for row in some:
             remark = row.get("error") or (
                 "look" if row.get("certain") is False else f"nearest: {row['nearest']}" if "nearest" in row else ""
             )
             failed |= "error" in row
-            shown.add_row(str(row[first]), str(row.get("label", "—")), f"{row['score']:.3f}" if "score" in row else "", remark)
-        if shown is not None:
-            results().print(shown)
-        return failed
-    part = out.with_name(f"{out.name}.part") if out is not None else None
-    try:
-        stream: TextIO = part.open("w", encoding="utf-8", newline="") if part is not None else sys.stdout
-    except OSError as error:
-        raise ConfigError(f"{out} cannot be written: {error.strerror}. Choose another -o.") from error
-    try:
-        writer = None
-        for row in rows:
-            failed |= "error" in row
-            if form == "jsonl":
-                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-            else:
-                if writer is None:
-                    writer = csv.DictWriter(stream, [next(iter(row)), *_COLUMNS], lineterminator="\n")
-                    writer.writeheader()
-                writer.writerow(row)
-    except OSError as error:
-        raise ConfigError(f"{out or 'the output'} cannot be written: {error.strerror}. Make room, or choose another -o.") from error
-    finally:
-        if part is not None:
-            stream.close()
-    if part is not None and out is not None:
-        part.replace(out)
+            thing = f"{row['table']}: {row[first]}" if "table" in row else str(row[first])
+            shown.add_row(thing, str(row.get("label", "—")), f"{row['score']:.3f}" if "score" in row else "", remark)
+        results().print(shown)
+    return failed
+
+
+def _streamed(rows: Iterator[dict[str, Any]], form: str, stream: Any) -> bool:
+    failed, writer = False, None
+    for row in rows:
+        failed |= "error" in row
+        if form == "jsonl":
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+        else:
+            if writer is None:
+                names = [next(iter(row)), *_COLUMNS, *(["table"] if "table" in row else [])]
+                writer = csv.DictWriter(stream, names, lineterminator="\n")
+                writer.writeheader()
+            writer.writerow(row)
+        stream.flush()
     return failed

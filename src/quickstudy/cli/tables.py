@@ -3,7 +3,8 @@
 import csv
 import json
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from quickstudy.core.errors import DataError, did_you_mean
+from quickstudy.embedders import AbstractEmbedder
 
 ENDINGS = (".csv", ".tsv", ".jsonl")
+_AT_ONCE = 64
 
 
 def read_table(file: Path) -> list[dict[str, Any]]:
@@ -36,15 +39,29 @@ def read_table(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def texts(rows: Sequence[dict[str, Any]], name: str, file: Path) -> list[str]:
+    """A column's values as texts, without the spaces around them; empty where there is none.
+
+    Raises:
+        DataError: when there is no such column.
+    """
+    if name not in rows[0]:
+        hint = (
+            " Its columns seem to be separated by semicolons: save it with commas."
+            if len(rows[0]) == 1 and ";" in next(iter(rows[0]))
+            else ""
+        )
+        raise DataError(f"'{file}' has no column '{name}'.{hint} {did_you_mean(name, rows[0])}")
+    return ["" if row.get(name) is None else str(row[name]).strip() for row in rows]
+
+
 def column(rows: Sequence[dict[str, Any]], name: str, file: Path) -> list[str]:
-    """A column's values as texts.
+    """As `texts`, of a column that has a value in every row.
 
     Raises:
         DataError: when there is no such column, or a value is missing, by row.
     """
-    if name not in rows[0]:
-        raise DataError(f"'{file}' has no column '{name}'. {did_you_mean(name, rows[0])}")
-    values = ["" if row.get(name) is None else str(row[name]).strip() for row in rows]
+    values = texts(rows, name, file)
     empty = [i + 1 for i, value in enumerate(values) if not value]
     if empty:
         raise DataError(
@@ -53,29 +70,57 @@ def column(rows: Sequence[dict[str, Any]], name: str, file: Path) -> list[str]:
     return values
 
 
-def numbers(rows: Sequence[dict[str, Any]], names: Sequence[str], file: Path) -> Float[NDArray[np.float64], "n D"]:
-    """The values of columns as numbers.
+def numbers(rows: Sequence[dict[str, Any]], names: Sequence[str], file: Path) -> tuple[Float[NDArray[np.float64], "n D"], list[str]]:
+    """The values of columns as numbers, and of each row what is wrong with it: empty where nothing is.
 
     Raises:
-        DataError: for a value that is no finite number, with its row and column.
+        DataError: when there is no such column.
     """
-    out = np.empty((len(rows), len(names)))
+    out, wrong = np.zeros((len(rows), len(names))), [""] * len(rows)
     for j, name in enumerate(names):
-        for i, text in enumerate(column(rows, name, file)):
-            try:
+        for i, text in enumerate(texts(rows, name, file)):
+            if _is_number(text):
                 out[i, j] = float(text)
-            except ValueError:
-                out[i, j] = math.nan
-            if not math.isfinite(out[i, j]):
-                raise DataError(
-                    f"In '{file}', row {i + 1}, the column '{name}' holds {text!r}, which is no finite number. Correct it, or leave the column out with --columns."
-                )
-    return out
+            elif not wrong[i]:
+                wrong[i] = f"the column '{name}' holds {text!r}, which is no finite number" if text else f"the column '{name}' is empty"
+    return out, wrong
 
 
-def numeric_columns(rows: Sequence[dict[str, Any]], *, but: str) -> list[str]:
-    """The columns in which every value is a number, without the label's."""
-    return [name for name in rows[0] if name != but and all(_is_number(row.get(name)) for row in rows)]
+def numeric_columns(rows: Sequence[dict[str, Any]], file: Path, *, but: str) -> tuple[list[str], list[str]]:
+    """The columns in which every value is a number, without the label's, and those without any number.
+
+    Raises:
+        DataError: for a column that holds both, by row: nobody can guess what is meant.
+    """
+    chosen, rest = [], []
+    for name in rows[0]:
+        values = texts(rows, name, file)
+        bad = [i for i, value in enumerate(values) if not _is_number(value)]
+        if name != but and bad and len(bad) < len(rows):
+            raise DataError(
+                f"In '{file}' the column '{name}' holds numbers in {len(rows) - len(bad)} of {len(rows)} rows, but {values[bad[0]]!r} in row {bad[0] + 1}. "
+                "Correct it, or say with --columns what to learn from."
+            )
+        if name != but:
+            (rest if bad else chosen).append(name)
+    return chosen, rest
+
+
+def encode_sentences(
+    embedder: AbstractEmbedder, sentences: Sequence[str], *, progress: Callable[[int, int], None] | None = None
+) -> tuple[Float[NDArray[np.float32], "n D"], list[str]]:
+    """The vectors of sentences, and what the encoder warned of."""
+    parts: list[NDArray[np.float32]] = []
+    warned: list[str] = []
+    for at in range(0, len(sentences), _AT_ONCE):
+        some = list(sentences[at : at + _AT_ONCE])
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            parts.append(embedder.embed(some))
+        warned += [f"In rows {at + 1} to {at + len(some)}: {w.message}" for w in caught]
+        if progress is not None:
+            progress(at + len(some), len(sentences))
+    return np.concatenate(parts), warned
 
 
 def _is_number(value: Any) -> bool:
@@ -86,6 +131,13 @@ def _is_number(value: Any) -> bool:
 
 
 def _values(stream: Any, file: Path) -> list[dict[str, Any]]:
+    try:
+        return _rows(stream, file)
+    except csv.Error as error:
+        raise DataError(f"'{file}' is not in the form of CSV ({error}). Save it again as CSV, or check its quotes.") from error
+
+
+def _rows(stream: Any, file: Path) -> list[dict[str, Any]]:
     reader = csv.DictReader(stream, delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
     if reader.fieldnames and len(set(reader.fieldnames)) < len(reader.fieldnames):
         raise DataError(f"'{file}' names a column twice: {', '.join(reader.fieldnames)}. Rename one.")
@@ -101,7 +153,7 @@ def _values(stream: Any, file: Path) -> list[dict[str, Any]]:
 
 def _objects(text: str, file: Path) -> list[dict[str, Any]]:
     rows = []
-    for i, line in enumerate(text.splitlines()):
+    for i, line in enumerate(text.split("\n")):
         if line.strip():
             try:
                 row = json.loads(line)

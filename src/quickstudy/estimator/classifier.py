@@ -14,6 +14,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from quickstudy.core.errors import ConfigError, did_you_mean
 from quickstudy.core.learner import AbstractLearner
+from quickstudy.estimator.advice import advise
+from quickstudy.estimator.findings import examine
 from quickstudy.estimator.heads import AbstractHead, Array, CosineHead, LearnerHead, LogisticHead, PrototypeHead, RidgeHead
 
 HEADS = ("prototype", "cosine", "ridge", "logistic", "learner")
@@ -28,7 +30,7 @@ class Diagnosis:
         accuracy: share of the examples that are recognised by the classifier fitted without them; NaN where no class has two.
         confused: pairs of classes whose examples were taken for the other's, with how many, most first.
         single: classes of one example, about which nothing can be said.
-        advice: what to do about it, in plain sentences; empty where all is well.
+        advice: what to do about it, in plain sentences, the most useful first (see `quickstudy.estimator.advice`); empty where all is well.
     """
 
     accuracy: float
@@ -68,7 +70,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     weights_: Array
     n_features_in_: int
     _head: AbstractHead
-    _kept: dict[str, float]
+    _kept: dict[str, Any]
 
     def __init__(
         self,
@@ -131,6 +133,12 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             self._kept["temperature"] = _best_temperature(scores[known], self.labels_[known], self._head.temperature)
         return self._kept["temperature"]
 
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        """One that was chosen before, or on other examples; it holds until a class changes."""
+        check_is_fitted(self)
+        self._kept["temperature"] = value
+
     def add_class(self, name: Any, X: Any, sample_weight: Any = None) -> Self:
         """Learn one more class; the result equals that of fitting anew with its examples.
 
@@ -166,36 +174,25 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         return self._refitted()
 
     def left_out_scores(self) -> Array:
-        """The scores of each example ``[N C]``, from the classifier without it; NaN for those that are alone in their class."""
+        """The scores of each example ``[N C]``, from the classifier without it; NaN for those that are alone in their class.
+
+        Of more than 100 examples one of every class is left out at a time, except with prototypes.
+        """
         check_is_fitted(self)
-        return self._head.left_out(self.support_, self.labels_, len(self.classes_), self.weights_)
+        if "left out" not in self._kept:
+            self._kept["left out"] = self._head.left_out(self.support_, self.labels_, len(self.classes_), self.weights_)
+        return self._kept["left out"].copy()
 
     def diagnose(self) -> Diagnosis:
         """Leave-one-out accuracy, the classes that are taken for each other, and what to photograph next."""
-        scores = self.left_out_scores()
-        counts = np.bincount(self.labels_, minlength=len(self.classes_))
-        single = tuple(self.classes_[counts == 1].tolist())
-        known = np.isfinite(scores).all(1)
-        found, true = scores[known].argmax(1), self.labels_[known]
-        accuracy = float((found == true).mean()) if known.any() else float("nan")
-        pairs: dict[tuple[int, int], int] = {}
-        for a, b in zip(true[found != true].tolist(), found[found != true].tolist(), strict=True):
-            pairs[min(a, b), max(a, b)] = pairs.get((min(a, b), max(a, b)), 0) + 1
-        most = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
-        confused = tuple((self.classes_[a].item(), self.classes_[b].item(), n) for (a, b), n in most)
-        advice = []
-        if single:
-            shown = ", ".join(map(str, single[:5])) + (" …" if len(single) > 5 else "")
-            advice.append(
-                f"{len(single)} of {len(counts)} classes have one example ({shown}): how well they are recognised cannot be said. Give a second."
-            )
-        for a, b, n in confused:
-            size = int(counts[self._place(a)] + counts[self._place(b)])
-            if 4 * n >= size:
-                advice.append(
-                    f"{a} and {b} overlap: {n} of their {size} examples are taken for the other's. Give more examples of both, or join them."
-                )
-        return Diagnosis(accuracy, confused, single, tuple(advice))
+        names = self.classes_.tolist()
+        metric = self.metric if self.head == "prototype" else "cosine"
+        told = examine(self.support_, self.labels_, [str(name) for name in names], self.left_out_scores(), metric=metric)
+        tried = int(told.judged.sum())
+        accuracy = int(told.right.sum()) / tried if tried else float("nan")
+        confused = tuple((names[a], names[b], n) for a, b, n in told.confused())
+        single = tuple(names[c] for c in np.flatnonzero(told.counts == 1))
+        return Diagnosis(accuracy, confused, single, tuple(a.text for a in advise(told)))
 
     def _changed(self, name: Any, X: Any, sample_weight: Any) -> Self:
         rows = self._vectors(X)

@@ -105,26 +105,47 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         made: Any = clone(FewShotClassifier() if self.estimator is None else self.estimator)
         self.estimator_ = made
         self.estimator_.fit(X, y, sample_weight)
-        if self.reject_label in self.estimator_.classes_.tolist():
-            raise ConfigError(f"{self.reject_label!r} is a class, so it cannot mean unknown. Choose another reject_label.")
+        self._check_reject_label()
         self.cohort_ = None if cohort is None else self._vectors(cohort)
         self.cohort_groups_ = None if cohort_groups is None else np.asarray(cohort_groups)
         return self.calibrate()
 
     def calibrate(self, false_accept_rate: float | None = None) -> Self:
-        """Draw the line anew: after classes were added or removed (which `add_class` and its like do), or for another rate."""
+        """Score the strangers and draw the line anew, as `add_class` and its like do after a change. For another rate alone, `set_rate` is quicker."""
         check_is_fitted(self, "estimator_")
-        rate = self.false_accept_rate if false_accept_rate is None else false_accept_rate
-        self.rate_, self._scorer = rate, _scorer_named(self.known_by).fit(self.estimator_)
+        self._scorer = _scorer_named(self.known_by).fit(self.estimator_)
         if self.cohort_ is not None:
-            self.rule_, self.stranger_scores_, groups = "cohort", self._scorer.scores(self.cohort_), self.cohort_groups_
+            self.rule_, self.stranger_scores_ = "cohort", self._scorer.scores(self.cohort_)
         else:
-            self.rule_, self.stranger_scores_, groups = "leave one class out", self._each_class_left_out(), self.estimator_.labels_
-        self.threshold_ = conformal_threshold(self.stranger_scores_, rate, groups=groups)
-        self.review_threshold_ = (
-            conformal_threshold(self.stranger_scores_, rate * self.review_rate, groups=groups) if self.review_rate else self.threshold_
-        )
+            self.rule_, self.stranger_scores_ = "leave one class out", self._each_class_left_out()
+        return self.set_rate(self.false_accept_rate if false_accept_rate is None else false_accept_rate)
+
+    def set_rate(self, false_accept_rate: float) -> Self:
+        """Draw the line for another rate, by the scores that the strangers have.
+
+        Raises:
+            ConfigError: when there are too few of them.
+        """
+        check_is_fitted(self, "stranger_scores_")
+        groups = self.estimator_.labels_ if self.cohort_ is None else self.cohort_groups_
+        line = conformal_threshold(self.stranger_scores_, false_accept_rate, groups=groups)
+        sure = conformal_threshold(self.stranger_scores_, false_accept_rate * self.review_rate, groups=groups) if self.review_rate else line
+        self.rate_, self.threshold_, self.review_threshold_ = false_accept_rate, line, sure
         return self
+
+    def restore(self, estimator: FewShotClassifier, stranger_scores: Array, *, cohort: Array | None, cohort_groups: Any = None) -> Self:
+        """What `fit` would make, from a fitted classifier and the scores that strangers got then: nothing is scored again.
+
+        Args:
+            estimator: fitted.
+            stranger_scores: as in ``stranger_scores_``.
+            cohort, cohort_groups: as given to `fit`.
+        """
+        self.estimator_, self._scorer = estimator, _scorer_named(self.known_by).fit(estimator)
+        self.cohort_, self.cohort_groups_ = cohort, cohort_groups
+        self.stranger_scores_, self.rule_ = stranger_scores, "leave one class out" if cohort is None else "cohort"
+        self._check_reject_label()
+        return self.set_rate(self.false_accept_rate)
 
     @property
     def classes_(self) -> NDArray[Any]:
@@ -179,15 +200,19 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         return checked
 
     def _after(self, change: Callable[[FewShotClassifier], object]) -> Self:
-        before = self.estimator_
-        self.estimator_ = copy.deepcopy(before)
+        before = dict(vars(self))
+        self.estimator_ = copy.deepcopy(self.estimator_)
         try:
             change(self.estimator_)
-            return self.calibrate()
+            self._check_reject_label()
+            return self.calibrate(self.rate_)
         except Exception:
-            self.estimator_ = before
-            self.calibrate()
+            vars(self).update(before)
             raise
+
+    def _check_reject_label(self) -> None:
+        if self.reject_label in self.estimator_.classes_.tolist():
+            raise ConfigError(f"{self.reject_label!r} is a class, so it cannot mean unknown. Choose another reject_label.")
 
     def _each_class_left_out(self) -> Array:
         """The scores of every class's examples by a classifier that does not know the class."""

@@ -44,8 +44,16 @@ class Run:
         """Where the learner comes from, for reports."""
         return Origin(self.recipe.name, self.recipe.learner.name, self.recipe.train.seed, self.result.tasks, round(self.result.seconds, 1))
 
-    def evaluate(self, evaluation: Evaluation, *, seed: int = 0, on_batch: Callable[[int], None] | None = None) -> Report:
-        """Score the learner in one setting.
+    def evaluate(
+        self,
+        evaluation: Evaluation,
+        *,
+        seed: int = 0,
+        n_unknown: int = 0,
+        known_by: str = "logit",
+        on_batch: Callable[[int], None] | None = None,
+    ) -> Report:
+        """Score the learner in one setting, with strangers of ``n_unknown`` classes beside those of the setting (see `quickstudy.evaluate`).
 
         Where the learner sees examples through its encoder alone, each example of the split is encoded once, not once per task.
         """
@@ -55,14 +63,20 @@ class Run:
         origin = self.origin
         if evaluation.learner:
             learner, origin = self.on_encoder_of(learner, evaluation.learner), replace(origin, algorithm=evaluation.learner)
-        tasks = self.recipe.build_data().tasks(evaluation.split, evaluation.setting, seed=seed)
+        if n_unknown and not evaluation.setting.n_way:
+            raise ConfigError(f"A regression has no classes, so it has no {n_unknown} unknown ones. Score it without unknown classes.")
+        setting = replace(evaluation.setting, n_way=evaluation.setting.n_way + n_unknown)
+        tasks = self.recipe.build_data().tasks(evaluation.split, setting, seed=seed)
         n = parameter_count(learner)
         if isinstance(tasks, Episodes) and can_be_encoded(learner):
             key = (self.recipe.data.name, evaluation.split, evaluation.norm)
             if key not in self._features:
                 self._features[key] = encoded(tasks.dataset, encoder_of(learner))
-            learner, tasks = on_features(learner), Episodes(self._features[key], evaluation.setting, seed=seed)
-        report = evaluate(learner, tasks, n_tasks=evaluation.n_tasks, origin=origin, published=evaluation.published, on_batch=on_batch)
+            learner, tasks = on_features(learner), Episodes(self._features[key], setting, seed=seed)
+        report = evaluate(
+            learner, tasks, n_tasks=evaluation.n_tasks, origin=origin, published=evaluation.published, n_unknown=n_unknown, known_by=known_by,
+            on_batch=on_batch,
+        )  # fmt: skip
         return replace(report, parameters=n)
 
     @staticmethod
