@@ -290,6 +290,61 @@ def steel() -> list[str]:
     ]
 
 
+def patch_memory() -> list[str]:
+    """Planted defects on textures, from benchmarks/patch_memory.json."""
+    measured = json.loads((ROOT / "benchmarks" / "patch_memory.json").read_text(encoding="utf-8"))
+    names = list(next(iter(measured["synthetic"].values())))
+    lines = [f"| texture | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for what, found in measured["synthetic"].items():
+        lines.append(f"| {what} | " + " | ".join(f"{100 * m:.1f} ± {100 * c:.1f}" for m, c in found.values()) + " |")
+    return [*lines, "", f"Commit {measured['commit']}, {measured['seconds']:.0f} s."]
+
+
+def patch_steel() -> list[str]:
+    """Kinds of steel surface that play "good" in turn, from benchmarks/patch_memory.json."""
+    measured = json.loads((ROOT / "benchmarks" / "patch_memory.json").read_text(encoding="utf-8"))["steel"]
+    return [
+        f"| {' | '.join(measured)} |",
+        "|---" * len(measured) + "|",
+        "| " + " | ".join(f"{100 * m:.1f} ± {100 * c:.1f}" for m, c in measured.values()) + " |",
+    ]
+
+
+def symbols() -> list[str]:
+    """The encoder that comes with the package beside bare pixels, from benchmarks/symbols.json."""
+    measured = json.loads((ROOT / "benchmarks" / "symbols.json").read_text(encoding="utf-8"))
+    lines = ["| 5-way accuracy on | 1-shot | pixels | 5-shot | pixels |", "|---|---|---|---|---|"]
+    for name, found in ((n, f) for n, f in measured.items() if isinstance(f, dict) and "1-shot" in f):
+        cells = (f"{100 * m:.1f} ± {100 * c:.1f}" for s in ("1-shot", "5-shot") for m, c in (found[s]["symbols"], found[s]["pixels"]))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return [
+        *lines,
+        "",
+        f"{measured['n_tasks']} tasks each; prototypes of the vectors, and of the pixels of the same small pictures; chance is 20 %; commit {measured['commit']}.",
+    ]
+
+
+def voices() -> list[str]:
+    """Speakers never heard in training, from benchmarks/voices.json."""
+    measured = json.loads((ROOT / "benchmarks" / "voices.json").read_text(encoding="utf-8"))
+    lines = [
+        f"| encoder | the right one of {measured['speakers']} | equal error rate | accepted at FAR {100 * measured['far']:g} % |",
+        "|---|---|---|---|",
+    ]
+    for name, found in measured["encoders"].items():
+        cells = (
+            f"{100 * v:.1f} % ({100 * low:.1f} … {100 * high:.1f})" for v, low, high in (found[k] for k in ("identified", "eer", "tar"))
+        )
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines.append(f"| chance | {100 / measured['speakers']:.1f} % | 50 % | {100 * measured['far']:g} % |")
+    note = (
+        f"{measured['speakers']} speakers, {measured['enrolled']} utterances of each enrolled and {measured['probes']} as probes; in brackets 95 % intervals by bootstrap over "
+        f"speakers. Trained on {measured['heard_in_training']} others, {measured['train_tasks']:,} tasks, {measured['train_seconds']:.0f} s; eSpeak NG "
+        f"{measured['versions']['espeak-ng']}; commit {measured['commit']}."
+    )
+    return [*lines, "", note]
+
+
 def sinusoid() -> list[str]:
     """The errors on sine waves, from benchmarks/sinusoid.json."""
     measured = json.loads((ROOT / "benchmarks" / "sinusoid.json").read_text(encoding="utf-8"))
@@ -323,6 +378,10 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
     (ROOT / "docs" / "classifier.md", "strangers", strangers),
     (ROOT / "docs" / "classifier.md", "steel", steel),
     (ROOT / "docs" / "task_augmentation.md", "few-classes", few_classes),
+    (ROOT / "docs" / "encoders.md", "symbols", symbols),
+    (ROOT / "docs" / "defects.md", "patch-memory", patch_memory),
+    (ROOT / "docs" / "defects.md", "patch-steel", patch_steel),
+    (ROOT / "docs" / "sound_and_text.md", "voices", voices),
 )
 
 

@@ -62,13 +62,13 @@ def main() -> None:
     draw(work / "guest", range(n, n + 1), range(asked.pictures + 1))
     (guest,) = find_classes_of_one(work / "guest").values()
     before = fitted.decide(guest[-1:])[0]
-    fitted.changed("add", "guest", guest[:-1])
+    fitted.add_class("guest", guest[:-1])
     after = fitted.decide(guest[-1:])[0]
     print(
         f"A picture of a character that was not learned: {before.label or 'unknown'}. After it was added: {after.label or 'unknown'} (score {after.score:.3f})."
     )
 
-    fitted.changed("remove", "guest").save(work / "model")
+    fitted.remove_class("guest").save(work / "model")
     same = FittedModel.load(work / "model").decide(paths[:3])
     print(f"Kept in {work / 'model'}; loaded it says the same: {[d.label for d in same] == [d.label for d in fitted.decide(paths[:3])]}.")
     page = fit_page(model, work / "report.html", things=paths, title="Printed characters", notes=encoder.notes)
