@@ -4,7 +4,7 @@ python benchmarks/gallery.py                              1,000, 100,000 and 1,0
 python benchmarks/gallery.py --templates 1000 100000      smaller ones
 
 Writes benchmarks/gallery.json. The vectors are made up: the coordinates of an identity have standard deviations that fall as j^-1/2, as those of encoders
-do, and every photo of it is off by half its length in such a direction.
+do, and every photo of it is off by 0.8 of its length in such a direction.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from quickstudy.gallery.opening import About, make
 from quickstudy.gallery.transfer import insert_people
 
 ROOT = Path(__file__).parent.parent
-DIM, PER, OFF, TOP, BATCH = 384, 2, 0.5, 5, 64
+DIM, PER, OFF, TOP, BATCH = 384, 2, 0.8, 5, 64
 BLOCK = 5_000
 PROBES, COHORT, CHANGES, CLASSES, SHOTS = 500, 1000, 20, 1000, 5
 Vectors = NDArray[np.float32]

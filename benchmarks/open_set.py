@@ -10,8 +10,10 @@ benchmarks/open_set.json.
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,7 +22,7 @@ from quickstudy.algorithms import OSLO, NearestNeighbour, ProtoNet
 from quickstudy.core.learner import AbstractLearner, Traits, encoder_of
 from quickstudy.core.tasks import Setting
 from quickstudy.core.types import Examples, Target
-from quickstudy.data import ClassDataset, Episodes, MiniImageNet, Omniglot, encoded
+from quickstudy.data import ClassDataset, ClassIndex, Episodes, MiniImageNet, Omniglot, encoded
 from quickstudy.embedders.shipped import SHIPPED
 from quickstudy.encoders import Identity
 from quickstudy.evaluation import commit, evaluate, versions
@@ -31,6 +33,7 @@ from quickstudy.recipes import load
 
 ROOT = Path(__file__).parent.parent
 KNOWN, UNKNOWN, QUERIES, TASKS, SHOTS = 5, 5, 15, 600, (1, 5)
+SEEN = 2000  # training pictures that the mean is taken of, evenly over the classes
 
 
 class CentredPrototypes(AbstractLearner[tuple[Tensor, Tensor]]):
@@ -64,12 +67,24 @@ def learners(dim: int) -> dict[str, tuple[AbstractLearner, str]]:
     }
 
 
-def scored(features: ClassDataset) -> dict[str, dict[str, dict[str, object]]]:
-    """The rates by shots and learner."""
+def scored(features: ClassDataset, mean: Tensor) -> dict[str, dict[str, dict[str, object]]]:
+    """The rates by shots and learner; ``mean`` is that of the features of the training classes."""
     out: dict[str, dict[str, dict[str, object]]] = {}
+    dim, centre = features.x.shape[1], replace(features, x=F.normalize(features.x - mean, dim=-1))
+    asked = [(name, features, learner, known_by) for name, (learner, known_by) in learners(dim).items()]
+    asked.insert(
+        -2,
+        (
+            "cosine to the nearest class mean, centred on the training classes",
+            centre,
+            ProtoNet(Identity(dim), similarity="cosine"),
+            "logit",
+        ),
+    )
     for shots in SHOTS:
-        tasks, out[str(shots)] = Episodes(features, Setting(KNOWN + UNKNOWN, shots, QUERIES)), {}
-        for name, (learner, known_by) in learners(features.x.shape[1]).items():
+        setting, out[str(shots)] = Setting(KNOWN + UNKNOWN, shots, QUERIES), {}
+        for name, examples, learner, known_by in asked:
+            tasks = Episodes(examples, setting)
             r = evaluate(learner, tasks, n_tasks=TASKS, n_unknown=UNKNOWN, known_by=known_by, batch=20)
             rates = {
                 "accuracy": [r.mean, r.ci95],
@@ -95,11 +110,19 @@ def main() -> None:
         "commit": commit(),
         "versions": versions(),
     }
+    of_data: dict[str, object] = {}
     for name, run, data in (("Omniglot", SHIPPED, Omniglot), ("miniImageNet", asked.photos, MiniImageNet)):
         learner = load(run)
         assert isinstance(learner, AbstractLearner)
-        features = encoded(data().split("test"), encoder_of(learner))
-        out[name] = {"classes": len(features.index), "pictures": len(features.x), "by": scored(features)}
+        features, train = encoded(data().split("test"), encoder_of(learner)), data().split("train")
+        rows = np.concatenate([train.index.rows_of(c)[: max(2, SEEN // len(train.index))] for c in range(len(train.index))])
+        few = replace(train, x=train.x[rows], index=ClassIndex([0] * len(rows), ["all"]))
+        of_data[name] = {
+            "classes": len(features.index),
+            "pictures": len(features.x),
+            "by": scored(features, encoded(few, encoder_of(learner)).x.mean(0)),
+        }
+    out["data"] = of_data
     out["seconds"] = time.perf_counter() - began
     (ROOT / "benchmarks" / "open_set.json").write_text(json.dumps(out, indent=1) + "\n", encoding="utf-8")
 

@@ -277,3 +277,17 @@ def test_strangers_are_called_unknown(quickstudy: Command, run_folder: Path, dra
 
 def lines_of(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
+
+
+def test_eval_with_strangers(quickstudy: Command, run_folder: Path, tmp_path: Path) -> None:
+    size = ("--n-way", "3", "--n-shot", "1", "--n-query", "5", "--n-tasks", "10", "--unknown", "2")
+    out = quickstudy("eval", run_folder, *size, "--known-by", "energy", "--baselines", "--json", tmp_path / "o.json").stdout
+    assert "by energy  (3-way 1-shot + 2 unknown, 5 queries" in out
+    assert "raw nearest neighbour: " in out
+    report = Report.load(tmp_path / "o.json")
+    assert (report.n_way, report.n_unknown, report.known_by) == (3, 2, "energy")
+    assert report.auroc is not None
+    assert f"AUROC {100 * report.auroc:.2f} ± " in out
+    said = quickstudy("eval", run_folder, *size, "--as", "oslo").stdout
+    assert "oslo: " in said
+    assert ", transductive, " in said

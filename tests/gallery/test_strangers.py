@@ -39,7 +39,7 @@ def test_following_equals_a_new_start(seed: int, cohort: bool, size: int) -> Non
             vectors, own, numbers = outside, np.full(5, NOBODY), np.arange(5)
         else:
             rows = np.flatnonzero(matrix.owners != NOBODY)
-            rows = rows[drawn(matrix.numbers[rows], size)]
+            rows = rows[drawn(matrix.owners[rows], matrix.numbers[rows], size, 0)]
             vectors, own, numbers = matrix.vectors[rows], matrix.owners[rows], matrix.numbers[rows]
         found = strangers.follow(vectors, own, numbers, matrix, np.asarray(sorted(touched)))
         touched.clear()
@@ -47,18 +47,34 @@ def test_following_equals_a_new_start(seed: int, cohort: bool, size: int) -> Non
 
 
 @settings(max_examples=50)
-@given(seed=st.integers(0, 10**6))
-def test_a_sample_hardly_changes_with_who_is_there(seed: int) -> None:
-    numbers = np.random.default_rng(seed).permutation(10**6)[:200]
-    before, after = set(numbers[drawn(numbers, 40)].tolist()), set(numbers[1:][drawn(numbers[1:], 40)].tolist())
-    assert len(before) == len(after) == 40
+@given(seed=st.integers(0, 10**6), each=st.sampled_from([1, 2, 5]))
+def test_a_sample_hardly_changes_with_who_is_there(seed: int, each: int) -> None:
+    rng = np.random.default_rng(seed)
+    owners, numbers = np.repeat(rng.choice(10**6, 1000 // each, replace=False), each), rng.choice(10**6, 1000, replace=False)
+    stay = owners != owners[0]
+    before = set(numbers[drawn(owners, numbers, 40, 60)].tolist())
+    after = set(numbers[stay][drawn(owners[stay], numbers[stay], 40, 60)].tolist())
+    assert len(before) == len(after) == 60
+    assert before - after <= set(numbers[~stay].tolist())
     assert len(before - after) <= 1
-    assert before - after <= {int(numbers[0])}
-    assert drawn(numbers, 200).tolist() == list(range(200))
+
+
+@settings(max_examples=50)
+@given(people=st.integers(1, 60), each=st.integers(1, 30), few=st.integers(2, 40), strangers=st.integers(0, 80))
+def test_a_sample_has_as_many_as_it_should(people: int, each: int, few: int, strangers: int) -> None:
+    owners, numbers = np.tile(np.arange(people), each), np.arange(people * each)
+    rows = drawn(owners, numbers, few, strangers)
+    if people * each <= few:
+        assert rows.tolist() == list(range(people * each))
+        return
+    counts = np.unique(owners[rows], return_counts=True)[1]
+    assert len(set(rows.tolist())) == len(rows)
+    assert len(counts) == min(people, max(few, strangers))
+    assert set(counts.tolist()) == {min(each, max(1, few // len(counts)))}
 
 
 def test_a_sample_is_as_if_by_lot() -> None:
     """Over a million templates in the order of their numbers, each tenth has its share: 500 ± 4 standard deviations."""
-    counts = np.bincount(drawn(np.arange(10**6), 5000) // 10**5, minlength=10)
+    counts = np.bincount(drawn(np.arange(10**6), np.arange(10**6), 5000, 0) // 10**5, minlength=10)
     assert counts.sum() == 5000
     assert np.abs(counts - 500).max() < 4 * np.sqrt(5000 * 0.1 * 0.9)

@@ -207,11 +207,14 @@ def det_picture(curve: ErrorCurve, path: str | Path, *, threshold: float | None 
         far, frr = curve.at(threshold)
         told = f"threshold {threshold:.3f}: accepts {_percent(far)} wrong, rejects {_percent(frr)} right"
         axes.plot(place(far, n), place(frr, p), "D", color=_OWN, label=told)
-    for axis, of, rates in ((axes.xaxis, n, curve.far), (axes.yaxis, p, curve.frr)):
-        ticks = [r for r in _RATES if 0.5 / of <= r]
+    for axis, limit, of, rates, other in (
+        (axes.xaxis, axes.set_xlim, n, curve.far, curve.frr), (axes.yaxis, axes.set_ylim, p, curve.frr, curve.far),
+    ):  # fmt: skip
+        ticks = [r for r in _RATES if r >= 0.5 / of]
         axis.set_ticks(norm.ppf(ticks), labels=[f"{100 * r:g} %" for r in ticks])
-        ends = float(norm.ppf(0.5 / of)), float(norm.ppf(min(0.9, max(0.5, float(np.quantile(rates, 0.9))))))
-        (axes.set_xlim if axis is axes.xaxis else axes.set_ylim)(*ends)
+        # As far as the other kind of error is made at all.
+        most = min(0.95, max(0.2, float(rates[other > 0].max(initial=0))))
+        limit(float(norm.ppf(0.5 / of)), float(norm.ppf(most)))
     axes.set_xlabel("false-accept rate")
     axes.set_ylabel("false-reject rate")
     _finish(axes, title or "DET", curve, _PAIRS)

@@ -24,6 +24,7 @@ from quickstudy.estimator.saved import FILE, ROWS
 
 HEADS = ("auto", "prototype", "cosine", "ridge", "logistic")
 _MANY = 4  # examples of the smallest class from which on ridge regression is taken; measured, neither is ahead with every encoder
+_ADVICE = 10  # lines of it on the screen
 _USUAL = {"encoder": "auto", "head": "auto", "kind": "pictures", "label": "label", "on_bad": "refuse", "known_by": "similarity"}
 
 
@@ -83,6 +84,8 @@ def fit(
 
     A model has an encoder, which makes vectors and stays as it is, and a head, which learns the classes from them.
     """
+    if source.is_file() and source.suffix.lower() not in ENDINGS and run is None:
+        read_table(source)  # which says what a table is
     _refuse_what_has_no_use(
         source, run=run, encoder=encoder, head=head, kind=kind, label=label, text=text, columns=columns, on_bad=on_bad, invert=invert, norm=norm,
         reject_rate=reject_rate, review_rate=review_rate, known_by=known_by, cohort=cohort,
@@ -95,7 +98,7 @@ def fit(
     if head not in HEADS:
         raise ConfigError(f"There is no head '{head}'. {did_you_mean(head, HEADS)}")
     out = results()
-    if _is_table(source):
+    if source.suffix.lower() in ENDINGS:
         examples = _from_table(source, label=label, text=text, columns=columns, encoder=encoder)
     else:
         examples = _from_folder(source, kind=kind, encoder=encoder, invert=invert, on_bad=on_bad, cache=cache)
@@ -125,8 +128,10 @@ def fit(
         out.print(f"Encoder: {examples.encoder.source}, {examples.encoder.dim} numbers each.")
     for note in (*notes, *examples.remarks, *strangers.remarks):
         out.print(f"Note: {note}")
-    for advice in told.advice:
+    for advice in told.advice[:_ADVICE]:
         out.print(f"Look: {advice}")
+    if len(told.advice) > _ADVICE:
+        out.print(f"… and {len(told.advice) - _ADVICE} more, in the report.")
     if np.isfinite(told.accuracy):
         out.print(f"Of the examples, {100 * told.accuracy:.1f} % are recognised by the classifier without them.")
     if reject_rate:
@@ -137,20 +142,20 @@ def fit(
     if report:
         order = np.argsort(np.unique(examples.labels, return_inverse=True)[1], kind="stable")
         page = fit_page(
-            classifier, model / "report.html", things=[examples.things[i] for i in order], title=source.resolve().name, notes=notes
+            classifier,
+            model / "report.html",
+            things=[examples.things[i] for i in order],
+            title=source.resolve().name,
+            notes=notes,
+            encoder=examples.encoding.source,
         )
         out.print(f"Report: {page}")
-
-
-def _is_table(source: Path) -> bool:
-    return source.suffix.lower() in ENDINGS or source.is_file()
 
 
 def _refuse_what_has_no_use(source: Path, **given: Any) -> None:
     """An option that would be passed over in silence is a misunderstanding."""
     said = {n for n, value in given.items() if value is not None and (n == "invert" or value not in ("", 0.0, _USUAL.get(n)))}
-    table = _is_table(source)
-    if not table:
+    if source.suffix.lower() not in ENDINGS:
         kept, why = {"label", "text", "columns"}, f"of a table, but {source} is none"
     elif given["text"]:
         kept, why = {"kind", "on_bad", "invert", "columns"}, "not of a table of sentences"

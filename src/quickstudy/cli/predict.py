@@ -168,7 +168,7 @@ def _rows(fitted: FittedModel, things: list[Path], *, cache: bool) -> Iterator[d
             for at in range(0, len(paths), _AT_ONCE):
                 yield from _of_files(fitted, paths[at : at + _AT_ONCE], kept)
         for note in () if kept is None else kept.notes:
-            progress().print(f"Note: {note}", markup=False)
+            progress().print(f"Note: {note}", markup=False, soft_wrap=True)
         return
     for file in things:
         if file.suffix.lower() not in ENDINGS:
@@ -204,7 +204,7 @@ def _of_rows(fitted: FittedModel, rows: list[dict[str, Any]], some: slice, file:
         good = [i for i, text in enumerate(said) if text]
         x, warned = encode_sentences(fitted.encoder, [said[i] for i in good]) if good else (np.empty((0, 0)), [])
         for note in warned:
-            progress().print(f"Note: {note}", markup=False)
+            progress().print(f"Note: {note}", markup=False, soft_wrap=True)
     for i, told in zip(good, _decided(fitted, x.astype(np.float64)) if good else [], strict=True):
         out[i] |= told
     return out

@@ -117,10 +117,10 @@ def encode_sentences(
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             parts.append(embedder.embed(some))
-        warned += [f"In rows {at + 1} to {at + len(some)}: {w.message}" for w in caught]
+        warned += [str(w.message) for w in caught]
         if progress is not None:
             progress(at + len(some), len(sentences))
-    return np.concatenate(parts), warned
+    return np.concatenate(parts), list(dict.fromkeys(warned))
 
 
 def _is_number(value: Any) -> bool:

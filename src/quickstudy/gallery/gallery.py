@@ -221,10 +221,10 @@ class Gallery:
     def calibrate(self, rate: float, *, cohort: ArrayLike | None = None) -> Policy:
         """Choose the threshold for a wanted false-accept rate, and let it follow when identities come and go.
 
-        Each stranger's similarity to the nearest identity is kept in memory, so that a change of the gallery takes a comparison with whom it changes.
-        The first change in a process compares all strangers with all templates, which takes about ten seconds for 1,000 with a million: outside of the
-        change itself, so it holds nobody up. Without a cohort and with more than 5,000 templates, 5,000 of them play the stranger, drawn as if by lot (as many as
-        the rate takes, if that is more); the rule in the policy says so.
+        Each stranger's similarity to the nearest identity stays in memory, so that a change of the gallery takes comparisons with whom it changes only.
+        The first time, a process compares all strangers with all templates: before the change itself, so it holds nobody up. Without a cohort and with
+        more than 5,000 templates 5,000 identities play the stranger, or as many as the rate takes: drawn as if by lot, with a photo or a few each. The
+        policy's rule says so then.
 
         Args:
             rate: the share of strangers who may be taken for somebody.

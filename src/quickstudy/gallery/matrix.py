@@ -171,7 +171,12 @@ def nearest(
     found: list[Ranked] = []
     for begin in range(0, len(x), PROBES):
         part = slice(begin, begin + PROBES)
-        found += _nearest(x[part], vectors, owners, k, *(None if each is None else each[part] for each in (without, but, above)))
+        own, rows, least = (
+            None if without is None else without[part],
+            None if but is None else but[part],
+            None if above is None else above[part],
+        )
+        found += _nearest(x[part], vectors, owners, k, own, rows, least)
     return found
 
 

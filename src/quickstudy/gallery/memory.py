@@ -233,7 +233,7 @@ class Memory:
             return "cohort", cohort, np.full(len(cohort), NOBODY), np.arange(len(cohort))
         if not len(rows) or (owners[rows] == owners[rows[0]]).all():
             raise GalleryError("With fewer than two identities and no cohort nothing is known of strangers. Enrol more, or give a cohort.")
-        chosen = rows[drawn(self.templates.numbers[rows], max(LEFT_OUT, needed(rate) if 0 < rate < 1 else 0))]
+        chosen = rows[drawn(owners[rows], self.templates.numbers[rows], LEFT_OUT, needed(rate) if 0 < rate < 1 else 0)]
         rule = "leave one class out" if len(chosen) == len(rows) else "leave one class out, of a sample"
         return rule, self.templates.vectors[chosen], owners[chosen], self.templates.numbers[chosen]
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from quickstudy.gallery.matrix import NOBODY, Matrix, Vectors, Whole, nearest
 
 LEFT_OUT = 5_000
-"""Without a cohort so many templates play the stranger at least, where there are so many."""
+"""Without a cohort all templates play the stranger where there are no more than this; beyond, as many identities."""
 
 
 class Strangers:
@@ -63,15 +63,39 @@ class Strangers:
                 self._near[s], self._whose[s] = near[0], whose[0]
 
 
-def drawn(numbers: Int[Whole, " n"], size: int) -> Int[Whole, " m"]:
-    """The places of so many templates, as if by lot, but always the same: when one comes or goes, at most one other changes.
+def drawn(owners: Int[Whole, " n"], numbers: Int[Whole, " n"], few: int, strangers: int) -> Int[Whole, " m"]:
+    """The places of the templates that play the stranger: all of a few, otherwise those of some identities.
 
-    >>> drawn(np.arange(1000), 3), drawn(np.arange(400, 1000), 3) + 400
-    (array([366, 410, 821]), array([410, 503, 821]))
+    They are drawn as if by lot, but the same are drawn whenever it is asked: when an identity comes or goes, at most one other is replaced.
+
+    Args:
+        owners: whose each template is.
+        numbers: what each template is called.
+        few: up to so many templates are taken all; otherwise about so many, and at least one of each of so many identities, if there are so many.
+        strangers: so many identities at least, if there are so many.
+
+    >>> drawn(np.arange(1000), np.arange(1000), 3, 2)
+    array([366, 410, 821])
+    >>> drawn(np.arange(1000) // 500, np.arange(1000), 4, 2)
+    array([366, 410, 503, 821])
     """
-    if len(numbers) <= size:
-        return np.arange(len(numbers))
-    z = (numbers + 1).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)  # the mixing of Steele, Lea, Flood 2014, SplitMix
+    if len(owners) <= few:
+        return np.arange(len(owners))
+    lot, many = _mixed(owners), max(few, strangers)
+    some = 2 * many
+    while some < len(lot) and len(np.unique(np.partition(lot, some)[:some])) <= many:
+        some *= 4
+    found = np.unique(np.partition(lot, some)[:some] if some < len(lot) else lot)[:many]
+    rows = np.flatnonzero(lot <= found[-1])
+    rows = rows[np.lexsort((_mixed(numbers[rows]), owners[rows]))]
+    _, starts, counts = np.unique(owners[rows], return_index=True, return_counts=True)
+    rank = np.arange(len(rows)) - np.repeat(starts, counts)
+    return np.sort(rows[rank < max(1, few // len(found))])
+
+
+def _mixed(numbers: Int[Whole, " n"]) -> NDArray[np.uint64]:
+    """Another number for each, as if by lot. Steele, Lea, Flood 2014, SplitMix."""
+    z = (numbers + 1).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.sort(np.argpartition(z ^ (z >> np.uint64(31)), size - 1)[:size])
+    return z ^ (z >> np.uint64(31))
