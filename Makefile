@@ -9,7 +9,7 @@ demo: $(VENV)/ready
 	$(BIN)/quickstudy demo
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .
