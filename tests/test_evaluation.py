@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from quickstudy.algorithms import NearestNeighbour, ProtoNet, maml
 from quickstudy.core.errors import ConfigError, EpisodeError, LoadError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.tasks import Setting
-from quickstudy.core.types import Classes, Examples
+from quickstudy.core.types import Classes, Examples, Target
 from quickstudy.data import ClassDataset, ClassIndex, Episodes, Sinusoid, VariableEpisodes
 from quickstudy.encoders import MLP, Conv4, Identity
 from quickstudy.evaluation import Origin, Report, compare, evaluate, with_strangers
@@ -148,14 +149,14 @@ def many(n_way: int, *, n_shot: int = 2, n_query: int = 4, **more: float) -> Epi
     return Episodes(data, Setting(n_way, n_shot, n_query, **more))
 
 
-class Watched(AbstractLearner[tuple[torch.Tensor, ...]]):
+class Watched(AbstractLearner[Any]):
     """Prototypes that remember what they were shown."""
 
     def __init__(self) -> None:
         super().__init__()
         self.inner = ProtoNet(Identity(4))
         self.traits = self.inner.traits
-        self.seen: list[tuple[Examples, Classes]] = []
+        self.seen: list[tuple[Examples, Target]] = []
 
     def adapt(self, support, target, query_x=None):
         self.seen.append((support, target))

@@ -232,6 +232,10 @@ def test_numbers_from_a_table(quickstudy: Callable, tmp_path: Path) -> None:
     assert {row["table"] for row in csv.DictReader(io.StringIO(both))} == {str(tmp_path / "new.csv"), str(tmp_path / "parts.csv")}
     assert "parts.csv: 10" in quickstudy("predict", tmp_path / "rows", tmp_path / "new.csv", tmp_path / "parts.csv", status=1).stdout
     assert "takes tables" in quickstudy("predict", tmp_path / "rows", tmp_path, status=2).stderr
+    gone = quickstudy("predict", tmp_path / "rows", tmp_path / "new.csv", tmp_path / "none.csv", "--json", status=2)
+    assert "none.csv', which does not exist" in gone.stderr
+    assert not gone.stdout
+    assert "need no encoder" in quickstudy("predict", tmp_path / "rows", tmp_path / "new.csv", "--encoder", "symbols", status=2).stderr
     (tmp_path / "narrow.csv").write_text("same,weight\n7,400\n")
     assert "has no column 'width'" in quickstudy("predict", tmp_path / "rows", tmp_path / "narrow.csv", status=2).stderr
     assert "Change the table and fit again" in quickstudy("add-class", tmp_path / "rows", "c", tmp_path, status=2).stderr
@@ -251,6 +255,7 @@ def test_numbers_from_a_table(quickstudy: Callable, tmp_path: Path) -> None:
         ("label,a\nx,1\ny,two\n", (), "the column 'a' holds numbers in 1 of 2 rows, but 'two' in row 2"),
         ("label,a\nx,1\ny,\n", (), "the column 'a' holds numbers in 1 of 2 rows, but '' in row 2"),
         ("label,a\nx,one\ny,two\n", (), "has no column of numbers beside 'label'"),
+        ("label,a\nx,1e308\ny,-1e308\n", (), "the column 'a' are too large to be standardised"),
         ("label,a\nx,1\ny,2\n", ("--columns", "a,b"), "has no column 'b'"),
         ("label,a\nx,1\ny,2\n", ("--columns", "a,a"), "are named once each"),
         ("label,a\nx,1\ny,2\n", ("--columns", "label"), "without that of the class, 'label', but got label"),
@@ -278,13 +283,13 @@ def test_tables_that_cannot_be_learned(
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (("--run", "r", "--encoder", "symbols"), "--encoder has a meaning not with --run"),
-        (("--run", "r", "--review-rate", "0.1", "--reject-rate", "0.1"), "--review-rate has a meaning not with --run"),
-        (("--norm", "support"), "--norm has a meaning only with --run"),
-        (("--label", "kind"), "--label has a meaning of a table, but"),
-        (("--text", "what"), "--text has a meaning of a table, but"),
-        (("--cohort", "others"), "--cohort has a meaning only with --reject-rate"),
-        (("--known-by", "energy"), "--known-by has a meaning only with --reject-rate"),
+        (("--run", "r", "--encoder", "symbols"), "--encoder means nothing with --run"),
+        (("--run", "r", "--review-rate", "0.1", "--reject-rate", "0.1"), "--review-rate means nothing with --run"),
+        (("--norm", "support"), "--norm is for --run only"),
+        (("--label", "kind"), "--label is for tables only"),
+        (("--text", "what"), "--text is for tables only"),
+        (("--cohort", "others"), "--cohort is for --reject-rate only"),
+        (("--known-by", "energy"), "--known-by is for --reject-rate only"),
         (("--reject-rate", "0.3", "--known-by", "luck"), "no membership score 'luck'"),
         (("--head", "forest"), "There is no head 'forest'"),
         (("--kind", "smells"), "Folders hold pictures or recordings, not 'smells'"),
@@ -300,9 +305,9 @@ def test_options_that_cannot_be(options: tuple[str, ...], complaint: str, quicks
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (("--encoder", "symbols"), "--encoder has a meaning not of a table of numbers"),
-        (("--no-invert",), "--invert has a meaning not of a table of numbers"),
-        (("--text", "a", "--columns", "b"), "--columns has a meaning not of a table of sentences"),
+        (("--encoder", "symbols"), "--encoder is not for tables of numbers"),
+        (("--no-invert",), "--invert is not for tables of numbers"),
+        (("--text", "a", "--columns", "b"), "--columns is not for tables of sentences"),
     ],
 )
 def test_options_that_cannot_be_of_a_table(options: tuple[str, ...], complaint: str, quickstudy: Callable, tmp_path: Path) -> None:
@@ -381,6 +386,7 @@ def test_other_models_are_told_apart(quickstudy: Callable, drawings: Path, run_f
     quickstudy("fit", drawings / "known", "-o", tmp_path / "m", "--run", run_folder)
     for command in (("classes", tmp_path / "m"), ("remove-class", tmp_path / "m", "Än")):
         assert "was fitted with --run, by a learner that learns all classes together" in quickstudy(*command, status=2).stderr
+    assert "in it with its encoder" in quickstudy("predict", tmp_path / "m", drawings / "new", "--encoder", "symbols", status=2).stderr
     rate = ("--reject-rate", "0.1")
     assert "its threshold is set when it is fitted" in quickstudy("predict", tmp_path / "m", drawings / "new", *rate, status=2).stderr
     assert "holds no fitted model" in quickstudy("classes", tmp_path, status=2).stderr

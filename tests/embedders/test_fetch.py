@@ -40,10 +40,21 @@ def test_a_package_that_carries_a_model_is_not_run(monkeypatch: pytest.MonkeyPat
 
 def test_the_hub_is_asked_for_weights_and_settings_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(hub, "snapshot_download", lambda *a, **k: asked.append((a, k)) or str(tmp_path))
+
+    def download(*names: str, local_files_only: bool = False, **options: Any) -> str:
+        if local_files_only and options["revision"] != "v1":
+            raise hub.errors.LocalEntryNotFoundError("not fetched yet")
+        asked.append((names, options, local_files_only))
+        return str(tmp_path)
+
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    monkeypatch.setattr(hub.HfApi, "model_info", lambda *_, **__: None)
     assert model_folder("owner/name") == model_folder("hub:owner/name@v1") == tmp_path
     wanted = {"allow_patterns": ["*.json", "*.safetensors", "*.txt", "*.model"]}
-    assert asked == [(("owner/name",), {"revision": None, **wanted}), (("owner/name",), {"revision": "v1", **wanted})]
+    assert asked == [
+        (("owner/name",), {"revision": None, **wanted}, False),
+        (("owner/name",), {"revision": "v1", **wanted}, True),  # what is there is taken, and nobody is asked
+    ]
 
 
 def refusal(kind: str) -> Exception:
@@ -65,7 +76,11 @@ def test_what_the_hub_does_not_give(error: Callable[[], Exception], message: str
     def refuse(*_: Any, **__: Any) -> str:
         raise error()
 
-    monkeypatch.setattr(hub, "snapshot_download", refuse)
+    def nothing(*_: Any, **__: Any) -> str:
+        raise hub.errors.LocalEntryNotFoundError("not fetched yet")
+
+    monkeypatch.setattr(hub, "snapshot_download", nothing)
+    monkeypatch.setattr(hub.HfApi, "model_info", refuse)
     with pytest.raises(DownloadError, match=message):
         model_folder("owner/name@v1")
 

@@ -160,7 +160,7 @@ def test_a_cache_laid_out_as_the_hub_lays_it_out_serves_without_a_network(vision
     (alone,) = opened("auto", HF_HUB_CACHE=str(tmp_path / "empty"), HF_HUB_OFFLINE="1")
     assert alone.startswith("opened symbols 64 ")
     assert "was taken, as 'facebook/dinov2-small' is not within reach" in alone
-    assert "hardly better than the bare pixels" in alone
+    assert "little better than" in alone
 
 
 class _Hub(http.server.BaseHTTPRequestHandler):

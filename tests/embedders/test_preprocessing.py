@@ -1,5 +1,6 @@
 """Pictures for models of others, beside transformers' own Pillow processors."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from quickstudy.core.errors import LoadError
+from quickstudy.core.errors import ImageError, LoadError
+from quickstudy.data import read_picture
 from quickstudy.embedders.preprocessing import Preprocessing
 
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
@@ -89,3 +91,31 @@ def test_what_is_not_known_is_refused() -> None:
     with pytest.raises(LoadError, match="cannot be encoded together"):
         _ = keeps.size
     assert Preprocessing.from_json({**good, "image_processor_type": "CLIPFeatureExtractor"}) == Preprocessing.from_json(good)
+
+
+@pytest.mark.parametrize("name", ["Bit", "CLIP", "Siglip", "ViT", "DeiT", "Beit"])
+def test_what_a_file_does_not_say_is_as_the_processor_has_it(name: str) -> None:
+    whole = getattr(transformers, f"{name}ImageProcessorPil")().to_dict()
+    short = {
+        k: v
+        for k, v in whole.items()
+        if k not in ("resample", "do_center_crop", "do_resize", "do_rescale", "rescale_factor", "do_normalize")
+    }
+    assert Preprocessing.from_json(short) == Preprocessing.from_json(whole)
+
+
+def test_pictures_in_memory_are_turned_and_laid_on_paper(tmp_path: Path) -> None:
+    see = Preprocessing.from_json(
+        {"image_processor_type": "ViTImageProcessor", "size": {"height": 8, "width": 8}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    )
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture(40, 20).save(tmp_path / "turned.png", exif=exif)
+    np.testing.assert_array_equal(see(Image.open(tmp_path / "turned.png")), see(read_picture(tmp_path / "turned.png")))
+    assert see(Image.new("RGBA", (4, 4), (255, 0, 0, 0))).min() == 1
+
+
+def test_a_ribbon_is_refused_before_it_fills_the_memory() -> None:
+    long = Preprocessing.from_json(transformers.BitImageProcessorPil().to_dict())
+    with pytest.raises(ImageError, match="too large to be cut afterwards"):
+        long(Image.new("RGB", (20_000, 1)))

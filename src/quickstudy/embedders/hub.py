@@ -14,7 +14,7 @@ from torch import Tensor
 from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.data import read_picture
 from quickstudy.embedders.embedder import AbstractPictureEmbedder, hash_of
-from quickstudy.embedders.fetch import load_model, model_folder, read_json
+from quickstudy.embedders.fetch import load_model, model_folder, read_json, require, weight_files
 from quickstudy.embedders.preprocessing import Preprocessing
 from quickstudy.recipes.runs import pick_device
 
@@ -57,22 +57,38 @@ class HubEmbedder(AbstractPictureEmbedder):
     """
 
     def __init__(self, source: str | Path, *, device: str = "auto") -> None:
+        require("transformers")  # before anything is fetched
         folder, self.device = model_folder(source), pick_device(device)
         self._see, about = _preprocessing(folder), read_json(folder / "config.json")
         self._type = str(about.get("model_type"))
         maker, self._takes = _TYPES.get(self._type, ("AutoModel", "mean"))
         self.model: Any = load_model(folder, maker, device=self.device)
-        files = sorted(folder.glob("*.safetensors"))
-        self.source, self.key = str(source), hash_of(self._type, self._takes, sorted(self._see.to_json().items()), files=files)
+        settings = sorted(self._see.to_json().items())
+        self.source, self.key = str(source), hash_of(self._type, self._takes, settings, files=weight_files(folder))
         # Tokens that stand before those of the places: one for the whole picture, and DINO's registers.
         self._extra = 1 + int(self.model.config.to_dict().get("num_register_tokens") or 0)
         self._side = max(self._see.size)
-        blank = self.embed([Image.new("RGB", (self._side, self._side))])
-        self.dim = blank.shape[1]
+        self.dim = self._tried()
         notes = [_REMARKS[self._type]] if self._type in _REMARKS else []
         if self._type not in _TYPES:
             notes.append(f"Models of type {self._type} are not known here; their vector is the mean over all places of the picture.")
         self.notes = (*notes, "General vision models see what is on a picture, not who: do not tell people apart by them.")
+
+    def _tried(self) -> int:
+        """The length of a vector, of a picture that is encoded twice."""
+        grey = Image.new("RGB", (self._side, self._side), (90, 120, 150))
+        try:
+            first, again = self.embed([grey]), self.embed([grey])
+        except Exception as error:  # a model of another kind may fail in any way
+            raise ConfigError(
+                f"The model '{self.source}' ({self._type}) does not encode pictures as it is asked to: {str(error).splitlines()[0] if str(error) else error!r} "
+                "Use a vision model of one of the known types, e.g. DINOv2."
+            ) from error
+        if not np.array_equal(first, again):
+            raise ConfigError(
+                f"The model '{self.source}' ({self._type}) gives the same picture another vector each time. Use another one, e.g. DINOv2."
+            )
+        return first.shape[1]
 
     def read(self, path: Path) -> NDArray[np.float32]:
         return self._see(read_picture(path, at_least=2 * self._side))
@@ -86,6 +102,10 @@ class HubEmbedder(AbstractPictureEmbedder):
         if hidden.ndim == 4:  # a map, channels first
             return hidden.permute(0, 2, 3, 1).float().cpu().numpy()
         height, width = self._see.size
+        patch = self.model.config.to_dict().get("patch_size")
+        if isinstance(patch, int) and hidden.shape[1] >= (height // patch) * (width // patch):  # whatever stands before the places
+            rows, columns = height // patch, width // patch
+            return hidden[:, -rows * columns :].unflatten(1, (rows, columns)).float().cpu().numpy()
         for extra in (0, self._extra):
             n = hidden.shape[1] - extra
             rows = round((n * height / width) ** 0.5)

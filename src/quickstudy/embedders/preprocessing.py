@@ -11,7 +11,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from PIL import Image
 
-from quickstudy.core.errors import LoadError
+from quickstudy.core.errors import ImageError, LoadError
+from quickstudy.data.images import MAX_PIXELS, upright
 
 # Processors that do what `Preprocessing` does: resize, crop, rescale and normalise. Others tile, pad or segment, and are refused.
 _PLAIN = frozenset(
@@ -19,12 +20,14 @@ _PLAIN = frozenset(
         "BitImageProcessor",
         "CLIPImageProcessor",
         "SiglipImageProcessor",
-        "Siglip2ImageProcessor",
         "ViTImageProcessor",
         "DeiTImageProcessor",
         "BeitImageProcessor",
     }
 )
+# What they do where their file does not say.
+_BILINEAR = frozenset({"ViTImageProcessor", "DINOv3ViTImageProcessor"})
+_CROPPED = frozenset({"BitImageProcessor", "CLIPImageProcessor", "DeiTImageProcessor"})
 _FIRST_TO_FLOAT = frozenset({"DINOv3ViTImageProcessor"})
 _BY_SHARE = frozenset({"ConvNextImageProcessor"})
 _TORCH = {2: "bilinear", 3: "bicubic"}
@@ -86,10 +89,10 @@ class Preprocessing:
                 f"{', '.join(sorted(_PLAIN | _FIRST_TO_FLOAT | _BY_SHARE))}. Wrap the model as a function: quickstudy.embedders.Wrapped."
             )
         try:
-            resize, crop, resample = (), (), int(about.get("resample", 2))
+            resize, crop, resample = (), (), int(about.get("resample", 2 if kind in _BILINEAR else 3))
             if about.get("do_resize", True):
                 resize = _size(about["size"], shorter=kind == "CLIPImageProcessor" or kind == "BitImageProcessor" or kind in _BY_SHARE)
-            if about.get("do_center_crop", False):
+            if about.get("do_center_crop", kind in _CROPPED):
                 crop = _size(about["crop_size"], shorter=False)
             if kind in _BY_SHARE and resize:
                 (side,) = resize
@@ -105,7 +108,14 @@ class Preprocessing:
             raise LoadError(
                 f"{where} does not say how pictures are prepared: {error!r} is missing or wrong. Fetch the model again."
             ) from error
-        if len(mean) != 3 or len(std) != 3 or not all(std) or (made.floats and resample not in _TORCH) or not 0 <= resample <= 5:
+        if (
+            len(mean) != 3
+            or len(std) != 3
+            or not all(std)
+            or not np.isfinite([*mean, *std, scale]).all()
+            or (made.floats and resample not in _TORCH)
+            or not 0 <= resample <= 5
+        ):
             raise LoadError(f"{where} asks for a preprocessing that makes no sense here: {made}. Fetch the model again.")
         return made
 
@@ -115,7 +125,7 @@ class Preprocessing:
 
     def __call__(self, image: Image.Image) -> Float[NDArray[np.float32], "3 H W"]:
         """What the model sees of a picture."""
-        rgb = image.convert("RGB")
+        rgb = upright(image)
         if self.floats:
             x = self._resized_floats(np.asarray(rgb, dtype=np.float32).transpose(2, 0, 1) * np.float32(self.scale))
         else:
@@ -132,9 +142,12 @@ class Preprocessing:
         if len(self.resize) == 2:
             return self.resize[0], self.resize[1]
         (side,) = self.resize
-        if width <= height:
-            return int(side * height / width), side
-        return side, int(side * width / height)
+        made = (int(side * height / width), side) if width <= height else (side, int(side * width / height))
+        if made[0] * made[1] > MAX_PIXELS:
+            raise ImageError(
+                f"A picture of {width}×{height} would become {made[1]}×{made[0]}, too large to be cut afterwards. Cut out what is to be seen."
+            )
+        return made
 
     def _resized_floats(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         if not self.resize:

@@ -45,8 +45,12 @@ class TimmEmbedder(AbstractPictureEmbedder):
         except (OSError, RuntimeError) as error:
             raise DownloadError(f"timm cannot fetch the weights of '{name}': {error}. Fetch them where there is a network.") from error
         about = timm.data.resolve_model_data_config(model)
-        side = about["input_size"][-1]
-        whole = round(side / about.get("crop_pct", 1.0))
+        height, side = about["input_size"][-2:]
+        if height != side or about.get("crop_mode", "center") != "center":
+            raise ConfigError(
+                f"'{name}' takes pictures of {height}×{side} cut in the mode {about.get('crop_mode', 'center')}, which is not done here. Use another model, or wrap it."
+            )
+        whole = int(side / about.get("crop_pct", 1.0))
         self._see = Preprocessing(
             (whole,), (side, side), _FILTERS[about["interpolation"]], 1 / 255, tuple(about["mean"]), tuple(about["std"])
         )

@@ -23,7 +23,7 @@ class Oslo(ClassifierMixin, BaseEstimator):
 
     The class vectors learn from the batch, and less from what seems to belong to no class: `quickstudy.functional.oslo.oslo`, on vectors less their
     mean, of unit length. Where strangers come in crowds and the encoder is weak, that tells them better than `OpenSetClassifier`; where the encoder is
-    good, worse. Ask the same thing twice and you get the same answer only if you ask for the same batch.
+    good, no better. The same vector asked again has the same answer only in the same batch.
 
     A vector is accepted where its inlierness ξ is above a threshold. With a cohort, strangers like those to come, that is the conformal quantile of the
     cohort's own ξ, computed in the same batch: as the method treats all queries alike, a stranger who is exchangeable with the cohort is accepted with

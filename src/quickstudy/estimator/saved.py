@@ -220,7 +220,7 @@ class FittedModel:
                 if is_new:
                     out.rmdir()
             raise ConfigError(
-                f"The model cannot be written to {out}: {error}. An older one there is as it was; make room, or choose another folder."
+                f"The model cannot be written to {out}: {error.strerror or error}. An older one there is as it was; make room, or choose another folder."
             ) from error
         for older in out.glob("classifier-*.safetensors"):
             if older.name != name:

@@ -1,12 +1,14 @@
 """An approximate search over the vectors of a gallery, by faiss: in memory only, and what it finds is computed again exactly."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from quickstudy.core.errors import ConfigError
-from quickstudy.gallery.matrix import NOBODY, NONE, Matrix, Ranked, Vectors, Whole, better
+from quickstudy.gallery.matrix import ALONE, NOBODY, NONE, Matrix, Ranked, Vectors, Whole, better
 
 FEWEST = 20_000
 """Below so many vectors the exact search takes no longer."""
@@ -59,7 +61,9 @@ class Index:
         """As `quickstudy.gallery.matrix.nearest`, but may miss some; who is found has the exact similarity."""
         self.follow(matrix)
         out: list[Ranked] = []
-        for p, rows in enumerate(self._index.search(x, min(max(FETCHED, 40 * k), matrix.used))[1]):
+        with _one_thread() if len(x) <= ALONE else contextlib.nullcontext():
+            found = self._index.search(x, min(max(FETCHED, 40 * k), matrix.used))[1]
+        for p, rows in enumerate(found):
             here = (rows >= 0) & (matrix.owners[rows] != NOBODY)
             if but is not None:
                 here &= rows != but[p]
@@ -79,8 +83,21 @@ class Index:
         index = faiss.IndexPreTransform(rotation, faiss.IndexPQFastScan(wide, wide // 2, 4, faiss.METRIC_INNER_PRODUCT))
         alive = np.flatnonzero(matrix.owners != NOBODY)
         some = alive[np.random.default_rng(0).permutation(len(alive))[:TRAINED_ON]]
-        index.train(matrix.vectors[some])
+        with _one_thread():
+            index.train(matrix.vectors[some])
         self._index, self._of, self._trained = index, (matrix, matrix.generation), matrix.used
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small pieces of work that several threads would share take longer with them, and thirty times as long where others use the processors too."""
+    faiss = _faiss()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def _faiss() -> Any:

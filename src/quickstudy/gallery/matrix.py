@@ -19,6 +19,8 @@ PROBES = 256
 """So many probes share one walk over the vectors."""
 SIMILARITIES = 2**21
 """So many are in memory at once."""
+ALONE = 5
+"""Up to so many probes are multiplied one by one: a matrix product of a thin matrix takes longer, measured with OpenBLAS and MKL."""
 FIRST = 4096
 """Rows of the first block, after which few others are near enough to be looked at."""
 FEW = 64
@@ -188,7 +190,7 @@ def _nearest(
     if above is not None:
         np.maximum(floor, above - off, out=floor)
     for begin, end in _blocks(len(vectors), len(x)):
-        s = x @ vectors[begin:end].T  # [P B]
+        s = _products(x, vectors[begin:end])  # [P B]
         whose = owners[begin:end]
         if (whose == NOBODY).any():
             s[:, whose == NOBODY] = -np.inf
@@ -248,6 +250,10 @@ def _best(about: Vectors, whose: Whole) -> tuple[Whole, Vectors]:
     best = np.full(len(names), -np.inf, np.float32)
     np.maximum.at(best, places, about)
     return places, best
+
+
+def _products(x: Vectors, vectors: Vectors) -> Vectors:
+    return x @ vectors.T if len(x) > ALONE else np.stack([np.einsum("nd,d->n", vectors, probe) for probe in x])
 
 
 def _blocks(rows: int, probes: int) -> Iterator[tuple[int, int]]:
