@@ -37,7 +37,7 @@ def test_with_groups_it_is_the_smallest_score_with_enough_weight(pairs, rate):
     def weight_up_to(t):
         return sum(np.mean([s <= t for s, g in pairs if g == stranger]) for stranger in strangers) / (len(strangers) + 1)
 
-    threshold = conformal_threshold(scores, rate, groups=groups)
+    threshold = conformal_threshold(np.asarray(scores), rate, groups=np.asarray(groups))
     assert weight_up_to(threshold) >= 1 - rate - 1e-6
     below = [s for s in scores if s < threshold]
     assert not below or weight_up_to(max(below)) < 1 - rate

@@ -336,7 +336,7 @@ class Gallery:
         if self._memory.index is None and len(self._memory.searched) > LARGE and not self._hinted:
             self._hinted = True
             told = f"{self.place} has {len(self._memory.templates):,} templates, and each search compares with all of them."
-            warnings.warn(f"{told} Gallery.open(…, index='approximate') takes a tenth of the time.", stacklevel=3)
+            warnings.warn(f"{told} Gallery.open(…, index='approximate') is several times as fast.", stacklevel=3)
 
 
 def _key(made: Any) -> int:
