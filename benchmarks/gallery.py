@@ -196,11 +196,13 @@ def main() -> None:
         "probes": PROBES,
         "cohort": COHORT,
         "add_class_milliseconds": classes(),
-        "sizes": {},
+        "sizes": json.loads(asked.out.read_text(encoding="utf-8"))["sizes"]
+        if asked.out.exists()
+        else {},  # a size may be measured anew alone
     }
     for templates in asked.templates:
         made = subprocess.run([sys.executable, __file__, "--one", str(templates)], stdout=subprocess.PIPE, text=True, check=True)
-        out["sizes"][str(templates)] = json.loads(made.stdout.splitlines()[-1])
+        out["sizes"][str(templates)] = {"commit": out["commit"]} | json.loads(made.stdout.splitlines()[-1])
         print(templates, json.dumps(out["sizes"][str(templates)], indent=1), flush=True)
     out["seconds"] = time.perf_counter() - began
     asked.out.write_text(json.dumps(out, indent=1) + "\n", encoding="utf-8")

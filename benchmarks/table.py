@@ -366,8 +366,8 @@ def galleries() -> list[str]:
     """Searches and changes of large galleries, from benchmarks/gallery.json."""
     measured = json.loads((ROOT / "benchmarks" / "gallery.json").read_text(encoding="utf-8"))
     searches = [
-        "| templates | search | one probe | each of 64 | first found | five found | vectors in memory |",
-        "|---|---|---|---|---|---|---|",
+        "| templates | search | one probe | each of 64 | first found | five found | vectors in memory | commit |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     changes = [
         "| templates | read at first | index built | enrol | with a threshold that follows | remove | first search afterwards | calibrate | peak memory |",
@@ -383,8 +383,8 @@ def galleries() -> list[str]:
             shares = (recalls.get(name, {"1": 1.0, "5": 1.0}).get(k) for k in ("1", "5"))
             cells = ("" if s is None else f"{100 * s:.1f} %" for s in shares)
             size = found["index_bytes"] if "PQ" in name else sizes.get(name, rows)
-            times = f"{one[name]:.3g}{plain} ms | {batch[name]:.3g} ms"
-            searches.append(f"| {int(templates):,} | {name} | {times} | {' | '.join(cells)} | {size / 1e6:,.0f} MB |")
+            times = f"{one[name]:{',.0f' if one[name] >= 1000 else '.3g'}}{plain} ms | {batch[name]:.3g} ms"
+            searches.append(f"| {int(templates):,} | {name} | {times} | {' | '.join(cells)} | {size / 1e6:,.0f} MB | {found['commit']} |")
         some, more = found["changes"], found["changes_following"]
         times = " | ".join(f"{v:.3g} ms" for v in (some["enrol"], more["enrol"], some["remove"], some["next search"]))
         changes.append(
@@ -393,9 +393,9 @@ def galleries() -> list[str]:
         )
     note = (
         f"Vectors of {measured['dim']} numbers, {measured['per_identity']} templates per identity, medians, the five nearest; in brackets without the line in the audit log. "
-        f"Found: of the exact search's first, and first five; {measured['probes']} probes. Calibrated by a cohort of {measured['cohort']:,}. All in one run on "
-        f"{measured['cpus']} CPUs with faiss {measured['versions']['faiss-cpu']} and scikit-learn {measured['versions']['scikit-learn']}, {measured['seconds']:.0f} s; commit "
-        f"{measured['commit']}. In the same run a class was added to a `FewShotClassifier` of 1,000 classes with 5 examples each in {measured['add_class_milliseconds']:.1f} ms."
+        f"Found: of the exact search's first, and first five; {measured['probes']} probes. Calibrated by a cohort of {measured['cohort']:,}. Each size in one run, side by side, on "
+        f"{measured['cpus']} CPUs with faiss {measured['versions']['faiss-cpu']} and scikit-learn {measured['versions']['scikit-learn']}; a commit ends in + where files had changed. "
+        f"At commit {measured['commit']} a class was added to a `FewShotClassifier` of 1,000 classes with 5 examples each in {measured['add_class_milliseconds']:.1f} ms."
     )
     return [*searches, "", *changes, "", note]
 
