@@ -50,8 +50,8 @@ class Workload:
         trains: a training step with its outer gradient; if False, adapting and answering without one.
         squared: protonet scores by minus the squared distance, as in the paper; if False, by minus the distance.
 
-    >>> WORKLOADS["W1"].setting, WORKLOADS["W1"].n_tasks
-    (Setting(n_way=5, n_shot=1, n_query=15), 8)
+    >>> (w := WORKLOADS["W1"].setting).n_way, w.n_shot, w.n_query, WORKLOADS["W1"].n_tasks
+    (5, 1, 15, 8)
     """
 
     name: str
