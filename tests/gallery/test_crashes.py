@@ -30,6 +30,13 @@ def done(log: Path) -> int:
     return log.read_text(encoding="utf-8").count("done ") if log.exists() else 0
 
 
+def wait_for(log: Path, changes: int, *, meanwhile: Callable[[], object] = lambda: time.sleep(0.001)) -> None:
+    until = time.monotonic() + 60
+    while done(log) < changes:
+        assert time.monotonic() < until, f"a writer has stopped: {log.read_text(encoding='utf-8')[-200:]}"
+        meanwhile()
+
+
 def told(log: Path) -> tuple[list[tuple[str, str, int]], tuple[str, str, int] | None]:
     """The changes that were acknowledged, and the one that was begun and was not."""
     acknowledged, begun = [], None
@@ -69,8 +76,7 @@ def test_what_was_acknowledged_survives_kills_in_200_changes(empty: str, writers
         log = tmp_path / f"{kills}.log"
         process = writers.start(empty, kills, 10 * CHANGES, log)
         until = random.Random(kills).randint(1, 2 * CHANGES // KILLS)
-        while done(log) < until:
-            time.sleep(0.001)
+        wait_for(log, until)
         time.sleep(random.Random(kills).uniform(0, 0.01))
         os.kill(process, signal.SIGKILL)
         assert writers.wait(process) == -signal.SIGKILL
@@ -94,8 +100,8 @@ def test_two_processes_writing_at_once_lose_nothing(empty: str, writers: Any, tm
     logs = {seed: tmp_path / f"{seed}.log" for seed in (1, 2)}
     processes = [writers.start(empty, seed, 60, log) for seed, log in logs.items()]
     watching = Gallery.open(empty)
-    while any(done(log) < 60 for log in logs.values()):
-        watching.identify(np.ones((1, DIM)))  # a reader that keeps up while they write
+    for log in logs.values():
+        wait_for(log, 60, meanwhile=lambda: watching.identify(np.ones((1, DIM))))  # a reader that keeps up while they write
     assert [writers.wait(process) for process in processes] == [0, 0]
     people = dict[str, int]()
     for log in logs.values():

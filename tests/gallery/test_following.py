@@ -58,7 +58,7 @@ def answers(gallery: Gallery) -> tuple[Any, ...]:
     return gallery.identify(PROBES, top_k=3), gallery.identify(PROBES[:1], top_k=50), people, verified, gallery.policy
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(
         st.tuples(st.integers(0, 1), st.sampled_from(OPERATIONS), st.integers(0, 7), st.integers(0, 1000)), min_size=5, max_size=25
@@ -227,9 +227,45 @@ def test_what_came_to_nothing_is_not_known(pair: tuple[Gallery, Gallery], monkey
         patch.setattr(type(one._memory), "agree", failing)  # after the memory has seen the new identity
         with pytest.raises(RuntimeError, match="the power is off"):
             one.enrol("one of the strangers", cohort, force=True)
+        assert not len(one._memory.templates)
         with pytest.raises(RuntimeError, match="the power is off"):
             one.calibrate(0.3, cohort=np.random.default_rng(1).normal(size=(20, DIM)))
+        assert not len(one._memory.templates)
     assert answers(one) == before == answers(Gallery.open(one.place))
+
+
+def test_who_is_stopped_half_way_reads_everything_again(pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = pair
+
+    def failing(*_: object) -> None:
+        raise RuntimeError("stopped")
+
+    one.enrol("late", vectors(80), force=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(matrix.Matrix, "add", failing)
+        with pytest.raises(RuntimeError, match="stopped"):
+            other.identify(PROBES)
+    one.remove("p1")
+    assert answers(other) == answers(Gallery.open(one.place))
+    one.enrol("later", vectors(81), force=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "policy_of", failing)
+        with pytest.raises(RuntimeError, match="stopped"):
+            other.identify(PROBES)
+    with one._access.engine.begin() as connection:  # the very change that was half read
+        connection.execute(text("UPDATE policy SET policy = :p"), {"p": Policy(threshold=0.1, review=0.1).to_json()})
+    assert other.identify(PROBES)[0].threshold == 0.1
+
+
+def test_strangers_are_compared_anew_under_another_score(pair: tuple[Gallery, Gallery]) -> None:
+    one, _ = pair
+    first = one.calibrate(0.25, cohort=np.random.default_rng(0).normal(size=(30, DIM)))
+    one.set_policy(Policy(score="mean", rate=0.25, duplicate=0.99))
+    one.enrol("late", vectors(80), force=True)
+    assert one.policy.threshold != first.threshold
+    fresh = Gallery.open(one.place)
+    with fresh._access.looking() as connection:
+        assert fresh._memory.threshold(connection, 0.25)[0] == one.policy.threshold
 
 
 def test_threads_share_a_gallery(pair: tuple[Gallery, Gallery]) -> None:
