@@ -11,6 +11,7 @@ from quickstudy.core.encoder import AbstractEncoder, Context
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner, Traits
 from quickstudy.core.types import Examples, Target
+from quickstudy.functional.precision import at_least_single
 
 RidgeState: TypeAlias = tuple[Float[Tensor, "T D C"], Context]
 
@@ -53,10 +54,14 @@ class R2D2(AbstractLearner[RidgeState]):
 
     def adapt(self, support: Examples, target: Target, query_x: Tensor | None = None) -> RidgeState:
         x, context = self.encoder.read(support.x)
-        y = F.one_hot(support.y, target.width).to(x.dtype)
-        gram = x @ x.transpose(1, 2) + self.log_penalty.exp() * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)  # [T N N]
-        return x.transpose(1, 2) @ torch.linalg.solve(gram, y), context
+        return _ridge(x, F.one_hot(support.y, target.width), self.log_penalty.exp()), context
 
     def predict(self, state: RidgeState, x: Tensor) -> Tensor:
         weight, context = state
         return self.scale * self.encoder(x, context) @ weight
+
+
+@at_least_single
+def _ridge(x: Float[Tensor, "T N D"], y: Tensor, penalty: Tensor) -> Float[Tensor, "T D C"]:
+    gram = x @ x.transpose(1, 2) + penalty * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)  # [T N N]
+    return x.transpose(1, 2) @ torch.linalg.solve(gram, y.to(x.dtype))

@@ -8,10 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quickstudy.core.errors import ConfigError, did_you_mean
+from quickstudy.functional.precision import at_least_single
 
 Similarity = Callable[[Tensor, Tensor], Tensor]
 
 
+@at_least_single
 def negative_squared_euclidean(q: Float[Tensor, "T Q D"], r: Float[Tensor, "T R D"]) -> Float[Tensor, "T Q R"]:
     """−|q − r|², expanded so that it is one matrix product (never above zero).
 
@@ -23,11 +25,13 @@ def negative_squared_euclidean(q: Float[Tensor, "T Q D"], r: Float[Tensor, "T R 
     return -(norms - 2 * cross).clamp_min(0)
 
 
+@at_least_single
 def cosine(q: Float[Tensor, "T Q D"], r: Float[Tensor, "T R D"]) -> Float[Tensor, "T Q R"]:
     """q·r / |q||r|, between −1 and 1."""
     return torch.einsum("tqd,trd->tqr", F.normalize(q, dim=-1), F.normalize(r, dim=-1))
 
 
+@at_least_single
 def dot(q: Float[Tensor, "T Q D"], r: Float[Tensor, "T R D"]) -> Float[Tensor, "T Q R"]:
     """q·r."""
     return torch.einsum("tqd,trd->tqr", q, r)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from quickstudy.core.clock import Clock
 from quickstudy.core.describe import Described
 from quickstudy.core.errors import ConfigError
-from quickstudy.functional.fused.carriers import in_half_precision
+from quickstudy.functional.precision import in_half_precision
 from quickstudy.inner.recompute import recomputed
 from quickstudy.inner.rules import AbstractRule, Move, Params
 

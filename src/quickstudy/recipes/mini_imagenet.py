@@ -32,7 +32,7 @@ def mini_imagenet_classify() -> Recipe:
     """Pre-training: classification of the 64 training classes; scored by prototypes of the features."""
     return Recipe(
         name="mini-imagenet-classify",
-        summary="An encoder of photographs: classification of miniImageNet's 64 training classes, 13 times through the data.",
+        summary="An encoder of photographs: classification of miniImageNet's 64 training classes, 33 times through the data.",
         data=Part("mini-imagenet"),
         encoder=Part("conv4", {"size": 84, "in_channels": 3, "norm": "running"}),
         learner=Part("protonet", {"similarity": "cosine"}),
@@ -41,7 +41,7 @@ def mini_imagenet_classify() -> Recipe:
         # A batch: two pictures of each class, so that all are seen at every step.
         episodes=Setting(n_way=64, n_shot=1, n_query=1),
         validation=Setting(n_way=5, n_shot=5, n_query=15),
-        train=Plan(steps=4_000, validate_every=0),
+        train=Plan(steps=10_000, validate_every=0, precision="bf16"),
         optimiser=Optimiser(name="sgd", lr=0.1, weight_decay=5e-4, schedule="one_cycle"),
         evaluations=(
             Evaluation(Setting(5, 1, 15), n_tasks=10_000, published=0.4969, source=_WANG),

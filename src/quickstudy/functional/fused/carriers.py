@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.core.errors import ConfigError, did_you_mean
+from quickstudy.functional.precision import in_half_precision
 
 CARRIERS = ("auto", "numba", "torch", "plain")
 _asked = "auto"
@@ -58,11 +59,6 @@ def chosen(z: Tensor) -> str:
     if z.device.type == "cpu" and _asked in ("auto", "numba") and _numba_is_there():
         return "numba"
     return "torch"
-
-
-def in_half_precision(t: Tensor) -> bool:
-    """Whether operations on the tensor's device are cast by an autocast context."""
-    return t.device.type != "meta" and torch.is_autocast_enabled(t.device.type)
 
 
 @functools.cache
