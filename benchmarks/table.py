@@ -5,6 +5,8 @@ python benchmarks/table.py          writes the tables into the files
 python benchmarks/table.py --check  fails where a file differs from what would be written
 """
 
+import functools
+import importlib.util
 import inspect
 import json
 import sys
@@ -139,8 +141,10 @@ def parts() -> list[str]:
     """The gradient-based algorithms as rows of their parts, and what the parts are."""
     rows, legend = [], dict[str, str]()
     for name, builder in ALGORITHMS.items():
-        options = {"n_out": 5} if "n_out" in inspect.signature(builder).parameters else {}
-        if "encoder" not in inspect.signature(builder).parameters:
+        parameters = inspect.signature(builder).parameters
+        options = {"n_out": 5} if "n_out" in parameters else {}
+        needed = {name for name, p in parameters.items() if p.default is p.empty}
+        if "encoder" not in needed or needed - {"encoder", "n_out"}:
             continue
         learner = builder(Conv4(norm="batch"), **options)
         several = isinstance(learner, TsaMaml)
@@ -416,6 +420,16 @@ def sinusoid() -> list[str]:
     return [*head, *rows, "", note]
 
 
+def _rows_of(script: str) -> list[str]:
+    """What the script itself makes of its file."""
+    spec = importlib.util.spec_from_file_location(script, ROOT / "benchmarks" / f"{script}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.rows()
+
+
 def _paired(base: Report, report: Report) -> str:
     difference = compare(base, report)
     return f"{100 * difference.difference:+.2f} ± {100 * difference.ci95:.2f}"
@@ -439,6 +453,10 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
     (ROOT / "docs" / "defects.md", "patch-steel", patch_steel),
     (ROOT / "docs" / "sound_and_text.md", "voices", voices),
     (ROOT / "docs" / "evaluation.md", "open-set", open_set),
+    (ROOT / "docs" / "transductive.md", "heads", functools.partial(_rows_of, "heads")),
+    (ROOT / "docs" / "hallucination.md", "hallucination", functools.partial(_rows_of, "hallucination")),
+    (ROOT / "docs" / "semi_supervised.md", "semi_supervised", functools.partial(_rows_of, "semi_supervised")),
+    (ROOT / "docs" / "zero_shot.md", "zero_shot", functools.partial(_rows_of, "zero_shot")),
 )
 
 

@@ -36,6 +36,17 @@ def test_each_writes_a_table_a_file_and_a_picture(quickstudy: Callable, maml_run
         assert min(picture.size) > 200
 
 
+def test_the_embedding_of_a_task_is_drawn(quickstudy: Callable, run_folder: Path, tmp_path: Path) -> None:
+    out = quickstudy(
+        "analyse", "embedding", run_folder, "--n-query", "4", "--plot", tmp_path / "points.png", "--json", tmp_path / "points.json"
+    ).stdout
+    assert "silhouette, real" in out
+    told = json.loads((tmp_path / "points.json").read_text(encoding="utf-8"))
+    assert len(told["tsne"]) == len(told["label"])
+    with Image.open(tmp_path / "points.png") as picture:
+        assert min(picture.size) > 200
+
+
 def test_order_can_compare_the_accuracies_of_two_runs(quickstudy: Callable, maml_run: Path, tmp_path: Path) -> None:
     quickstudy("train", "glyphs-fomaml", "--out", tmp_path / "second", "--n-tasks", "4", "--set", "learner.name=maml", *SHORT)
     out = quickstudy("analyse", "order", maml_run, tmp_path / "second", "--n-tasks", "3", "--json", tmp_path / "told.json").stdout

@@ -6,31 +6,49 @@ from typing import Any
 from quickstudy.algorithms.alfa import alfa as alfa
 from quickstudy.algorithms.anil import anil as anil
 from quickstudy.algorithms.anil import boil as boil
+from quickstudy.algorithms.baseline import Baseline as Baseline
+from quickstudy.algorithms.baseline import BaselinePP as BaselinePP
 from quickstudy.algorithms.baselines import LinearProbe as LinearProbe
 from quickstudy.algorithms.baselines import NearestNeighbour as NearestNeighbour
+from quickstudy.algorithms.bd_cspn import BDCSPN as BDCSPN
+from quickstudy.algorithms.cosine_tuning import CosineTuning as CosineTuning
 from quickstudy.algorithms.feat import FEAT as FEAT
+from quickstudy.algorithms.hallucination import Hallucinator as Hallucinator
 from quickstudy.algorithms.imaml import imaml as imaml
+from quickstudy.algorithms.laplacian_shot import LaplacianShot as LaplacianShot
 from quickstudy.algorithms.learned_optimiser import learned_optimiser as learned_optimiser
 from quickstudy.algorithms.maml import fomaml as fomaml
 from quickstudy.algorithms.maml import maml as maml
 from quickstudy.algorithms.maml_pp import maml_pp as maml_pp
 from quickstudy.algorithms.matching import FullContextMatchingNet as FullContextMatchingNet
 from quickstudy.algorithms.matching import MatchingNet as MatchingNet
+from quickstudy.algorithms.meta_baseline import MetaBaseline as MetaBaseline
 from quickstudy.algorithms.meta_curvature import meta_curvature as meta_curvature
 from quickstudy.algorithms.meta_lstm import meta_lstm as meta_lstm
 from quickstudy.algorithms.meta_sgd import meta_sgd as meta_sgd
 from quickstudy.algorithms.metal import metal as metal
 from quickstudy.algorithms.nil import NIL as NIL
 from quickstudy.algorithms.oslo import OSLO as OSLO
+from quickstudy.algorithms.pmf import PMF as PMF
 from quickstudy.algorithms.proto_maml import proto_maml as proto_maml
 from quickstudy.algorithms.prototypical import ProtoNet as ProtoNet
+from quickstudy.algorithms.pt_map import PTMAP as PTMAP
 from quickstudy.algorithms.r2d2 import R2D2 as R2D2
 from quickstudy.algorithms.relation import RelationNet as RelationNet
 from quickstudy.algorithms.reptile import reptile as reptile
+from quickstudy.algorithms.semi_supervised import SemiCluster as SemiCluster
+from quickstudy.algorithms.semi_supervised import SemiMasked as SemiMasked
+from quickstudy.algorithms.semi_supervised import SemiSoft as SemiSoft
 from quickstudy.algorithms.siamese import Siamese as Siamese
+from quickstudy.algorithms.simpleshot import SimpleShot as SimpleShot
+from quickstudy.algorithms.soft_kmeans import SoftKMeans as SoftKMeans
+from quickstudy.algorithms.tim import TIM as TIM
+from quickstudy.algorithms.tim import AlphaTIM as AlphaTIM
+from quickstudy.algorithms.transductive_tuning import TransductiveTuning as TransductiveTuning
 from quickstudy.algorithms.tsa_maml import TsaMaml as TsaMaml
 from quickstudy.algorithms.tsa_maml import tsa_maml as tsa_maml
 from quickstudy.algorithms.unicorn_maml import unicorn_maml as unicorn_maml
+from quickstudy.algorithms.zero_shot import ZeroShot as ZeroShot
 from quickstudy.core.learner import AbstractLearner
 
 ALGORITHMS: dict[str, Callable[..., AbstractLearner[Any]]] = {
@@ -41,6 +59,14 @@ ALGORITHMS: dict[str, Callable[..., AbstractLearner[Any]]] = {
     "siamese": Siamese,
     "feat": FEAT,
     "r2d2": R2D2,
+    "simpleshot": SimpleShot,
+    "baseline": Baseline,
+    "baseline_pp": BaselinePP,
+    "meta_baseline": MetaBaseline,
+    "cosine_tuning": CosineTuning,
+    "transductive_tuning": TransductiveTuning,
+    "pmf": PMF,
+    "hallucinator": Hallucinator,
     "maml": maml,
     "fomaml": fomaml,
     "reptile": reptile,
@@ -59,6 +85,16 @@ ALGORITHMS: dict[str, Callable[..., AbstractLearner[Any]]] = {
     "proto_maml": proto_maml,
     "unicorn_maml": unicorn_maml,
     "tsa_maml": tsa_maml,
+    "soft_kmeans": SoftKMeans,
+    "bd_cspn": BDCSPN,
+    "laplacian_shot": LaplacianShot,
+    "pt_map": PTMAP,
+    "tim": TIM,
+    "alpha_tim": AlphaTIM,
+    "semi_soft": SemiSoft,
+    "semi_cluster": SemiCluster,
+    "semi_masked": SemiMasked,
+    "zero_shot": ZeroShot,
     "nearest_neighbour": NearestNeighbour,
     "linear_probe": LinearProbe,
 }

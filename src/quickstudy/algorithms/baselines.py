@@ -68,6 +68,7 @@ class LinearProbe(AbstractLearner[ProbeState]):
         encoder: f.
         inverse_penalty: C, as scikit-learn counts it: smaller = stronger regularisation. Of two classes it penalises the difference
             w₁ − w₀, so that C counts half of what the formula says.
+        normalise: bring features to length 1 first, as Tian et al. do.
 
     Example:
         >>> from quickstudy.core.types import Classes
@@ -76,26 +77,30 @@ class LinearProbe(AbstractLearner[ProbeState]):
         >>> LinearProbe(Identity(1)).fit(support, Classes(2))(torch.tensor([[3.0]])).softmax(-1).round(decimals=2)
         tensor([[0.1200, 0.8800]])
 
-    Paper: Chen et al. 2019, arXiv:1904.04232, section 3.2 (its "Baseline", with a solver run to convergence).
-    Differs: an exact solver instead of 100 epochs of SGD.
+    Paper: Tian et al. 2020, arXiv:2003.11539, section 3.2 (with normalise); Chen et al. 2019, arXiv:1904.04232, section 3.2.
+    Differs: from the latter by an exact solver instead of 100 epochs of SGD, see `Baseline`.
     """
 
-    def __init__(self, encoder: AbstractEncoder, *, inverse_penalty: float = 1.0) -> None:
+    def __init__(self, encoder: AbstractEncoder, *, inverse_penalty: float = 1.0, normalise: bool = False) -> None:
         super().__init__()
         if not inverse_penalty > 0:
             raise ConfigError(f"inverse_penalty must be above 0, got {inverse_penalty}.")
-        self.encoder, self.inverse_penalty = encoder, inverse_penalty
+        self.encoder, self.inverse_penalty, self.normalise = encoder, inverse_penalty, normalise
         self.traits = Traits(encodes_alone=True, transductive=encoder.transductive, exact_gradient=False)
 
     def adapt(self, support: Examples, target: Target, query_x: Tensor | None = None) -> ProbeState:
         z, context = self.encoder.read(support.x)
+        z = self._direction(z)
         solved = [self._solve(zt, yt, target.width) for zt, yt in zip(z.detach().cpu().numpy(), support.y.cpu().numpy(), strict=True)]
         weight, bias = (torch.as_tensor(np.stack(part)).to(z) for part in zip(*solved, strict=True))
         return weight, bias, context
 
     def predict(self, state: ProbeState, x: Tensor) -> Tensor:
         weight, bias, context = state
-        return torch.einsum("tqd,tcd->tqc", self.encoder(x, context), weight) + bias[:, None]
+        return torch.einsum("tqd,tcd->tqc", self._direction(self.encoder(x, context)), weight) + bias[:, None]
+
+    def _direction(self, z: Tensor) -> Tensor:
+        return F.normalize(z, dim=-1) if self.normalise else z
 
     def _solve(self, z: np.ndarray, y: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Weights and biases of all ``n`` classes; a class without examples is never chosen."""

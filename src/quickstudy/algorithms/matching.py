@@ -13,7 +13,8 @@ from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner, Traits
 from quickstudy.core.rng import generator
 from quickstudy.core.types import Examples, Target
-from quickstudy.functional.similarity import cosine, dot, similarity_named
+from quickstudy.functional.full_context import attended, in_context, look
+from quickstudy.functional.similarity import cosine, similarity_named
 
 FullContextState: TypeAlias = tuple[Float[Tensor, "T R N D"], Float[Tensor, "T N C"], Context]
 MatchingState: TypeAlias = tuple[Float[Tensor, "T N D"], Float[Tensor, "T N C"], Context]
@@ -61,7 +62,7 @@ class MatchingNet(AbstractLearner[MatchingState]):
 
     def predict(self, state: MatchingState, x: Tensor) -> Tensor:
         z, member, context = state
-        return _attended(self.log_scale.exp() * self._similarity(self.encoder(x, context), z), member)
+        return attended(self.log_scale.exp() * self._similarity(self.encoder(x, context), z), member)
 
 
 class FullContextMatchingNet(AbstractLearner[FullContextState]):
@@ -107,47 +108,25 @@ class FullContextMatchingNet(AbstractLearner[FullContextState]):
         d = encoder.out_dim
         self.encoder, self.steps, self.combine, self.orders = encoder, steps, combine, orders
         self.support_lstm = nn.LSTM(d, d, bidirectional=True, batch_first=True)
-        # W [h; r] = W_h h + W_r r: what is read joins the input, and the cell is the usual one.
         self.query_cell = nn.LSTMCell(2 * d if combine == "concatenate" else d, d)
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.traits = Traits(encodes_alone=True, transductive=encoder.transductive, order_free=False)
 
     def adapt(self, support: Examples, target: Target, query_x: Tensor | None = None) -> FullContextState:
         z, context = self.encoder.read(support.x)
-        read = [self.in_context(z)]
+        read = [in_context(self.support_lstm, z)]
         for i in range(1, self.orders):
             order = torch.randperm(z.shape[1], generator=generator("orders", i)).to(z.device)
-            read.append(self.in_context(z[:, order])[:, order.argsort()])
+            read.append(in_context(self.support_lstm, z[:, order])[:, order.argsort()])
         return torch.stack(read, 1), F.one_hot(support.y, target.width).to(z.dtype), context
 
     def predict(self, state: FullContextState, x: Tensor) -> Tensor:
         every, member, context = state
         plain = self.encoder(x, context)
         out = [
-            _attended(self.log_scale.exp() * cosine(self.look(plain, g), g), member).log_softmax(-1) for g in every.unbind(1)
+            attended(self.log_scale.exp() * cosine(self._look(plain, g), g), member).log_softmax(-1) for g in every.unbind(1)
         ]  # R × [T Q C]
         return torch.logsumexp(torch.stack(out), 0) - math.log(len(out))
 
-    def in_context(self, z: Float[Tensor, "T N D"]) -> Float[Tensor, "T N D"]:
-        """g(x_i, S): the support's features after the LSTM has read them in this order."""
-        forward, backward = self.support_lstm(z)[0].chunk(2, -1)
-        return forward + backward + z
-
-    def look(self, z: Float[Tensor, "T Q D"], g: Float[Tensor, "T N D"]) -> Float[Tensor, "T Q D"]:
-        """f(x, S): the queries' features after K looks at the support."""
-        flat = z.flatten(0, 1)
-        h, c, r = torch.zeros_like(flat), torch.zeros_like(flat), torch.zeros_like(flat)
-        for _ in range(self.steps):
-            if self.combine == "concatenate":
-                h, c = self.query_cell(torch.cat((flat, r), 1), (h, c))
-            else:
-                h, c = self.query_cell(flat, (h + r, c))
-            h = h + flat
-            seen = h.unflatten(0, z.shape[:2])
-            r = (dot(seen, g).softmax(-1) @ g).flatten(0, 1)
-        return h.unflatten(0, z.shape[:2])
-
-
-def _attended(attention: Float[Tensor, "T Q N"], member: Float[Tensor, "T N C"]) -> Float[Tensor, "T Q C"]:
-    """Log Σ exp of the attention on each class."""
-    return torch.logsumexp(attention[:, :, :, None] + member.log()[:, None], dim=2)
+    def _look(self, z: Float[Tensor, "T Q D"], g: Float[Tensor, "T N D"]) -> Float[Tensor, "T Q D"]:
+        return look(self.query_cell, z, g, steps=self.steps, add=self.combine == "add")

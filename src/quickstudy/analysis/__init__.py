@@ -1,5 +1,8 @@
 """Pictures and measurements of trained learners."""
 
+from quickstudy.analysis.embedding import EmbeddingReport as EmbeddingReport
+from quickstudy.analysis.embedding import embedding as embedding
+from quickstudy.analysis.embedding import imagined_spread as imagined_spread
 from quickstudy.analysis.error_curves import ErrorCurve as ErrorCurve
 from quickstudy.analysis.error_curves import det_picture as det_picture
 from quickstudy.analysis.error_curves import error_curve as error_curve

@@ -1,13 +1,12 @@
 """Changes of photographs that leave what is on them: cut out, mirrored, in another light."""
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from quickstudy.augment.each_image import of_each_image
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.transform import AbstractTransform
 from quickstudy.core.types import Episode
+from quickstudy.functional.views import photo_views
 
 
 class Photos(AbstractTransform):
@@ -31,17 +30,4 @@ class Photos(AbstractTransform):
         self.crop, self.mirror, self.light = crop, mirror, light
 
     def __call__(self, episode: Episode, generator: torch.Generator) -> Episode:
-        return of_each_image(episode, lambda x: self._changed(x, generator))
-
-    def _changed(self, flat: Tensor, generator: torch.Generator) -> Tensor:
-        u = torch.rand(len(flat), 6, generator=generator).to(flat)
-        side = self.crop + (1 - self.crop) * u[:, 0]
-        across, down = ((1 - side) * (2 * u[:, i] - 1) for i in (1, 2))
-        turned = torch.where(u[:, 3] < self.mirror, -side, side)
-        zero = torch.zeros_like(side)
-        rows = [torch.stack((turned, zero, across), 1), torch.stack((zero, side, down), 1)]
-        grid = F.affine_grid(torch.stack(rows, 1), list(flat.shape), align_corners=False)
-        cut = F.grid_sample(flat, grid, padding_mode="reflection", align_corners=False)
-        contrast, brightness = (1 + self.light * (2 * u[:, 4] - 1)), self.light * (2 * u[:, 5] - 1)
-        mean = cut.mean((1, 2, 3), keepdim=True)
-        return (cut - mean) * contrast[:, None, None, None] + mean + brightness[:, None, None, None]
+        return of_each_image(episode, lambda x: photo_views(x, generator, crop=self.crop, mirror=self.mirror, light=self.light))

@@ -1,4 +1,4 @@
-"""The commands ``analyse steps``, ``permutations``, ``order`` and ``cka``: what a trained learner's inner loop does."""
+"""The commands ``analyse steps``, ``permutations``, ``order`` and ``cka``: what a trained learner's inner loop does; and ``embedding``: where examples lie."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from quickstudy.analysis import (
+    EmbeddingReport,
     OrderReport,
     PermutationReport,
     ReuseReport,
     StepCurve,
     compare_orders,
     compare_trained,
+    embedding,
     feature_reuse,
     label_permutations,
     step_curve,
@@ -107,6 +109,24 @@ def cka(
     _write(run, "cka", ("", "feature reuse"), report, json_file, plot)
 
 
+@analyse.command("embedding")
+def embedding_of(
+    run_dir: _Folder,
+    task: Annotated[int, typer.Option(min=0, help="Which task of the stream.")] = 0,
+    n_query: Annotated[int, typer.Option(min=1, help="Queries per class.")] = 15,
+    seed: _Seed = 0,
+    norm: _Norm = "",
+    json_file: _Json = None,
+    plot: _Plot = None,
+) -> None:
+    """The features of one task by principal components and t-SNE: support, queries, and what a hallucinator imagines."""
+    run, learner, tasks = _opened(run_dir, norm, seed, "test")
+    setting = replace(tasks.setting, n_query=n_query)
+    with progress().status("embedding"):
+        report = embedding(learner, run.recipe.build_data().tasks("test", setting, seed=seed), task=task, seed=seed)
+    _write(run, "embedding", ("", run.recipe.learner.name), report, json_file, plot)
+
+
 def _opened(folder: Path, norm: str, seed: int, split: str) -> tuple[Run, AbstractLearner, AbstractTasks]:
     run = load_run(folder)
     learner = load(folder, norm=norm) if norm else run.learner
@@ -119,7 +139,7 @@ def _write(
     run: Run,
     name: str,
     head: tuple[str, str],
-    report: StepCurve | PermutationReport | OrderReport | ReuseReport,
+    report: StepCurve | PermutationReport | OrderReport | ReuseReport | EmbeddingReport,
     json_file: Path | None,
     plot: Path | None,
 ) -> None:

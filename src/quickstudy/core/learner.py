@@ -1,6 +1,7 @@
 """The one interface: a learner eats a support set and returns a predictor for query points."""
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar, final
 
@@ -138,6 +139,15 @@ class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):
             )
         self.load_state_dict(taken, strict=False)
         return tuple(taken)
+
+    def prepare(self, tasks: Callable[[], AbstractTasks]) -> None:
+        """Take from the training classes what the learner needs to know of them besides its weights (a mean feature, say); nothing, unless overridden.
+
+        Called when a training is over, and before a learner is scored on the encoder of another one.
+
+        Args:
+            tasks: opens the stream of training tasks.
+        """
 
     @final
     def check_target(self, target: Target) -> None:

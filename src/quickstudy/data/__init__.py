@@ -22,6 +22,9 @@ from quickstudy.data.images import read_picture as read_picture
 from quickstudy.data.mini_imagenet import MiniImageNet as MiniImageNet
 from quickstudy.data.omniglot import Omniglot as Omniglot
 from quickstudy.data.quadratics import Quadratics as Quadratics
+from quickstudy.data.semantic import Attributes as Attributes
+from quickstudy.data.semantic import SemanticEpisodes as SemanticEpisodes
+from quickstudy.data.semantic import mini_imagenet_names as mini_imagenet_names
 from quickstudy.data.sinusoid import Sinusoid as Sinusoid
 from quickstudy.data.sounds import LogMel as LogMel
 from quickstudy.data.sounds import Recording as Recording
@@ -37,6 +40,7 @@ DATA: dict[str, Callable[..., AbstractData]] = {
     "voices": Voices,
     "mini-imagenet": MiniImageNet,
     "folder": ImageFolder,
+    "attributes": Attributes,
     "sinusoid": Sinusoid,
     "quadratics": Quadratics,
 }

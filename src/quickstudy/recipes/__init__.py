@@ -6,7 +6,12 @@ from quickstudy.core.errors import ConfigError, did_you_mean
 from quickstudy.recipes.family import family_recipes
 from quickstudy.recipes.few_classes import few_class_recipes
 from quickstudy.recipes.glyphs import glyphs_fomaml, glyphs_protonet
-from quickstudy.recipes.mini_imagenet import mini_imagenet_classify, mini_imagenet_protonet
+from quickstudy.recipes.mini_imagenet import (
+    mini_imagenet_classify,
+    mini_imagenet_meta,
+    mini_imagenet_meta_more,
+    mini_imagenet_protonet,
+)
 from quickstudy.recipes.omniglot import omniglot_5w1s_maml, omniglot_5w1s_maml_paper, omniglot_protonet
 from quickstudy.recipes.omniglot_metric import metric_recipes
 from quickstudy.recipes.published import published_recipes
@@ -20,9 +25,11 @@ from quickstudy.recipes.runs import load_run as load_run
 from quickstudy.recipes.runs import save_learner as save_learner
 from quickstudy.recipes.runs import saved_recipe as saved_recipe
 from quickstudy.recipes.runs import train_recipe as train_recipe
+from quickstudy.recipes.semi_supervised import semi_supervised_recipes
 from quickstudy.recipes.sinusoid import sinusoid_maml
 from quickstudy.recipes.symbols import symbols_protonet
 from quickstudy.recipes.voices import voices_protonet
+from quickstudy.recipes.zero_shot import attributes_zero_shot
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "glyphs-protonet": glyphs_protonet,
@@ -32,12 +39,16 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "omniglot-5w1s-maml-paper": omniglot_5w1s_maml_paper,
     "mini-imagenet-protonet": mini_imagenet_protonet,
     "mini-imagenet-classify": mini_imagenet_classify,
+    "mini-imagenet-meta": mini_imagenet_meta,
+    "mini-imagenet-meta-more": mini_imagenet_meta_more,
     "symbols-protonet": symbols_protonet,
     "voices-protonet": voices_protonet,
     "sinusoid-maml": sinusoid_maml,
+    "attributes-zero-shot": attributes_zero_shot,
     **metric_recipes(),
     **family_recipes(),
     **few_class_recipes(),
+    **semi_supervised_recipes(),
     **published_recipes(),
 }
 

@@ -13,7 +13,7 @@ from quickstudy.core.errors import ConfigError, LoadError, did_you_mean
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.objective import AbstractObjective
 from quickstudy.core.rng import seed_everything
-from quickstudy.core.tasks import AbstractData, Setting
+from quickstudy.core.tasks import AbstractData, AbstractTasks, Setting
 from quickstudy.core.transform import AbstractTransform
 from quickstudy.data import DATA
 from quickstudy.encoders import ENCODERS
@@ -74,9 +74,10 @@ class Evaluation:
 
     @property
     def title(self) -> str:
-        """A short name, also used in file names: ``5w1s``, ``5w1s-support``."""
+        """A short name, also used in file names: ``5w1s15q``, ``5w1s15q-support``, ``5w1s14q-5unlabelled-5distractors``."""
         s = self.setting
-        return f"{s.n_way}w{s.n_shot}s{s.n_query}q" + "".join(f"-{part}" for part in (self.norm, self.learner) if part)
+        beside = [f"{n}{what}" for n, what in ((s.n_unlabelled, "unlabelled"), (s.n_distractors, "distractors")) if n]
+        return f"{s.n_way}w{s.n_shot}s{s.n_query}q" + "".join(f"-{part}" for part in (*beside, self.norm, self.learner) if part)
 
 
 _REGISTRIES: dict[str, Mapping[str, Callable[..., Any]]] = {
@@ -121,6 +122,10 @@ class Recipe:
     def build_data(self) -> AbstractData:
         """The data set, read when first drawn from."""
         return self.data.build(DATA)
+
+    def training_tasks(self) -> AbstractTasks:
+        """The stream of training tasks."""
+        return self.build_data().tasks(self.train_split, self.episodes, seed=self.train.seed)
 
     def build_learner(self) -> AbstractLearner[Any]:
         """The learner with fresh weights, which depend on ``train.seed`` alone."""

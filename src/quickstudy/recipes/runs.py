@@ -63,6 +63,7 @@ class Run:
         origin = self.origin
         if evaluation.learner:
             learner, origin = self.on_encoder_of(learner, evaluation.learner), replace(origin, algorithm=evaluation.learner)
+            learner.prepare(self.recipe.training_tasks)
         if n_unknown and not evaluation.setting.n_way:
             raise ConfigError(f"A regression has no classes, so it has no {n_unknown} unknown ones. Score it without unknown classes.")
         setting = replace(evaluation.setting, n_way=evaluation.setting.n_way + n_unknown)
@@ -157,6 +158,7 @@ def train_recipe(
             (folder / "recipe.json").unlink()  # nothing was trained, so the corrected command should not find a run here
         raise
     learner.eval()
+    learner.prepare(lambda: tasks)
     if engine.is_main:
         formats = {kind: dict(found) if found else None for kind, found in (("image", data.image_format), ("sound", data.sound_format))}
         save_learner(learner, folder, extra={**formats, "result": vars(result)})

@@ -314,10 +314,12 @@ def check_features_serve_as_well(subject: Subject) -> None:
 def check_unlabelled_is_what_was_promised(subject: Subject) -> None:
     """Unlabelled examples in the support are passed over, or, by a learner that is made for them, used where there are any."""
     learner, e = subject.learner, subject.episode()
-    more = subject.episode(n_tasks=e.n_tasks, seed=1).query.x
-    out = learner(replace(e, support=replace(e.support, unlabelled=more)))
+    beside = _with_more(e, subject, always=True)
+    out = learner(beside)
     _answers(e, out, "with unlabelled examples in the support")
-    if not learner.traits.semi_supervised:
+    if learner.traits.semi_supervised:
+        _agree(out, _one_by_one(learner, beside), "the answers with unlabelled examples in a batch of tasks and task by task")
+    else:
         _agree(out, learner(e), "the answers with and without unlabelled examples")
 
 
@@ -384,7 +386,7 @@ def check_gradient_reaches_every_parameter(subject: Subject) -> None:
 
     It may be exactly zero at the start, behind a layer that starts at zero, but not after a few steps of training too.
     """
-    learner, e = subject.learner, subject.episode(n_tasks=subject.n_tasks + 1)
+    learner, e = subject.learner, _with_more(subject.episode(n_tasks=subject.n_tasks + 1), subject)
     unreached = {name for name, p in learner.named_parameters() if p.requires_grad}
     if not unreached:
         return
@@ -413,7 +415,8 @@ def check_gradient_reaches_every_parameter(subject: Subject) -> None:
 def check_gradient_is_exact(subject: Subject) -> None:
     """In float64, the gradient of the query loss agrees with finite differences, for each parameter along a random direction."""
     learner = subject.learner.double()
-    e = replace(subject, learner=learner).episode(n_tasks=subject.n_tasks + 1)
+    subject = replace(subject, learner=learner)
+    e = _with_more(subject.episode(n_tasks=subject.n_tasks + 1), subject)
     named = [(name, p) for name, p in learner.named_parameters() if p.requires_grad]
     if not named:
         return
@@ -502,6 +505,13 @@ ONCE = frozenset(
 
 def _adapt(learner: AbstractLearner[Any], e: Episode) -> Any:
     return learner.adapt(e.support, e.target, e.query.x if learner.traits.transductive else None)
+
+
+def _with_more(e: Episode, subject: Subject, *, always: bool = False) -> Episode:
+    """The episode with unlabelled examples in its support, where the learner has parameters that only those reach."""
+    if not (always or subject.learner.traits.semi_supervised):
+        return e
+    return replace(e, support=replace(e.support, unlabelled=subject.episode(n_tasks=e.n_tasks, seed=1).query.x))
 
 
 def _one_by_one(learner: AbstractLearner[Any], e: Episode) -> Tensor:

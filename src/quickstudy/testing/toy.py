@@ -72,7 +72,7 @@ def toy_learner(name: str, *, n_out: int = 4, in_dim: int = 6) -> AbstractLearne
     Args:
         name: the entry.
         n_out: for builders that ask for it: the way, or the dimension of a regression target.
-        in_dim: length of an input vector.
+        in_dim: length of an input vector, and of a semantic vector for builders that ask for it.
 
     Raises:
         ConfigError: when no algorithm has this name.
@@ -84,7 +84,8 @@ def toy_learner(name: str, *, n_out: int = 4, in_dim: int = 6) -> AbstractLearne
     if name not in ALGORITHMS:
         raise ConfigError(f"No algorithm is called '{name}'. {did_you_mean(name, ALGORITHMS)}")
     builder = ALGORITHMS[name]
-    width = {"n_out": n_out} if "n_out" in inspect.signature(builder).parameters else {}
+    given = {"n_out": n_out, "semantic_dim": in_dim}
+    width = {name: given[name] for name in given.keys() & inspect.signature(builder).parameters.keys()}
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         seed_everything("toy", name)
         return builder(MLP(in_dim, widths=(16, 16)), **width)
