@@ -27,6 +27,7 @@ from quickstudy.algorithms.meta_curvature import meta_curvature as meta_curvatur
 from quickstudy.algorithms.meta_lstm import meta_lstm as meta_lstm
 from quickstudy.algorithms.meta_sgd import meta_sgd as meta_sgd
 from quickstudy.algorithms.metal import metal as metal
+from quickstudy.algorithms.metaoptnet import MetaOptNet as MetaOptNet
 from quickstudy.algorithms.nil import NIL as NIL
 from quickstudy.algorithms.oslo import OSLO as OSLO
 from quickstudy.algorithms.pmf import PMF as PMF
@@ -40,6 +41,7 @@ from quickstudy.algorithms.semi_supervised import SemiCluster as SemiCluster
 from quickstudy.algorithms.semi_supervised import SemiMasked as SemiMasked
 from quickstudy.algorithms.semi_supervised import SemiSoft as SemiSoft
 from quickstudy.algorithms.siamese import Siamese as Siamese
+from quickstudy.algorithms.simple_cnaps import SimpleCNAPs as SimpleCNAPs
 from quickstudy.algorithms.simpleshot import SimpleShot as SimpleShot
 from quickstudy.algorithms.soft_kmeans import SoftKMeans as SoftKMeans
 from quickstudy.algorithms.tim import TIM as TIM
@@ -59,6 +61,8 @@ ALGORITHMS: dict[str, Callable[..., AbstractLearner[Any]]] = {
     "siamese": Siamese,
     "feat": FEAT,
     "r2d2": R2D2,
+    "metaoptnet": MetaOptNet,
+    "simple_cnaps": SimpleCNAPs,
     "simpleshot": SimpleShot,
     "baseline": Baseline,
     "baseline_pp": BaselinePP,

@@ -79,6 +79,12 @@ _METRIC: dict[str, Callable[[], Recipe]] = {
     ),
     "feat": lambda: _recipe("feat", "FEAT on Omniglot.", Part("feat", {"temperature": 16.0}), "Ye, Hu, Zhan, Sha 2020, arXiv:1812.03664"),
     "r2d2": lambda: _recipe("r2d2", "R2-D2 on Omniglot: ridge regression as the last layer.", Part("r2d2"), "Bertinetto et al. 2019, arXiv:1805.08136"),
+    "metaoptnet": lambda: _recipe(
+        "metaoptnet", "MetaOptNet on Omniglot: a support vector machine as the last layer.", Part("metaoptnet"), "Lee et al. 2019, arXiv:1904.03758",
+    ),
+    "simple-cnaps": lambda: _recipe(
+        "simple-cnaps", "Prototypes with Mahalanobis distances on Omniglot.", Part("simple_cnaps"), "Bateni et al. 2020, arXiv:1912.03432",
+    ),
 }  # fmt: skip
 
 
