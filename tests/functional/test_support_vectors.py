@@ -74,6 +74,21 @@ def test_a_task_does_not_depend_on_its_company() -> None:
     torch.testing.assert_close(crammer_singer(gram, y, ridge=1.0), alone, atol=1e-6, rtol=0)
 
 
+def test_examples_that_are_nearly_alike_and_long() -> None:
+    """One task that was met in use, where Mehrotra's corrector in full goes in circles; and one of high price, far from feasible at the usual start."""
+    rows = [[1446.7925, 935.8598, 1053.1145, 1000.3314, 1025.1357], [823.8306, 792.5046, 816.7130, 834.3814],
+            [1106.7969, 943.6936, 1014.9907], [1276.1206, 1085.2006], [1083.2096]]  # fmt: skip
+    gram = torch.zeros(5, 5, dtype=torch.double)
+    for i, row in enumerate(rows):
+        gram[i, i:] = gram[i:, i] = torch.tensor(row, dtype=torch.double)
+    dual = crammer_singer(gram[None], torch.eye(5)[None], penalty=0.1)
+    assert bool((dual <= 0.1 * torch.eye(5) + 1e-8).all())
+    g = torch.Generator().manual_seed(0)
+    x = 50 * (torch.randn(30, 6, generator=g, dtype=torch.double) + 3 * torch.randn(6, generator=g, dtype=torch.double))
+    y = torch.eye(7)[torch.randint(0, 7, (30,), generator=g)]
+    assert bool(crammer_singer((x @ x.T)[None], y[None], penalty=13.0).isfinite().all())
+
+
 def test_features_that_are_not_finite() -> None:
     with pytest.raises(TrainingError, match="features that are not finite"):
         crammer_singer(torch.full((1, 2, 2), torch.nan), torch.eye(2)[None])

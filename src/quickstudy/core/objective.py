@@ -1,6 +1,7 @@
 """What meta-training minimises."""
 
 import abc
+from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
 import torch
@@ -26,6 +27,19 @@ class AbstractObjective(Described, nn.Module, abc.ABC):
     @abc.abstractmethod
     def forward(self, learner: AbstractLearner[Any], batch: Batch) -> Float[Tensor, ""]:
         """The mean loss over the batch's tasks. The batch has no padding."""
+
+    def start_from(self, trained: AbstractLearner[Any], state: Mapping[str, Tensor]) -> None:
+        """Take from an earlier training what the objective needs of it (a teacher, say); nothing, unless overridden.
+
+        Called before the first step, and before the state of a checkpoint is loaded.
+
+        Args:
+            trained: the learner of that training.
+            state: of its objective; empty where it was not kept.
+
+        Raises:
+            LoadError: when what is needed is not there.
+        """
 
 
 @final

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from quickstudy.core.encoder import AbstractEncoder, Context
 from quickstudy.core.errors import ConfigError
 from quickstudy.encoders.drop_block import DropBlock
-from quickstudy.encoders.norm import AbstractNorm, Statistics, norm_named
+from quickstudy.encoders.norm import AbstractNorm, norm_named
 
 _SLOPE = 0.1
 
@@ -78,8 +78,8 @@ class ResNet12(AbstractEncoder):
         z, statistics = self._encoded(x, None)
         return z, tuple(statistics) if self.remembers else ()
 
-    def _encoded(self, x: Tensor, known: list[Statistics] | None) -> tuple[Tensor, list[Statistics]]:
-        seen: list[Statistics] = []
+    def _encoded(self, x: Tensor, known: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
+        seen: list[Tensor] = []
         for i, block in enumerate(self.blocks):
             assert isinstance(block, _Block)
             x, statistics = block(x, known[4 * i : 4 * i + 4] if known else None)
@@ -100,8 +100,8 @@ class _Block(nn.Module):
         for conv in (*convs, self.shortcut):
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="leaky_relu")
 
-    def forward(self, x: Float[Tensor, "T N I H W"], known: list[Statistics] | None) -> tuple[Tensor, list[Statistics]]:
-        seen: list[Statistics] = []
+    def forward(self, x: Float[Tensor, "T N I H W"], known: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
+        seen: list[Tensor] = []
 
         def normalised(i: int, conv: nn.Module, x: Tensor) -> Tensor:
             z, norm = conv(x.flatten(0, 1)).unflatten(0, x.shape[:2]), self.norms[i]

@@ -74,7 +74,10 @@ class _Newton:
 def _solved(k: Float[Tensor, "T N N"], y: Float[Tensor, "T N C"], penalty: float) -> tuple[Tensor, Tensor]:
     """Slack S = penalty·Y − A and its price, Z: positive, with S·Z near 0 and the gradient of the objective balanced by Z up to a number per row."""
     slack = torch.full_like(y, penalty / y.shape[2])
-    price, tolerance = torch.ones_like(y), RESIDUAL * (1 + penalty * k.abs().amax((1, 2)))
+    price = k @ (slack - penalty * y) + y
+    price = price - price.amin(2, keepdim=True)
+    price = price + 1 + price.mean((1, 2), keepdim=True)  # balanced from the start
+    tolerance = RESIDUAL * (1 + penalty * k.abs().amax((1, 2)))
     for _ in range(STEPS):
         # In S the objective's gradient is K S − K·penalty·Y + Y; up to a number per row it equals Z.
         residual = k @ (slack - penalty * y) + y - price
@@ -87,7 +90,9 @@ def _solved(k: Float[Tensor, "T N N"], y: Float[Tensor, "T N C"], penalty: float
         length = torch.minimum(_room(slack, d_slack), _room(price, d_price))
         predicted = ((slack + length * d_slack) * (price + length * d_price)).mean((1, 2), keepdim=True)
         centre = gap * (predicted / gap).pow(3)
-        wanted = centre.clamp(min=0.1 * GAP * penalty) - d_slack * d_price  # Mehrotra's corrector
+        wanted = (
+            centre.clamp(min=0.1 * GAP * penalty) - length.square() * d_slack * d_price
+        )  # Mehrotra's corrector, of the length that may be gone: in full it goes in circles
         d_slack, d_price = _direction(newton, residual, slack, price, wanted)
         length = 0.99 * torch.minimum(_room(slack, d_slack), _room(price, d_price))
         slack, price = slack + length * d_slack, price + length * d_price

@@ -2,6 +2,7 @@
 
 from quickstudy.core.objective import AbstractObjective
 from quickstudy.objectives.classify import Classify as Classify
+from quickstudy.objectives.distil import Distil as Distil
 from quickstudy.objectives.mlti import Mlti as Mlti
 from quickstudy.objectives.multi_step import MultiStep as MultiStep
 from quickstudy.objectives.pairs import Pairs as Pairs
@@ -13,6 +14,7 @@ from quickstudy.objectives.trajectory import Trajectory as Trajectory
 OBJECTIVES: dict[str, type[AbstractObjective]] = {
     "query_loss": QueryLoss,
     "classify": Classify,
+    "distil": Distil,
     "multi_step": MultiStep,
     "mlti": Mlti,
     "pairs": Pairs,

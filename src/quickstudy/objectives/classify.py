@@ -75,6 +75,21 @@ class Classify(AbstractObjective):
         self.clock = Clock()
 
     def forward(self, learner: AbstractLearner[Any], batch: Batch) -> Tensor:
+        x, y = self.examples(batch)
+        encoder = encoder_of(learner)
+        if self.turned is None:
+            return F.cross_entropy(self.logits(encoder(x).flatten(0, 1), y), y)
+        every = torch.cat([torch.rot90(x, k, (3, 4)) for k in range(4)], 1)  # [T 4N ...]
+        z = encoder(every).unflatten(1, (4, -1)).transpose(0, 1).flatten(1, 2)  # [4 T·N D]
+        of_turn = torch.arange(4, device=y.device).repeat_interleave(len(y))
+        return F.cross_entropy(self.logits(z[0], y), y) + self.rotations * F.cross_entropy(self.turned(z.flatten(0, 1)), of_turn)
+
+    def examples(self, batch: Batch) -> tuple[Float[Tensor, "T N *S"], Int[Tensor, " B"]]:
+        """All examples of the episodes, and their classes among those of the split, one task after the other.
+
+        Raises:
+            EpisodeError: as above.
+        """
         if not isinstance(batch, Episode) or batch.classes is None:
             raise EpisodeError(
                 "classify needs to know which of the data's classes a task is of. Train on episodes of classes, not rotated ones."
@@ -85,13 +100,7 @@ class Classify(AbstractObjective):
             raise EpisodeError(
                 f"The training split has a class number {int(y.max())}, but classify has n_classes={self.n_classes}. Raise it."
             )
-        encoder = encoder_of(learner)
-        if self.turned is None:
-            return F.cross_entropy(self.logits(encoder(x).flatten(0, 1), y), y)
-        every = torch.cat([torch.rot90(x, k, (3, 4)) for k in range(4)], 1)  # [T 4N ...]
-        z = encoder(every).unflatten(1, (4, -1)).transpose(0, 1).flatten(1, 2)  # [4 T·N D]
-        of_turn = torch.arange(4, device=y.device).repeat_interleave(len(y))
-        return F.cross_entropy(self.logits(z[0], y), y) + self.rotations * F.cross_entropy(self.turned(z.flatten(0, 1)), of_turn)
+        return x, y
 
     def logits(self, z: Float[Tensor, "B D"], y: Int[Tensor, " B"]) -> Float[Tensor, "B C"]:
         """What the cross entropy is taken of, with the margin that is in force."""

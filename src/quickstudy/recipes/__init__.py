@@ -8,9 +8,12 @@ from quickstudy.recipes.few_classes import few_class_recipes
 from quickstudy.recipes.glyphs import glyphs_fomaml, glyphs_protonet
 from quickstudy.recipes.mini_imagenet import (
     mini_imagenet_classify,
+    mini_imagenet_distil,
     mini_imagenet_meta,
     mini_imagenet_meta_more,
     mini_imagenet_protonet,
+    mini_imagenet_rfs_distil_paper,
+    mini_imagenet_rfs_paper,
 )
 from quickstudy.recipes.omniglot import omniglot_5w1s_maml, omniglot_5w1s_maml_paper, omniglot_protonet
 from quickstudy.recipes.omniglot_metric import metric_recipes
@@ -41,6 +44,9 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "mini-imagenet-classify": mini_imagenet_classify,
     "mini-imagenet-meta": mini_imagenet_meta,
     "mini-imagenet-meta-more": mini_imagenet_meta_more,
+    "mini-imagenet-distil": mini_imagenet_distil,
+    "mini-imagenet-rfs-paper": mini_imagenet_rfs_paper,
+    "mini-imagenet-rfs-distil-paper": mini_imagenet_rfs_distil_paper,
     "symbols-protonet": symbols_protonet,
     "voices-protonet": voices_protonet,
     "sinusoid-maml": sinusoid_maml,

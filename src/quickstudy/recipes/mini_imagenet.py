@@ -7,6 +7,7 @@ from quickstudy.recipes.recipe import Evaluation, Part, Recipe
 from quickstudy.training import Optimiser, Plan
 
 _WANG = "Wang et al. 2019, arXiv:1911.04623, table 1 (Conv4, CL2N)"
+_RFS = "Tian et al. 2020, table 1 (ResNet-12)"
 _SNELL = "Snell et al. 2017, table 2"
 
 
@@ -84,4 +85,59 @@ def mini_imagenet_meta_more() -> Recipe:
         episodes=Setting(n_way=20, n_shot=5, n_query=5),
         train=replace(first.train, steps=6_000),
         optimiser=replace(first.optimiser, lr=1e-3),
+    )
+
+
+def mini_imagenet_distil() -> Recipe:
+    """RFS: self-distillation after pre-training, and logistic regression on what comes of it: begin with ``--from runs/mini-imagenet-classify``."""
+    first = mini_imagenet_classify()
+    return replace(
+        first,
+        name="mini-imagenet-distil",
+        summary="Self-distillation on miniImageNet: the encoder learns from its predecessor (--from runs/mini-imagenet-classify).",
+        learner=Part("linear_probe", {"normalise": True}),
+        objective=Part("distil", {"n_classes": 64, "dim": 1600}),
+        train=replace(first.train, steps=2_000),
+        optimiser=replace(first.optimiser, lr=0.05),
+        evaluations=(
+            Evaluation(Setting(5, 1, 15)),
+            Evaluation(Setting(5, 5, 15)),
+        ),
+        paper="Tian et al. 2020, arXiv:2003.11539 (RFS-distill)",
+    )
+
+
+def mini_imagenet_rfs_paper() -> Recipe:
+    """RFS with a ResNet-12, as published: 100 times through the data, for a GPU."""
+    first = mini_imagenet_classify()
+    return replace(
+        first,
+        name="mini-imagenet-rfs-paper",
+        summary="RFS on miniImageNet with a ResNet-12, the published training; for a GPU.",
+        encoder=Part("resnet12", {"size": 84, "drop_warm_up": 0}),
+        learner=Part("linear_probe", {"normalise": True}),
+        objective=Part("classify", {"n_classes": 64, "dim": 640}),
+        train=replace(first.train, steps=30_000),
+        optimiser=replace(first.optimiser, lr=0.05),
+        evaluations=(
+            Evaluation(Setting(5, 1, 15), published=0.6202, source=_RFS),
+            Evaluation(Setting(5, 5, 15), published=0.7964, source=_RFS),
+        ),
+        paper="Tian et al. 2020, arXiv:2003.11539 (RFS-simple; its rate falls in three steps, ours along a cycle)",
+    )
+
+
+def mini_imagenet_rfs_distil_paper() -> Recipe:
+    """RFS with a ResNet-12 and self-distillation, as published: begin with ``--from runs/mini-imagenet-rfs-paper``."""
+    first = mini_imagenet_rfs_paper()
+    return replace(
+        first,
+        name="mini-imagenet-rfs-distil-paper",
+        summary="The generation after mini-imagenet-rfs-paper (--from runs/mini-imagenet-rfs-paper); for a GPU.",
+        objective=Part("distil", {"n_classes": 64, "dim": 640}),
+        evaluations=(
+            Evaluation(Setting(5, 1, 15), published=0.6482, source=_RFS),
+            Evaluation(Setting(5, 5, 15), published=0.8214, source=_RFS),
+        ),
+        paper="Tian et al. 2020, arXiv:2003.11539 (RFS-distill)",
     )

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from quickstudy.algorithms import ALGORITHMS
 from quickstudy.core.describe import describe, rebuild
@@ -22,7 +23,7 @@ from quickstudy.core.predictor import Predictor
 from quickstudy.data import ClassDataset, Episodes, can_be_encoded, encoded, on_features
 from quickstudy.evaluation import Origin, Report, evaluate
 from quickstudy.recipes.recipe import Evaluation, Part, Recipe
-from quickstudy.training import TrainResult, launch, launched, train
+from quickstudy.training import CHECKPOINT, TrainResult, launch, launched, load_checkpoint, train
 
 FORMAT = 1
 # Normalisation policies that learn the same weights from batch statistics; those that can be taken up afterwards come first.
@@ -136,13 +137,16 @@ def train_recipe(
     identity = {k: v for k, v in about.items() if k not in ("evaluations", "summary", "paper")}
     # How the work is shared and how often it is saved does not change the result, so a run may be resumed with other values.
     identity["train"] = {k: v for k, v in identity["train"].items() if k not in ("workers", "checkpoint_every", "log_every")}
-    if recipe.start_from and not resume:
+    if recipe.start_from:
         trained = load(recipe.start_from)
         if isinstance(trained, Predictor):
             raise LoadError(
                 f"{recipe.start_from} holds a predictor, not a learner that could be trained on. Name the run it was fitted with."
             )
-        learner.start_from(trained.to(where), tasks)
+        trained.to(where)
+        objective.start_from(trained, _objective_state(Path(recipe.start_from)))
+        if not resume:
+            learner.start_from(trained, tasks)
     engine = launched(where, timeout=timeout)
     engine.agree(json.dumps(about))  # all have looked for an earlier run before one of them writes
     if engine.is_main and not resume:
@@ -164,6 +168,14 @@ def train_recipe(
         save_learner(learner, folder, extra={**formats, "result": vars(result)})
     engine.agree("saved")
     return Run(folder, recipe, learner, result), result.finished
+
+
+def _objective_state(folder: Path) -> dict[str, Tensor]:
+    """The parameters of the objective that a run was trained with; empty where no checkpoint was kept."""
+    if not (folder / CHECKPOINT).exists():
+        return {}
+    state = load_checkpoint(folder / CHECKPOINT)["step_state"]
+    return {name.removeprefix("objective."): t for name, t in state.items() if name.startswith("objective.")}
 
 
 def save_learner(learner: AbstractLearner[Any], path: str | Path, *, extra: dict[str, Any] | None = None) -> Path:
