@@ -457,6 +457,7 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
     (ROOT / "docs" / "hallucination.md", "hallucination", functools.partial(_rows_of, "hallucination")),
     (ROOT / "docs" / "semi_supervised.md", "semi_supervised", functools.partial(_rows_of, "semi_supervised")),
     (ROOT / "docs" / "zero_shot.md", "zero_shot", functools.partial(_rows_of, "zero_shot")),
+    (ROOT / "docs" / "self_supervised.md", "self_supervised", functools.partial(_rows_of, "self_supervised")),
 )
 
 

@@ -30,6 +30,7 @@ from quickstudy.data.sounds import LogMel as LogMel
 from quickstudy.data.sounds import Recording as Recording
 from quickstudy.data.sounds import read_recording as read_recording
 from quickstudy.data.symbols import Symbols as Symbols
+from quickstudy.data.unlabelled import Unlabelled as Unlabelled
 from quickstudy.data.vectors import Vectors as Vectors
 from quickstudy.data.voices import Voices as Voices
 
@@ -41,6 +42,7 @@ DATA: dict[str, Callable[..., AbstractData]] = {
     "mini-imagenet": MiniImageNet,
     "folder": ImageFolder,
     "attributes": Attributes,
+    "unlabelled": Unlabelled,
     "sinusoid": Sinusoid,
     "quadratics": Quadratics,
 }

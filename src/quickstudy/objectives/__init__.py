@@ -9,6 +9,7 @@ from quickstudy.objectives.pairs import Pairs as Pairs
 from quickstudy.objectives.pairs import Triplets as Triplets
 from quickstudy.objectives.pull import Pull as Pull
 from quickstudy.objectives.query_loss import QueryLoss as QueryLoss
+from quickstudy.objectives.simclr import SimCLR as SimCLR
 from quickstudy.objectives.trajectory import Trajectory as Trajectory
 
 OBJECTIVES: dict[str, type[AbstractObjective]] = {
@@ -19,6 +20,7 @@ OBJECTIVES: dict[str, type[AbstractObjective]] = {
     "mlti": Mlti,
     "pairs": Pairs,
     "triplets": Triplets,
+    "simclr": SimCLR,
     "pull": Pull,
     "trajectory": Trajectory,
 }

@@ -28,6 +28,7 @@ from quickstudy.recipes.runs import load_run as load_run
 from quickstudy.recipes.runs import save_learner as save_learner
 from quickstudy.recipes.runs import saved_recipe as saved_recipe
 from quickstudy.recipes.runs import train_recipe as train_recipe
+from quickstudy.recipes.self_supervised import self_supervised_recipes
 from quickstudy.recipes.semi_supervised import semi_supervised_recipes
 from quickstudy.recipes.sinusoid import sinusoid_maml
 from quickstudy.recipes.symbols import symbols_protonet
@@ -55,6 +56,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     **family_recipes(),
     **few_class_recipes(),
     **semi_supervised_recipes(),
+    **self_supervised_recipes(),
     **published_recipes(),
 }
 
