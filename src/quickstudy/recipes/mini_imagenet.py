@@ -88,6 +88,19 @@ def mini_imagenet_meta_more() -> Recipe:
     )
 
 
+def mini_imagenet_meta_whole() -> Recipe:
+    """The end of meta-training, on whole pictures as they will be asked about: begin with ``--from runs/mini-imagenet-meta-more``."""
+    last = mini_imagenet_meta_more()
+    return replace(
+        last,
+        name="mini-imagenet-meta-whole",
+        summary="Cosine prototypes on miniImageNet, brought to an end on whole pictures (--from runs/mini-imagenet-meta-more).",
+        transform=Part("photos", {"crop": 1.0, "light": 0.0}),
+        train=replace(last.train, steps=1_000),
+        optimiser=replace(last.optimiser, lr=5e-4),
+    )
+
+
 def mini_imagenet_distil() -> Recipe:
     """RFS: self-distillation after pre-training, and logistic regression on what comes of it: begin with ``--from runs/mini-imagenet-classify``."""
     first = mini_imagenet_classify()
