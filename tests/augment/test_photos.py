@@ -5,6 +5,7 @@ import torch
 
 from quickstudy.augment import Photos
 from quickstudy.core.errors import ConfigError, EpisodeError
+from quickstudy.functional.views import photo_views
 from quickstudy.testing import toy_episode
 
 
@@ -18,13 +19,13 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def test_without_strength_nothing_changes_and_mirrors_are_exact() -> None:
     x = images()
-    torch.testing.assert_close(Photos(crop=1.0, mirror=0.0, light=0.0)._changed(x, seeded()), x, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(Photos(crop=1.0, mirror=1.0, light=0.0)._changed(x, seeded()), x.flip(3), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(photo_views(x, seeded(), crop=1.0, mirror=0.0, light=0.0), x, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(photo_views(x, seeded(), crop=1.0, mirror=1.0, light=0.0), x.flip(3), atol=1e-5, rtol=1e-5)
 
 
 def test_light_keeps_the_order_of_pixels_and_stays_within_its_bounds() -> None:
     x = images()
-    out = Photos(crop=1.0, mirror=0.0, light=0.2)._changed(x, seeded())
+    out = photo_views(x, seeded(), crop=1.0, mirror=0.0, light=0.2)
     for before, after in zip(x, out, strict=True):
         slope, level = (
             torch.linalg.lstsq(torch.stack((before.flatten(), torch.ones(1200)), 1), after.flatten()[:, None]).solution.flatten().tolist()
@@ -36,7 +37,7 @@ def test_light_keeps_the_order_of_pixels_and_stays_within_its_bounds() -> None:
 
 def test_a_crop_shows_a_part_of_at_least_that_side() -> None:
     across = torch.arange(20.0).expand(64, 1, 20, 20)  # the value is the column
-    out = Photos(crop=0.5, mirror=0.0, light=0.0)._changed(across, seeded())
+    out = photo_views(across, seeded(), crop=0.5, mirror=0.0, light=0.0)
     width = out.amax((1, 2, 3)) - out.amin((1, 2, 3))
     assert float(width.min()) >= 0.5 * 19 - 1.1
     assert float(width.max()) <= 19

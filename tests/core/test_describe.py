@@ -102,8 +102,9 @@ def test_a_nested_learner_comes_back_whole():
 
 def test_every_algorithm_is_described():
     for build in ALGORITHMS.values():
-        width = {"n_out": 3} if "n_out" in inspect.signature(build).parameters else {}
-        learner = build(MLP(2), **width)
+        given = {"n_out": 3, "semantic_dim": 2}
+        widths = {name: given[name] for name in given if name in inspect.signature(build).parameters}
+        learner = build(MLP(2), **widths)
         assert type(rebuild(through_json(describe(learner)))) is type(learner)
 
 
