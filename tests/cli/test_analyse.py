@@ -59,7 +59,19 @@ def test_order_can_compare_the_accuracies_of_two_runs(quickstudy: Callable, maml
     assert "are both of first order" in said
 
 
+def test_accuracy_by_instance(quickstudy: Callable, tmp_path: Path) -> None:
+    changes = ["--set", "learner.name=lstm", "--set", "learner.n_out=5", "--set", "objective=online", "--set", "episodes.n_way=5"]
+    quickstudy("train", "glyphs-protonet", "--out", tmp_path / "run", "--n-tasks", "4", *changes, *SHORT)
+    out = quickstudy("analyse", "instances", tmp_path / "run", "--n-tasks", "4", "--instances", "3").stdout
+    assert "example of a class" in out
+    told = json.loads((tmp_path / "run" / "analysis" / "instances.json").read_text(encoding="utf-8"))
+    assert len(told["means"]) == 3
+    with Image.open(tmp_path / "run" / "analysis" / "instances.png") as picture:
+        assert min(picture.size) > 200
+
+
 def test_other_learners_are_refused(quickstudy: Callable, run_folder: Path) -> None:
+    assert "before it is told" in quickstudy("analyse", "instances", run_folder, "--n-tasks", "3", status=2).stderr
     assert "has no inner loop" in quickstudy("analyse", "steps", run_folder, "--n-tasks", "3", status=2).stderr
 
 

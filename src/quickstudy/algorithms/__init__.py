@@ -15,11 +15,14 @@ from quickstudy.algorithms.cosine_tuning import CosineTuning as CosineTuning
 from quickstudy.algorithms.feat import FEAT as FEAT
 from quickstudy.algorithms.hallucination import Hallucinator as Hallucinator
 from quickstudy.algorithms.imaml import imaml as imaml
+from quickstudy.algorithms.in_context import InContext as InContext
 from quickstudy.algorithms.laplacian_shot import LaplacianShot as LaplacianShot
 from quickstudy.algorithms.learned_optimiser import learned_optimiser as learned_optimiser
+from quickstudy.algorithms.lstm import SequenceLSTM as SequenceLSTM
 from quickstudy.algorithms.maml import fomaml as fomaml
 from quickstudy.algorithms.maml import maml as maml
 from quickstudy.algorithms.maml_pp import maml_pp as maml_pp
+from quickstudy.algorithms.mann import MANN as MANN
 from quickstudy.algorithms.matching import FullContextMatchingNet as FullContextMatchingNet
 from quickstudy.algorithms.matching import MatchingNet as MatchingNet
 from quickstudy.algorithms.meta_baseline import MetaBaseline as MetaBaseline
@@ -43,6 +46,7 @@ from quickstudy.algorithms.semi_supervised import SemiSoft as SemiSoft
 from quickstudy.algorithms.siamese import Siamese as Siamese
 from quickstudy.algorithms.simple_cnaps import SimpleCNAPs as SimpleCNAPs
 from quickstudy.algorithms.simpleshot import SimpleShot as SimpleShot
+from quickstudy.algorithms.snail import SNAIL as SNAIL
 from quickstudy.algorithms.soft_kmeans import SoftKMeans as SoftKMeans
 from quickstudy.algorithms.tim import TIM as TIM
 from quickstudy.algorithms.tim import AlphaTIM as AlphaTIM
@@ -98,6 +102,10 @@ ALGORITHMS: dict[str, Callable[..., AbstractLearner[Any]]] = {
     "semi_soft": SemiSoft,
     "semi_cluster": SemiCluster,
     "semi_masked": SemiMasked,
+    "lstm": SequenceLSTM,
+    "mann": MANN,
+    "snail": SNAIL,
+    "in_context": InContext,
     "zero_shot": ZeroShot,
     "nearest_neighbour": NearestNeighbour,
     "linear_probe": LinearProbe,

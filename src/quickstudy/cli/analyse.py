@@ -1,4 +1,4 @@
-"""The commands ``analyse steps``, ``permutations``, ``order`` and ``cka``: what a trained learner's inner loop does; and ``embedding``: where examples lie."""
+"""The commands ``analyse steps``, ``permutations``, ``order`` and ``cka``: what a trained learner's inner loop does; ``embedding``: where examples lie; ``instances``: online answers."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +8,7 @@ import typer
 
 from quickstudy.analysis import (
     EmbeddingReport,
+    InstanceReport,
     OrderReport,
     PermutationReport,
     ReuseReport,
@@ -16,6 +17,7 @@ from quickstudy.analysis import (
     compare_trained,
     embedding,
     feature_reuse,
+    instance_accuracy,
     label_permutations,
     step_curve,
     write_report,
@@ -127,6 +129,24 @@ def embedding_of(
     _write(run, "embedding", ("", run.recipe.learner.name), report, json_file, plot)
 
 
+@analyse.command()
+def instances(
+    run_dir: _Folder,
+    n: Annotated[int, typer.Option("--instances", min=2, help="Examples of each class.")] = 10,
+    n_tasks: _Tasks = 1000,
+    seed: _Seed = 0,
+    norm: _Norm = "",
+    json_file: _Json = None,
+    plot: _Plot = None,
+) -> None:
+    """The accuracy on the first, second, … example of a class, each answered before its label is told: for mann and lstm."""
+    run, learner, tasks = _opened(run_dir, norm, seed, "test")
+    setting = replace(tasks.setting, n_shot=1, n_query=n - 1)
+    with progress().status("instances"):
+        report = instance_accuracy(learner, run.recipe.build_data().tasks("test", setting, seed=seed), n_tasks=n_tasks)
+    _write(run, "instances", ("example of a class", "accuracy"), report, json_file, plot)
+
+
 def _opened(folder: Path, norm: str, seed: int, split: str) -> tuple[Run, AbstractLearner, AbstractTasks]:
     run = load_run(folder)
     learner = load(folder, norm=norm) if norm else run.learner
@@ -139,7 +159,7 @@ def _write(
     run: Run,
     name: str,
     head: tuple[str, str],
-    report: StepCurve | PermutationReport | OrderReport | ReuseReport | EmbeddingReport,
+    report: StepCurve | PermutationReport | OrderReport | ReuseReport | EmbeddingReport | InstanceReport,
     json_file: Path | None,
     plot: Path | None,
 ) -> None:

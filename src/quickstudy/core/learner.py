@@ -35,6 +35,7 @@ class Traits:
         semi_supervised: learns also from the support's unlabelled examples. Others pass them over.
         encodes_alone: sees examples through its one encoder only, whose weights no task changes; features that were computed beforehand then
             serve as well, where the encoder looks at each example by itself.
+        black_box: how it learns a task is itself learned, from nothing: it needs many training tasks before it learns any.
     """
 
     transductive: bool = False
@@ -46,6 +47,7 @@ class Traits:
     exact_gradient: bool = True
     semi_supervised: bool = False
     encodes_alone: bool = False
+    black_box: bool = False
 
 
 class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):

@@ -5,6 +5,7 @@ from quickstudy.objectives.classify import Classify as Classify
 from quickstudy.objectives.distil import Distil as Distil
 from quickstudy.objectives.mlti import Mlti as Mlti
 from quickstudy.objectives.multi_step import MultiStep as MultiStep
+from quickstudy.objectives.online import Online as Online
 from quickstudy.objectives.pairs import Pairs as Pairs
 from quickstudy.objectives.pairs import Triplets as Triplets
 from quickstudy.objectives.pull import Pull as Pull
@@ -22,5 +23,6 @@ OBJECTIVES: dict[str, type[AbstractObjective]] = {
     "triplets": Triplets,
     "simclr": SimCLR,
     "pull": Pull,
+    "online": Online,
     "trajectory": Trajectory,
 }

@@ -18,6 +18,7 @@ from quickstudy.recipes.mini_imagenet import (
 )
 from quickstudy.recipes.omniglot import omniglot_5w1s_maml, omniglot_5w1s_maml_paper, omniglot_protonet
 from quickstudy.recipes.omniglot_metric import metric_recipes
+from quickstudy.recipes.omniglot_sequence import sequence_recipes
 from quickstudy.recipes.published import published_recipes
 from quickstudy.recipes.recipe import Evaluation as Evaluation
 from quickstudy.recipes.recipe import Part as Part
@@ -55,6 +56,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "sinusoid-maml": sinusoid_maml,
     "attributes-zero-shot": attributes_zero_shot,
     **metric_recipes(),
+    **sequence_recipes(),
     **family_recipes(),
     **few_class_recipes(),
     **semi_supervised_recipes(),

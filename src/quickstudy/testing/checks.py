@@ -25,7 +25,8 @@ from quickstudy.testing.toy import toy_episode
 
 TOLERANCE = 2e-4  # of the largest number compared: float32 sums in another order, through a few gradient steps
 COARSE = 1e-2  # between precisions and devices, where a ReLU or a maximum may fall to the other side in an inner step
-META_STEPS = 60
+META_STEPS, META_RATE = 60, 1e-2
+BLACK_BOX_STEPS, BLACK_BOX_RATE = 800, 1e-3
 
 
 @dataclass(frozen=True)
@@ -464,15 +465,16 @@ def check_exports(subject: Subject) -> None:
 def check_learns_a_separable_toy(subject: Subject) -> None:
     """Tasks that are easy are learned: half-way from chance to perfect, and half the error of an answer that ignores the support.
 
-    A learner that cannot do it with its parameters as they are gets a short meta-training.
+    A learner that cannot do it with its parameters as they are gets a short meta-training; a black box a longer and gentler one.
     """
+    steps, rate = (BLACK_BOX_STEPS, BLACK_BOX_RATE) if subject.learner.traits.black_box else (META_STEPS, META_RATE)
     for target in subject.targets:
         learner = copy.deepcopy(subject.learner)
         exam = subject.episode(n_tasks=8, n_shot=5, target=target, seed=10_000)
         reached, needed = _mark(learner, exam), 0.5 + 0.5 / subject.n_way if isinstance(target, Classes) else 0.5
         learned = [p for p in learner.parameters() if p.requires_grad]
-        optimiser = torch.optim.Adam(learned, lr=1e-2) if learned else None
-        for step in range(META_STEPS):
+        optimiser = torch.optim.Adam(learned, lr=rate) if learned else None
+        for step in range(steps):
             if reached >= needed or optimiser is None:
                 break
             learner.train()
@@ -482,7 +484,7 @@ def check_learns_a_separable_toy(subject: Subject) -> None:
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            if step % 10 == 9:
+            if step % (steps // 6) == steps // 6 - 1:
                 reached = _mark(learner.eval(), exam)
         if reached < needed:
             kind = "accuracy" if isinstance(target, Classes) else "explained share of the variance"

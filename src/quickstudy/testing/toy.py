@@ -84,7 +84,7 @@ def toy_learner(name: str, *, n_out: int = 4, in_dim: int = 6) -> AbstractLearne
     if name not in ALGORITHMS:
         raise ConfigError(f"No algorithm is called '{name}'. {did_you_mean(name, ALGORITHMS)}")
     builder = ALGORITHMS[name]
-    given = {"n_out": n_out, "semantic_dim": in_dim}
+    given = {"n_out": n_out, "semantic_dim": in_dim, "filters": 16}
     width = {name: given[name] for name in given.keys() & inspect.signature(builder).parameters.keys()}
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         seed_everything("toy", name)
