@@ -28,3 +28,15 @@ def test_own_pictures(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     assert "6 classes of 2 pictures each" in said
     assert "After it was added: guest" in said
     assert "loaded it says the same: True" in said
+
+
+def test_navigation(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["navigation.py", "--iterations", "1", "--episodes", "3"])
+    runpy.run_path(str(EXAMPLES / "navigation.py"), run_name="__main__")
+    assert "40 goals never met" in capsys.readouterr().out
+
+
+def test_zero_shot(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["zero_shot.py", "--steps", "2"])
+    runpy.run_path(str(EXAMPLES / "zero_shot.py"), run_name="__main__")
+    assert "three descriptions" in capsys.readouterr().out

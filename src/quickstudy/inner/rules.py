@@ -59,14 +59,16 @@ class FixedRate(AbstractRule):
     Args:
         lr: the rate, for a loss that is the *mean* over the support. The published MAML code divides the sum by K instead of
             N·K, so its rates must be multiplied by N: 0.4 at 5-way is 2.0 here.
+        later: the rate of all steps behind the first; None = the same.
     """
 
-    def __init__(self, lr: float) -> None:
+    def __init__(self, lr: float, *, later: float | None = None) -> None:
         super().__init__()
-        self.lr = positive_rate(lr)
+        self.lr, self.later = positive_rate(lr), lr if later is None else positive_rate(later)
 
     def forward(self, move: Move, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
-        return {n: torch.add(p, move.gradients[n], alpha=-self.lr) for n, p in move.params.items()}, ()
+        rate = self.later if move.step else self.lr
+        return {n: torch.add(p, move.gradients[n], alpha=-rate) for n, p in move.params.items()}, ()
 
 
 class Momentum(AbstractRule):
