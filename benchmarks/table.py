@@ -420,6 +420,30 @@ def sinusoid() -> list[str]:
     return [*head, *rows, "", note]
 
 
+SANTORO = {
+    "mann": (36.4, 82.8, 91.0, 92.6, 94.9, None, None, None, None, 98.1),
+    "lstm": (24.4, 49.5, 55.3, 61.0, 63.6, None, None, None, None, 62.5),
+}
+"""What Santoro et al. 2016, table 1, have for the first, second, … tenth instance of 5 classes."""
+
+
+def instances() -> list[str]:
+    """Accuracy before the label is told, from benchmarks/instances/*.json, beside the paper's."""
+    shown = (1, 2, 3, 4, 5, 10)
+    lines = ["| example of a class | " + " | ".join(map(str, shown)) + " |", "|---|" + "---|" * len(shown)]
+    told = {name: json.loads((ROOT / "benchmarks" / "instances" / f"{name}.json").read_text(encoding="utf-8")) for name in SANTORO}
+    for name, found in told.items():
+        cells = (f"{100 * found['means'][k - 1]:.1f} ± {100 * found['ci95'][k - 1]:.1f}" for k in shown)
+        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+        lines.append(f"| `{name}`, published | " + " | ".join(f"{SANTORO[name][k - 1]:.1f}" for k in shown) + " |")
+    some = next(iter(told.values()))
+    note = (
+        f"Omniglot, {some['n_way']} classes of {len(some['means'])} examples, {some['n_tasks']:,} tasks; trained on {some['train_tasks']:,} tasks, where the paper has 1,600,000. The paper's networks "
+        "read pixels, ours the features of a Conv4 that learns with them."
+    )
+    return [*lines, "", note]
+
+
 def _rows_of(script: str) -> list[str]:
     """What the script itself makes of its file."""
     spec = importlib.util.spec_from_file_location(script, ROOT / "benchmarks" / f"{script}.py")
@@ -457,6 +481,9 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
     (ROOT / "docs" / "hallucination.md", "hallucination", functools.partial(_rows_of, "hallucination")),
     (ROOT / "docs" / "semi_supervised.md", "semi_supervised", functools.partial(_rows_of, "semi_supervised")),
     (ROOT / "docs" / "zero_shot.md", "zero_shot", functools.partial(_rows_of, "zero_shot")),
+    (ROOT / "docs" / "reinforcement.md", "navigation", functools.partial(_rows_of, "navigation")),
+    (ROOT / "docs" / "architecture_search.md", "architecture", functools.partial(_rows_of, "architecture")),
+    (ROOT / "docs" / "black_box.md", "instances", instances),
     (ROOT / "docs" / "self_supervised.md", "self_supervised", functools.partial(_rows_of, "self_supervised")),
 )
 

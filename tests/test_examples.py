@@ -40,3 +40,18 @@ def test_zero_shot(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     monkeypatch.setattr(sys, "argv", ["zero_shot.py", "--steps", "2"])
     runpy.run_path(str(EXAMPLES / "zero_shot.py"), run_name="__main__")
     assert "three descriptions" in capsys.readouterr().out
+
+
+def test_black_boxes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["black_boxes.py", "--steps", "2"])
+    runpy.run_path(str(EXAMPLES / "black_boxes.py"), run_name="__main__")
+    said = capsys.readouterr().out
+    assert "example 5 of a class" in said
+    assert "(2, 7) scores" in said
+
+
+def test_architecture_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["architecture_search.py", "--steps", "1", "--plot", str(tmp_path / "cell.png")])
+    runpy.run_path(str(EXAMPLES / "architecture_search.py"), run_name="__main__")
+    assert "a random one" in capsys.readouterr().out
+    assert (tmp_path / "cell.png").exists()

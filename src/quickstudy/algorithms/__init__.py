@@ -6,6 +6,8 @@ from typing import Any
 from quickstudy.algorithms.alfa import alfa as alfa
 from quickstudy.algorithms.anil import anil as anil
 from quickstudy.algorithms.anil import boil as boil
+from quickstudy.algorithms.architecture_search import meta_nas as meta_nas
+from quickstudy.algorithms.architecture_search import t_nas as t_nas
 from quickstudy.algorithms.baseline import Baseline as Baseline
 from quickstudy.algorithms.baseline import BaselinePP as BaselinePP
 from quickstudy.algorithms.baselines import LinearProbe as LinearProbe
@@ -102,6 +104,8 @@ ALGORITHMS: dict[str, Callable[..., AbstractLearner[Any]]] = {
     "semi_soft": SemiSoft,
     "semi_cluster": SemiCluster,
     "semi_masked": SemiMasked,
+    "t_nas": t_nas,
+    "meta_nas": meta_nas,
     "lstm": SequenceLSTM,
     "mann": MANN,
     "snail": SNAIL,

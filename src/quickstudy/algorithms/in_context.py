@@ -21,7 +21,8 @@ class InContext(AbstractLearner[ContextState]):
     tokens W f(x_i) + e_{y_i} for the support, W f(x) + u for a query;  score(c | x) = ⟨out(x), e_c⟩ / √width
 
     The support's tokens look at each other, a query at them and at itself. There are no positions, so the support has no order. e are fixed random directions at
-    right angles, of length √width, dealt to the classes anew for every task in training; u is learned.
+    right angles, of length √width, dealt to the classes anew for every task in training; u is learned. Attention begins with keys equal to queries and passes on what it reads: from
+    random weights the loss of 20-way tasks stood at chance for hundreds of steps, from these it falls at once.
 
     Shapes:
         support ``[T N *S]``, queries ``[T Q *S] -> [T Q C]``; up to ``max_way`` classes
@@ -58,9 +59,15 @@ class InContext(AbstractLearner[ContextState]):
         if width < max_way:
             raise ConfigError(f"{width} numbers hold no {max_way} directions at right angles. Raise width to max_way.")
         self.encoder, self.max_way, self.width = encoder, max_way, width
-        self.token, self.unknown = nn.Linear(encoder.out_dim, width), nn.Parameter(torch.zeros(width))
+        self.token = nn.Sequential(nn.Linear(encoder.out_dim, width), nn.LayerNorm(width))  # as long as a label
+        self.unknown = nn.Parameter(torch.zeros(width))
         layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
         self.transformer = nn.TransformerEncoder(layer, layers, norm=nn.LayerNorm(width), enable_nested_tensor=False)
+        for part in self.transformer.modules():
+            if isinstance(part, nn.MultiheadAttention):  # begins by looking at what is alike, and copying it
+                part.in_proj_weight.data[width : 2 * width] = part.in_proj_weight.data[:width]
+                nn.init.eye_(part.in_proj_weight.data[2 * width :])
+                nn.init.eye_(part.out_proj.weight.data)
         drawn = torch.randn(width, max_way, generator=generator("in_context", "directions"), dtype=torch.float64)
         self.register_buffer("directions", torch.linalg.qr(drawn).Q.T.float() * width**0.5)
         self.traits = Traits(transductive=encoder.transductive, class_equivariant=False, encodes_alone=True, black_box=True)

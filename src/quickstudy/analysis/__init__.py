@@ -1,5 +1,7 @@
 """Pictures and measurements of trained learners."""
 
+from quickstudy.analysis.architecture import ArchitectureReport as ArchitectureReport
+from quickstudy.analysis.architecture import architecture as architecture
 from quickstudy.analysis.embedding import EmbeddingReport as EmbeddingReport
 from quickstudy.analysis.embedding import embedding as embedding
 from quickstudy.analysis.embedding import imagined_spread as imagined_spread

@@ -1,4 +1,4 @@
-"""The commands ``analyse steps``, ``permutations``, ``order`` and ``cka``: what a trained learner's inner loop does; ``embedding``: where examples lie; ``instances``: online answers."""
+"""The commands ``analyse steps``, ``permutations``, ``order`` and ``cka``: what a trained learner's inner loop does; ``embedding``: where examples lie; ``instances``: online answers; ``architecture``: the cell of a search."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from quickstudy.analysis import (
+    ArchitectureReport,
     EmbeddingReport,
     InstanceReport,
     OrderReport,
     PermutationReport,
     ReuseReport,
     StepCurve,
+    architecture,
     compare_orders,
     compare_trained,
     embedding,
@@ -147,6 +149,22 @@ def instances(
     _write(run, "instances", ("example of a class", "accuracy"), report, json_file, plot)
 
 
+@analyse.command("architecture")
+def architecture_of(
+    run_dir: _Folder,
+    n_tasks: _Tasks = 100,
+    seed: _Seed = 0,
+    norm: _Norm = "",
+    json_file: _Json = None,
+    plot: _Plot = None,
+) -> None:
+    """The cell that a search has come to, over many tasks: for runs of t_nas and meta_nas."""
+    run, learner, tasks = _opened(run_dir, norm, seed, "val")
+    with progress().status("architecture"):
+        report = architecture(learner, tasks, n_tasks=n_tasks)
+    _write(run, "architecture", ("edge", "operation"), report, json_file, plot)
+
+
 def _opened(folder: Path, norm: str, seed: int, split: str) -> tuple[Run, AbstractLearner, AbstractTasks]:
     run = load_run(folder)
     learner = load(folder, norm=norm) if norm else run.learner
@@ -159,7 +177,7 @@ def _write(
     run: Run,
     name: str,
     head: tuple[str, str],
-    report: StepCurve | PermutationReport | OrderReport | ReuseReport | EmbeddingReport | InstanceReport,
+    report: StepCurve | PermutationReport | OrderReport | ReuseReport | EmbeddingReport | InstanceReport | ArchitectureReport,
     json_file: Path | None,
     plot: Path | None,
 ) -> None:

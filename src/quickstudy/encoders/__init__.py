@@ -1,10 +1,19 @@
 """Networks that turn examples into vectors, each a subclass of ``AbstractEncoder``."""
 
 from quickstudy.core.encoder import AbstractEncoder
+from quickstudy.encoders.cell import CellNet as CellNet
+from quickstudy.encoders.cell import MixedCellNet as MixedCellNet
 from quickstudy.encoders.conv4 import Conv4 as Conv4
 from quickstudy.encoders.flat import Identity as Identity
 from quickstudy.encoders.flat import PerExample as PerExample
 from quickstudy.encoders.mlp import MLP as MLP
 from quickstudy.encoders.resnet12 import ResNet12 as ResNet12
 
-ENCODERS: dict[str, type[AbstractEncoder]] = {"conv4": Conv4, "resnet12": ResNet12, "mlp": MLP, "identity": Identity}
+ENCODERS: dict[str, type[AbstractEncoder]] = {
+    "conv4": Conv4,
+    "resnet12": ResNet12,
+    "mlp": MLP,
+    "identity": Identity,
+    "cell": CellNet,
+    "mixed_cell": MixedCellNet,
+}

@@ -1,6 +1,7 @@
 """What one inner step does with the gradients: the rules that learn nothing themselves."""
 
 import abc
+import fnmatch
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -137,3 +138,46 @@ def _fraction(name: str, value: float) -> float:
     if not 0 <= value < 1:
         raise ConfigError(f"{name} must be at least 0 and below 1, got {value}.")
     return value
+
+
+class ByName(AbstractRule):
+    """One rule for most parameters, and others for those whose names fit a pattern.
+
+    Args:
+        rule: of all the others.
+        others: shell patterns of names, and the rule of each; the first that fits counts.
+
+    Example:
+        >>> rule = ByName(FixedRate(0.1), {"encoder.logits": FixedRate(30.0)})
+        >>> one = {"encoder.logits": torch.ones(1), "head.bias": torch.ones(1)}
+        >>> rule(Move(0, one, one, torch.ones(1)), rule.begin(one))[0]
+        {'encoder.logits': tensor([-29.]), 'head.bias': tensor([0.9000])}
+    """
+
+    def __init__(self, rule: AbstractRule, others: Mapping[str, AbstractRule]) -> None:
+        super().__init__()
+        self.patterns, self.rules = tuple(others), nn.ModuleList((*others.values(), rule))
+
+    def begin(self, params: Params) -> Memory:
+        return tuple(m for rule, names in self._shared(params) for m in rule.begin({n: params[n] for n in names}))
+
+    def forward(self, move: Move, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
+        after, kept = dict[str, Tensor](), list[Tensor]()
+        for rule, names in self._shared(move.params):
+            mine = {n: move.params[n] for n in names}
+            n = len(rule.begin(mine))
+            memory, own = memory[n:], memory[:n]
+            moved, own = rule(Move(move.step, mine, {n: move.gradients[n] for n in names}, move.losses), own)
+            after |= moved
+            kept += own
+        return {n: after[n] for n in move.params}, tuple(kept)
+
+    def _shared(self, params: Params) -> list[tuple[AbstractRule, list[str]]]:
+        """Each rule that has something to do, and what."""
+        of = {n: next((i for i, p in enumerate(self.patterns) if fnmatch.fnmatchcase(n, p)), len(self.patterns)) for n in params}
+        out = []
+        for i, rule in enumerate(self.rules):
+            assert isinstance(rule, AbstractRule)
+            if names := [n for n in params if of[n] == i]:
+                out.append((rule, names))
+        return out

@@ -10,6 +10,7 @@ from quickstudy.objectives.pairs import Pairs as Pairs
 from quickstudy.objectives.pairs import Triplets as Triplets
 from quickstudy.objectives.pull import Pull as Pull
 from quickstudy.objectives.query_loss import QueryLoss as QueryLoss
+from quickstudy.objectives.rotations import Rotations as Rotations
 from quickstudy.objectives.simclr import SimCLR as SimCLR
 from quickstudy.objectives.trajectory import Trajectory as Trajectory
 
@@ -21,6 +22,7 @@ OBJECTIVES: dict[str, type[AbstractObjective]] = {
     "mlti": Mlti,
     "pairs": Pairs,
     "triplets": Triplets,
+    "rotations": Rotations,
     "simclr": SimCLR,
     "pull": Pull,
     "online": Online,

@@ -3,6 +3,9 @@
 from collections.abc import Callable
 
 from quickstudy.core.errors import ConfigError, did_you_mean
+from quickstudy.recipes.architecture import architecture_recipes
+from quickstudy.recipes.architecture import cell_recipe as cell_recipe
+from quickstudy.recipes.architecture import conv4_recipe as conv4_recipe
 from quickstudy.recipes.family import family_recipes
 from quickstudy.recipes.few_classes import few_class_recipes
 from quickstudy.recipes.glyphs import glyphs_fomaml, glyphs_protonet
@@ -57,6 +60,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "attributes-zero-shot": attributes_zero_shot,
     **metric_recipes(),
     **sequence_recipes(),
+    **architecture_recipes(),
     **family_recipes(),
     **few_class_recipes(),
     **semi_supervised_recipes(),

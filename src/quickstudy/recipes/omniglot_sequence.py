@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from quickstudy.core.tasks import Setting
@@ -48,7 +49,7 @@ def _online(name: str, summary: str, learner: str, paper: str, published: float)
     """As in Santoro et al.: 50 examples of 5 classes, each answered before its label is told."""
     return _recipe(
         name, summary, Part(learner, {"n_out": 5}), paper,
-        objective="online", encoder={"width": 32}, episodes=Setting(n_way=5, n_shot=1, n_query=9), train=Plan(steps=8_000, tasks_per_step=8, validate_every=0, clip_norm=10.0),
+        objective="online", encoder={"width": 32}, episodes=Setting(n_way=5, n_shot=1, n_query=9), train=Plan(steps=6_000, tasks_per_step=8, validate_every=0, clip_norm=10.0),
         evaluations=(Evaluation(_ONE_SHOT, published=published, source=_SANTORO),),
     )  # fmt: skip
 
@@ -59,10 +60,14 @@ _SEQUENCE: dict[str, Callable[[], Recipe]] = {
         episodes=Setting(n_way=5, n_shot=1, n_query=3), train=Plan(steps=8_000, tasks_per_step=16, validate_every=0, clip_norm=10.0),
         evaluations=(Evaluation(_ONE_SHOT, published=0.9907, source=_MISHRA),),
     ),
+    "snail-more": lambda: replace(
+        _SEQUENCE["snail"](), name="omniglot-snail-more", summary="SNAIL on Omniglot, trained on: it begins with what omniglot-snail has learned.",
+        episodes=Setting(n_way=5, n_shot=1, n_query=5), train=Plan(steps=5_000, tasks_per_step=16, validate_every=0, clip_norm=10.0), start_from="runs/omniglot-snail",
+    ),
     "in-context": lambda: _recipe(
         "in-context", "An in-context learner on Omniglot, trained on 20-way tasks and asked for any way.", Part("in_context"),
         "in the spirit of Kirsch et al. 2022, arXiv:2212.04458, and Fifty et al. 2024, arXiv:2310.10971",
-        episodes=Setting(n_way=20, n_shot=1, n_query=3), train=Plan(steps=8_000, tasks_per_step=4, validate_every=0, clip_norm=1.0),
+        episodes=Setting(n_way=20, n_shot=1, n_query=3), train=Plan(steps=6_000, tasks_per_step=4, validate_every=0, clip_norm=1.0),
         evaluations=(Evaluation(_ONE_SHOT), Evaluation(Setting(5, 5, 15)), Evaluation(Setting(20, 1, 15))),
     ),
     "mann": lambda: _online("mann", "A memory-augmented network on Omniglot, asked before it is told.", "mann", "Santoro et al. 2016, arXiv:1605.06065", 0.828),
