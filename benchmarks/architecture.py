@@ -3,8 +3,8 @@
 python benchmarks/architecture.py                                                     all of it, writes benchmarks/architecture.json and docs/architecture.png
 python benchmarks/architecture.py --steps 2 --random 2 --tasks 10 --out FILE --plot FILE      a look at it
 
-On Omniglot, 5-way 1-shot. Each search ends in one cell: the mean of the logits after adaptation to validation tasks, decoded. That cell, the random ones (as many
-nodes and edges, sources and operations drawn evenly) and Conv4 are trained from fresh weights by first-order MAML on the same tasks, and scored on the same test tasks.
+On Omniglot, 5-way 1-shot. Each search ends in one cell: the mean of the mixture's weights after adaptation to validation tasks, decoded. That cell, the random ones (as many
+nodes and edges, sources and operations drawn evenly) and Conv4 are trained from fresh weights as prototypical networks on the same tasks, and scored on the same test tasks.
 Runs lie in runs/architecture and are not trained again where they are finished.
 """
 

@@ -5,7 +5,7 @@ python benchmarks/navigation.py --iterations 3 --bandits 5 --out FILE --plot FIL
 
 Navigation: a policy is meta-trained by TRPO through one REINFORCE step on 20 episodes of each of 20 goals, and scored on 40 goals that it has never met,
 before adaptation and after one, two and three steps. Beside it, on the same goals: a policy that was trained on all goals at once (the same TRPO, no inner
-step) and a fresh one, each adapted at the rate that does best for it after three steps on 40 training goals; and one that knows the goal.
+step) and a fresh one, each adapted at the same rate and at the one that does best for it after three steps on 40 training goals; and one that knows the goal.
 
 Bandits: ten pulls at five arms that pay with unknown probabilities. A recurrent policy learns to try and to choose; beside it chance, Thompson sampling, and
 one who knows the best arm, on the same 1,000 bandits.
@@ -43,6 +43,7 @@ from quickstudy.rl import (
 
 ROOT = Path(__file__).parent.parent
 FILE, PICTURE = ROOT / "benchmarks" / "navigation.json", ROOT / "docs" / "navigation.png"
+RUNS = ROOT / "runs" / "navigation"
 WORLD, GOALS, STEPS, PULLS = Navigation2D(), 40, 3, 10
 RATES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 NAMES = {"maml": "MAML, TRPO", "pretrained": "trained on all goals at once", "random": "fresh weights"}
@@ -54,27 +55,39 @@ def fresh(inner_steps: int) -> PolicyLearner:
     return maml_policy(WORLD, inner_lr=0.1, later_lr=0.05, inner_steps=inner_steps)
 
 
-def navigation(iterations: int) -> tuple[dict[str, Any], PolicyLearner]:
+def navigation(iterations: int, runs: Path) -> tuple[dict[str, Any], PolicyLearner]:
     """Every policy's returns, and the one that was meta-trained."""
     found: dict[str, Any] = {}
     learners = {"maml": fresh(1), "pretrained": fresh(0), "random": fresh(1)}
     for name, learner in learners.items():
-        began = time.perf_counter()
-        told = [] if name == "random" else train_policy(learner, WORLD, TRPO(), iterations=iterations, on_iteration=said(name))
-        seconds = time.perf_counter() - began
+        told = {"seconds": 0.0, "curve": []} if name == "random" else trained(learner, name, iterations, runs)
+        found[name] = {**told, "at": [scores(learner)]}
         if name != "maml":
-            learner = at_its_best(learner)
-        along = returns_along(learner, WORLD, n_tasks=GOALS, steps=STEPS)
-        found[name] = {
-            "returns": [list(mean_ci95(np.asarray(row))) for row in along],
-            "seconds": round(seconds, 1),
-            "rate": learner.loop.rule.lr,  # type: ignore[union-attr]
-            "curve": [[round(t["before"], 2), round(t["after"], 2)] for t in told],
-        }
+            found[name]["at"].append(scores(at_its_best(learner)))
     tasks = WORLD.tasks(GOALS, split="test")
     known = play(WORLD, tasks, lambda seen: WORLD.oracle(tasks, seen), 1, generator("oracle")).returns
     found["oracle"] = {"returns": [list(mean_ci95(np.asarray(known)))]}
     return found, learners["maml"]
+
+
+def trained(learner: PolicyLearner, name: str, iterations: int, runs: Path) -> dict[str, Any]:
+    """How its training went, now or before."""
+    file = runs / f"{name}-{iterations}.pt"
+    if not file.exists():
+        began = time.perf_counter()
+        happened = train_policy(learner, WORLD, TRPO(), iterations=iterations, on_iteration=said(name))
+        curve = [[round(t["before"], 2), round(t["after"], 2)] for t in happened]
+        runs.mkdir(parents=True, exist_ok=True)
+        torch.save({"weights": learner.state_dict(), "seconds": round(time.perf_counter() - began, 1), "curve": curve}, file)
+    kept = torch.load(file, weights_only=True)
+    learner.load_state_dict(kept["weights"])
+    return {"seconds": kept["seconds"], "curve": kept["curve"]}
+
+
+def scores(learner: PolicyLearner) -> dict[str, Any]:
+    """Its returns on goals that were never met, along the adaptation."""
+    along = returns_along(learner, WORLD, n_tasks=GOALS, steps=STEPS)
+    return {"rate": learner.loop.rule.lr, "returns": [list(mean_ci95(np.asarray(row))) for row in along]}  # type: ignore[union-attr]
 
 
 def at_its_best(learner: PolicyLearner) -> PolicyLearner:
@@ -110,7 +123,7 @@ def picture(learner: PolicyLearner, found: dict[str, Any], file: Path) -> None:
             ax.plot(*goal.numpy(), marker="*", markersize=12, color=colour, markeredgecolor="black", linestyle="")
         ax.set(xlim=(-1, 1), ylim=(-1, 1), aspect="equal", title=title)
     for name, label in NAMES.items():
-        mean, half = zip(*found[name]["returns"], strict=True)
+        mean, half = zip(*found[name]["at"][-1]["returns"], strict=True)
         axes[3].errorbar(range(len(mean)), mean, yerr=half, marker="o", markersize=4, capsize=2, label=label)
     axes[3].axhline(found["oracle"]["returns"][0][0], color="#8c959f", linestyle="--", label="knows the goal")
     axes[3].set(xlabel="steps of adaptation", ylabel="return", title=f"{GOALS} goals never met", ylim=(-110, 5))
@@ -147,8 +160,9 @@ def rows() -> list[str]:
     made = ["| policy | before | after one step | after two | after three | rate | trained in |", "|---|---|---|---|---|---|---|"]
     for name, label in NAMES.items():
         of = found["navigation"][name]
-        cells = " | ".join(f"{m:.1f} ± {c:.1f}" for m, c in of["returns"])
-        made.append(f"| {label} | {cells} | {of['rate']:g} | {of['seconds'] / 60:.1f} min |")
+        for at in of["at"]:
+            cells = " | ".join(f"{m:.1f} ± {c:.1f}" for m, c in at["returns"])
+            made.append(f"| {label} | {cells} | {at['rate']:g} | {of['seconds'] / 60:.1f} min |")
     known, b = found["navigation"]["oracle"]["returns"][0], found["bandits"]
     told = [f"{what} {b[key][0]:.2f} ± {b[key][1]:.2f}" for key, what in
             (("rl2", "RL²"), ("thompson", "Thompson sampling"), ("chance", "chance"), ("best_arm", "whoever knows the best arm"))]  # fmt: skip
@@ -167,15 +181,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--iterations", type=int, default=250, help="of each meta-training")
     parser.add_argument("--bandits", type=int, default=600, help="iterations of the training on bandits")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="where the trained policies lie; what is there is not trained again")
     parser.add_argument("--out", type=Path, default=FILE, help="where the numbers go")
     parser.add_argument("--plot", type=Path, default=PICTURE, help="where the picture goes")
     args = parser.parse_args()
     found: dict[str, Any] = {"iterations": args.iterations, "threads": torch.get_num_threads(), "commit": commit()}
     found["bandits"] = bandits(args.bandits)
-    found["navigation"], learner = navigation(args.iterations)
+    found["navigation"], learner = navigation(args.iterations, args.runs)
     picture(learner, found["navigation"], args.plot)
     args.out.write_text(json.dumps(found) + "\n", encoding="utf-8")
-    print({k: v for k, v in found.items() if k != "navigation"}, {n: v["returns"] for n, v in found["navigation"].items()})
+    print({k: v for k, v in found.items() if k != "navigation"}, {n: v.get("at") for n, v in found["navigation"].items()})
 
 
 if __name__ == "__main__":

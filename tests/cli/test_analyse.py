@@ -70,6 +70,25 @@ def test_accuracy_by_instance(quickstudy: Callable, tmp_path: Path) -> None:
         assert min(picture.size) > 200
 
 
+def test_the_cell_of_a_search(quickstudy: Callable, run_folder: Path, tmp_path: Path) -> None:
+    changes = [
+        "learner.name=t_nas",
+        "learner.inner_lr=0.5",
+        "learner.inner_steps=1",
+        "encoder=mixed_cell",
+        "encoder.channels=4",
+        "encoder.norm=batch",
+    ]
+    quickstudy("train", "glyphs-fomaml", "--out", tmp_path / "run", "--n-tasks", "4", *(a for c in changes for a in ("--set", c)), *SHORT)
+    out = quickstudy("analyse", "architecture", tmp_path / "run", "--n-tasks", "3").stdout
+    assert "0 → 1" in out
+    told = json.loads((tmp_path / "run" / "analysis" / "architecture.json").read_text(encoding="utf-8"))
+    assert len(told["edges"]) == 5
+    with Image.open(tmp_path / "run" / "analysis" / "architecture.png") as picture:
+        assert min(picture.size) > 200
+    assert "no cell that is searched for" in quickstudy("analyse", "architecture", run_folder, "--n-tasks", "3", status=2).stderr
+
+
 def test_other_learners_are_refused(quickstudy: Callable, run_folder: Path) -> None:
     assert "before it is told" in quickstudy("analyse", "instances", run_folder, "--n-tasks", "3", status=2).stderr
     assert "has no inner loop" in quickstudy("analyse", "steps", run_folder, "--n-tasks", "3", status=2).stderr

@@ -43,7 +43,8 @@ def test_navigation_is_the_same_one_by_one_and_side_by_side() -> None:
 
 
 @pytest.mark.parametrize("kind", ["direction", "velocity"])
-def test_two_iterations_on_the_half_cheetah(kind: str) -> None:
+def test_two_iterations_on_the_half_cheetah(kind: str, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the simulator writes its warnings to where it runs
     pytest.importorskip("mujoco", reason="MuJoCo is not installed")
     from quickstudy.rl.half_cheetah import HalfCheetahTask, half_cheetah
 

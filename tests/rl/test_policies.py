@@ -186,6 +186,18 @@ def test_tabular_worlds_are_markov_and_pay_what_they_say() -> None:
         assert float(t.reward[0, :, :-1][at == k].mean()) == pytest.approx(float(task[0, k]), abs=0.1)
 
 
+@pytest.mark.parametrize("world", WORLDS, ids=lambda w: type(w).__name__)
+def test_what_is_fitted_acts_with_the_adapted_weights(world) -> None:
+    torch.manual_seed(0)
+    learner = maml_policy(world, widths=(8,), n_episodes=3)
+    task = world.tasks(1)
+    policy = learner.fit(world, task[0], seeded())
+    params = learner.adapt(world, task, seeded()).path[-1]
+    seen = torch.randn(5, world.n_observed)
+    assert torch.equal(policy(seen), learner.policy(params, seen[None]).mode[0])
+    assert not torch.equal(policy.policy.layers[1].bias, learner.policy.layers[1].bias)
+
+
 def test_mistakes() -> None:
     with pytest.raises(ConfigError, match="at least one episode"):
         maml_policy(WORLDS[0], n_episodes=0)

@@ -27,7 +27,7 @@ class ArchitectureReport:
     """A cell, and how sure the search is of it.
 
     Args:
-        edges: (from, to, operation), what `decode` makes of the mean over tasks.
+        edges: (from, to, operation), what `decode` makes of the weights.
         weights: of every operation on every edge that there could be, the mean over tasks; rows as `pairs`.
         nodes: of the cell.
         agreement: the share of the tasks whose own decoded cell has the edge, for each edge.
@@ -68,7 +68,7 @@ class ArchitectureReport:
 
 
 def architecture(learner: AbstractLearner[Any], tasks: AbstractTasks, *, n_tasks: int = 100) -> ArchitectureReport:
-    """What a search has found: the mean of the mixture's logits after adaptation to each task, decoded.
+    """What a search has found: the mean of the mixture's weights after adaptation to each task, decoded.
 
     Of a learner on a cell that is given already, that cell.
 
@@ -88,9 +88,9 @@ def architecture(learner: AbstractLearner[Any], tasks: AbstractTasks, *, n_tasks
     if not isinstance(learner, GradientLearner):
         raise ConfigError(f"{type(learner).__name__} does not adapt a cell. Give a run of t_nas or meta_nas.")
     logits = adapted_logits(learner, tasks, n_tasks=n_tasks)
-    edges = decode(logits.mean(0), mixed.nodes)
-    own = [set(decode(one, mixed.nodes)) for one in logits]
     weights = (logits / mixed.temperature).softmax(2).mean(0)
+    edges = decode(weights.log(), mixed.nodes)
+    own = [set(decode(one, mixed.nodes)) for one in logits]
     agreement = tuple(sum(edge in cell for cell in own) / len(own) for edge in edges)
     return ArchitectureReport(
         edges, tuple(tuple(row) for row in torch.round(weights, decimals=4).tolist()), mixed.nodes, agreement, len(own)

@@ -26,14 +26,14 @@ def _recipe(name: str, summary: str, encoder: Part, learner: Part, paper: str, *
     )
 
 
-_MIXED = Part("mixed_cell", {"norm": "batch"})
+_MIXED = Part("mixed_cell", {"norm": "batch", "cool_steps": 300})
 
 
 def omniglot_t_nas() -> Recipe:
     """Weights and wiring learned together, five-way one-shot."""
     return _recipe(
         "omniglot-t-nas", "T-NAS on Omniglot, 5-way 1-shot: weights and wiring learned together.", _MIXED,
-        Part("t_nas", {"n_out": 5, "inner_lr": 0.5, "inner_steps": 3}), _LIAN, steps=400, tasks=4,
+        Part("t_nas", {"n_out": 5, "inner_lr": 0.5, "logits_lr": 1.0, "inner_steps": 3}), _LIAN, steps=300, tasks=4,
     )  # fmt: skip
 
 
@@ -53,19 +53,25 @@ def omniglot_meta_nas() -> Recipe:
 
 
 def cell_recipe(edges: Sequence[Sequence[int | str]], name: str = "omniglot-cell") -> Recipe:
-    """First-order MAML on a given cell, from fresh weights: the same budget for whatever cell."""
-    return _recipe(
-        name, "First-order MAML on Omniglot, 5-way 1-shot, with a given cell.", Part("cell", {"norm": "batch", "edges": tuple(tuple(e) for e in edges)}),
-        Part("fomaml", {"n_out": 5, "inner_lr": 0.5, "inner_steps": 3}), _LIAN, steps=400, tasks=8,
-    )  # fmt: skip
+    """Prototypes on a given cell, from fresh weights: the same short training for whatever cell."""
+    return Recipe(
+        name=name,
+        summary="Prototypical networks on Omniglot with a given cell.",
+        data=Part("omniglot", {"protocol": "vinyals", "rotations": True}),
+        encoder=Part("cell", {"edges": tuple(tuple(e) for e in edges)}),
+        learner=Part("protonet"),
+        episodes=Setting(n_way=20, n_shot=1, n_query=5),
+        validation=Setting(n_way=20, n_shot=1, n_query=5),
+        train=Plan(steps=400, validate_every=0, clip_norm=10.0),
+        optimiser=Optimiser(lr=3e-3, schedule="cosine"),
+        evaluations=(Evaluation(Setting(5, 1, 15)),),
+        paper=_LIAN,
+    )
 
 
 def conv4_recipe(width: int) -> Recipe:
     """The same with the field's fixed network, of so many filters."""
-    return replace(
-        cell_recipe(((0, 1, "conv3x3"),), "omniglot-conv4"),
-        encoder=Part("conv4", {"size": 28, "norm": "batch", "width": width, "downsample": "stride"}),
-    )
+    return replace(cell_recipe(((0, 1, "conv3x3"),), "omniglot-conv4"), encoder=Part("conv4", {"size": 28, "width": width}))
 
 
 def architecture_recipes() -> dict[str, Callable[[], Recipe]]:

@@ -1,6 +1,7 @@
 """Meta reinforcement learning: policies that adapt to a task from a few episodes."""
 
 from quickstudy.rl.adapt import Adaptation as Adaptation
+from quickstudy.rl.adapt import AdaptedPolicy as AdaptedPolicy
 from quickstudy.rl.adapt import PolicyLearner as PolicyLearner
 from quickstudy.rl.adapt import maml_policy as maml_policy
 from quickstudy.rl.bandits import Bandits as Bandits

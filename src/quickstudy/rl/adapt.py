@@ -1,5 +1,6 @@
 """A policy that adapts to a task by a few gradient steps on its own episodes."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -84,6 +85,13 @@ class PolicyLearner(Described, nn.Module):
         gathered.append(self.gather(environment, tasks, path[-1], generator))
         return Adaptation(tuple(gathered), tuple(path))
 
+    def fit(
+        self, environment: AbstractEnvironment, task: Float[Tensor, " P"], generator: torch.Generator, *, steps: int | None = None
+    ) -> "AdaptedPolicy":
+        """Adapt to one task and return the policy that came of it."""
+        happened = self.eval().adapt(environment, task[None], generator, steps=steps)
+        return AdaptedPolicy(self.policy, happened.path[-1])
+
     def replay(self, evidence: Sequence[Evidence]) -> dict[str, Tensor]:
         """The weights that the current ones come to by the same episodes, with their graph: what an outer step is differentiated through."""
         n_tasks = len(evidence[0].log_prob)
@@ -102,6 +110,27 @@ class PolicyLearner(Described, nn.Module):
 
     def _loss(self, params: Params, e: Evidence) -> Tensor:
         return reinforce(self.policy, params, e, correction=self.correction)
+
+
+class AdaptedPolicy(nn.Module):
+    """A policy with the weights of one task: observations in, the most likely actions out.
+
+    Args:
+        policy: the kind.
+        params: its weights, ``[1 …]``.
+    """
+
+    def __init__(self, policy: AbstractPolicy, params: Params) -> None:
+        super().__init__()
+        self.policy = copy.deepcopy(policy)
+        with torch.no_grad():
+            for name, p in self.policy.named_parameters():
+                p.copy_(params[name][0])
+
+    def forward(self, observed: Float[Tensor, "N S"]) -> Tensor:
+        """Numbers ``[N]``, or vectors ``[N A]``."""
+        with torch.no_grad():
+            return self.policy(self.policy.parameters_of(1), observed[None]).mode[0]
 
 
 def maml_policy(
