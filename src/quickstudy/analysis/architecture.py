@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from quickstudy.analysis.figures import new_figure, save_figure
-from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.encoders.cell import CellNet, pairs
@@ -73,7 +72,7 @@ def architecture(learner: AbstractLearner[Any], tasks: AbstractTasks, *, n_tasks
     Of a learner on a cell that is given already, that cell.
 
     Args:
-        learner: of `t_nas` or `meta_nas` on the encoder ``mixed_cell``, or any on ``cell``.
+        learner: any on the encoder ``mixed_cell``; `t_nas` and `meta_nas` adapt its logits to each task, others have the same for all. Or any on ``cell``.
         tasks: to adapt to.
         n_tasks: the first so many.
 
@@ -85,9 +84,7 @@ def architecture(learner: AbstractLearner[Any], tasks: AbstractTasks, *, n_tasks
         sure = [[float((i, j, name) in encoder.edges) for name in OPERATIONS] for i, j in pairs(encoder.nodes)]
         return ArchitectureReport(encoder.edges, tuple(map(tuple, sure)), encoder.nodes, (1.0,) * len(encoder.edges), 1)
     mixed = mixed_cell_of(learner)
-    if not isinstance(learner, GradientLearner):
-        raise ConfigError(f"{type(learner).__name__} does not adapt a cell. Give a run of t_nas or meta_nas.")
-    logits = adapted_logits(learner, tasks, n_tasks=n_tasks)
+    logits = adapted_logits(learner, tasks, n_tasks=n_tasks) if isinstance(learner, GradientLearner) else mixed.logits.detach()[None]
     weights = (logits / mixed.temperature).softmax(2).mean(0)
     edges = decode(weights.log(), mixed.nodes)
     own = [set(decode(one, mixed.nodes)) for one in logits]

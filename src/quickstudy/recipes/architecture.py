@@ -37,12 +37,22 @@ def omniglot_t_nas() -> Recipe:
     )  # fmt: skip
 
 
+def omniglot_proto_nas() -> Recipe:
+    """Weights and wiring of prototypical networks learned together, without steps on a task."""
+    recipe = cell_recipe(((0, 1, "conv3x3"),), "omniglot-proto-nas")
+    return replace(
+        recipe,
+        summary="Prototypical networks on Omniglot whose wiring is learned with their weights; the mixture cools to a choice.",
+        encoder=Part("mixed_cell", {"cool_steps": 400}),
+    )
+
+
 def omniglot_meta_nas() -> Recipe:
     """Reptile on weights and wiring, five-way one-shot."""
     recipe = _recipe(
         "omniglot-meta-nas", "MetaNAS on Omniglot, 5-way 1-shot: Reptile on weights and wiring.",
-        Part("mixed_cell", {"norm": "batch", "cool_steps": 200}), Part("meta_nas", {"n_out": 5, "inner_steps": 5, "test_steps": 20}),
-        "Elsken, Staffler, Metzen, Hutter 2020, arXiv:1911.11090", steps=200, tasks=4,
+        Part("mixed_cell", {"norm": "batch", "cool_steps": 80}), Part("meta_nas", {"n_out": 5, "inner_steps": 5, "test_steps": 20}),
+        "Elsken, Staffler, Metzen, Hutter 2020, arXiv:1911.11090", steps=80, tasks=4,
     )  # fmt: skip
     return replace(
         recipe,
@@ -76,4 +86,4 @@ def conv4_recipe(width: int) -> Recipe:
 
 def architecture_recipes() -> dict[str, Callable[[], Recipe]]:
     """The recipes under their names."""
-    return {"omniglot-t-nas": omniglot_t_nas, "omniglot-meta-nas": omniglot_meta_nas}
+    return {"omniglot-t-nas": omniglot_t_nas, "omniglot-meta-nas": omniglot_meta_nas, "omniglot-proto-nas": omniglot_proto_nas}

@@ -49,7 +49,7 @@ def _online(name: str, summary: str, learner: str, paper: str, published: float)
     """As in Santoro et al.: 50 examples of 5 classes, each answered before its label is told."""
     return _recipe(
         name, summary, Part(learner, {"n_out": 5}), paper,
-        objective="online", encoder={"width": 32}, episodes=Setting(n_way=5, n_shot=1, n_query=9), train=Plan(steps=6_000, tasks_per_step=8, validate_every=0, clip_norm=10.0),
+        objective="online", encoder={"width": 32}, episodes=Setting(n_way=5, n_shot=1, n_query=9), train=Plan(steps=5_000, tasks_per_step=8, validate_every=0, clip_norm=10.0),
         evaluations=(Evaluation(_ONE_SHOT, published=published, source=_SANTORO),),
     )  # fmt: skip
 
