@@ -438,8 +438,9 @@ def instances() -> list[str]:
         lines.append(f"| `{name}`, published | " + " | ".join(f"{SANTORO[name][k - 1]:.1f}" for k in shown) + " |")
     some = next(iter(told.values()))
     note = (
-        f"Omniglot, {some['n_way']} classes of {len(some['means'])} examples, {some['n_tasks']:,} tasks; trained on {some['train_tasks']:,} tasks, where the paper has 1,600,000. The paper's networks "
-        "read pixels, ours the features of a Conv4 that learns with them."
+        f"Omniglot, {some['n_way']} classes of {len(some['means'])} examples, {some['n_tasks']:,} sequences of test characters; trained on {some['train_tasks']:,} sequences in "
+        f"{told['mann']['train_seconds'] / 60:.0f} and {told['lstm']['train_seconds'] / 60:.0f} minutes on one core, where the paper has 1,600,000. The paper's networks read pixels, ours the features of the run "
+        f"`{some['run']}`; commit {some['commit']}."
     )
     return [*lines, "", note]
 

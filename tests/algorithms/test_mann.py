@@ -32,8 +32,8 @@ def slow(m: MANN, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         attention = []
         for r in range(m.heads):
             cosines = [keys[r] @ row / (keys[r].norm() * row.norm()).clamp(min=1e-12) for row in rows]
-            total = sum(math.e**cosine for cosine in cosines)
-            attention.append([math.e**cosine / total for cosine in cosines])
+            total = sum(math.e ** (m.strength * cosine) for cosine in cosines)
+            attention.append([math.e ** (m.strength * cosine) / total for cosine in cosines])
         read = torch.cat([sum(attention[r][i] * rows[i] for i in range(m.rows)) for r in range(m.heads)])
         rows = [
             (x.new_zeros(m.row) if i == least[0] else rows[i]) + sum(writing[r][i] * keys[r] for r in range(m.heads)) for i in range(m.rows)
@@ -44,9 +44,10 @@ def slow(m: MANN, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return torch.stack(out)
 
 
-def test_the_memory_by_a_loop() -> None:
+@pytest.mark.parametrize("strength", [1.0, 5.0])
+def test_the_memory_by_a_loop(strength: float) -> None:
     torch.manual_seed(0)
-    learner = MANN(Identity(3), n_out=2, width=8, rows=6, row=4, heads=2)
+    learner = MANN(Identity(3), n_out=2, width=8, rows=6, row=4, heads=2, strength=strength)
     x, y = torch.randn(2, 9, 3), torch.randint(0, 2, (2, 9))
     learner, x = learner.double(), x.double()
     with torch.no_grad():

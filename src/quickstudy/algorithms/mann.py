@@ -21,7 +21,7 @@ class MANN(SequenceReader):
 
     h_t = LSTM([f(x_t); y_{t−1}; r_{t−1}]),  keys k_t = tanh(W h_t), one for each head
 
-    read    w^r_t = softmax_i cos(k_t, M_{t−1}(i)),  r_t = Σ_i w^r_t(i) M_{t−1}(i),  score = W [h_t; r_t]
+    read    w^r_t = softmax_i β cos(k_t, M_{t−1}(i)),  r_t = Σ_i w^r_t(i) M_{t−1}(i),  score = W [h_t; r_t]
     write   w^w_t = σ(α) w^r_{t−1} + (1 − σ(α)) w^lu_{t−1};  the least used row is set to 0, then M_t(i) = M_{t−1}(i) + w^w_t(i) k_t
     usage   w^u_t = γ w^u_{t−1} + w^r_t + w^w_t;  w^lu_t(i) = 1 for the R least used rows, else 0
 
@@ -37,6 +37,7 @@ class MANN(SequenceReader):
         rows, row: of the memory, how many and how long.
         heads: R.
         decay: γ.
+        strength: β. The paper's is 1, which reads a little of every row; a larger one reads what is alike, as in neural Turing machines.
 
     Example:
         >>> import torch
@@ -64,13 +65,14 @@ class MANN(SequenceReader):
         row: int = 40,
         heads: int = 4,
         decay: float = 0.95,
+        strength: float = 1.0,
     ) -> None:
         super().__init__(encoder, n_out=n_out)
-        if min(width, rows, row, heads) < 1 or heads > rows or not 0 <= decay < 1:
+        if min(width, rows, row, heads) < 1 or heads > rows or not 0 <= decay < 1 or strength <= 0:
             raise ConfigError(
-                f"width, rows, row and heads must be at least 1, heads at most rows, and decay in [0, 1), got {width}, {rows}, {row}, {heads} and {decay}."
+                f"width, rows, row and heads must be at least 1, heads at most rows, decay in [0, 1) and strength positive, got {width}, {rows}, {row}, {heads}, {decay} and {strength}."
             )
-        self.rows, self.row, self.heads, self.decay = rows, row, heads, decay
+        self.rows, self.row, self.heads, self.decay, self.strength = rows, row, heads, decay, strength
         self.cell = nn.LSTMCell(encoder.out_dim + n_out + heads * row, width)
         self.key = nn.Linear(width, heads * row)
         self.gate = nn.Parameter(torch.zeros(heads))
@@ -92,7 +94,7 @@ class MANN(SequenceReader):
         least = F.one_hot(order[:, : self.heads], self.rows).to(rows.dtype)  # [T R M], a row for each head
         where = self.gate.sigmoid()[:, None]
         writing = where * attention + (1 - where) * least.sum(1, keepdim=True)
-        attention = (F.normalize(key, dim=2) @ F.normalize(rows, dim=2).transpose(1, 2)).softmax(2)  # [T R M]
+        attention = (self.strength * F.normalize(key, dim=2) @ F.normalize(rows, dim=2).transpose(1, 2)).softmax(2)  # [T R M]
         read = (attention @ rows).flatten(1)
         rows = rows * (1 - least[:, 0, :, None]) + writing.transpose(1, 2) @ key
         usage = self.decay * usage + (attention + writing).sum(1)
