@@ -17,7 +17,7 @@ from quickstudy.testing import toy_episode
 
 def slow(m: MANN, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """One sequence, number by number where it matters."""
-    rows, width = [torch.full((m.row,), 1e-6, dtype=x.dtype) for _ in range(m.rows)], m.cell.hidden_size
+    rows, width = [x.new_zeros(m.row) for _ in range(m.rows)], m.cell.hidden_size
     h, c, read = x.new_zeros(1, width), x.new_zeros(1, width), x.new_zeros(m.heads * m.row)
     usage, before = [0.0] * m.rows, [[1 / m.rows] * m.rows for _ in range(m.heads)]
     gate, out = torch.sigmoid(m.gate), []
@@ -29,15 +29,15 @@ def slow(m: MANN, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         keys = torch.tanh(m.key(h))[0].view(m.heads, m.row)
         least = sorted(range(m.rows), key=lambda i: (float(usage[i]), i))[: m.heads]
         writing = [[gate[r] * before[r][i] + (1 - gate[r]) * (i in least) for i in range(m.rows)] for r in range(m.heads)]
-        attention = []
-        for r in range(m.heads):
-            cosines = [keys[r] @ row / (keys[r].norm() * row.norm()).clamp(min=1e-12) for row in rows]
-            total = sum(math.e ** (m.strength * cosine) for cosine in cosines)
-            attention.append([math.e ** (m.strength * cosine) / total for cosine in cosines])
-        read = torch.cat([sum(attention[r][i] * rows[i] for i in range(m.rows)) for r in range(m.heads)])
         rows = [
             (x.new_zeros(m.row) if i == least[0] else rows[i]) + sum(writing[r][i] * keys[r] for r in range(m.heads)) for i in range(m.rows)
         ]
+        attention = []
+        for r in range(m.heads):
+            cosines = [keys[r] @ row / (keys[r].norm() * row.norm().clamp(min=1e-3)) for row in rows]
+            total = sum(math.e ** (m.strength * cosine) for cosine in cosines)
+            attention.append([math.e ** (m.strength * cosine) / total for cosine in cosines])
+        read = torch.cat([sum(attention[r][i] * rows[i] for i in range(m.rows)) for r in range(m.heads)])
         usage = [m.decay * usage[i] + sum(attention[r][i] + writing[r][i] for r in range(m.heads)) for i in range(m.rows)]
         before = attention
         out.append(m.head(torch.cat((h[0], read))))

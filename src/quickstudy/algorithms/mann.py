@@ -15,14 +15,16 @@ MannMemory: TypeAlias = tuple[
     Float[Tensor, "T H"], Float[Tensor, "T H"], Float[Tensor, "T RW"], Float[Tensor, "T M W"], Float[Tensor, "T M"], Float[Tensor, "T R M"]
 ]
 
+BLANK = 1e-3  # a row shorter than that is like no key: nothing was written to it
+
 
 class MANN(SequenceReader):
     """A memory-augmented network: a controller reads examples and late labels, and keeps what it will need in rows of a memory.
 
     h_t = LSTM([f(x_t); y_{t−1}; r_{t−1}]),  keys k_t = tanh(W h_t), one for each head
 
-    read    w^r_t = softmax_i β cos(k_t, M_{t−1}(i)),  r_t = Σ_i w^r_t(i) M_{t−1}(i),  score = W [h_t; r_t]
     write   w^w_t = σ(α) w^r_{t−1} + (1 − σ(α)) w^lu_{t−1};  the least used row is set to 0, then M_t(i) = M_{t−1}(i) + w^w_t(i) k_t
+    read    w^r_t = softmax_i β cos(k_t, M_t(i)),  r_t = Σ_i w^r_t(i) M_t(i),  score = W [h_t; r_t]
     usage   w^u_t = γ w^u_{t−1} + w^r_t + w^w_t;  w^lu_t(i) = 1 for the R least used rows, else 0
 
     Heads write each its own key; usage is summed over them. Memory, usage and controller are blank at the start of every task.
@@ -37,7 +39,8 @@ class MANN(SequenceReader):
         rows, row: of the memory, how many and how long.
         heads: R.
         decay: γ.
-        strength: β. The paper's is 1, which reads a little of every row; a larger one reads what is alike, as in neural Turing machines.
+        strength: β. The paper has none, that is 1, which reads a little of every row; a larger one reads what is alike, as in neural Turing machines,
+            and is learned in a small part of the tasks.
 
     Example:
         >>> import torch
@@ -52,7 +55,7 @@ class MANN(SequenceReader):
         TargetError: for tasks of another number of classes.
 
     Paper: Santoro, Bartunov, Botvinick, Wierstra, Lillicrap 2016, arXiv:1605.06065, equations 1 to 8.
-    Differs: reads before it writes, so that a key does not find itself; the encoder is any (the paper reads pixels).
+    Differs: β; the encoder is any (the paper reads pixels).
     """
 
     def __init__(
@@ -65,7 +68,7 @@ class MANN(SequenceReader):
         row: int = 40,
         heads: int = 4,
         decay: float = 0.95,
-        strength: float = 1.0,
+        strength: float = 10.0,
     ) -> None:
         super().__init__(encoder, n_out=n_out)
         if min(width, rows, row, heads) < 1 or heads > rows or not 0 <= decay < 1 or strength <= 0:
@@ -81,7 +84,7 @@ class MANN(SequenceReader):
     def blank(self, n_tasks: int, like: Tensor) -> MannMemory:
         h, c = (like.new_zeros(n_tasks, self.cell.hidden_size) for _ in range(2))
         return (
-            h, c, like.new_zeros(n_tasks, self.heads * self.row), like.new_full((n_tasks, self.rows, self.row), 1e-6),
+            h, c, like.new_zeros(n_tasks, self.heads * self.row), like.new_zeros(n_tasks, self.rows, self.row),
             like.new_zeros(n_tasks, self.rows), like.new_full((n_tasks, self.heads, self.rows), 1 / self.rows),
         )  # fmt: skip
 
@@ -94,8 +97,9 @@ class MANN(SequenceReader):
         least = F.one_hot(order[:, : self.heads], self.rows).to(rows.dtype)  # [T R M], a row for each head
         where = self.gate.sigmoid()[:, None]
         writing = where * attention + (1 - where) * least.sum(1, keepdim=True)
-        attention = (self.strength * F.normalize(key, dim=2) @ F.normalize(rows, dim=2).transpose(1, 2)).softmax(2)  # [T R M]
-        read = (attention @ rows).flatten(1)
         rows = rows * (1 - least[:, 0, :, None]) + writing.transpose(1, 2) @ key
+        cosine = F.normalize(key, dim=2) @ F.normalize(rows, dim=2, eps=BLANK).transpose(1, 2)
+        attention = (self.strength * cosine).softmax(2)  # [T R M]
+        read = (attention @ rows).flatten(1)
         usage = self.decay * usage + (attention + writing).sum(1)
         return self.head(torch.cat((h, read), 1)), (h, c, read, rows, usage, attention)

@@ -100,12 +100,12 @@ def draw_cell(axes: "Axes", edges: Architecture, nodes: int) -> None:
         label = "in" if j == 0 else "out" if j == nodes + 1 else str(j)
         axes.text(j, 0, label, ha="center", va="center", fontsize=11, bbox={"boxstyle": "circle,pad=0.35", "fc": "white", "ec": "#24292f"})
     for k, (i, j, name) in enumerate(edges):
-        bend = 0.0 if j == i + 1 and not any(e[:2] == (i, j) for e in edges[:k]) else (-0.35 if k % 2 else 0.35)
+        bend = 0.0 if j == i + 1 and not any(e[:2] == (i, j) for e in edges[:k]) else (-0.5 if k % 2 else 0.5)
         arrow = {"arrowstyle": "-|>", "color": _COLOURS[name], "lw": 2, "shrinkA": 16, "shrinkB": 16, "connectionstyle": f"arc3,rad={bend}"}
         axes.annotate("", (j, 0), (i, 0), arrowprops=arrow)
         height = -bend * (j - i) / 2
         axes.text((i + j) / 2, height + (0.06 if height >= 0 else -0.06), name, ha="center", va="bottom" if height >= 0 else "top",
-                  fontsize=9, color=_COLOURS[name])  # fmt: skip
+                  fontsize=9 if bend else 8, color=_COLOURS[name])  # fmt: skip
     for j in range(1, nodes + 1):
         arrow = {"arrowstyle": "-|>", "color": "#afb8c1", "lw": 1, "linestyle": ":", "shrinkA": 16, "shrinkB": 16}
         axes.annotate(

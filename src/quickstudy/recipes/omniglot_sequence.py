@@ -54,16 +54,27 @@ def _online(name: str, summary: str, learner: str, paper: str, published: float)
     )  # fmt: skip
 
 
+def _trained_on(name: str, before: str, *, steps: int, lr: float) -> Recipe:
+    """SNAIL, from where another run of it ended."""
+    return replace(
+        _SEQUENCE["snail"](),
+        name=f"omniglot-{name}",
+        summary=f"SNAIL on Omniglot, trained on: it begins with what omniglot-{before} has learned.",
+        episodes=Setting(n_way=5, n_shot=1, n_query=5),
+        train=Plan(steps=steps, tasks_per_step=16, validate_every=0, clip_norm=10.0),
+        optimiser=Optimiser(lr=lr, schedule="one_cycle"),
+        start_from=f"runs/omniglot-{before}",
+    )
+
+
 _SEQUENCE: dict[str, Callable[[], Recipe]] = {
     "snail": lambda: _recipe(
         "snail", "SNAIL on Omniglot, 5-way 1-shot.", Part("snail", {"n_out": 5, "length": 6}), "Mishra et al. 2018, arXiv:1707.03141",
         episodes=Setting(n_way=5, n_shot=1, n_query=3), train=Plan(steps=8_000, tasks_per_step=16, validate_every=0, clip_norm=10.0),
         evaluations=(Evaluation(_ONE_SHOT, published=0.9907, source=_MISHRA),),
     ),
-    "snail-more": lambda: replace(
-        _SEQUENCE["snail"](), name="omniglot-snail-more", summary="SNAIL on Omniglot, trained on: it begins with what omniglot-snail has learned.",
-        episodes=Setting(n_way=5, n_shot=1, n_query=5), train=Plan(steps=5_000, tasks_per_step=16, validate_every=0, clip_norm=10.0), start_from="runs/omniglot-snail",
-    ),
+    "snail-more": lambda: _trained_on("snail-more", "snail", steps=5_000, lr=1e-3),
+    "snail-most": lambda: _trained_on("snail-most", "snail-more", steps=3_600, lr=1e-3),
     "in-context": lambda: _recipe(
         "in-context", "An in-context learner on Omniglot, trained on 20-way tasks and asked for any way.", Part("in_context"),
         "in the spirit of Kirsch et al. 2022, arXiv:2212.04458, and Fifty et al. 2024, arXiv:2310.10971",
