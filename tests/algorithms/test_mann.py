@@ -9,7 +9,7 @@ from quickstudy.algorithms import MANN, ProtoNet, SequenceLSTM
 from quickstudy.core.errors import ConfigError, TargetError
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.rng import drawing, generator
-from quickstudy.core.types import Classes, Examples
+from quickstudy.core.types import Classes, Episode, Examples
 from quickstudy.encoders import MLP, Identity
 from quickstudy.objectives import Online, QueryLoss
 from quickstudy.testing import toy_episode
@@ -25,7 +25,8 @@ def slow(m: MANN, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         label = x.new_zeros(m.n_out)
         if t:
             label[y[t - 1]] = 1
-        h, c = m.cell(torch.cat((x[t], label, read))[None], (h, c))
+        z = (x[t] - x[t].mean()) / (x[t].var(correction=0) + 1e-5).sqrt() if m.normalise else x[t]
+        h, c = m.cell(torch.cat((z, label, read))[None], (h, c))
         keys = torch.tanh(m.key(h))[0].view(m.heads, m.row)
         least = sorted(range(m.rows), key=lambda i: (float(usage[i]), i))[: m.heads]
         writing = [[gate[r] * before[r][i] + (1 - gate[r]) * (i in least) for i in range(m.rows)] for r in range(m.heads)]
@@ -44,16 +45,25 @@ def slow(m: MANN, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return torch.stack(out)
 
 
-@pytest.mark.parametrize("strength", [1.0, 5.0])
-def test_the_memory_by_a_loop(strength: float) -> None:
+@pytest.mark.parametrize(("strength", "normalise"), [(1.0, False), (5.0, True)])
+def test_the_memory_by_a_loop(strength: float, normalise: bool) -> None:
     torch.manual_seed(0)
-    learner = MANN(Identity(3), n_out=2, width=8, rows=6, row=4, heads=2, strength=strength)
+    learner = MANN(Identity(3), n_out=2, width=8, rows=6, row=4, heads=2, strength=strength, normalise=normalise)
     x, y = torch.randn(2, 9, 3), torch.randint(0, 2, (2, 9))
     learner, x = learner.double(), x.double()
     with torch.no_grad():
         out = learner.online(x, y, 2)
         for t in range(2):
             torch.testing.assert_close(out[t], slow(learner, x[t], y[t]))
+
+
+@pytest.mark.parametrize("make", [MANN, SequenceLSTM])
+def test_what_all_features_have_in_common_is_not_read(make) -> None:
+    learner, bare = (make(Identity(6), n_out=4, width=16, normalise=normalise) for normalise in (True, False))
+    e = toy_episode()
+    far = Episode(*(Examples(5 + 3 * part.x, part.y) for part in (e.support, e.query)), e.target)
+    torch.testing.assert_close(learner(far), learner(e), rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(bare(far), bare(e), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("make", [MANN, SequenceLSTM])

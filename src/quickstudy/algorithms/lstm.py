@@ -24,13 +24,14 @@ class SequenceLSTM(SequenceReader):
         encoder: f.
         n_out: classes.
         width: of the hidden state.
+        normalise: see `SequenceReader`.
 
     Example:
         >>> import torch
         >>> from quickstudy.core.types import Classes, Examples
         >>> from quickstudy.encoders import Identity
         >>> support = Examples.single(torch.eye(2), torch.tensor([0, 1]))
-        >>> SequenceLSTM(Identity(2), n_out=2).fit(support, Classes(2))(torch.eye(2)).shape
+        >>> SequenceLSTM(Identity(2), n_out=2, normalise=False).fit(support, Classes(2))(torch.eye(2)).shape
         torch.Size([2, 2])
 
     Raises:
@@ -38,11 +39,11 @@ class SequenceLSTM(SequenceReader):
         TargetError: for tasks of another number of classes.
 
     Paper: Hochreiter, Younger, Conwell 2001, "Learning to Learn Using Gradient Descent"; the baseline of Santoro et al. 2016.
-    Differs: the encoder is any.
+    Differs: the encoder is any, and its features are normalised.
     """
 
-    def __init__(self, encoder: AbstractEncoder, *, n_out: int, width: int = 200) -> None:
-        super().__init__(encoder, n_out=n_out)
+    def __init__(self, encoder: AbstractEncoder, *, n_out: int, width: int = 200, normalise: bool = True) -> None:
+        super().__init__(encoder, n_out=n_out, normalise=normalise)
         if width < 1:
             raise ConfigError(f"width must be at least 1, got {width}.")
         self.cell, self.head = nn.LSTMCell(encoder.out_dim + n_out, width), nn.Linear(width, n_out)

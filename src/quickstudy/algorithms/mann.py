@@ -41,13 +41,14 @@ class MANN(SequenceReader):
         decay: γ.
         strength: β. The paper has none, that is 1, which reads a little of every row; a larger one reads what is alike, as in neural Turing machines,
             and is learned in a small part of the tasks.
+        normalise: see `SequenceReader`.
 
     Example:
         >>> import torch
         >>> from quickstudy.core.types import Classes, Examples
         >>> from quickstudy.encoders import Identity
         >>> support = Examples.single(torch.eye(2), torch.tensor([0, 1]))
-        >>> MANN(Identity(2), n_out=2).fit(support, Classes(2))(torch.eye(2)).shape
+        >>> MANN(Identity(2), n_out=2, normalise=False).fit(support, Classes(2))(torch.eye(2)).shape
         torch.Size([2, 2])
 
     Raises:
@@ -55,7 +56,7 @@ class MANN(SequenceReader):
         TargetError: for tasks of another number of classes.
 
     Paper: Santoro, Bartunov, Botvinick, Wierstra, Lillicrap 2016, arXiv:1605.06065, equations 1 to 8.
-    Differs: β; the encoder is any (the paper reads pixels).
+    Differs: β; the encoder is any (the paper reads pixels), and its features are normalised.
     """
 
     def __init__(
@@ -69,8 +70,9 @@ class MANN(SequenceReader):
         heads: int = 4,
         decay: float = 0.95,
         strength: float = 10.0,
+        normalise: bool = True,
     ) -> None:
-        super().__init__(encoder, n_out=n_out)
+        super().__init__(encoder, n_out=n_out, normalise=normalise)
         if min(width, rows, row, heads) < 1 or heads > rows or not 0 <= decay < 1 or strength <= 0:
             raise ConfigError(
                 f"width, rows, row and heads must be at least 1, heads at most rows, decay in [0, 1) and strength positive, got {width}, {rows}, {row}, {heads}, {decay} and {strength}."

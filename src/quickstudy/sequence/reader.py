@@ -24,20 +24,24 @@ class SequenceReader(AbstractOnline[ReadState]):
     In an N-way K-shot task it reads the support in its order; each query is then the next example, and comes with the support's last label. Subclasses give
     the memory at the start and one step.
 
+    Features are first brought to mean 0 and deviation 1, each example over its own dimensions: an encoder that ends in a ReLU gives all examples a large part
+    in common, which hides from a recurrent network and from cosines what they differ in.
+
     Args:
         encoder: f.
         n_out: classes; a label is one-hot among them.
+        normalise: False leaves features as they are: for vectors of a few dimensions, which have nothing to spare.
 
     Raises:
         ConfigError: for fewer than two classes.
         TargetError: for tasks of another number of classes.
     """
 
-    def __init__(self, encoder: AbstractEncoder, *, n_out: int) -> None:
+    def __init__(self, encoder: AbstractEncoder, *, n_out: int, normalise: bool = True) -> None:
         super().__init__()
         if n_out < 2:
             raise ConfigError(f"n_out must be at least 2, got {n_out}.")
-        self.encoder, self.n_out = encoder, n_out
+        self.encoder, self.n_out, self.normalise = encoder, n_out, normalise
         self.traits = Traits(
             transductive=encoder.transductive, order_free=False, class_equivariant=False, any_way=False, encodes_alone=True, black_box=True
         )
@@ -53,19 +57,19 @@ class SequenceReader(AbstractOnline[ReadState]):
     def adapt(self, support: Examples, target: Target, query_x: Tensor | None = None) -> ReadState:
         z, context = self.encoder.read(support.x)
         told = self._one_hot(support.y, target.width, z)
-        _, memory = self._read(z, told)
+        _, memory = self._read(self._even(z), told)
         return memory, told[:, -1], context
 
     def predict(self, state: ReadState, x: Float[Tensor, "T Q *S"]) -> Float[Tensor, "T Q C"]:
         memory, last, context = state
-        z = self.encoder(x, context)
+        z = self._even(self.encoder(x, context))
         n = z.shape[1]
         every = pytree.tree_map(lambda m: m.repeat_interleave(n, 0), memory)  # each query continues from what was read
         token = torch.cat((z.flatten(0, 1), last.repeat_interleave(n, 0)), 1)
         return self.step(every, token)[0].unflatten(0, (-1, n))
 
     def online(self, x: Float[Tensor, "T L *S"], y: Int[Tensor, "T L"], n: int) -> Float[Tensor, "T L C"]:
-        z = self.encoder(x)
+        z = self._even(self.encoder(x))
         return self._read(z, self._one_hot(y, n, z))[0]
 
     def _read(self, z: Float[Tensor, "T L D"], told: Float[Tensor, "T L C"]) -> tuple[Float[Tensor, "T L C"], Any]:
@@ -76,6 +80,9 @@ class SequenceReader(AbstractOnline[ReadState]):
             answer, memory = self.step(memory, tokens[:, t])
             out.append(answer)
         return torch.stack(out, 1), memory
+
+    def _even(self, z: Float[Tensor, "T N D"]) -> Float[Tensor, "T N D"]:
+        return F.layer_norm(z, z.shape[-1:]) if self.normalise else z
 
     def _one_hot(self, y: Int[Tensor, "T N"], n: int, like: Tensor) -> Float[Tensor, "T N C"]:
         if n != self.n_out:
