@@ -54,3 +54,5 @@ def test_it_learns_to_try_and_to_choose() -> None:
 def test_mistakes() -> None:
     with pytest.raises(ConfigError, match="at least 1"):
         RecurrentPolicy(1, 2, width=0)
+    with pytest.raises(ConfigError, match="epochs at least 1"):
+        TrialPPO(epochs=0)

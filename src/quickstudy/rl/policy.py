@@ -44,10 +44,6 @@ class AbstractPolicy(Described, nn.Module, abc.ABC):
     def forward(self, params: Params, observed: Float[Tensor, "T N S"]) -> Distribution:
         """What to do, ``[T N]``, with the weights ``[T …]`` of each task."""
 
-    @abc.abstractmethod
-    def sample(self, distribution: Distribution, generator: torch.Generator) -> Tensor:
-        """An action from each."""
-
     def _top(self, params: Params, observed: Tensor) -> Tensor:
         x = observed
         for i in range(len(self.layers)):
@@ -70,12 +66,6 @@ class GaussianPolicy(AbstractPolicy):
     def forward(self, params: Params, observed: Tensor) -> Distribution:
         return Independent(Normal(self._top(params, observed), params["log_std"].exp()[:, None].expand(-1, observed.shape[1], -1)), 1)
 
-    def sample(self, distribution: Distribution, generator: torch.Generator) -> Tensor:
-        assert isinstance(distribution, Independent)
-        around = distribution.base_dist
-        assert isinstance(around, Normal)
-        return around.mean + around.stddev * torch.randn(around.mean.shape, generator=generator).to(around.mean)
-
 
 class CategoricalPolicy(AbstractPolicy):
     """One of a few actions."""
@@ -83,10 +73,16 @@ class CategoricalPolicy(AbstractPolicy):
     def forward(self, params: Params, observed: Tensor) -> Distribution:
         return Categorical(logits=self._top(params, observed))
 
-    def sample(self, distribution: Distribution, generator: torch.Generator) -> Tensor:
-        assert isinstance(distribution, Categorical)
+
+def drawn(distribution: Distribution, generator: torch.Generator) -> Tensor:
+    """An action from each of the distributions of a policy, with a random source of one's own."""
+    if isinstance(distribution, Categorical):
         p = distribution.probs
         return torch.multinomial(p.flatten(0, -2), 1, generator=generator).view(p.shape[:-1])
+    assert isinstance(distribution, Independent)
+    around = distribution.base_dist
+    assert isinstance(around, Normal)
+    return around.mean + around.stddev * torch.randn(around.mean.shape, generator=generator).to(around.mean)
 
 
 def policy_for(environment: AbstractEnvironment, *, widths: Sequence[int] = (64, 64)) -> AbstractPolicy:

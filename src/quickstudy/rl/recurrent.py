@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +15,7 @@ from quickstudy.core.rng import generator
 from quickstudy.core.types import tensor_dataclass
 from quickstudy.rl.advantage import discounted
 from quickstudy.rl.environment import AbstractEnvironment
+from quickstudy.rl.policy import drawn
 
 
 class RecurrentPolicy(Described, nn.Module):
@@ -86,7 +86,7 @@ def live(
                 new = torch.full((len(tasks),), h == 0)
                 tokens.append(policy.token(environment.observe(state)[:, 0].float(), action, reward, new))
                 distribution, value, hidden = policy(tokens[-1][None], hidden)
-                action = _drawn(distribution, source)[0]
+                action = drawn(distribution, source)[0]
                 log_probs.append(distribution.log_prob(action[None])[0])
                 state, paid, over = environment.step(tasks, state, action[:, None], source)
                 reward = paid[:, 0] * alive
@@ -106,6 +106,9 @@ class TrialPPO:
         lr, epochs, clip: of the steps on one batch of trials.
         gamma, smoothing: of the advantages, over the whole trial.
         entropy, value: weights of the entropy (to keep trying) and of the squared error of the critic.
+
+    Raises:
+        ConfigError: for numbers out of range.
     """
 
     lr: float = 3e-3
@@ -115,6 +118,12 @@ class TrialPPO:
     smoothing: float = 0.3
     entropy: float = 0.01
     value: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0 or self.epochs < 1 or self.clip <= 0 or min(self.entropy, self.value) < 0:
+            raise ConfigError(
+                f"lr and clip are positive, epochs at least 1, entropy and value not negative, got {self.lr}, {self.clip}, {self.epochs}, {self.entropy} and {self.value}."
+            )
 
 
 def train_recurrent(
@@ -168,11 +177,3 @@ def _judged(trial: Trial, p: TrialPPO) -> tuple[Tensor, Tensor]:
     gap = trial.reward + p.gamma * later - trial.value
     a = discounted(gap.T[:, None], p.gamma * p.smoothing)[:, 0].T
     return (a - a.mean()) / (a.std() + 1e-8), a + trial.value
-
-
-def _drawn(distribution: Any, source: torch.Generator) -> Tensor:
-    if isinstance(distribution, Categorical):
-        p = distribution.probs
-        return torch.multinomial(p.flatten(0, -2), 1, generator=source).view(p.shape[:-1])
-    around = distribution.base_dist
-    return around.mean + around.stddev * torch.randn(around.mean.shape, generator=source)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from quickstudy.core.types import tensor_dataclass
 from quickstudy.rl.environment import AbstractEnvironment
-from quickstudy.rl.policy import AbstractPolicy, Params
+from quickstudy.rl.policy import AbstractPolicy, Params, drawn
 
 
 @tensor_dataclass()
@@ -43,7 +43,7 @@ def collect(
 ) -> Trajectories:
     """Episodes of each task with the weights of each task, ``[T …]``. Nothing is differentiated."""
     with torch.no_grad():
-        return play(environment, tasks, lambda seen: policy.sample(policy(params, seen), generator), n_episodes, generator)
+        return play(environment, tasks, lambda seen: drawn(policy(params, seen), generator), n_episodes, generator)
 
 
 def play(
