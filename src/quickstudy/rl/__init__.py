@@ -20,5 +20,3 @@ from quickstudy.rl.rollout import play as play
 from quickstudy.rl.tabular import TabularWorlds as TabularWorlds
 from quickstudy.rl.train import returns_along as returns_along
 from quickstudy.rl.train import train_policy as train_policy
-
-ENVIRONMENTS: dict[str, type[AbstractEnvironment]] = {"navigation": Navigation2D, "bandits": Bandits, "worlds": TabularWorlds}

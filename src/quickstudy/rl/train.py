@@ -21,7 +21,7 @@ def train_policy(
     seed: int = 0,
     on_iteration: Callable[[int, dict[str, float]], None] | None = None,
 ) -> list[dict[str, float]]:
-    """Meta-train on new tasks of the training split at every iteration. Ends where it stands on Ctrl-C.
+    """Meta-train on new tasks of the training split at every iteration.
 
     Args:
         learner: changed in place.
