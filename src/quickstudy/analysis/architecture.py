@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from quickstudy.analysis.figures import new_figure, save_figure
+from quickstudy.analysis.report import AbstractReport
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.encoders.cell import CellNet, pairs
@@ -22,7 +23,7 @@ _COLOURS = dict(zip(OPERATIONS, ("#0969da", "#54aeff", "#8250df", "#bf8700", "#e
 
 
 @dataclass(frozen=True)
-class ArchitectureReport:
+class ArchitectureReport(AbstractReport):
     """A cell, and how sure the search is of it.
 
     Args:

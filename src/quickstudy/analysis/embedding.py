@@ -11,6 +11,7 @@ from torch import Tensor
 
 from quickstudy.algorithms import Hallucinator
 from quickstudy.analysis.figures import new_figure, save_figure
+from quickstudy.analysis.report import AbstractReport
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner, encoder_of
 from quickstudy.core.tasks import AbstractTasks
@@ -31,7 +32,7 @@ _MARKS = {"query": ("o", 22, 0.55), "imagined": ("x", 26, 0.9), "support": ("*",
 
 
 @dataclass(frozen=True)
-class EmbeddingReport:
+class EmbeddingReport(AbstractReport):
     """Features of one task in two dimensions, by principal components and by t-SNE, and how well they part the classes.
 
     Args:

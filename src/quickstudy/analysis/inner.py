@@ -2,10 +2,9 @@
 
 import copy
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.analysis.figures import new_figure, save_figure
+from quickstudy.analysis.report import AbstractReport
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.rng import generator
@@ -41,7 +41,7 @@ def gradient_learner(learner: AbstractLearner[Any]) -> GradientLearner:
 
 
 @dataclass(frozen=True)
-class StepCurve:
+class StepCurve(AbstractReport):
     """The score after 0, 1, … inner steps.
 
     Args:
@@ -96,7 +96,7 @@ def step_curve(learner: AbstractLearner[Any], tasks: AbstractTasks, *, n_tasks: 
 
 
 @dataclass(frozen=True)
-class PermutationReport:
+class PermutationReport(AbstractReport):
     """Accuracy under every assignment of a task's classes to the learner's outputs.
 
     Args:
@@ -172,7 +172,7 @@ def label_permutations(
 
 
 @dataclass(frozen=True)
-class OrderReport:
+class OrderReport(AbstractReport):
     """The outer gradient of first and of second order, at the same weights on the same tasks.
 
     Args:
@@ -255,14 +255,6 @@ def compare_trained(
     reports = {name: evaluate(by_order[name], tasks, n_tasks=n_tasks) for name in ("first order", "second order")}
     difference = compare(*reports.values())
     return {**{name: (r.mean, r.ci95) for name, r in reports.items()}, "difference": (difference.difference, difference.ci95)}
-
-
-def write_report(report: Any, path: str | Path, *, about: Mapping[str, Any]) -> Path:
-    """The report, one of the dataclasses of this package, and where it comes from, as JSON."""
-    file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({**about, **asdict(report)}, indent=1) + "\n", encoding="utf-8")
-    return file
 
 
 def _gradients(learner: GradientLearner, e: Episode) -> Sequence[Tensor]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from quickstudy.analysis.figures import new_figure, save_figure
+from quickstudy.analysis.report import AbstractReport
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.online import AbstractOnline
@@ -17,7 +18,7 @@ from quickstudy.objectives.online import sequence
 
 
 @dataclass(frozen=True)
-class InstanceReport:
+class InstanceReport(AbstractReport):
     """Accuracy by instance.
 
     Args:

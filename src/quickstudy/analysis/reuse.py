@@ -11,6 +11,7 @@ from torch import Tensor
 
 from quickstudy.analysis.figures import new_figure, save_figure
 from quickstudy.analysis.inner import gradient_learner
+from quickstudy.analysis.report import AbstractReport
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.tasks import AbstractTasks
@@ -25,7 +26,7 @@ from quickstudy.inner.rules import FixedRate
 
 
 @dataclass(frozen=True)
-class ReuseReport:
+class ReuseReport(AbstractReport):
     """Similarity of each stage's features before and after adaptation, and the score with the first stages frozen.
 
     Args:

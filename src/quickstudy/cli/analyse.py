@@ -7,13 +7,7 @@ from typing import Annotated
 import typer
 
 from quickstudy.analysis import (
-    ArchitectureReport,
-    EmbeddingReport,
-    InstanceReport,
-    OrderReport,
-    PermutationReport,
-    ReuseReport,
-    StepCurve,
+    AbstractReport,
     architecture,
     compare_orders,
     compare_trained,
@@ -124,10 +118,9 @@ def embedding_of(
     plot: _Plot = None,
 ) -> None:
     """The features of one task by principal components and t-SNE: support, queries, and what a hallucinator imagines."""
-    run, learner, tasks = _opened(run_dir, norm, seed, "test")
-    setting = replace(tasks.setting, n_query=n_query)
+    run, learner, tasks = _opened(run_dir, norm, seed, "test", n_query=n_query)
     with progress().status("embedding"):
-        report = embedding(learner, run.recipe.build_data().tasks("test", setting, seed=seed), task=task, seed=seed)
+        report = embedding(learner, tasks, task=task, seed=seed)
     _write(run, "embedding", ("", run.recipe.learner.name), report, json_file, plot)
 
 
@@ -142,10 +135,9 @@ def instances(
     plot: _Plot = None,
 ) -> None:
     """The accuracy on the first, second, … example of a class, each answered before its label is told: for mann and lstm."""
-    run, learner, tasks = _opened(run_dir, norm, seed, "test")
-    setting = replace(tasks.setting, n_shot=1, n_query=n - 1)
+    run, learner, tasks = _opened(run_dir, norm, seed, "test", n_shot=1, n_query=n - 1)
     with progress().status("instances"):
-        report = instance_accuracy(learner, run.recipe.build_data().tasks("test", setting, seed=seed), n_tasks=n_tasks)
+        report = instance_accuracy(learner, tasks, n_tasks=n_tasks)
     _write(run, "instances", ("example of a class", "accuracy"), report, json_file, plot)
 
 
@@ -158,26 +150,27 @@ def architecture_of(
     json_file: _Json = None,
     plot: _Plot = None,
 ) -> None:
-    """The cell that a search has come to, over many tasks: for runs of t_nas and meta_nas."""
+    """The cell that a search has come to, over many tasks: for runs on the encoder mixed_cell."""
     run, learner, tasks = _opened(run_dir, norm, seed, "val")
     with progress().status("architecture"):
         report = architecture(learner, tasks, n_tasks=n_tasks)
     _write(run, "architecture", ("edge", "operation"), report, json_file, plot)
 
 
-def _opened(folder: Path, norm: str, seed: int, split: str) -> tuple[Run, AbstractLearner, AbstractTasks]:
+def _opened(folder: Path, norm: str, seed: int, split: str, **changed: int) -> tuple[Run, AbstractLearner, AbstractTasks]:
+    """A run, its learner, and tasks as it is scored on, or with a setting that is ``changed``."""
     run = load_run(folder)
     learner = load(folder, norm=norm) if norm else run.learner
     assert isinstance(learner, AbstractLearner)
     setting = run.recipe.evaluations[0].setting if split == "test" and run.recipe.evaluations else run.recipe.episodes
-    return run, learner, run.recipe.build_data().tasks(split, setting, seed=seed)
+    return run, learner, run.recipe.build_data().tasks(split, replace(setting, **changed), seed=seed)
 
 
 def _write(
     run: Run,
     name: str,
     head: tuple[str, str],
-    report: StepCurve | PermutationReport | OrderReport | ReuseReport | EmbeddingReport | InstanceReport | ArchitectureReport,
+    report: AbstractReport,
     json_file: Path | None,
     plot: Path | None,
 ) -> None:

@@ -1,0 +1,29 @@
+"""What all measurements of trained learners have in common: they can be told, drawn and written."""
+
+import abc
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class AbstractReport(abc.ABC):
+    """A measurement; a subclass is a dataclass whose fields are its numbers."""
+
+    @abc.abstractmethod
+    def rows(self) -> list[tuple[str, ...]]:
+        """What a table shows."""
+
+    @abc.abstractmethod
+    def draw(self, path: str | Path, *, title: str = "") -> Path:
+        """A picture; returns where it was written."""
+
+
+def write_report(report: AbstractReport, path: str | Path, *, about: Mapping[str, Any]) -> Path:
+    """The report, and where it comes from, as JSON."""
+    file = Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({**about, **asdict(report)}, indent=1) + "\n", encoding="utf-8")
+    return file
