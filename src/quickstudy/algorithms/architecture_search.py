@@ -1,13 +1,12 @@
 """Meta-learning a network's wiring together with its weights."""
 
 from quickstudy.core.encoder import AbstractEncoder
+from quickstudy.encoders.cell import LOGITS
 from quickstudy.inner.head import LinearHead
 from quickstudy.inner.learner import GradientLearner
 from quickstudy.inner.loop import InnerLoop
 from quickstudy.inner.rules import Adam, ByName, FixedRate
 from quickstudy.inner.select import Selection, everything
-
-LOGITS = "encoder.logits"
 
 
 def t_nas(

@@ -18,6 +18,9 @@ from quickstudy.encoders.operations import OPERATIONS, AbstractOperation, Memory
 Edge: TypeAlias = tuple[int, int, str]
 """From which node, to which node, by which operation; node 0 is what comes into the cell."""
 
+LOGITS = "encoder.logits"
+"""What the logits of a mixture are called among the parameters of a learner."""
+
 
 class AbstractCells(AbstractEncoder):
     """A 3×3 convolution of stride 2, then ``layers`` cells of one wiring, the image halved behind each but the last, and the mean over the image.

@@ -26,25 +26,20 @@ def _recipe(name: str, summary: str, encoder: Part, learner: Part, paper: str, *
     )
 
 
-_MIXED = Part("mixed_cell", {"norm": "batch", "cool_steps": 300})
-
-
 def omniglot_t_nas() -> Recipe:
     """Weights and wiring learned together, five-way one-shot."""
     return _recipe(
-        "omniglot-t-nas", "T-NAS on Omniglot, 5-way 1-shot: weights and wiring learned together.", _MIXED,
-        Part("t_nas", {"n_out": 5, "inner_lr": 0.5, "logits_lr": 1.0, "inner_steps": 3}), _LIAN, steps=300, tasks=4,
+        "omniglot-t-nas", "T-NAS on Omniglot, 5-way 1-shot: weights and wiring learned together.",
+        Part("mixed_cell", {"norm": "batch", "cool_steps": 300}), Part("t_nas", {"n_out": 5, "inner_lr": 0.5, "logits_lr": 1.0, "inner_steps": 3}), _LIAN, steps=300, tasks=4,
     )  # fmt: skip
 
 
 def omniglot_proto_nas() -> Recipe:
     """Weights and wiring of prototypical networks learned together, without steps on a task."""
-    recipe = cell_recipe(((0, 1, "conv3x3"),), "omniglot-proto-nas")
-    return replace(
-        recipe,
-        summary="Prototypical networks on Omniglot whose wiring is learned with their weights; the mixture cools to a choice.",
-        encoder=Part("mixed_cell", {"cool_steps": 400}),
-    )
+    return _prototypes(
+        "omniglot-proto-nas", "Prototypical networks on Omniglot whose wiring is learned with their weights; the mixture cools to a choice.",
+        Part("mixed_cell", {"cool_steps": 400}),
+    )  # fmt: skip
 
 
 def omniglot_meta_nas() -> Recipe:
@@ -62,13 +57,25 @@ def omniglot_meta_nas() -> Recipe:
     )
 
 
-def cell_recipe(edges: Sequence[Sequence[int | str]], name: str = "omniglot-cell") -> Recipe:
+def cell_recipe(edges: Sequence[Sequence[int | str]]) -> Recipe:
     """Prototypes on a given cell, from fresh weights: the same short training for whatever cell."""
+    cell = Part("cell", {"edges": tuple(tuple(e) for e in edges)})
+    return _prototypes("omniglot-cell", "Prototypical networks on Omniglot with a given cell.", cell)
+
+
+def conv4_recipe(width: int) -> Recipe:
+    """The same with the field's fixed network, of so many filters."""
+    return _prototypes(
+        "omniglot-conv4", "Prototypical networks on Omniglot, trained as the cells are.", Part("conv4", {"size": 28, "width": width})
+    )
+
+
+def _prototypes(name: str, summary: str, encoder: Part) -> Recipe:
     return Recipe(
         name=name,
-        summary="Prototypical networks on Omniglot with a given cell.",
+        summary=summary,
         data=Part("omniglot", {"protocol": "vinyals", "rotations": True}),
-        encoder=Part("cell", {"edges": tuple(tuple(e) for e in edges)}),
+        encoder=encoder,
         learner=Part("protonet"),
         episodes=Setting(n_way=20, n_shot=1, n_query=5),
         validation=Setting(n_way=20, n_shot=1, n_query=5),
@@ -77,11 +84,6 @@ def cell_recipe(edges: Sequence[Sequence[int | str]], name: str = "omniglot-cell
         evaluations=(Evaluation(Setting(5, 1, 15)),),
         paper=_LIAN,
     )
-
-
-def conv4_recipe(width: int) -> Recipe:
-    """The same with the field's fixed network, of so many filters."""
-    return replace(cell_recipe(((0, 1, "conv3x3"),), "omniglot-conv4"), encoder=Part("conv4", {"size": 28, "width": width}))
 
 
 def architecture_recipes() -> dict[str, Callable[[], Recipe]]:

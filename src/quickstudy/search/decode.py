@@ -10,7 +10,7 @@ from torch import Tensor
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.rng import uniform
 from quickstudy.core.tasks import AbstractTasks
-from quickstudy.encoders.cell import Edge, MixedCellNet, pairs
+from quickstudy.encoders.cell import LOGITS, Edge, MixedCellNet, pairs
 from quickstudy.encoders.operations import OPERATIONS
 from quickstudy.inner.learner import GradientLearner
 
@@ -66,7 +66,7 @@ def mixed_cell_of(learner: Any) -> MixedCellNet:
     encoder = getattr(learner, "encoder", None)
     if not isinstance(encoder, MixedCellNet):
         raise ConfigError(
-            f"{type(learner).__name__} has no cell that is searched for. Give a run of t_nas or meta_nas on the encoder mixed_cell."
+            f"{type(learner).__name__} has no cell that is searched for. Give a run on the encoder mixed_cell, as of omniglot-t-nas."
         )
     return encoder
 
@@ -74,7 +74,7 @@ def mixed_cell_of(learner: Any) -> MixedCellNet:
 def adapted_logits(learner: GradientLearner, tasks: AbstractTasks, *, n_tasks: int) -> Float[Tensor, "T E O"]:
     """The logits after adaptation to each of the first tasks; those of all tasks where only the outer loop moves them."""
     encoder = mixed_cell_of(learner)
-    if "encoder.logits" not in learner.fast_names:
+    if LOGITS not in learner.fast_names:
         return encoder.logits.detach()[None]
     learner.eval()
     with torch.no_grad():
@@ -82,4 +82,4 @@ def adapted_logits(learner: GradientLearner, tasks: AbstractTasks, *, n_tasks: i
             learner.adapt(e.support, e.target, e.query.x if learner.traits.transductive else None)[0]
             for e in tasks.batches(range(n_tasks), 1)
         ]
-    return torch.cat([fast["encoder.logits"] for fast in found])
+    return torch.cat([fast[LOGITS] for fast in found])
