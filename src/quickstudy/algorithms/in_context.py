@@ -22,7 +22,7 @@ class InContext(AbstractLearner[ContextState]):
 
     The support's tokens look at each other, a query at them and at itself. There are no positions, so the support has no order. e are fixed random directions at
     right angles, of length √width, dealt to the classes anew for every task in training; u is learned. Attention begins with keys equal to queries and passes on what it reads: from
-    random weights the loss of 20-way tasks stood at chance for hundreds of steps, from these it falls at once.
+    random weights the loss of 20-way tasks stands at chance for long, from these it falls at once.
 
     Shapes:
         support ``[T N *S]``, queries ``[T Q *S] -> [T Q C]``; up to ``max_way`` classes
