@@ -13,6 +13,7 @@ from torch import Tensor
 
 from quickstudy.core.errors import DataError
 from quickstudy.functional.normalise import normalise
+from quickstudy.functional.views import quarter_turns
 
 
 class ClassIndex:
@@ -153,7 +154,7 @@ class ClassDataset:
                 f"Only square images can be turned into new classes; {self.name} holds examples of shape {tuple(self.x.shape[1:])}."
             )
         labels = self.index.labels
-        turned = torch.cat([torch.rot90(self.x, quarter, (-2, -1)) for quarter in range(4)])
+        turned = quarter_turns(self.x, 0)
         names = [f"{name}/rot{90 * quarter}" if quarter else name for quarter in range(4) for name in self.index.names]
         every = np.concatenate([labels + quarter * len(self.index) for quarter in range(4)])
         return replace(self, x=turned, index=ClassIndex(every, names))

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 
@@ -33,3 +33,12 @@ def photo_views(
     contrast, brightness = (1 + light * (2 * u[:, 4] - 1)), light * (2 * u[:, 5] - 1)
     mean = cut.mean((1, 2, 3), keepdim=True)
     return (cut - mean) * contrast[:, None, None, None] + mean + brightness[:, None, None, None]
+
+
+def quarter_turns(x: Shaped[Tensor, "*N C S S"], dim: int) -> Shaped[Tensor, "*M C S S"]:
+    """Square pictures turned by 0, 1, 2 and 3 quarters counter-clockwise, one turn after the other along ``dim``.
+
+    >>> quarter_turns(torch.tensor([[[[1, 2], [3, 4]]]]).float(), 0)[:, 0].flatten(1).tolist()
+    [[1.0, 2.0, 3.0, 4.0], [2.0, 4.0, 1.0, 3.0], [4.0, 3.0, 2.0, 1.0], [3.0, 1.0, 4.0, 2.0]]
+    """
+    return torch.cat([torch.rot90(x, quarter, (-2, -1)) for quarter in range(4)], dim)

@@ -13,6 +13,7 @@ from quickstudy.core.learner import AbstractLearner, encoder_of
 from quickstudy.core.objective import AbstractObjective
 from quickstudy.core.types import Batch, Episode
 from quickstudy.functional.margins import arcface, cosface, sphereface
+from quickstudy.functional.views import quarter_turns
 
 HEADS = ("linear", "cosine", "arcface", "cosface", "sphereface")
 _SCALE = {"cosine": 10.0, "arcface": 16.0, "cosface": 16.0}
@@ -79,7 +80,7 @@ class Classify(AbstractObjective):
         encoder = encoder_of(learner)
         if self.turned is None:
             return F.cross_entropy(self.logits(encoder(x).flatten(0, 1), y), y)
-        every = torch.cat([torch.rot90(x, k, (3, 4)) for k in range(4)], 1)  # [T 4N ...]
+        every = quarter_turns(x, 1)  # [T 4N ...]
         z = encoder(every).unflatten(1, (4, -1)).transpose(0, 1).flatten(1, 2)  # [4 T·N D]
         of_turn = torch.arange(4, device=y.device).repeat_interleave(len(y))
         return F.cross_entropy(self.logits(z[0], y), y) + self.rotations * F.cross_entropy(self.turned(z.flatten(0, 1)), of_turn)

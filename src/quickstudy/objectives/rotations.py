@@ -10,6 +10,7 @@ from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner, encoder_of
 from quickstudy.core.objective import AbstractObjective
 from quickstudy.core.types import Batch, Episode
+from quickstudy.functional.views import quarter_turns
 
 
 class Rotations(AbstractObjective):
@@ -50,9 +51,8 @@ class Rotations(AbstractObjective):
         x = torch.cat((batch.support.x, batch.query.x), 1)
         if x.ndim != 5 or x.shape[3] != x.shape[4]:
             raise ConfigError(f"rotations turns square images, but an example has the shape {tuple(x.shape[2:])}. Take query_loss.")
-        turned = torch.cat([x.rot90(r, (3, 4)) for r in range(4)], 1)
         told = torch.arange(4, device=x.device).repeat_interleave(x.shape[1])
-        z = encoder_of(learner)(turned)
+        z = encoder_of(learner)(quarter_turns(x, 1))
         if z.shape[2] != self.head.in_features:
             raise ConfigError(
                 f"The encoder gives {z.shape[2]} features, but rotations was made for dim={self.head.in_features}. Set objective.dim={z.shape[2]}."
