@@ -8,6 +8,7 @@ and validation characters of the same split, and scored on test characters: by i
 """
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,11 @@ from quickstudy.recipes import load_run
 from quickstudy.training import Optimiser, Plan, train
 
 ROOT = Path(__file__).parent.parent
-FOLDER = ROOT / "benchmarks" / "instances"
+FOLDER, RESULTS = ROOT / "benchmarks" / "instances", ROOT / "benchmarks" / "results"
+RECIPES = ("omniglot-mann", "omniglot-lstm")  # with an encoder that is learned along
+SANTORO = {"mann": (36.4, 82.8, 91.0, 92.6, 94.9, 98.1), "lstm": (24.4, 49.5, 55.3, 61.0, 63.6, 62.5)}
+"""Santoro et al. 2016, table 1, for these examples of a class."""
+SHOWN = (1, 2, 3, 4, 5, 10)
 READERS: dict[str, tuple[str, dict[str, Any]]] = {
     "mann": ("mann", {}),
     "mann-as-written": ("mann", {"strength": 1.0}),  # without a strength of the keys, as the paper has it
@@ -64,6 +69,35 @@ def measured(name: str, data: dict[str, ClassDataset], plan: Plan, n_tasks: int,
     }
     write_report(report, out / f"{name}.json", about=told)
     print(name, told, report.rows(), flush=True)
+
+
+def rows() -> list[str]:
+    """The table, from the files; those of recipes are what `quickstudy train` and `quickstudy analyse instances` wrote."""
+    made = ["| example of a class | " + " | ".join(map(str, SHOWN)) + " | 5-way 1-shot | trained in |", "|---|" + "---|" * (len(SHOWN) + 2)]
+    for name, (algorithm, options) in READERS.items():
+        label = ", ".join((f"`{algorithm}`", *(f"`{k}={v}`" for k, v in options.items())))
+        found = _read(FOLDER / f"{name}.json")
+        made.append(_row(label, found, *found["5-way 1-shot"], found["train_seconds"]))
+    for name in RECIPES:
+        found, trained = _read(FOLDER / f"{name}.json"), _read(RESULTS / name / "5w1s15q.json")
+        made.append(_row(f"`{name}`, from pixels", found, trained["mean"], trained["ci95"], trained["train_seconds"]))
+    made += [f"| `{name}`, published | " + " | ".join(map(str, numbers)) + " | | |" for name, numbers in SANTORO.items()]
+    some, pixels = _read(FOLDER / "mann.json"), _read(FOLDER / f"{RECIPES[0]}.json")
+    note = (
+        f"Omniglot, {some['n_way']} classes of {len(some['means'])} examples, {some['n_tasks']:,} sequences of test characters; trained on {some['train_tasks']:,} sequences on one core, "
+        f"those from pixels on {pixels['train_tasks']:,}; the paper has 1,600,000, from pixels. The others read the features of the run `{some['run']}`; commit {some['commit']}. The column "
+        "5-way 1-shot is the same network as a learner: it reads five examples and their labels, then a query, and was not trained for that."
+    )
+    return [*made, "", note]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _row(label: str, found: dict[str, Any], mean: float, ci95: float, seconds: float) -> str:
+    cells = (f"{100 * found['means'][k - 1]:.1f} ± {100 * found['ci95'][k - 1]:.1f}" for k in SHOWN)
+    return f"| {label} | " + " | ".join(cells) + f" | {100 * mean:.1f} ± {100 * ci95:.1f} | {seconds / 60:.0f} min |"
 
 
 def main() -> None:

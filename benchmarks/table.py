@@ -420,47 +420,6 @@ def sinusoid() -> list[str]:
     return [*head, *rows, "", note]
 
 
-SANTORO = {
-    "mann": (36.4, 82.8, 91.0, 92.6, 94.9, None, None, None, None, 98.1),
-    "lstm": (24.4, 49.5, 55.3, 61.0, 63.6, None, None, None, None, 62.5),
-}
-"""What Santoro et al. 2016, table 1, have for the first, second, … tenth instance of 5 classes."""
-
-
-INSTANCES = (1, 2, 3, 4, 5, 10)
-"""Which of them the table shows."""
-
-
-def _instance_cells(found: dict[str, Any], mean: float, ci95: float, seconds: float) -> str:
-    cells = (f"{100 * found['means'][k - 1]:.1f} ± {100 * found['ci95'][k - 1]:.1f}" for k in INSTANCES)
-    return " | ".join(cells) + f" | {100 * mean:.1f} ± {100 * ci95:.1f} | {seconds / 60:.0f} min |"
-
-
-def instances() -> list[str]:
-    """Accuracy before the label is told, from benchmarks/instances/*.json, beside the paper's."""
-    lines = [
-        "| example of a class | " + " | ".join(map(str, INSTANCES)) + " | 5-way 1-shot | trained in |",
-        "|---|" + "---|" * (len(INSTANCES) + 2),
-    ]
-    labels = {"mann": "`mann`", "mann-as-written": "`mann`, `strength=1`", "mann-bare": "`mann`, `normalise=False`", "lstm": "`lstm`"}
-    told = {name: json.loads((ROOT / "benchmarks" / "instances" / f"{name}.json").read_text(encoding="utf-8")) for name in labels}
-    for name, found in told.items():
-        lines.append(f"| {labels[name]} | " + _instance_cells(found, *found["5-way 1-shot"], found["train_seconds"]))
-    for name, published in SANTORO.items():
-        recipe = f"omniglot-{name}"  # with an encoder that is learned along
-        found = json.loads((ROOT / "benchmarks" / "instances" / f"{recipe}.json").read_text(encoding="utf-8"))
-        trained = json.loads(next((ROOT / "benchmarks" / "results" / recipe).glob("*.json")).read_text(encoding="utf-8"))
-        lines.append(f"| `{recipe}`, from pixels | " + _instance_cells(found, trained["mean"], trained["ci95"], trained["train_seconds"]))
-        lines.append(f"| `{name}`, published | " + " | ".join(f"{published[k - 1]:.1f}" for k in INSTANCES) + " | | |")
-    some = told["mann"]
-    note = (
-        f"Omniglot, {some['n_way']} classes of {len(some['means'])} examples, {some['n_tasks']:,} sequences of test characters; trained on {some['train_tasks']:,} sequences on one core, "
-        f"those from pixels on 40,000; the paper has 1,600,000, from pixels. The others read the features of the run `{some['run']}`; commit {some['commit']}. The column 5-way 1-shot is the same "
-        "network as a learner: it reads five examples and their labels, then a query, and was not trained for that."
-    )
-    return [*lines, "", note]
-
-
 def _rows_of(script: str) -> list[str]:
     """What the script itself makes of its file."""
     spec = importlib.util.spec_from_file_location(script, ROOT / "benchmarks" / f"{script}.py")
@@ -500,7 +459,7 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
     (ROOT / "docs" / "zero_shot.md", "zero_shot", functools.partial(_rows_of, "zero_shot")),
     (ROOT / "docs" / "reinforcement.md", "navigation", functools.partial(_rows_of, "navigation")),
     (ROOT / "docs" / "architecture_search.md", "architecture", functools.partial(_rows_of, "architecture")),
-    (ROOT / "docs" / "black_box.md", "instances", instances),
+    (ROOT / "docs" / "black_box.md", "instances", functools.partial(_rows_of, "instances")),
     (ROOT / "docs" / "self_supervised.md", "self_supervised", functools.partial(_rows_of, "self_supervised")),
 )
 
