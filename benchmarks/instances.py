@@ -85,7 +85,8 @@ def rows() -> list[str]:
     for name, (algorithm, options) in READERS.items():
         label = ", ".join((f"`{algorithm}`", *(f"`{k}={v}`" for k, v in options.items())))
         found = _read(FOLDER / f"{name}.json")
-        made.append(_row(label, found, *found["5-way 1-shot"], found["train_seconds"]))
+        mean, ci95 = found["5-way 1-shot"]
+        made.append(_row(label, found, mean, ci95, found["train_seconds"]))
     for name, (label, report) in RECIPES.items():
         found, trained = _read(FOLDER / f"{name}.json"), _read(report)
         made.append(_row(f"{label}, from pixels", found, trained["mean"], trained["ci95"], trained["train_seconds"]))
