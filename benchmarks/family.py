@@ -1,11 +1,13 @@
-"""Train and score every recipe of the gradient-based family, one after another, and keep what was measured.
+"""Train and score every recipe of the gradient-based family, one after another, and keep what was
+measured.
 
 python benchmarks/family.py                 what is not in benchmarks/family/ yet
 python benchmarks/family.py maml maml_pp    these, unless they are there
-python benchmarks/family.py --long maml     the same with twelve times as many tasks, into benchmarks/family_long/
+python benchmarks/family.py --long maml     the same with twelve times as many tasks, into
+benchmarks/family_long/
 
-Every run uses one thread, so that several of these commands may run side by side, one to a core. What was interrupted is taken up again where
-it was: the runs lie in runs/.
+Every run uses one thread, so that several of these commands may run side by side, one to a core.
+What was interrupted is taken up again where it was: the runs lie in runs/.
 """
 
 import argparse
@@ -38,11 +40,18 @@ def main() -> None:
             continue
         if recipe.start_from:
             half = runs / "maml-half"
-            _, finished = train_recipe(family_recipe("maml", steps // 2), half, resume=(half / "last.pt").exists(), device="cpu")
+            _, finished = train_recipe(
+                family_recipe("maml", steps // 2),
+                half,
+                resume=(half / "last.pt").exists(),
+                device="cpu",
+            )
             recipe = replace(recipe, start_from=str(half))
             if not finished:
                 return
-        run, finished = train_recipe(recipe, runs / name, resume=(runs / name / "last.pt").exists(), device="cpu")
+        run, finished = train_recipe(
+            recipe, runs / name, resume=(runs / name / "last.pt").exists(), device="cpu"
+        )
         if not finished:
             return
         for evaluation, file in zip(recipe.evaluations, files, strict=True):

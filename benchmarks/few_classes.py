@@ -1,4 +1,5 @@
-"""Train and score learners with 12 training classes, with and without task interpolation, three times each.
+"""Train and score learners with 12 training classes, with and without task interpolation, three
+times each.
 
 python benchmarks/few_classes.py                     what is not in benchmarks/few_classes/ yet
 python benchmarks/few_classes.py maml maml-mlti      these, unless they are there
@@ -23,11 +24,16 @@ def main(names: list[str]) -> None:
     here.mkdir(exist_ok=True)
     for name in names or NAMES:
         for seed in range(SEEDS):
-            file, folder = here / f"{name}.{seed}.json", ROOT / "runs" / "few_classes" / f"{name}.{seed}"
+            file, folder = (
+                here / f"{name}.{seed}.json",
+                ROOT / "runs" / "few_classes" / f"{name}.{seed}",
+            )
             if file.exists():
                 continue
             recipe = few_classes(name, seed)
-            run, finished = train_recipe(recipe, folder, resume=(folder / "last.pt").exists(), device="cpu")
+            run, finished = train_recipe(
+                recipe, folder, resume=(folder / "last.pt").exists(), device="cpu"
+            )
             if not finished:
                 return
             report = run.evaluate(recipe.evaluations[0])

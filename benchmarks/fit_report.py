@@ -2,8 +2,9 @@
 
 python benchmarks/fit_report.py
 
-Writes docs/fit_report.png, for which it needs Chromium, and benchmarks/fit_report.json. All is drawn here: printed characters that the encoder
-"symbols", which comes with the package, has not seen.
+Writes docs/fit_report.png, for which it needs Chromium, and benchmarks/fit_report.json. All is
+drawn here: printed characters that the encoder "symbols", which comes with the package, has not
+seen.
 """
 
 import json
@@ -19,9 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from quickstudy.data import ClassDataset, Glyphs
-from quickstudy.estimator import FewShotClassifier, ImageEncoder, OpenSetClassifier, fit_page
-from quickstudy.estimator.findings import examine
+from quickstudy.estimators import FewShotClassifier, ImageEncoder, OpenSetClassifier
+from quickstudy.estimators.findings import examine
 from quickstudy.evaluation import commit, versions
+from quickstudy.report import fit_page
 
 ROOT = Path(__file__).parent.parent
 DRAWS, SETTINGS = 200, ((10, 3), (20, 4), (6, 5), (50, 5), (20, 10))
@@ -29,7 +31,11 @@ DRAWS, SETTINGS = 200, ((10, 3), (20, 4), (6, 5), (50, 5), (20, 10))
 
 def main() -> None:
     """Draw, encode, fit, look for planted labels, write the page and photograph it."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome") or sys.exit("Chromium is needed to photograph the page.")
+    browser = (
+        shutil.which("chromium")
+        or shutil.which("google-chrome")
+        or sys.exit("Chromium is needed to photograph the page.")
+    )
     start, test = time.perf_counter(), Glyphs().split("test")
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
@@ -37,9 +43,17 @@ def main() -> None:
         encoder = ImageEncoder("symbols").fit()
         x = np.asarray(encoder.transform(paths), dtype=np.float64)
         rows = [planted(x, labels, n_class=c, n=n) for c, n in SETTINGS]
-        report = {"what": "one wrong label planted", "draws": DRAWS, "rows": rows, "commit": commit(), "versions": versions()}
+        report = {
+            "what": "one wrong label planted",
+            "draws": DRAWS,
+            "rows": rows,
+            "commit": commit(),
+            "versions": versions(),
+        }
         report["seconds"] = round(time.perf_counter() - start)
-        (ROOT / "benchmarks" / "fit_report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        (ROOT / "benchmarks" / "fit_report.json").write_text(
+            json.dumps(report, indent=1) + "\n", encoding="utf-8"
+        )
         photograph(browser, page(test, x, labels, paths, work, list(encoder.notes_[:1])), work)
 
 
@@ -54,8 +68,12 @@ def drawn(test: ClassDataset, work: Path) -> tuple[list[Path], NDArray[np.int64]
     return paths, test.index.labels
 
 
-def planted(x: NDArray[np.float64], labels: NDArray[np.int64], *, n_class: int, n: int) -> dict[str, float]:
-    """In random draws of so many classes of so many drawings: how often a wrong label is suspected, and how often a right one."""
+def planted(
+    x: NDArray[np.float64], labels: NDArray[np.int64], *, n_class: int, n: int
+) -> dict[str, float]:
+    """In random draws of so many classes of so many drawings: how often a wrong label is suspected,
+    and how often a right one.
+    """
     found, wrongly, clean = [], [], []
     for draw in range(DRAWS):
         rng = np.random.default_rng((draw, n_class, n))
@@ -81,31 +99,65 @@ def suspects(x: NDArray[np.float64], y: NDArray[np.int64]) -> set[int]:
     """The examples that may carry a wrong label, by their place in ``x``."""
     order = np.argsort(y, kind="stable")
     model = FewShotClassifier().fit(x, y)
-    told = examine(model.support_, model.labels_, [str(c) for c in model.classes_], model.left_out_scores())
+    told = examine(
+        model.support_, model.labels_, [str(c) for c in model.classes_], model.left_out_scores()
+    )
     return {int(order[i]) for i, _ in told.suspects}
 
 
-def page(test: ClassDataset, x: NDArray[np.float64], labels: NDArray[np.int64], paths: list[Path], work: Path, notes: list[str]) -> Path:
-    """A report of some letters, one drawing under a wrong name; the letters of another script are strangers."""
+def page(
+    test: ClassDataset,
+    x: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    paths: list[Path],
+    work: Path,
+    notes: list[str],
+) -> Path:
+    """A report of some letters, one drawing under a wrong name; the letters of another script are
+    strangers.
+    """
     names = test.index.names
     letters = [c for c, name in enumerate(names) if name.startswith("GEORGIAN CAPITAL LETTER")][:18]
     others = np.asarray([c for c, name in enumerate(names) if not name.startswith("GEORGIAN")])
     rows = np.concatenate([np.flatnonzero(labels == c)[:4] for c in letters])
-    y = np.asarray([names[c].title().removeprefix("Georgian Capital Letter ") for c in labels[rows]])
+    y = np.asarray(
+        [names[c].title().removeprefix("Georgian Capital Letter ") for c in labels[rows]]
+    )
     y[2] = y[-1]
     order = np.argsort(y, kind="stable")
     strangers = x[np.isin(labels, others)][::20]
-    model = OpenSetClassifier(false_accept_rate=0.05).fit(x[rows][order], y[order], cohort=strangers)
+    model = OpenSetClassifier(false_accept_rate=0.05).fit(
+        x[rows][order], y[order], cohort=strangers
+    )
     title = "Georgian capital letters, four drawings each"
-    return fit_page(model, work / "report.html", things=[paths[i] for i in rows[order]], title=title, notes=notes, encoder="symbols")
+    return fit_page(
+        model,
+        work / "report.html",
+        things=[paths[i] for i in rows[order]],
+        title=title,
+        notes=notes,
+        encoder="symbols",
+    )
 
 
 def photograph(browser: str, file: Path, work: Path) -> None:
     """The upper part of the page, as a picture of few colours."""
     shot = work / "shot.png"
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={work / 'profile'}"]
-    subprocess.run([browser, *options, f"--screenshot={shot}", "--window-size=1000,1900", file.as_uri()], check=True, capture_output=True)
-    Image.open(shot).convert("RGB").quantize(128).save(ROOT / "docs" / "fit_report.png", optimize=True)
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        f"--user-data-dir={work / 'profile'}",
+    ]
+    subprocess.run(
+        [browser, *options, f"--screenshot={shot}", "--window-size=1000,1900", file.as_uri()],
+        check=True,
+        capture_output=True,
+    )
+    Image.open(shot).convert("RGB").quantize(128).save(
+        ROOT / "docs" / "fit_report.png", optimize=True
+    )
 
 
 if __name__ == "__main__":

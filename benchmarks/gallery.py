@@ -1,10 +1,13 @@
-"""Galleries of a thousand to a million templates: how long a search, a change and the opening take, in how much memory, beside faiss and scikit-learn.
+"""Galleries of a thousand to a million templates: how long a search, a change and the opening take,
+in how much memory, beside faiss and scikit-learn.
 
-python benchmarks/gallery.py                              1,000, 100,000 and 1,000,000 templates: about 7 GB of memory and 3 GB of disk
-python benchmarks/gallery.py --templates 1000 100000      smaller ones
+python benchmarks/gallery.py                              1,000, 100,000 and 1,000,000 templates:
+about 7 GB of memory and 3 GB of disk python benchmarks/gallery.py --templates 1000 100000
+smaller ones
 
-Writes benchmarks/gallery.json. The vectors are made up: the coordinates of an identity have standard deviations that fall as j^-1/2, as those of encoders
-do, and every photo of it is off by 0.8 of its length in such a direction.
+Writes benchmarks/gallery.json. The vectors are made up: the coordinates of an identity have
+standard deviations that fall as j^-1/2, as those of encoders do, and every photo of it is off by
+0.8 of its length in such a direction.
 """
 
 import argparse
@@ -26,12 +29,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from quickstudy.estimator import FewShotClassifier
+from quickstudy.estimators import FewShotClassifier
 from quickstudy.evaluation import commit, versions
 from quickstudy.gallery import Gallery, Policy
 from quickstudy.gallery.changes import Change
-from quickstudy.gallery.matrix import unit
-from quickstudy.gallery.opening import About, make
+from quickstudy.gallery.create import About, make
+from quickstudy.gallery.exact_search import unit
 from quickstudy.gallery.transfer import insert_people
 
 ROOT = Path(__file__).parent.parent
@@ -43,7 +46,10 @@ Vectors = NDArray[np.float32]
 
 def directions(n: int, *key: int) -> Vectors:
     """Unit vectors with the spread of an encoder's."""
-    x = np.random.default_rng(key).standard_normal((n, DIM), np.float32) * np.arange(1, DIM + 1, dtype=np.float32) ** -0.5
+    x = (
+        np.random.default_rng(key).standard_normal((n, DIM), np.float32)
+        * np.arange(1, DIM + 1, dtype=np.float32) ** -0.5
+    )
     return unit(x, DIM)
 
 
@@ -53,22 +59,34 @@ def photos(identities: NDArray[np.int64], photo: int) -> Vectors:
     for block in np.unique(identities // BLOCK).tolist():
         here = identities // BLOCK == block
         rows = identities[here] % BLOCK
-        out[here] = directions(BLOCK, 0, block)[rows] + OFF * directions(BLOCK, 1 + photo, block)[rows]
+        out[here] = (
+            directions(BLOCK, 0, block)[rows] + OFF * directions(BLOCK, 1 + photo, block)[rows]
+        )
     return unit(out, DIM)
 
 
 def fill(change: Change, templates: int) -> None:
     """Write identities in bulk, as an import does."""
-    about = {"templates": PER, "consent": None, "retain_until": None, "details": {}, "created": "2026-01-01T00:00:00"}
+    about = {
+        "templates": PER,
+        "consent": None,
+        "retain_until": None,
+        "details": {},
+        "created": "2026-01-01T00:00:00",
+    }
     for begin in range(0, templates // PER, BLOCK):
         some = np.arange(begin, min(begin + BLOCK, templates // PER))
         vectors = np.stack([photos(some, photo) for photo in range(PER)], axis=1).reshape(-1, DIM)
-        insert_people(change.connection, [{**about, "name": f"person {i}"} for i in some.tolist()], vectors)
+        insert_people(
+            change.connection, [{**about, "name": f"person {i}"} for i in some.tolist()], vectors
+        )
 
 
 def memory() -> int:
     """Bytes that this process has in memory."""
-    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf(
+        "SC_PAGE_SIZE"
+    )
 
 
 def took(work: Callable[[], object]) -> float:
@@ -83,7 +101,9 @@ def measure(templates: int, folder: Path) -> dict[str, Any]:
     place, out = str(folder / "gallery.db"), dict[str, Any]()
     policy = Policy(threshold=0.65, review=0.65, duplicate=0.95)
     out["write_seconds"] = took(
-        lambda: make(place, About("made up", DIM, ""), policy, then=lambda change: fill(change, templates)).dispose()
+        lambda: make(
+            place, About("made up", DIM, ""), policy, then=lambda change: fill(change, templates)
+        ).dispose()
     )
     out["file_bytes"] = Path(place).stat().st_size
     rng = np.random.default_rng(9)
@@ -122,7 +142,12 @@ def measure(templates: int, folder: Path) -> dict[str, Any]:
     }
     out["recall"] = recalls(exact, near, probes)
     out["members_first"] = float(
-        np.mean([d.candidates[0][0] == f"person {m}" for d, m in zip(exact.identify(probes), members, strict=True)])
+        np.mean(
+            [
+                d.candidates[0][0] == f"person {m}"
+                for d, m in zip(exact.identify(probes), members, strict=True)
+            ]
+        )
     )
     out["own_recall"] = near.recall(PROBES)
     if codes is not None:
@@ -135,27 +160,41 @@ def measure(templates: int, folder: Path) -> dict[str, Any]:
     return out
 
 
-def interleaved(contenders: dict[str, Callable[[Vectors], Any]], probes: Vectors, size: int, *, rounds: int) -> dict[str, float]:
-    """Median milliseconds per probe; in each round all answer the same probes, after one round that does not count."""
+def interleaved(
+    contenders: dict[str, Callable[[Vectors], Any]], probes: Vectors, size: int, *, rounds: int
+) -> dict[str, float]:
+    """Median milliseconds per probe; in each round all answer the same probes, after one round that
+    does not count.
+    """
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(rounds + 1):
         begin = turn * size % (len(probes) - size + 1)
         for name, search in contenders.items():
-            times[name].append(1000 * took(lambda search=search, begin=begin: search(probes[begin : begin + size])) / size)
+            times[name].append(
+                1000
+                * took(lambda search=search, begin=begin: search(probes[begin : begin + size]))
+                / size
+            )
     return {name: statistics.median(found[1:]) for name, found in times.items()}
 
 
 def recalls(exact: Gallery, near: Gallery, probes: Vectors) -> dict[str, float]:
     """The share of the exact search's first, and first five, that the other finds."""
     shares: dict[int, list[float]] = {1: [], TOP: []}
-    for true, found in zip(exact.identify(probes, top_k=TOP), near.identify(probes, top_k=TOP), strict=True):
+    for true, found in zip(
+        exact.identify(probes, top_k=TOP), near.identify(probes, top_k=TOP), strict=True
+    ):
         for k, share in shares.items():
-            share.append(len({n for n, _ in true.candidates[:k]} & {n for n, _ in found.candidates[:k]}) / k)
+            share.append(
+                len({n for n, _ in true.candidates[:k]} & {n for n, _ in found.candidates[:k]}) / k
+            )
     return {str(k): statistics.mean(share) for k, share in shares.items()}
 
 
 def changes(one: Gallery, other: Gallery) -> dict[str, float]:
-    """Median milliseconds of enrolling one more identity, of the next search in another process, and of removing it again."""
+    """Median milliseconds of enrolling one more identity, of the next search in another process,
+    and of removing it again.
+    """
     times: dict[str, list[float]] = {"enrol": [], "next search": [], "remove": []}
     for i in range(CHANGES + 1):
         x = directions(PER, 10**6 + 1, i)
@@ -167,7 +206,9 @@ def changes(one: Gallery, other: Gallery) -> dict[str, float]:
 
 def classes() -> float:
     """Median milliseconds of adding a class to a classifier of a thousand."""
-    x = np.concatenate([photos(np.arange(CLASSES), photo) for photo in range(SHOTS)]).astype(np.float64)
+    x = np.concatenate([photos(np.arange(CLASSES), photo) for photo in range(SHOTS)]).astype(
+        np.float64
+    )
     model = FewShotClassifier().fit(x, np.tile([f"class {c}" for c in range(CLASSES)], SHOTS))
     new, times = directions(SHOTS, 10**6 + 2).astype(np.float64), list[float]()
     for _ in range(51):
@@ -189,7 +230,12 @@ def main() -> None:
         return
     out: dict[str, Any] = {
         "commit": commit(),
-        "versions": {**versions(), **{name: version(name) for name in ("faiss-cpu", "scikit-learn", "numpy", "sqlalchemy")}},
+        "versions": {
+            **versions(),
+            **{
+                name: version(name) for name in ("faiss-cpu", "scikit-learn", "numpy", "sqlalchemy")
+            },
+        },
         "cpus": os.cpu_count(),
         "dim": DIM,
         "per_identity": PER,
@@ -201,8 +247,15 @@ def main() -> None:
         else {},  # a size may be measured anew alone
     }
     for templates in asked.templates:
-        made = subprocess.run([sys.executable, __file__, "--one", str(templates)], stdout=subprocess.PIPE, text=True, check=True)
-        out["sizes"][str(templates)] = {"commit": out["commit"]} | json.loads(made.stdout.splitlines()[-1])
+        made = subprocess.run(
+            [sys.executable, __file__, "--one", str(templates)],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        out["sizes"][str(templates)] = {"commit": out["commit"]} | json.loads(
+            made.stdout.splitlines()[-1]
+        )
         print(templates, json.dumps(out["sizes"][str(templates)], indent=1), flush=True)
     out["seconds"] = time.perf_counter() - began
     asked.out.write_text(json.dumps(out, indent=1) + "\n", encoding="utf-8")

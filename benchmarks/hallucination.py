@@ -4,10 +4,13 @@ quickstudy train mini-imagenet-classify
 quickstudy train mini-imagenet-meta --from runs/mini-imagenet-classify
 python benchmarks/hallucination.py --run runs/mini-imagenet-meta
 
-miniImageNet's features by the run's encoder, which stays as it is; generators are trained on 5-way 1-shot tasks of the training classes with M imagined
-examples per class, and scored with M = 0, 10, 50 and 100 on the same test tasks. M = 0 is the same trained learner without imagined examples; as its
-features are fixed and its scale changes no answer, that is the nearest class mean in the features. "G without noise" shows what a learned change of the
-class means does by itself: one imagined example, z = 0. Writes benchmarks/hallucination.json and, of the variant that concatenates, docs/embedding.png.
+miniImageNet's features by the run's encoder, which stays as it is; generators are trained on 5-way
+1-shot tasks of the training classes with M imagined examples per class, and scored with M = 0, 10,
+50 and 100 on the same test tasks. M = 0 is the same trained learner without imagined examples; as
+its features are fixed and its scale changes no answer, that is the nearest class mean in the
+features. "G without noise" shows what a learned change of the class means does by itself: one
+imagined example, z = 0. Writes benchmarks/hallucination.json and, of the variant that concatenates,
+docs/embedding.png.
 """
 
 import argparse
@@ -45,19 +48,29 @@ def rows() -> list[str]:
     """The table, from the file."""
     found = json.loads(FILE.read_text(encoding="utf-8"))
     titles = list(next(iter(found["variants"].values()))["scores"])
-    made = [f"| generator, learner | {' | '.join(titles)} | spread over the noise |", "|---" * (len(titles) + 2) + "|"]
+    made = [
+        f"| generator, learner | {' | '.join(titles)} | spread over the noise |",
+        "|---" * (len(titles) + 2) + "|",
+    ]
     for name, e in found["variants"].items():
         cells = []
         for title, s in e["scores"].items():
-            pair = "" if title == "M = 0" else f" ({100 * s['difference']:+.2f} ± {100 * s['difference_ci95']:.2f})"
+            pair = (
+                ""
+                if title == "M = 0"
+                else f" ({100 * s['difference']:+.2f} ± {100 * s['difference_ci95']:.2f})"
+            )
             cells.append(f"{100 * s['mean']:.2f} ± {100 * s['ci95']:.2f}{pair}")
         made.append(f"| {name} | {' | '.join(cells)} | {e['spread']:.2f} |")
     seconds = [e["train_seconds"] for e in found["variants"].values()]
     commits = ", ".join(sorted({e["commit"] for e in found["variants"].values()}))
     note = (
-        f"5-way 1-shot, 15 queries, miniImageNet's test classes, {found['n_tasks']:,} tasks, the same for all; in brackets the paired difference to M = 0 of the same "
-        f"learner; all ± are 95 % intervals. Features of the run `{found['recipe']}`, generators trained with M = {found['trained_with']} for {found['steps']} steps of two "
-        f"tasks ({min(seconds):.0f} to {max(seconds):.0f} s on {found['threads']} thread); commit {commits}."
+        f"5-way 1-shot, 15 queries, miniImageNet's test classes, {found['n_tasks']:,} tasks, the "
+        "same for all; in brackets the paired difference to M = 0 of the same "
+        f"learner; all ± are 95 % intervals. Features of the run `{found['recipe']}`, generators "
+        f"trained with M = {found['trained_with']} for {found['steps']} steps of two "
+        f"tasks ({min(seconds):.0f} to {max(seconds):.0f} s on {found['threads']} thread); commit "
+        f"{commits}."
     )
     return [*made, "", note]
 
@@ -69,7 +82,9 @@ def without_noise(learner: Hallucinator) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--n-tasks", type=int, default=400)
@@ -84,7 +99,13 @@ def main() -> None:
         print(f"{name} encoded", flush=True)
     found: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
     if found.get("recipe") != run.recipe.name or found.get("steps") != args.steps:
-        found = {"recipe": run.recipe.name, "steps": args.steps, "n_tasks": args.n_tasks, "trained_with": TRAINED_WITH, "variants": {}}
+        found = {
+            "recipe": run.recipe.name,
+            "steps": args.steps,
+            "n_tasks": args.n_tasks,
+            "trained_with": TRAINED_WITH,
+            "variants": {},
+        }
     for name, options in VARIANTS.items():
         if name in found["variants"]:
             continue
@@ -92,9 +113,11 @@ def main() -> None:
         learner = Hallucinator(Identity(encoder.out_dim), n_imagined=TRAINED_WITH, **options)
         began = time.perf_counter()
         train(
-            MetaStep(learner, QueryLoss()), Episodes(splits["train"], SETTING), plan=Plan(steps=args.steps, tasks_per_step=2, validate_every=0),
+            MetaStep(learner, QueryLoss()),
+            Episodes(splits["train"], SETTING),
+            plan=Plan(steps=args.steps, tasks_per_step=2, validate_every=0),
             optimiser=Optimiser(lr=1e-3, schedule="one_cycle"),
-        )  # fmt: skip
+        )
         seconds = time.perf_counter() - began
         learner.eval()
         exams, reports = Episodes(splits["test"], SETTING), {}
@@ -115,7 +138,12 @@ def main() -> None:
         plain, told = reports["M = 0"], {}
         for title, report in reports.items():
             pair = compare(plain, report)
-            told[title] = {"mean": report.mean, "ci95": report.ci95, "difference": pair.difference, "difference_ci95": pair.ci95}
+            told[title] = {
+                "mean": report.mean,
+                "ci95": report.ci95,
+                "difference": pair.difference,
+                "difference_ci95": pair.ci95,
+            }
         found["variants"][name] = {
             "options": options,
             "scores": told,

@@ -1,6 +1,8 @@
-"""Random quadratics: a learned optimiser beside SGD, NAG, RMSprop and Adam with the best rate of a grid each.
+"""Random quadratics: a learned optimiser beside SGD, NAG, RMSprop and Adam with the best rate of a
+grid each.
 
-python benchmarks/learned_optimiser.py     trains, tunes, scores; writes benchmarks/learned_optimiser.json and docs/learned_optimiser.png
+python benchmarks/learned_optimiser.py     trains, tunes, scores; writes
+benchmarks/learned_optimiser.json and docs/learned_optimiser.png
 """
 
 import json
@@ -20,8 +22,8 @@ from quickstudy.core.types import Episode
 from quickstudy.data import Quadratics
 from quickstudy.encoders import Identity
 from quickstudy.evaluation import commit, versions
-from quickstudy.functional.intervals import mean_ci95
 from quickstudy.inner.learner import GradientLearner
+from quickstudy.metrics.intervals import mean_ci95
 from quickstudy.objectives import Trajectory
 from quickstudy.training import Optimiser, Plan, train
 
@@ -36,8 +38,12 @@ OPTIMISERS: dict[str, Callable[[list[Tensor], float], torch.optim.Optimizer]] = 
 }
 
 
-def by_hand(e: Episode, make: Callable[[list[Tensor], float], torch.optim.Optimizer], rate: float) -> Tensor:
-    """f after 0 … 100 steps, ``[steps T]``; the tasks share an optimiser that works number by number."""
+def by_hand(
+    e: Episode, make: Callable[[list[Tensor], float], torch.optim.Optimizer], rate: float
+) -> Tensor:
+    """f after 0 … 100 steps, ``[steps T]``; the tasks share an optimiser that works number by
+    number.
+    """
     theta = torch.zeros(e.n_tasks, DIM, 1, requires_grad=True)
     optimiser, along = make([theta], rate), []
     for _ in range(STEPS + 1):
@@ -52,25 +58,41 @@ def by_hand(e: Episode, make: Callable[[list[Tensor], float], torch.optim.Optimi
 def learned(learner: GradientLearner, e: Episode) -> Tensor:
     """The same by the learned optimiser."""
     with torch.no_grad():
-        return torch.stack([-DIM * e.target.score(out, e.query.y) for out in learner.eval().answers_along(e)])
+        return torch.stack(
+            [-DIM * e.target.score(out, e.query.y) for out in learner.eval().answers_along(e)]
+        )
 
 
 def main() -> None:
     """Train, tune, score, write and draw."""
     began, setting = time.perf_counter(), Setting(0, DIM, DIM)
-    train_tasks, val, test = (Quadratics().tasks(split, setting) for split in ("train", "val", "test"))
+    train_tasks, val, test = (
+        Quadratics().tasks(split, setting) for split in ("train", "val", "test")
+    )
     seed_everything("learned optimiser", 0)
-    learner = learned_optimiser(Identity(DIM), n_out=1, inner_steps=STEPS, window=20, head_only=True)
+    learner = learned_optimiser(
+        Identity(DIM), n_out=1, inner_steps=STEPS, window=20, head_only=True
+    )
     learner.head.requires_grad_(requires_grad=False)  # it begins at zero, as the others do
     plan = Plan(steps=1_000, tasks_per_step=64, chunk=64, validate_every=0, clip_norm=1.0)
-    train(MetaStep(learner, Trajectory()), train_tasks, plan=plan, optimiser=Optimiser(lr=5e-3, schedule="cosine"))
+    train(
+        MetaStep(learner, Trajectory()),
+        train_tasks,
+        plan=plan,
+        optimiser=Optimiser(lr=5e-3, schedule="cosine"),
+    )
     held, fresh, found, curves = val.batch(range(N_TASKS)), test.batch(range(N_TASKS)), {}, {}
     for name, make in OPTIMISERS.items():
-        rate = min(RATES, key=lambda r: float(by_hand(held, make, r)[-1].mean().nan_to_num(torch.inf)))
+        rate = min(
+            RATES, key=lambda r: float(by_hand(held, make, r)[-1].mean().nan_to_num(torch.inf))
+        )
         curves[f"{name}, rate {rate:.2g}"] = by_hand(fresh, make, rate)
     curves["learned"] = learned(learner, fresh)
     for name, along in curves.items():
-        found[name] = {"after_100": mean_ci95(along[-1].double().tolist()), "curve": [round(float(m), 6) for m in along.mean(1)]}
+        found[name] = {
+            "after_100": mean_ci95(along[-1].double().tolist()),
+            "curve": [round(float(m), 6) for m in along.mean(1)],
+        }
         print(name, found[name]["after_100"])
     about = {
         "commit": commit(),
@@ -80,7 +102,9 @@ def main() -> None:
         "rates": RATES,
     }
     out = {**about, "seconds": time.perf_counter() - began, "losses": found}
-    (ROOT / "benchmarks" / "learned_optimiser.json").write_text(json.dumps(out, indent=1) + "\n", encoding="utf-8")
+    (ROOT / "benchmarks" / "learned_optimiser.json").write_text(
+        json.dumps(out, indent=1) + "\n", encoding="utf-8"
+    )
     figure = new_figure(7, 4.5)
     axes = figure.subplots()
     for name, along in curves.items():

@@ -1,10 +1,11 @@
-"""Strangers among the queries: how well what a learner says tells them, on characters and on photographs.
+"""Strangers among the queries: how well what a learner says tells them, on characters and on
+photographs.
 
 quickstudy train mini-imagenet-protonet
 python benchmarks/open_set.py --photos runs/mini-imagenet-protonet
 
-600 tasks of 5 known and 5 unknown classes, 15 queries of each, test classes; the drawings by the encoder that comes with the package. Writes
-benchmarks/open_set.json.
+600 tasks of 5 known and 5 unknown classes, 15 queries of each, test classes; the drawings by the
+encoder that comes with the package. Writes benchmarks/open_set.json.
 """
 
 import argparse
@@ -23,12 +24,12 @@ from quickstudy.core.learner import AbstractLearner, Traits, encoder_of
 from quickstudy.core.tasks import Setting
 from quickstudy.core.types import Examples, Target
 from quickstudy.data import ClassDataset, ClassIndex, Episodes, MiniImageNet, Omniglot, encoded
-from quickstudy.embedders.shipped import SHIPPED
 from quickstudy.encoders import Identity
 from quickstudy.evaluation import commit, evaluate, versions
 from quickstudy.functional.oslo import centred
 from quickstudy.functional.prototypes import class_means
 from quickstudy.functional.similarity import cosine
+from quickstudy.pretrained.shipped import SHIPPED
 from quickstudy.recipes import load
 
 ROOT = Path(__file__).parent.parent
@@ -37,13 +38,17 @@ SEEN = 2000  # training pictures that the mean is taken of, evenly over the clas
 
 
 class CentredPrototypes(AbstractLearner[tuple[Tensor, Tensor]]):
-    """The features as `OSLO` takes them, without what it does with them: how much of the difference is the centring."""
+    """The features as `OSLO` takes them, without what it does with them: how much of the difference
+    is the centring.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.traits = Traits(transductive=True)
 
-    def adapt(self, support: Examples, target: Target, query_x: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def adapt(
+        self, support: Examples, target: Target, query_x: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         assert query_x is not None
         z, _, mean = centred(support.x, query_x)
         return class_means(z, support.y, target.width), mean
@@ -71,7 +76,9 @@ def scored(features: ClassDataset, mean: Tensor) -> dict[str, dict[str, dict[str
     """The rates by shots and learner; ``mean`` is that of the features of the training classes."""
     out: dict[str, dict[str, dict[str, object]]] = {}
     dim, centre = features.x.shape[1], replace(features, x=F.normalize(features.x - mean, dim=-1))
-    asked = [(name, features, learner, known_by) for name, (learner, known_by) in learners(dim).items()]
+    asked = [
+        (name, features, learner, known_by) for name, (learner, known_by) in learners(dim).items()
+    ]
     asked.insert(
         -2,
         (
@@ -85,7 +92,9 @@ def scored(features: ClassDataset, mean: Tensor) -> dict[str, dict[str, dict[str
         setting, out[str(shots)] = Setting(KNOWN + UNKNOWN, shots, QUERIES), {}
         for name, examples, learner, known_by in asked:
             tasks = Episodes(examples, setting)
-            r = evaluate(learner, tasks, n_tasks=TASKS, n_unknown=UNKNOWN, known_by=known_by, batch=20)
+            r = evaluate(
+                learner, tasks, n_tasks=TASKS, n_unknown=UNKNOWN, known_by=known_by, batch=20
+            )
             rates = {
                 "accuracy": [r.mean, r.ci95],
                 "auroc": [r.auroc, r.auroc_ci95],
@@ -111,20 +120,30 @@ def main() -> None:
         "versions": versions(),
     }
     of_data: dict[str, object] = {}
-    for name, run, data in (("Omniglot", SHIPPED, Omniglot), ("miniImageNet", asked.photos, MiniImageNet)):
+    for name, run, data in (
+        ("Omniglot", SHIPPED, Omniglot),
+        ("miniImageNet", asked.photos, MiniImageNet),
+    ):
         learner = load(run)
         assert isinstance(learner, AbstractLearner)
         features, train = encoded(data().split("test"), encoder_of(learner)), data().split("train")
-        rows = np.concatenate([train.index.rows_of(c)[: max(2, SEEN // len(train.index))] for c in range(len(train.index))])
+        rows = np.concatenate(
+            [
+                train.index.rows_of(c)[: max(2, SEEN // len(train.index))]
+                for c in range(len(train.index))
+            ]
+        )
         few = replace(train, x=train.x[rows], index=ClassIndex([0] * len(rows), ["all"]))
         of_data[name] = {
             "classes": len(features.index),
-            "pictures": len(features.x),
+            "images": len(features.x),
             "by": scored(features, encoded(few, encoder_of(learner)).x.mean(0)),
         }
     out["data"] = of_data
     out["seconds"] = time.perf_counter() - began
-    (ROOT / "benchmarks" / "open_set.json").write_text(json.dumps(out, indent=1) + "\n", encoding="utf-8")
+    (ROOT / "benchmarks" / "open_set.json").write_text(
+        json.dumps(out, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Strangers at the door and defects on steel: what the estimators do with pictures their encoder has never seen the like of.
+"""Strangers at the door and defects on steel: what the estimators do with pictures their encoder
+has never seen the like of.
 
 quickstudy train mini-imagenet-protonet
 python benchmarks/own_images.py --photos runs/mini-imagenet-protonet
@@ -22,10 +23,10 @@ from quickstudy.analysis.figures import new_figure, save_figure
 from quickstudy.core.errors import ConfigError
 from quickstudy.data import Omniglot
 from quickstudy.data.places import data_root
-from quickstudy.estimator import FewShotClassifier, ImageEncoder, OpenSetClassifier
+from quickstudy.estimators import FewShotClassifier, ImageEncoder, OpenSetClassifier
 from quickstudy.evaluation import commit, versions
-from quickstudy.functional.intervals import mean_ci95
-from quickstudy.functional.verification import identification_rates
+from quickstudy.metrics.intervals import mean_ci95
+from quickstudy.metrics.verification import identification_rates
 
 ROOT = Path(__file__).parent.parent
 DRAWS, RATES, SHOTS = 200, (0.01, 0.05, 0.1), (1, 2, 5, 10)
@@ -54,8 +55,16 @@ def strangers(
     singly: bool = False,
     draws: int = DRAWS,
 ) -> dict[str, object]:
-    """Over random draws of who is enrolled (two pictures each), who is a stranger, and, for the cohort rule, who is the cohort."""
-    found: dict[str, object] = {"enrolled": enrolled, "strangers": apart, "cohort": cohort, "cohort_photos": cohort_photos, "draws": draws}
+    """Over random draws of who is enrolled (two pictures each), who is a stranger, and, for the
+    cohort rule, who is the cohort.
+    """
+    found: dict[str, object] = {
+        "enrolled": enrolled,
+        "strangers": apart,
+        "cohort": cohort,
+        "cohort_photos": cohort_photos,
+        "draws": draws,
+    }
     accepted = {rate: [] for rate in RATES}
     missed, first = {rate: [] for rate in RATES}, []
     for draw in range(draws):
@@ -70,7 +79,10 @@ def strangers(
         aside = np.concatenate([rows[int(p)][:cohort_photos] for p in others]) if cohort else None
         model = OpenSetClassifier(FewShotClassifier(), false_accept_rate=0.5)
         model.fit(
-            x[train], y[train], cohort=None if aside is None else x[aside], cohort_groups=None if aside is None or singly else y[aside]
+            x[train],
+            y[train],
+            cohort=None if aside is None else x[aside],
+            cohort_groups=None if aside is None or singly else y[aside],
         )
         scores = model.estimator_.class_scores(np.r_[x[probes], x[intruders]])
         mate = np.r_[np.searchsorted(model.classes_, y[probes]), np.full(len(intruders), -1)]
@@ -107,9 +119,13 @@ def defects(x: Vectors, y: NDArray[np.int64]) -> dict[str, dict[str, tuple[float
             scores = []
             for draw in range(DRAWS):
                 rng = np.random.default_rng(draw)
-                train = np.concatenate([rng.permutation(np.flatnonzero(y == c))[:shots] for c in range(y.max() + 1)])
+                train = np.concatenate(
+                    [rng.permutation(np.flatnonzero(y == c))[:shots] for c in range(y.max() + 1)]
+                )
                 rest = np.setdiff1d(np.arange(len(y)), train)
-                scores.append(FewShotClassifier(head).fit(x[train], y[train]).score(x[rest], y[rest]))
+                scores.append(
+                    FewShotClassifier(head).fit(x[train], y[train]).score(x[rest], y[rest])
+                )
             out[head][str(shots)] = mean_ci95(scores)
             print(head, shots, out[head][str(shots)], flush=True)
     return out
@@ -117,7 +133,9 @@ def defects(x: Vectors, y: NDArray[np.int64]) -> dict[str, dict[str, tuple[float
 
 def pixels(images: list[Image.Image]) -> Vectors:
     """The baseline: a small grey picture, without its mean."""
-    x = np.stack([np.asarray(i.convert("L").resize((28, 28)), dtype=np.float64).ravel() for i in images])
+    x = np.stack(
+        [np.asarray(i.convert("L").resize((28, 28)), dtype=np.float64).ravel() for i in images]
+    )
     return x - x.mean(1, keepdims=True)
 
 
@@ -127,32 +145,60 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True, help="a run trained on photographs")
     asked, began = parser.parse_args(), time.perf_counter()
     photos, drawings = ImageEncoder(asked.photos).fit(), ImageEncoder("symbols").fit()
-    out: dict[str, object] = {"commit": commit(), "versions": versions(), "photos": photos.key_, "drawings": drawings.key_}
+    out: dict[str, object] = {
+        "commit": commit(),
+        "versions": versions(),
+        "photos": photos.key_,
+        "drawings": drawings.key_,
+    }
     images, y, _ = pictures("orl-faces")
     faces = photos.transform(images).astype(np.float64)
     out["faces, leave one class out"] = strangers(faces, y, enrolled=30, apart=10, cohort=0)
-    # All 40 people are used: those of the cohort are taken from the enrolled. Ten people are ten strangers, however many photos there are of them.
+    # All 40 people are used: those of the cohort are taken from the enrolled. Ten people are ten
+    # strangers, however many photos there are of them.
     out["faces, cohort"] = strangers(faces, y, enrolled=20, apart=10, cohort=10, cohort_photos=10)
     out["faces, cohort, every photo counted as a stranger"] = strangers(
         faces, y, enrolled=20, apart=10, cohort=10, cohort_photos=10, singly=True
     )
     test = Omniglot(rotations=True).split("test")
     rows = np.concatenate([test.index.rows_of(c)[:6] for c in range(len(test.index))])
-    marks = drawings.transform([Image.fromarray(255 - np.asarray(test.x[int(r), 0])) for r in rows]).astype(np.float64)
+    marks = drawings.transform(
+        [Image.fromarray(255 - np.asarray(test.x[int(r), 0])) for r in rows]
+    ).astype(np.float64)
     of = np.repeat(np.arange(len(test.index)), 6)
-    # With 399 in the cohort a rate of 1, 5 and 10 % is a whole number of them, so nothing is lost to rounding.
+    # With 399 in the cohort a rate of 1, 5 and 10 % is a whole number of them, so nothing is lost
+    # to rounding.
     out["characters, cohort"] = strangers(marks, of, enrolled=1000, apart=293, cohort=399)
-    out["characters, leave one class out"] = strangers(marks, of, enrolled=1000, apart=692, cohort=0)
+    out["characters, leave one class out"] = strangers(
+        marks, of, enrolled=1000, apart=692, cohort=0
+    )
     images, y, _ = pictures("neu-steel-defects")
-    encoded = {"photographs": photos.transform(images).astype(np.float64), "symbols": drawings.transform(images).astype(np.float64)}
-    out["steel"] = {name: defects(x, y) for name, x in {**encoded, "pixels": pixels(images)}.items()}
+    encoded = {
+        "photographs": photos.transform(images).astype(np.float64),
+        "symbols": drawings.transform(images).astype(np.float64),
+    }
+    out["steel"] = {
+        name: defects(x, y) for name, x in {**encoded, "pixels": pixels(images)}.items()
+    }
     out["seconds"] = time.perf_counter() - began
-    (ROOT / "benchmarks" / "own_images.json").write_text(json.dumps(out, indent=1) + "\n", encoding="utf-8")
+    (ROOT / "benchmarks" / "own_images.json").write_text(
+        json.dumps(out, indent=1) + "\n", encoding="utf-8"
+    )
     figure = new_figure(9.5, 3.8)
-    for axes, (name, by_head) in zip(figure.subplots(1, 3, sharey=True), out["steel"].items(), strict=True):
+    for axes, (name, by_head) in zip(
+        figure.subplots(1, 3, sharey=True), out["steel"].items(), strict=True
+    ):
         for head, of_shots in by_head.items():
             means, halves = zip(*of_shots.values(), strict=True)
-            axes.errorbar(SHOTS, [100 * m for m in means], [100 * h for h in halves], label=head, marker="o", markersize=4, capsize=3)
+            axes.errorbar(
+                SHOTS,
+                [100 * m for m in means],
+                [100 * h for h in halves],
+                label=head,
+                marker="o",
+                markersize=4,
+                capsize=3,
+            )
         axes.axhline(100 / 6, color="grey", linewidth=0.8, linestyle=":")
         axes.set_xscale("log")
         axes.set_xticks(SHOTS, labels=[str(s) for s in SHOTS])

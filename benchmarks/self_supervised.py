@@ -1,11 +1,15 @@
-"""Are meta-learning and contrastive learning near each other when they see the same? Omniglot without labels, and with.
+"""Are meta-learning and contrastive learning near each other when they see the same? Omniglot
+without labels, and with.
 
-python benchmarks/self_supervised.py                           all of it, writes benchmarks/self_supervised.json after every training
-python benchmarks/self_supervised.py --steps 20 --tasks 50 --runs FOLDER --out FILE    a look at it
+python benchmarks/self_supervised.py                           all of it, writes
+benchmarks/self_supervised.json after every training python benchmarks/self_supervised.py --steps 20
+--tasks 50 --runs FOLDER --out FILE    a look at it
 
-Three ways to learn without labels, on the same batches of 64 images, the same two views of each, the same encoder and number of steps: prototypes and R2-D2 on
-contrastive tasks, and SimCLR. Beside them prototypes with labels, on as many images per step, and the encoder before any training. All encoders are scored by
-cosine prototypes on the same tasks of test characters, so any two are compared in pairs; two trainings each, from other seeds.
+Three ways to learn without labels, on the same batches of 64 images, the same two views of each,
+the same encoder and number of steps: prototypes and R2-D2 on contrastive tasks, and SimCLR. Beside
+them prototypes with labels, on as many images per step, and the encoder before any training. All
+encoders are scored by cosine prototypes on the same tasks of test characters, so any two are
+compared in pairs; two trainings each, from other seeds.
 """
 
 import argparse
@@ -35,13 +39,21 @@ WAYS = {
     "labels": "prototypes, with labels",
 }
 UNTRAINED = "before any training"
-SETTINGS = {"5-way 1-shot": Setting(5, 1, 15), "20-way 1-shot": Setting(20, 1, 15), "5-way 5-shot": Setting(5, 5, 15)}
+SETTINGS = {
+    "5-way 1-shot": Setting(5, 1, 15),
+    "20-way 1-shot": Setting(20, 1, 15),
+    "5-way 5-shot": Setting(5, 5, 15),
+}
 
 
 def features(name: str, seed: int, steps: int, folder: Path) -> tuple[ClassDataset, float]:
-    """The test characters by the encoder of a training, and how many seconds that took; what is in the folder is taken from there."""
+    """The test characters by the encoder of a training, and how many seconds that took; what is in
+    the folder is taken from there.
+    """
     recipe = recipe_named(f"omniglot-self-{name}")
-    recipe = replace(recipe, train=replace(recipe.train, seed=seed, steps=steps or recipe.train.steps))
+    recipe = replace(
+        recipe, train=replace(recipe.train, seed=seed, steps=steps or recipe.train.steps)
+    )
     place = folder / f"omniglot-self-{name}-{seed}"
     if not (place / "learner.json").exists():
         _, finished = train_recipe(recipe, place, resume=(place / "last.pt").exists(), device="cpu")
@@ -52,7 +64,9 @@ def features(name: str, seed: int, steps: int, folder: Path) -> tuple[ClassDatas
 
 
 def untrained() -> ClassDataset:
-    """The test characters by an encoder with fresh weights, whose averages have seen some training tasks."""
+    """The test characters by an encoder with fresh weights, whose averages have seen some training
+    tasks.
+    """
     recipe = recipe_named("omniglot-self-labels")
     seed_everything("untrained")
     learner = recipe.build_learner().train()
@@ -71,7 +85,10 @@ def _encoded(encoder: Any) -> ClassDataset:
 def scored(data: ClassDataset, n_tasks: int) -> dict[str, Report]:
     """By cosine prototypes, in each setting."""
     learner = ProtoNet(Identity(data.x.shape[1]), similarity="cosine")
-    return {title: evaluate(learner, Episodes(data, setting), n_tasks=n_tasks) for title, setting in SETTINGS.items()}
+    return {
+        title: evaluate(learner, Episodes(data, setting), n_tasks=n_tasks)
+        for title, setting in SETTINGS.items()
+    }
 
 
 def rows() -> list[str]:
@@ -83,14 +100,28 @@ def rows() -> list[str]:
     for name, title in (*WAYS.items(), ("untrained", UNTRAINED)):
         trainings, cells = range(1 if name == "untrained" else seeds), list[str]()
         for setting in SETTINGS:
-            cells.append(", ".join(_percent(found["scores"][f"{name}-{seed}"][setting]) for seed in trainings))
-        gaps = ", ".join(_percent(found["to_simclr"][f"{name}-{seed}"], "+") for seed in trainings) if name != "simclr" else ""
-        made.append(f"| {title} | {'yes' if name == 'labels' else 'no'} | " + " | ".join(cells) + f" | {gaps} |")
+            cells.append(
+                ", ".join(
+                    _percent(found["scores"][f"{name}-{seed}"][setting]) for seed in trainings
+                )
+            )
+        gaps = (
+            ", ".join(_percent(found["to_simclr"][f"{name}-{seed}"], "+") for seed in trainings)
+            if name != "simclr"
+            else ""
+        )
+        made.append(
+            f"| {title} | {'yes' if name == 'labels' else 'no'} | "
+            + " | ".join(cells)
+            + f" | {gaps} |"
+        )
     seconds = found["seconds"].values()
     made += [
         "",
-        f"Omniglot, Vinyals test characters, {found['n_tasks']:,} tasks, the same for all, by cosine prototypes; one number for each of {seeds} trainings of "
-        f"{found['steps']:,} steps ({min(seconds):.0f} to {max(seconds):.0f} s on one thread), ± the 95 % interval over tasks; commit {found['commit']}.",
+        f"Omniglot, Vinyals test characters, {found['n_tasks']:,} tasks, the same for all, by "
+        f"cosine prototypes; one number for each of {seeds} trainings of "
+        f"{found['steps']:,} steps ({min(seconds):.0f} to {max(seconds):.0f} s on one thread), ± "
+        f"the 95 % interval over tasks; commit {found['commit']}.",
     ]
     return made
 
@@ -101,16 +132,29 @@ def _percent(value: list[float], sign: str = "") -> str:
 
 def main() -> None:
     """Train, score and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=0, help="of each training; 0 = as the recipes say")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--steps", type=int, default=0, help="of each training; 0 = as the recipes say"
+    )
     parser.add_argument("--seeds", type=int, default=2, help="trainings of each kind")
     parser.add_argument("--tasks", type=int, default=1000, help="tasks of each score")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of the trained runs")
+    parser.add_argument(
+        "--runs", type=Path, default=ROOT / "runs", help="folder of the trained runs"
+    )
     parser.add_argument("--out", type=Path, default=FILE, help="where the numbers go")
     args = parser.parse_args()
     torch.set_num_threads(1)
     steps = args.steps or recipe_named("omniglot-self-simclr").train.steps
-    found: dict[str, Any] = {"steps": steps, "seeds": args.seeds, "n_tasks": args.tasks, "scores": {}, "to_simclr": {}, "seconds": {}}
+    found: dict[str, Any] = {
+        "steps": steps,
+        "seeds": args.seeds,
+        "n_tasks": args.tasks,
+        "scores": {},
+        "to_simclr": {},
+        "seconds": {},
+    }
     for seed in range(args.seeds):
         reports: dict[str, dict[str, Report]] = {}
         for name in WAYS:
@@ -118,7 +162,12 @@ def main() -> None:
             data, seconds = features(name, seed, steps, args.runs)
             found["seconds"][f"{name}-{seed}"] = seconds
             reports[name] = scored(data, args.tasks)
-            print(name, seed, f"{seconds:.0f} s of training, {time.perf_counter() - began:.0f} s in all", flush=True)
+            print(
+                name,
+                seed,
+                f"{seconds:.0f} s of training, {time.perf_counter() - began:.0f} s in all",
+                flush=True,
+            )
         if not seed:
             reports["untrained"] = scored(untrained(), args.tasks)
         for name, of in reports.items():
@@ -126,7 +175,9 @@ def main() -> None:
             if name != "simclr":
                 difference = compare(reports["simclr"]["20-way 1-shot"], of["20-way 1-shot"])
                 found["to_simclr"][f"{name}-{seed}"] = [difference.difference, difference.ci95]
-        args.out.write_text(json.dumps({**found, "commit": commit()}, indent=1) + "\n", encoding="utf-8")
+        args.out.write_text(
+            json.dumps({**found, "commit": commit()}, indent=1) + "\n", encoding="utf-8"
+        )
     print(json.dumps(found["scores"], indent=1))
 
 

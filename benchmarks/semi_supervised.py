@@ -1,10 +1,14 @@
-"""Semi-supervised prototypes on Omniglot: train what is missing, score all on the same tasks, with and without distractors.
+"""Semi-supervised prototypes on Omniglot: train what is missing, score all on the same tasks, with
+and without distractors.
 
-python benchmarks/semi_supervised.py                           all of it, writes benchmarks/semi_supervised.json
-python benchmarks/semi_supervised.py --steps 30 --tasks 50 --runs FOLDER --out FILE    a look at it
+python benchmarks/semi_supervised.py                           all of it, writes
+benchmarks/semi_supervised.json python benchmarks/semi_supervised.py --steps 30 --tasks 50 --runs
+FOLDER --out FILE    a look at it
 
-Every learner answers the same queries, so any two are compared in pairs. The tasks are those of the paper: 5-way 1-shot, 5 unlabelled examples per class, and,
-as distractors, as many of 5 other classes; 14 queries per class. Below: the same with other numbers of unlabelled examples, 5 queries per class.
+Every learner answers the same queries, so any two are compared in pairs. The tasks are those of the
+paper: 5-way 1-shot, 5 unlabelled examples per class, and, as distractors, as many of 5 other
+classes; 14 queries per class. Below: the same with other numbers of unlabelled examples, 5 queries
+per class.
 """
 
 import argparse
@@ -35,7 +39,9 @@ def runs(folder: Path, steps: int) -> dict[str, Run]:
         if steps:
             recipe = replace(recipe, train=replace(recipe.train, steps=steps))
         if not (place / "learner.json").exists():
-            _, finished = train_recipe(recipe, place, resume=(place / "last.pt").exists(), device="cpu")
+            _, finished = train_recipe(
+                recipe, place, resume=(place / "last.pt").exists(), device="cpu"
+            )
             if not finished:
                 raise SystemExit("Stopped; nothing is lost. Go on with the same command.")
             print("trained", name, flush=True)
@@ -51,18 +57,26 @@ def scored(trained: dict[str, Run], n_tasks: int) -> dict[str, dict[str, Report]
 
     bare = report(SUPERVISED, BARE)
     out = {SUPERVISED: {"clean": bare, "strangers": bare}}  # it looks at no unlabelled example
-    out[REFINED] = {key: report(SUPERVISED, s, "semi_soft") for key, s in (("clean", CLEAN), ("strangers", STRANGERS))}
+    out[REFINED] = {
+        key: report(SUPERVISED, s, "semi_soft")
+        for key, s in (("clean", CLEAN), ("strangers", STRANGERS))
+    }
     for name in NAMES:
         out[name] = {"clean": report(name, CLEAN), "strangers": report(name, STRANGERS)}
     return out
 
 
 def by_number(trained: dict[str, Run], n_tasks: int) -> dict[str, dict[str, list[float]]]:
-    """Accuracy and interval by how many unlabelled examples of each class there are, with distractors in as many classes."""
+    """Accuracy and interval by how many unlabelled examples of each class there are, with
+    distractors in as many classes.
+    """
     out: dict[str, dict[str, list[float]]] = {}
     for name in NAMES:
         if name.endswith("-distractors"):
-            reports = {n: trained[name].evaluate(Evaluation(Setting(5, 1, 5, n, 5), n_tasks=n_tasks)) for n in COUNTS}
+            reports = {
+                n: trained[name].evaluate(Evaluation(Setting(5, 1, 5, n, 5), n_tasks=n_tasks))
+                for n in COUNTS
+            }
             out[name] = {str(n): [r.mean, r.ci95] for n, r in reports.items()}
     return out
 
@@ -81,13 +95,21 @@ def measured(trained: dict[str, Run], n_tasks: int) -> dict[str, Any]:
         run = trained[SUPERVISED if name == REFINED else name]
         table[name] = {key: [r.mean, r.ci95] for key, r in of.items()}
         table[name] |= {f"{key}_gain": gap(reports[SUPERVISED][key], r) for key, r in of.items()}
-        published = next((e.published for e in run.recipe.evaluations if e.published and name != REFINED), None)
-        table[name] |= {"published": published, "train_tasks": run.result.tasks, "train_seconds": run.result.seconds}
+        published = next(
+            (e.published for e in run.recipe.evaluations if e.published and name != REFINED), None
+        )
+        table[name] |= {
+            "published": published,
+            "train_tasks": run.result.tasks,
+            "train_seconds": run.result.seconds,
+        }
     return {
         "n_tasks": n_tasks,
         "learners": table,
         "soft_over_supervised": gap(reports[SUPERVISED]["clean"], reports["soft"]["clean"]),
-        "masked_over_soft_with_distractors": gap(reports["soft-distractors"]["strangers"], reports["masked-distractors"]["strangers"]),
+        "masked_over_soft_with_distractors": gap(
+            reports["soft-distractors"]["strangers"], reports["masked-distractors"]["strangers"]
+        ),
         "by_number": by_number(trained, n_tasks),
     }
 
@@ -96,26 +118,42 @@ def rows() -> list[str]:
     """The tables, from the file."""
     found = json.loads(FILE.read_text(encoding="utf-8"))
     made = [
-        "| learner | 5 unlabelled per class | over supervised | 5 distractor classes too | over supervised | published, without distractors |",
+        "| learner | 5 unlabelled per class | over supervised | 5 distractor classes too | over "
+        "supervised | published, without distractors |",
         "|---|---|---|---|---|---|",
     ]
     for name, e in found["learners"].items():
         title = name.replace("-distractors", ", trained with distractors")
-        gains = ["" if name == SUPERVISED else _percent(e[f"{key}_gain"], "+") for key in ("clean", "strangers")]
+        gains = [
+            "" if name == SUPERVISED else _percent(e[f"{key}_gain"], "+")
+            for key in ("clean", "strangers")
+        ]
         published = "" if e["published"] is None else f"{100 * e['published']:.2f}"
-        made.append(f"| {title} | {_percent(e['clean'])} | {gains[0]} | {_percent(e['strangers'])} | {gains[1]} | {published} |")
+        made.append(
+            f"| {title} | {_percent(e['clean'])} | {gains[0]} | {_percent(e['strangers'])} | "
+            f"{gains[1]} | {published} |"
+        )
     seconds = [e["train_seconds"] for name, e in found["learners"].items() if name != REFINED]
     made += [
         "",
-        f"Omniglot, 5-way 1-shot, 14 queries per class, the same {found['n_tasks']:,} tasks for all; each trained on {found['learners']['soft']['train_tasks']:,} tasks in "
-        f"{min(seconds):.0f} to {max(seconds):.0f} s on one core. In pairs: soft k-means over supervised {_percent(found['soft_over_supervised'], '+')} points; "
-        f"trained and tested with distractors, masked over soft {_percent(found['masked_over_soft_with_distractors'], '+')}; commit {found['commit']}.",
+        f"Omniglot, 5-way 1-shot, 14 queries per class, the same {found['n_tasks']:,} tasks for "
+        f"all; each trained on {found['learners']['soft']['train_tasks']:,} tasks in "
+        f"{min(seconds):.0f} to {max(seconds):.0f} s on one core. In pairs: soft k-means over "
+        f"supervised {_percent(found['soft_over_supervised'], '+')} points; "
+        "trained and tested with distractors, masked over soft "
+        f"{_percent(found['masked_over_soft_with_distractors'], '+')}; commit {found['commit']}.",
         "",
-        "| trained with distractors, tested with 5 such classes | " + " | ".join(f"{n} unlabelled per class" for n in COUNTS) + " |",
+        "| trained with distractors, tested with 5 such classes | "
+        + " | ".join(f"{n} unlabelled per class" for n in COUNTS)
+        + " |",
         "|---|" + "---|" * len(COUNTS),
     ]
     for name, e in found["by_number"].items():
-        made.append(f"| {name.removesuffix('-distractors')} | " + " | ".join(_percent(e[str(n)]) for n in COUNTS) + " |")
+        made.append(
+            f"| {name.removesuffix('-distractors')} | "
+            + " | ".join(_percent(e[str(n)]) for n in COUNTS)
+            + " |"
+        )
     return made
 
 
@@ -125,10 +163,16 @@ def _percent(value: list[float], sign: str = "") -> str:
 
 def main() -> None:
     """Train, measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=0, help="of each training; 0 = as the recipes say")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--steps", type=int, default=0, help="of each training; 0 = as the recipes say"
+    )
     parser.add_argument("--tasks", type=int, default=2000, help="tasks of each score")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of the trained runs")
+    parser.add_argument(
+        "--runs", type=Path, default=ROOT / "runs", help="folder of the trained runs"
+    )
     parser.add_argument("--out", type=Path, default=FILE, help="where the numbers go")
     args = parser.parse_args()
     torch.set_num_threads(1)

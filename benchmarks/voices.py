@@ -1,4 +1,5 @@
-"""Speakers never heard in training: who is it, and is it the same one? By an encoder of ours, trained on synthetic voices.
+"""Speakers never heard in training: who is it, and is it the same one? By an encoder of ours,
+trained on synthetic voices.
 
 quickstudy train voices-protonet
 python benchmarks/voices.py --run runs/voices-protonet
@@ -17,10 +18,14 @@ from numpy.typing import NDArray
 
 from quickstudy.data import LogMel, Recording, Voices
 from quickstudy.data.voices import installed
-from quickstudy.embedders import SpectrogramEmbedder
-from quickstudy.estimator import FewShotClassifier
+from quickstudy.estimators import FewShotClassifier
 from quickstudy.evaluation import commit, versions
-from quickstudy.functional.verification import bootstrap_by_identity, equal_error_rate, true_accept_rate
+from quickstudy.metrics.verification import (
+    bootstrap_by_identity,
+    equal_error_rate,
+    true_accept_rate,
+)
+from quickstudy.pretrained import SpectrogramEncoder
 from quickstudy.recipes import load_run
 
 ROOT = Path(__file__).parent.parent
@@ -36,20 +41,28 @@ def mean_spectrum(recordings: list[Recording], data: Voices) -> Vectors:
 
 
 def scored(x: Vectors) -> dict[str, list[float]]:
-    """Of vectors ``[speakers utterances D]``: identification and verification from two utterances each, over draws of these, with 95 % intervals."""
+    """Of vectors ``[speakers utterances D]``: identification and verification from two utterances
+    each, over draws of these, with 95 % intervals.
+    """
     n, utterances, _ = x.shape
     right, similarity = np.empty((DRAWS, n)), np.empty((DRAWS, n, utterances - ENROLLED, n))
     for draw in range(DRAWS):
         order = np.random.default_rng(draw).permutation(utterances)
-        model = FewShotClassifier().fit(x[:, order[:ENROLLED]].reshape(n * ENROLLED, -1), np.repeat(np.arange(n), ENROLLED))
+        model = FewShotClassifier().fit(
+            x[:, order[:ENROLLED]].reshape(n * ENROLLED, -1), np.repeat(np.arange(n), ENROLLED)
+        )
         scores = model.class_scores(x[:, order[ENROLLED:]].reshape(-1, x.shape[2]))
-        similarity[draw] = scores.reshape(n, utterances - ENROLLED, n)  # the cosine to the mean of the two
+        similarity[draw] = scores.reshape(
+            n, utterances - ENROLLED, n
+        )  # the cosine to the mean of the two
         right[draw] = (similarity[draw].argmax(2) == np.arange(n)[:, None]).mean(1)
 
     def verified(rate: Callable[[Vectors, Vectors], float]) -> list[float]:
         def of(rows: NDArray[np.int64]) -> float:
             chosen, same = similarity[0][rows][:, :, rows], rows[:, None] == rows
-            return rate(chosen.transpose(0, 2, 1)[same].ravel(), chosen.transpose(0, 2, 1)[~same].ravel())
+            return rate(
+                chosen.transpose(0, 2, 1)[same].ravel(), chosen.transpose(0, 2, 1)[~same].ravel()
+            )
 
         return [of(np.arange(n)), *bootstrap_by_identity(of, np.arange(n), n=BOOTSTRAPS)]
 
@@ -57,7 +70,10 @@ def scored(x: Vectors) -> dict[str, list[float]]:
         return float(right[:, rows].mean())
 
     return {
-        "identified": [identified(np.arange(n)), *bootstrap_by_identity(identified, np.arange(n), n=BOOTSTRAPS)],
+        "identified": [
+            identified(np.arange(n)),
+            *bootstrap_by_identity(identified, np.arange(n), n=BOOTSTRAPS),
+        ],
         "eer": verified(equal_error_rate),
         "tar": verified(lambda genuine, impostor: true_accept_rate(genuine, impostor, far=FAR)),
     }
@@ -66,16 +82,22 @@ def scored(x: Vectors) -> dict[str, list[float]]:
 def main() -> None:
     """Speak, encode, score, write."""
     parser = argparse.ArgumentParser(description="Speakers never heard in training.")
-    parser.add_argument("--run", type=Path, required=True, help="a run of the recipe voices-protonet")
+    parser.add_argument(
+        "--run", type=Path, required=True, help="a run of the recipe voices-protonet"
+    )
     asked, began = parser.parse_args(), time.perf_counter()
-    run, embedder = load_run(asked.run), SpectrogramEmbedder(asked.run)
+    run, embedder = load_run(asked.run), SpectrogramEncoder(asked.run)
     data = run.recipe.build_data()
     assert isinstance(data, Voices)
     people = data.speakers("test")
     recordings = [data.recording(speaker, k) for speaker in people for k in range(data.utterances)]
     trained = embedder.embed(recordings)
     embedder.encoder.load_state_dict(run.recipe.build_learner().encoder.state_dict())
-    encoded = {"trained": trained, "untrained": embedder.embed(recordings), "mean spectrum": mean_spectrum(recordings, data)}
+    encoded = {
+        "trained": trained,
+        "untrained": embedder.embed(recordings),
+        "mean spectrum": mean_spectrum(recordings, data),
+    }
     found = {}
     for name, x in encoded.items():
         found[name] = scored(x.reshape(len(people), data.utterances, -1).astype(np.float64))
@@ -94,7 +116,9 @@ def main() -> None:
         "encoders": found,
         "seconds": time.perf_counter() - began,
     }
-    (ROOT / "benchmarks" / "voices.json").write_text(json.dumps(out, indent=1) + "\n", encoding="utf-8")
+    (ROOT / "benchmarks" / "voices.json").write_text(
+        json.dumps(out, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

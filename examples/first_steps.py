@@ -1,7 +1,9 @@
-"""First steps: meta-train two learners, compare them on the same tasks, then learn five characters that neither has seen.
+"""First steps: meta-train two learners, compare them on the same tasks, then learn five characters
+that neither has seen.
 
     python examples/first_steps.py --steps 20 --n-tasks 20    # a look at it, well under a minute
-    python examples/first_steps.py                            # a few minutes on two cores, and better numbers
+    python examples/first_steps.py                            # a few minutes on two cores, and
+    better numbers
 
 Nothing is downloaded: the data set, Glyphs, is drawn on the spot.
 """
@@ -20,19 +22,31 @@ from quickstudy.evaluation import Origin
 
 def main() -> None:
     """Train, compare, learn five characters, predict, save and load."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=300, help="training steps of each learner")
-    parser.add_argument("--n-tasks", type=int, default=300, help="tasks that each learner is scored on")
-    parser.add_argument("--out", type=Path, help="folder for the fitted model; default: one that is removed at the end")
+    parser.add_argument(
+        "--n-tasks", type=int, default=300, help="tasks that each learner is scored on"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="folder for the fitted model; default: one that is removed at the end",
+    )
     args = parser.parse_args()
 
     data = Glyphs(rotations=True)
     seen, unseen = data.split("train"), data.split("test")
-    print(f"{len(seen.index)} classes to train on (each character also turned, as new classes), {len(unseen.index)} to test on.")
+    print(
+        f"{len(seen.index)} classes to train on (each character also turned, as new classes), "
+        f"{len(unseen.index)} to test on."
+    )
 
     protonet, fomaml = trained_protonet(data, args.steps), trained_fomaml(data, args.steps)
 
-    # The stream is numbered, and task i is the same for every learner: so the two can be compared task by task.
+    # The stream is numbered, and task i is the same for every learner: so the two can be compared
+    # task by task.
     exam = data.tasks("test", qs.Setting(n_way=5, n_shot=1, n_query=15))
     a = qs.evaluate(fomaml, exam, n_tasks=args.n_tasks, origin=Origin(algorithm="fomaml"))
     b = qs.evaluate(protonet, exam, n_tasks=args.n_tasks, origin=Origin(algorithm="protonet"))
@@ -43,7 +57,9 @@ def main() -> None:
 
 
 def trained_protonet(data: Glyphs, steps: int) -> qs.AbstractLearner:
-    """Prototypical networks. Training with more classes per task than the test has makes the features better."""
+    """Prototypical networks. Training with more classes per task than the test has makes the
+    features better.
+    """
     torch.manual_seed(0)
     learner = qs.ProtoNet(qs.Conv4(size=28))
     plan = qs.Plan(steps=steps, validate_every=0)
@@ -51,23 +67,38 @@ def trained_protonet(data: Glyphs, steps: int) -> qs.AbstractLearner:
 
 
 def trained_fomaml(data: Glyphs, steps: int) -> qs.AbstractLearner:
-    """First-order MAML, normalised with each task's support: no query is judged with the help of another, so it is inductive."""
+    """First-order MAML, normalised with each task's support: no query is judged with the help of
+    another, so it is inductive.
+    """
     torch.manual_seed(0)
-    learner = qs.fomaml(qs.Conv4(size=28, norm="support", norm_scale=False), n_out=5, inner_lr=0.5, inner_steps=3)
+    learner = qs.fomaml(
+        qs.Conv4(size=28, norm="support", norm_scale=False), n_out=5, inner_lr=0.5, inner_steps=3
+    )
     plan = qs.Plan(steps=steps, tasks_per_step=4, chunk=2, workers=2, validate_every=0)
     return trained(learner, data, qs.Setting(n_way=5, n_shot=1, n_query=5), plan)
 
 
-def trained(learner: qs.AbstractLearner, data: Glyphs, size: qs.Setting, plan: qs.Plan) -> qs.AbstractLearner:
+def trained(
+    learner: qs.AbstractLearner, data: Glyphs, size: qs.Setting, plan: qs.Plan
+) -> qs.AbstractLearner:
     """The same loop serves both: only the learner and the size of a training task differ."""
     step = qs.MetaStep(learner, qs.QueryLoss())
-    result = qs.train(step, data.tasks("train", size), plan=plan, optimiser=qs.Optimiser(lr=3e-3, schedule="one_cycle"))
+    result = qs.train(
+        step,
+        data.tasks("train", size),
+        plan=plan,
+        optimiser=qs.Optimiser(lr=3e-3, schedule="one_cycle"),
+    )
     print(f"Trained {type(learner).__name__} on {result.tasks} tasks in {result.seconds:.0f} s.")
     return learner
 
 
-def learn_five_characters(learner: qs.AbstractLearner, characters: ClassDataset, folder: Path) -> None:
-    """One drawing each of five characters in, names of new drawings out; then the same from the saved files."""
+def learn_five_characters(
+    learner: qs.AbstractLearner, characters: ClassDataset, folder: Path
+) -> None:
+    """One drawing each of five characters in, names of new drawings out; then the same from the
+    saved files.
+    """
     five = range(0, len(characters.index), len(characters.index) // 5)[:5]
     names = tuple(characters.index.names[c] for c in five)
     rows = np.stack([characters.index.rows_of(c)[:4] for c in five])  # [5 4]
@@ -85,7 +116,10 @@ def learn_five_characters(learner: qs.AbstractLearner, characters: ClassDataset,
     predictor.save(folder)
     with torch.no_grad():
         again = qs.load(folder)(new).argmax(1)
-    print(f"Saved, loaded and asked again: the answers are {'the same' if torch.equal(again, said) else 'DIFFERENT'}.")
+    print(
+        "Saved, loaded and asked again: the answers are "
+        f"{'the same' if torch.equal(again, said) else 'DIFFERENT'}."
+    )
 
 
 if __name__ == "__main__":

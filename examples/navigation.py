@@ -3,7 +3,8 @@
     python examples/navigation.py --iterations 3     # a look at it, seconds
     python examples/navigation.py                    # better numbers, four minutes
 
-Nothing is downloaded. For your own tasks: subclass quickstudy.rl.AbstractEnvironment, or wrap an environment of gymnasium in quickstudy.rl.gym.EnvFamily.
+Nothing is downloaded. For your own tasks: subclass quickstudy.rl.AbstractEnvironment, or wrap an
+environment of gymnasium in quickstudy.rl.gym.EnvFamily.
 """
 
 import argparse
@@ -15,9 +16,13 @@ from quickstudy.rl import TRPO, Navigation2D, maml_policy, returns_along, train_
 
 def main() -> None:
     """Meta-train, then adapt to goals that were never met."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--iterations", type=int, default=120, help="outer steps")
-    parser.add_argument("--episodes", type=int, default=20, help="episodes that a step of adaptation learns from")
+    parser.add_argument(
+        "--episodes", type=int, default=20, help="episodes that a step of adaptation learns from"
+    )
     args = parser.parse_args()
 
     torch.manual_seed(0)
@@ -26,7 +31,10 @@ def main() -> None:
 
     def told(i: int, happened: dict[str, float]) -> None:
         if i % 10 == 0:
-            print(f"iteration {i}: return {happened['before']:.1f} before adaptation, {happened['after']:.1f} after one step")
+            print(
+                f"iteration {i}: return {happened['before']:.1f} before adaptation, "
+                f"{happened['after']:.1f} after one step"
+            )
 
     train_policy(learner, world, TRPO(), iterations=args.iterations, on_iteration=told)
     before, *after = returns_along(learner, world, n_tasks=40, steps=3).mean(1).tolist()

@@ -1,10 +1,12 @@
-"""A folder with a few pictures per class becomes a classifier that can say "unknown", grows by a class, and is kept on disk.
+"""A folder with a few pictures per class becomes a classifier that can say "unknown", grows by a
+class, and is kept on disk.
 
 python examples/own_pictures.py
 python examples/own_pictures.py --classes 12 --pictures 3
 
-The pictures are drawn on the spot: printed characters, as PNG files in a folder per class. The encoder comes with the package, so nothing is
-downloaded or trained. With photographs of yours, use encoder="facebook/dinov2-small".
+The pictures are drawn on the spot: printed characters, as PNG files in a folder per class. The
+encoder comes with the package, so nothing is downloaded or trained. With photographs of yours, use
+encoder="facebook/dinov2-small".
 """
 
 import argparse
@@ -15,8 +17,9 @@ import numpy as np
 from PIL import Image
 
 from quickstudy.data import Glyphs, find_classes
-from quickstudy.embedders import embed_files, open_embedder
-from quickstudy.estimator import Encoding, FewShotClassifier, FittedModel, OpenSetClassifier, fit_page
+from quickstudy.estimators import Encoding, FewShotClassifier, FittedModel, OpenSetClassifier
+from quickstudy.pretrained import encode_files, open_encoder
+from quickstudy.report import fit_page
 
 
 def draw(folder: Path, classes: range, pictures: range) -> None:
@@ -41,16 +44,21 @@ def main() -> None:
     draw(work / "strangers", range(n + 1, n + 101), range(1))
     draw(work / "new", range(n), range(asked.pictures, asked.pictures + 5))
 
-    encoder = open_embedder("symbols")
+    encoder = open_encoder("symbols")
     found = find_classes(work / "known")
     paths = [path for files in found.values() for path in files]
     labels = [name for name, files in found.items() for _ in files]
-    cohort = embed_files(encoder, [p for files in find_classes(work / "strangers").values() for p in files])
+    cohort = encode_files(
+        encoder, [p for files in find_classes(work / "strangers").values() for p in files]
+    )
     model = OpenSetClassifier(FewShotClassifier(), false_accept_rate=0.05, review_rate=0.5)
-    model.fit(embed_files(encoder, paths).vectors, labels, cohort=cohort.vectors)
-    fitted = FittedModel(model, Encoding("pictures", encoder.source, encoder.key), encoder, encoder.notes)
+    model.fit(encode_files(encoder, paths).vectors, labels, cohort=cohort.vectors)
+    fitted = FittedModel(
+        model, Encoding("images", encoder.source, encoder.key), encoder, encoder.notes
+    )
     print(
-        f"{n} classes of {asked.pictures} pictures each. {fitted.known.diagnose().accuracy:.0%} of the pictures are recognised by the others of their class."
+        f"{n} classes of {asked.pictures} pictures each. {fitted.known.diagnose().accuracy:.0%} of "
+        "the pictures are recognised by the others of their class."
     )
 
     new = find_classes(work / "new")
@@ -65,13 +73,19 @@ def main() -> None:
     fitted.add_class("guest", guest[:-1])
     after = fitted.decide(guest[-1:])[0]
     print(
-        f"A picture of a character that was not learned: {before.label or 'unknown'}. After it was added: {after.label or 'unknown'} (score {after.score:.3f})."
+        f"A picture of a character that was not learned: {before.label or 'unknown'}. After it was "
+        f"added: {after.label or 'unknown'} (score {after.score:.3f})."
     )
 
     fitted.remove_class("guest").save(work / "model")
     same = FittedModel.load(work / "model").decide(paths[:3])
-    print(f"Kept in {work / 'model'}; loaded it says the same: {[d.label for d in same] == [d.label for d in fitted.decide(paths[:3])]}.")
-    page = fit_page(model, work / "report.html", things=paths, title="Printed characters", notes=encoder.notes)
+    print(
+        f"Kept in {work / 'model'}; loaded it says the same: "
+        f"{[d.label for d in same] == [d.label for d in fitted.decide(paths[:3])]}."
+    )
+    page = fit_page(
+        model, work / "report.html", things=paths, title="Printed characters", notes=encoder.notes
+    )
     print(f"What there is to know about it: {page}")
 
 

@@ -2,10 +2,15 @@
 
 from jaxtyping import install_import_hook
 
-# The hook pastes this text into its decorator. It decorates method by method, where beartype cannot know what typing.Self stands for,
+# The hook pastes this text into its decorator. It decorates method by method, where beartype cannot
+# know what typing.Self stands for,
 # and like every type checker it should take 1 for a float.
 _ANY_SELF = "beartype.FrozenDict({beartype.typing.Self: beartype.typing.Any})"
-install_import_hook("quickstudy", f"beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True, hint_overrides={_ANY_SELF}))")
+install_import_hook(
+    "quickstudy",
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True, "
+    f"hint_overrides={_ANY_SELF}))",
+)
 
 import random  # noqa: E402
 

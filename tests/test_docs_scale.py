@@ -14,20 +14,37 @@ from quickstudy.cli.app import app
 from quickstudy.recipes import recipe_named
 from quickstudy.tuning import parse_space
 
-PAGES = {name: (Path(__file__).parents[1] / "docs" / name).read_text(encoding="utf-8") for name in ("scale.md", "tuning.md")}
+PAGES = {
+    name: (Path(__file__).parents[1] / "docs" / name).read_text(encoding="utf-8")
+    for name in ("scale.md", "tuning.md")
+}
 
 
 def blocks(language: str) -> list[str]:
-    return [block for page in PAGES.values() for block in re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)]
+    return [
+        block
+        for page in PAGES.values()
+        for block in re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+    ]
 
 
 def objects() -> dict[tuple[str, str], Any]:
-    return {(o["kind"], o["metadata"]["name"]): o for block in blocks("yaml") for o in yaml.safe_load_all(block)}
+    return {
+        (o["kind"], o["metadata"]["name"]): o
+        for block in blocks("yaml")
+        for o in yaml.safe_load_all(block)
+    }
 
 
 def scripts() -> list[str]:
     """The shell blocks, and the scripts inside the pods."""
-    inside = [c["args"][0] for o in objects().values() if o["kind"] == "Job" for c in containers(o) if c["command"][:2] == ["bash", "-c"]]
+    inside = [
+        c["args"][0]
+        for o in objects().values()
+        if o["kind"] == "Job"
+        for c in containers(o)
+        if c["command"][:2] == ["bash", "-c"]
+    ]
     return [*blocks("bash"), *blocks("sh"), *inside]
 
 
@@ -36,7 +53,9 @@ def containers(o: Any) -> list[Any]:
 
 
 def commands() -> list[list[str]]:
-    """What follows ``quickstudy`` on each line that starts it, directly or by a launcher, and in each pod."""
+    """What follows ``quickstudy`` on each line that starts it, directly or by a launcher, and in
+    each pod.
+    """
     found = []
     for script in scripts():
         for line in script.replace("\\\n", " ").splitlines():
@@ -57,7 +76,13 @@ def commands() -> list[list[str]]:
 def test_the_page_has_what_it_should() -> None:
     assert len(blocks("bash")) == 2
     assert len(commands()) >= 9
-    assert {kind for kind, _ in objects()} == {"PersistentVolumeClaim", "Service", "Job", "Secret", "StatefulSet"}
+    assert {kind for kind, _ in objects()} == {
+        "PersistentVolumeClaim",
+        "Service",
+        "Job",
+        "Secret",
+        "StatefulSet",
+    }
 
 
 @pytest.mark.parametrize("script", scripts())
@@ -69,14 +94,20 @@ def test_scripts_are_bash(script: str) -> None:
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_commands_have_options_that_exist(words: list[str]) -> None:
     recipe = "omniglot-5w1s-maml"
-    written = {"$RECIPE": [recipe], "${OPTIONS[@]}": ["--out", "runs/maml", "--resume"], "${resume[@]}": ["--resume"]}
+    written = {
+        "$RECIPE": [recipe],
+        "${OPTIONS[@]}": ["--out", "runs/maml", "--resume"],
+        "${resume[@]}": ["--resume"],
+    }
     plain = [part for word in words for part in written.get(word, [word])]
     assert not [word for word in plain if "$" in word]
     group = typer.main.get_command(app)
     command = group.get_command(group.make_context("quickstudy", ["list"]), plain[0])  # type: ignore[attr-defined]
     assert command is not None
     given = command.make_context(plain[0], plain[1:]).params
-    chosen = recipe_named(given["recipe"]).with_changes(dict(text.split("=", 1) for text in given["set_"] or ()))
+    chosen = recipe_named(given["recipe"]).with_changes(
+        dict(text.split("=", 1) for text in given["set_"] or ())
+    )
     if "tune_" in given:
         space = parse_space(dict(text.split("=", 1) for text in given["tune_"]))
         assert chosen.train.validate_every
@@ -102,7 +133,13 @@ def test_objects_find_each_other() -> None:
         pod = o["spec"]["template"]["spec"]
         volumes = {
             v["name"]: v
-            for v in [*pod.get("volumes", []), *({"name": c["metadata"]["name"]} for c in o["spec"].get("volumeClaimTemplates", []))]
+            for v in [
+                *pod.get("volumes", []),
+                *(
+                    {"name": c["metadata"]["name"]}
+                    for c in o["spec"].get("volumeClaimTemplates", [])
+                ),
+            ]
         }
         for c in pod["containers"]:
             assert {m["name"] for m in c["volumeMounts"]} <= set(volumes)
@@ -130,7 +167,10 @@ def test_the_pods_of_a_training_meet() -> None:
     assert service["spec"]["clusterIP"] == "None"
     assert service["spec"]["selector"] == {"job-name": job["metadata"]["name"]}
     assert job["spec"]["completionMode"] == "Indexed"
-    subdomain, port = job["spec"]["template"]["spec"]["subdomain"], service["spec"]["ports"][0]["port"]
+    subdomain, port = (
+        job["spec"]["template"]["spec"]["subdomain"],
+        service["spec"]["ports"][0]["port"],
+    )
     assert subdomain == service["metadata"]["name"]
     assert f"--rdzv-endpoint {job['metadata']['name']}-0.{subdomain}:{port}" in script
     assert f"--nnodes {job['spec']['completions']}" in script
@@ -138,15 +178,18 @@ def test_the_pods_of_a_training_meet() -> None:
 
 def test_the_pods_of_a_search_reach_the_study() -> None:
     found = objects()
-    search, database = containers(found["Job", "tune"])[0], containers(found["StatefulSet", "study"])[0]
+    search, database = (
+        containers(found["Job", "tune"])[0],
+        containers(found["StatefulSet", "study"])[0],
+    )
     there = {v["name"]: v.get("value") for v in database["env"]}
     names = [v["name"] for v in search["env"]]
-    assert names.index("PASSWORD") < names.index("QUICKSTUDY_STORAGE")  # Kubernetes fills in only what stands before
+    # Kubernetes fills in only what stands before.
+    assert names.index("PASSWORD") < names.index("QUICKSTUDY_STORAGE")
     url = search["env"][names.index("QUICKSTUDY_STORAGE")]["value"]
-    assert (
-        url
-        == f"postgresql+psycopg://{there['POSTGRES_USER']}:$(PASSWORD)@{found['Service', 'study']['metadata']['name']}/{there['POSTGRES_DB']}"
-    )
+    host = found["Service", "study"]["metadata"]["name"]
+    user, database_name = there["POSTGRES_USER"], there["POSTGRES_DB"]
+    assert url == f"postgresql+psycopg://{user}:$(PASSWORD)@{host}/{database_name}"
 
 
 def test_launchers_know_the_options() -> None:
@@ -157,5 +200,7 @@ def test_launchers_know_the_options() -> None:
             words = shlex.split(line, comments=True)
             if "torchrun" in words:
                 options = words[words.index("torchrun") + 1 : words.index("quickstudy") + 1]
-                parsed = get_args_parser().parse_args([{"$SLURM_NNODES": "2", "$PROCESSES": "4"}.get(word, word) for word in options])
+                parsed = get_args_parser().parse_args(
+                    [{"$SLURM_NNODES": "2", "$PROCESSES": "4"}.get(word, word) for word in options]
+                )
                 assert (parsed.module, parsed.training_script) == (True, "quickstudy")

@@ -7,14 +7,18 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def test_first_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_first_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["first_steps.py", "--steps", "2", "--n-tasks", "3"])
     runpy.run_path(str(EXAMPLES / "first_steps.py"), run_name="__main__")
     assert "±" in capsys.readouterr().out
 
 
-def test_strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_strangers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["strangers.py", "--steps", "2", "--rate", "0.1"])
     runpy.run_path(str(EXAMPLES / "strangers.py"), run_name="__main__")
@@ -50,8 +54,14 @@ def test_black_boxes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert "(2, 7) scores" in said
 
 
-def test_architecture_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["architecture_search.py", "--steps", "1", "--plot", str(tmp_path / "cell.png")])
+def test_architecture_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["architecture_search.py", "--steps", "1", "--plot", str(tmp_path / "cell.png")],
+    )
     runpy.run_path(str(EXAMPLES / "architecture_search.py"), run_name="__main__")
     assert "a random one" in capsys.readouterr().out
     assert (tmp_path / "cell.png").exists()

@@ -1,4 +1,6 @@
-"""quickstudy trains a model on many learning tasks so that it solves new tasks from a few examples."""
+"""quickstudy trains a model on many learning tasks so that it solves new tasks from a few
+examples.
+"""
 
 from quickstudy.algorithms import ALGORITHMS as ALGORITHMS
 from quickstudy.algorithms import LinearProbe as LinearProbe

@@ -19,12 +19,16 @@ def _learner(**options) -> Hallucinator:
     return learner.eval()
 
 
-@pytest.mark.parametrize(("head", "plain"), [("protonet", ProtoNet(Identity(6))), ("matching", MatchingNet(Identity(6)))])
+@pytest.mark.parametrize(
+    ("head", "plain"), [("protonet", ProtoNet(Identity(6))), ("matching", MatchingNet(Identity(6)))]
+)
 @pytest.mark.parametrize("kind", ["residual", "concat"])
 def test_without_imagined_examples_it_is_the_plain_learner(head, plain, kind) -> None:
     learner = _learner(head=head, generator=kind)
     learner.n_imagined = 0
-    scale = 10.0 if head == "protonet" else 1.0  # the matching network has the same scale of its own
+    scale = (
+        10.0 if head == "protonet" else 1.0
+    )  # the matching network has the same scale of its own
     torch.testing.assert_close(learner(E), scale * plain(E))
 
 
@@ -57,10 +61,20 @@ def test_imagined_examples_by_a_loop(head, kind) -> None:
                 made.append(x + y if kind == "residual" else y)
             for q, query in enumerate(E.query.x[t]):
                 if head == "protonet":
-                    expected = -10 * (query - 0.3 * real[c].mean(0) - 0.7 * torch.stack(made).mean(0)).square().sum()
+                    expected = (
+                        -10
+                        * (query - 0.3 * real[c].mean(0) - 0.7 * torch.stack(made).mean(0))
+                        .square()
+                        .sum()
+                    )
                 else:
-                    mass = sum(0.3 / len(real[c]) * torch.exp(10 * F.cosine_similarity(query, x, dim=0)) for x in real[c])
-                    mass = mass + sum(0.7 / 3 * torch.exp(10 * F.cosine_similarity(query, x, dim=0)) for x in made)
+                    mass = sum(
+                        0.3 / len(real[c]) * torch.exp(10 * F.cosine_similarity(query, x, dim=0))
+                        for x in real[c]
+                    )
+                    mass = mass + sum(
+                        0.7 / 3 * torch.exp(10 * F.cosine_similarity(query, x, dim=0)) for x in made
+                    )
                     expected = mass.log()
                 torch.testing.assert_close(out[t, q, c], expected, rtol=1e-3, atol=1e-3)
 
@@ -90,7 +104,9 @@ def test_prototype_matching_reads_prototypes_whatever_the_shots() -> None:
 def test_gradients_of_the_queries_reach_the_generator() -> None:
     learner = _learner(scale=0.01).train()  # an easy task: a large scale would leave no gradient
     E.target.loss(learner(E), E.query.y).mean().backward()
-    assert all(p.grad is not None and bool(p.grad.count_nonzero()) for p in learner.generator.parameters())
+    assert all(
+        p.grad is not None and bool(p.grad.count_nonzero()) for p in learner.generator.parameters()
+    )
 
 
 @pytest.mark.parametrize(

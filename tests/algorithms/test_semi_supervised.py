@@ -19,8 +19,14 @@ LEARNERS = (SemiSoft, SemiCluster, SemiMasked)
 def episode(n_tasks: int = 3, scale: float = 0.2) -> Episode:
     """Classes that lie so close that most unlabelled examples are shared by several."""
     e, other = (toy_episode(n_tasks=n_tasks, n_shot=(1, 2, 3, 2), seed=seed) for seed in (0, 1))
-    beside = torch.cat((e.query.x.flip(1)[:, ::2], other.query.x[:, :3]), 1)  # 6 of the task's classes, 3 of others
-    return Episode(Examples(scale * e.support.x, e.support.y, unlabelled=scale * beside), Examples(scale * e.query.x, e.query.y), e.target)
+    beside = torch.cat(
+        (e.query.x.flip(1)[:, ::2], other.query.x[:, :3]), 1
+    )  # 6 of the task's classes, 3 of others
+    return Episode(
+        Examples(scale * e.support.x, e.support.y, unlabelled=scale * beside),
+        Examples(scale * e.query.x, e.query.y),
+        e.target,
+    )
 
 
 def masked(seed: int = 0) -> SemiMasked:
@@ -41,7 +47,9 @@ def slow(e: Episode, weight: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         means = torch.stack([x[y == c].mean(0) for c in range(4)])
         w = weight(means, u)
         for c in range(4):
-            total = sum(x[i] for i in range(len(x)) if y[i] == c) + sum(w[j, c] * u[j] for j in range(len(u)))
+            total = sum(x[i] for i in range(len(x)) if y[i] == c) + sum(
+                w[j, c] * u[j] for j in range(len(u))
+            )
             mean = total / (int((y == c).sum()) + sum(w[j, c] for j in range(len(u))))
             for q in range(out.shape[1]):
                 out[t, q, c] = -((e.query.x[t, q] - mean) ** 2).sum()
@@ -92,7 +100,9 @@ def test_masked_by_a_loop() -> None:
             skew = sum((v - 1) ** 3 for v in d) / len(d) / var**1.5
             kurtosis = sum((v - 1) ** 4 for v in d) / len(d) / var**2 - 3
             first, _, last = learner.judge
-            hidden = torch.tanh(first.weight @ torch.stack([min(d), max(d), var, skew, kurtosis]) + first.bias)
+            hidden = torch.tanh(
+                first.weight @ torch.stack([min(d), max(d), var, skew, kurtosis]) + first.bias
+            )
             beta, gamma = torch.exp(last.weight @ hidden + last.bias)
             for j in range(len(u)):
                 w[j, c] = w[j, c] / (1 + torch.exp(gamma * (d[j] - beta)))
@@ -119,15 +129,23 @@ def test_masks_of_one_are_soft_kmeans() -> None:
 
 def test_without_a_stray_cluster_is_soft_kmeans_at_half_the_distances() -> None:
     e = episode()
-    agree(SemiCluster(Identity(6), radius=1e30)(e).detach(), slow(e, lambda means, u: soft(means / 2**0.5, u / 2**0.5)))
+    agree(
+        SemiCluster(Identity(6), radius=1e30)(e).detach(),
+        slow(e, lambda means, u: soft(means / 2**0.5, u / 2**0.5)),
+    )
 
 
 @pytest.mark.parametrize("make", [SemiSoft, SemiCluster, lambda encoder: masked()])
-def test_the_order_of_the_unlabelled_and_the_names_of_the_classes_do_not_matter(make: Callable[[Identity], torch.nn.Module]) -> None:
+def test_the_order_of_the_unlabelled_and_the_names_of_the_classes_do_not_matter(
+    make: Callable[[Identity], torch.nn.Module],
+) -> None:
     learner, e = make(Identity(6)), episode()
     assert e.support.unlabelled is not None
     out = learner(e)
-    agree(learner(replace(e, support=replace(e.support, unlabelled=e.support.unlabelled.flip(1)))), out)
+    agree(
+        learner(replace(e, support=replace(e.support, unlabelled=e.support.unlabelled.flip(1)))),
+        out,
+    )
     agree(learner(replace(e, support=replace(e.support, y=3 - e.support.y))), out.flip(-1))
 
 
@@ -162,7 +180,9 @@ def test_distractors_are_masked_after_a_little_training() -> None:
         u = torch.cat((drawn(centre.repeat(3, 1)), drawn(strangers)), 1)
         query = drawn(centre.repeat(4, 1))
         return Episode(
-            Examples(drawn(centre), y.expand(16, 2), unlabelled=u), Examples(query, y.repeat(4).expand(16, 8)), toy_episode(n_way=2).target
+            Examples(drawn(centre), y.expand(16, 2), unlabelled=u),
+            Examples(query, y.repeat(4).expand(16, 8)),
+            toy_episode(n_way=2).target,
         )
 
     for step in range(60):
@@ -172,7 +192,8 @@ def test_distractors_are_masked_after_a_little_training() -> None:
         optimiser.step()
     exam = task(1000)
     loss = {
-        name: float(exam.target.loss(m(exam), exam.query.y).mean().detach()) for name, m in (("m", learner), ("s", SemiSoft(Identity(2))))
+        name: float(exam.target.loss(m(exam), exam.query.y).mean().detach())
+        for name, m in (("m", learner), ("s", SemiSoft(Identity(2))))
     }
     assert loss["m"] < loss["s"]
 

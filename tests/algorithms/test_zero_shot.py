@@ -12,11 +12,19 @@ from quickstudy.recipes import Evaluation, load_run, recipe_named, train_recipe
 
 
 def episode(n_tasks: int = 3) -> Episode:
-    """Descriptions of length 4, one of class 0 and of class 2, two of class 1; queries of length 6."""
+    """Descriptions of length 4, one of class 0 and of class 2, two of class 1; queries of length
+    6.
+    """
     g = torch.Generator().manual_seed(0)
     y = torch.tensor([[1, 0, 2, 1]]).repeat(n_tasks, 1)
     support = Examples(torch.randn(n_tasks, 4, 4, generator=g), y)
-    return Episode(support, Examples(torch.randn(n_tasks, 5, 6, generator=g), torch.zeros(n_tasks, 5, dtype=torch.long)), Classes(3))
+    return Episode(
+        support,
+        Examples(
+            torch.randn(n_tasks, 5, 6, generator=g), torch.zeros(n_tasks, 5, dtype=torch.long)
+        ),
+        Classes(3),
+    )
 
 
 def test_zero_shot_by_a_loop() -> None:
@@ -26,10 +34,16 @@ def test_zero_shot_by_a_loop() -> None:
     g, h = learner.of_class, learner.of_example
     for t in range(3):
         for q in range(5):
-            features = torch.relu(learner.encoder.layers[0].weight @ e.query.x[t, q] + learner.encoder.layers[0].bias)
+            features = torch.relu(
+                learner.encoder.layers[0].weight @ e.query.x[t, q] + learner.encoder.layers[0].bias
+            )
             seen = h.weight @ features + h.bias
             for c in range(3):
-                described = [g.weight @ v + g.bias for v, label in zip(e.support.x[t], e.support.y[t], strict=True) if label == c]
+                described = [
+                    g.weight @ v + g.bias
+                    for v, label in zip(e.support.x[t], e.support.y[t], strict=True)
+                    if label == c
+                ]
                 mean = sum(described) / len(described)
                 prototype = mean / mean.square().sum().sqrt()
                 expected = -((seen - prototype) ** 2).sum()
@@ -51,7 +65,9 @@ def test_the_length_of_a_query_counts() -> None:
 
 def test_examples_in_the_support_are_refused() -> None:
     learner, e = ZeroShot(Identity(6), semantic_dim=4), episode()
-    with pytest.raises(EpisodeError, match=r"must hold semantic vectors \[T N 4\], but has shape \(3, 5, 6\)"):
+    with pytest.raises(
+        EpisodeError, match=r"must hold semantic vectors \[T N 4\], but has shape \(3, 5, 6\)"
+    ):
         learner(Episode(e.query, e.query, Classes(1)))
 
 
@@ -67,8 +83,13 @@ def test_an_encoder_that_normalises_by_the_support_is_refused() -> None:
 
 
 def test_unseen_classes_are_told_apart_by_their_attributes(tmp_path) -> None:
-    recipe = recipe_named("attributes-zero-shot").with_changes({"train.steps": "150", "train.n_val_tasks": "5"})
+    recipe = recipe_named("attributes-zero-shot").with_changes(
+        {"train.steps": "150", "train.n_val_tasks": "5"}
+    )
     run, _ = train_recipe(recipe, tmp_path / "run")
     trained = run.evaluate(Evaluation(Setting(50, 1, 10), n_tasks=20))
     assert trained.mean - trained.ci95 > 0.5  # chance is 0.02
-    assert load_run(tmp_path / "run").evaluate(Evaluation(Setting(50, 1, 10), n_tasks=20)).scores == trained.scores
+    assert (
+        load_run(tmp_path / "run").evaluate(Evaluation(Setting(50, 1, 10), n_tasks=20)).scores
+        == trained.scores
+    )

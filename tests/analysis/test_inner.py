@@ -53,9 +53,15 @@ def test_all_orders_of_a_task_by_hand():
         e, scores = tasks().batch([number]), []
         for order in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)):
             names = torch.tensor(order)
-            renamed = Episode(Examples(e.support.x, names[e.support.y]), Examples(e.query.x, names[e.query.y]), e.target)
+            renamed = Episode(
+                Examples(e.support.x, names[e.support.y]),
+                Examples(e.query.x, names[e.query.y]),
+                e.target,
+            )
             scores.append(float(e.target.score(learner(renamed), renamed.query.y)))
-        assert (mean, worst, best) == pytest.approx((sum(scores) / 6, min(scores), max(scores)), abs=1e-6)
+        assert (mean, worst, best) == pytest.approx(
+            (sum(scores) / 6, min(scores), max(scores)), abs=1e-6
+        )
     assert max(best - worst for _, worst, best in report.by_task) > 0
 
 
@@ -80,7 +86,9 @@ def test_with_steps_the_two_gradients_differ(tmp_path):
     assert set(report.by_part) == {n for n, _ in learner.named_parameters()}
     assert not learner.loop.first_order
     assert report.draw(tmp_path / "order.png").stat().st_size > 5_000
-    about = json.loads(write_report(report, tmp_path / "a" / "order.json", about={"recipe": "x"}).read_text())
+    about = json.loads(
+        write_report(report, tmp_path / "a" / "order.json", about={"recipe": "x"}).read_text()
+    )
     assert about["recipe"] == "x"
     assert about["n_tasks"] == 3
 
@@ -89,6 +97,8 @@ def test_what_has_no_inner_loop_or_no_classes_is_refused():
     with pytest.raises(ConfigError, match="ProtoNet has no inner loop to look into"):
         step_curve(ProtoNet(MLP(784)), tasks(), n_tasks=2)
     with pytest.raises(ConfigError, match="no classes to permute"):
-        label_permutations(maml(MLP(1), n_out=1), Sinusoid().tasks("test", Setting(0, 5, 5)), n_tasks=2)
+        label_permutations(
+            maml(MLP(1), n_out=1), Sinusoid().tasks("test", Setting(0, 5, 5)), n_tasks=2
+        )
     with pytest.raises(ConfigError, match="ImplicitLoop has no first and second order"):
         compare_orders(learner_of(imaml, n_out=3), tasks(), n_tasks=2)

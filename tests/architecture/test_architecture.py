@@ -20,7 +20,9 @@ FILES = sorted(SOURCE.rglob("*.py"))
 def test_import_is_light() -> None:
     heavy = ("matplotlib", "sklearn", "typer", "PIL.ImageFont", "scipy.stats")
     code = f"import sys, quickstudy; print([m for m in {heavy} if m in sys.modules])"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert said.strip() == "[]"
 
 
@@ -29,7 +31,11 @@ def test_no_utils_no_helpers() -> None:
 
 
 def test_algorithm_files_are_short() -> None:
-    lines = [len(f.read_text().splitlines()) for f in (SOURCE / "algorithms").glob("*.py") if f.stem != "__init__"]
+    lines = [
+        len(f.read_text().splitlines())
+        for f in (SOURCE / "algorithms").glob("*.py")
+        if f.stem != "__init__"
+    ]
     assert max(lines) <= 250
     assert statistics.median(lines) <= 110
 
@@ -51,14 +57,27 @@ def forbidden(tree: ast.AST) -> list[str]:
     bad = [
         ast.unparse(c.func)
         for c in calls
-        if ast.unparse(c.func) in ("hasattr", "eval", "exec", "pickle.load", "pickle.loads", "joblib.load")
+        if ast.unparse(c.func)
+        in ("hasattr", "eval", "exec", "pickle.load", "pickle.loads", "joblib.load")
     ]
     loads = [c for c in calls if ast.unparse(c.func) == "torch.load"]
-    return bad + ["torch.load" for c in loads if {k.arg: getattr(k.value, "value", None) for k in c.keywords if k.arg in safe} != safe]
+    return bad + [
+        "torch.load"
+        for c in loads
+        if {k.arg: getattr(k.value, "value", None) for k in c.keywords if k.arg in safe} != safe
+    ]
 
 
 @pytest.mark.parametrize(
-    "code", ["hasattr(x, 'y')", "eval('1')", "exec('1')", "pickle.loads(b)", "torch.load(f)", "torch.load(f, weights_only=False)"]
+    "code",
+    [
+        "hasattr(x, 'y')",
+        "eval('1')",
+        "exec('1')",
+        "pickle.loads(b)",
+        "torch.load(f)",
+        "torch.load(f, weights_only=False)",
+    ],
 )
 def test_what_is_forbidden_is_found(code: str) -> None:
     assert forbidden(ast.parse(code))
@@ -73,12 +92,18 @@ def test_algorithms_tell_where_they_come_from(name: str) -> None:
 
 
 def test_the_results_table_is_rendered_from_the_committed_results() -> None:
-    done = subprocess.run([sys.executable, str(ROOT / "benchmarks" / "table.py"), "--check"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "table.py"), "--check"],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
-    "command", [["lint-imports"], ["ruff", "check", "."], ["ruff", "format", "--check", "."]], ids=lambda c: c[0] + c[1] if c[1:] else c[0]
+    "command",
+    [["lint-imports"], ["ruff", "check", "."], ["ruff", "format", "--check", "."]],
+    ids=lambda c: c[0] + c[1] if c[1:] else c[0],
 )
 def test_the_linters_agree(command: list[str]) -> None:
     tool = Path(sys.executable).parent / command[0]

@@ -24,14 +24,20 @@ def blob(*, size=41, at=20.0, n=200):
     grid = torch.arange(float(size))
     spot = torch.exp(-((grid[:, None] - at) ** 2 + (grid[None] - at) ** 2) / 8)
     x = spot.expand(1, n, 1, size, size).clone()
-    return Episode(Examples(x, torch.zeros(1, n, dtype=torch.long)), Examples(x[:, :1], torch.zeros(1, 1, dtype=torch.long)), Classes(1))
+    return Episode(
+        Examples(x, torch.zeros(1, n, dtype=torch.long)),
+        Examples(x[:, :1], torch.zeros(1, 1, dtype=torch.long)),
+        Classes(1),
+    )
 
 
 def centres(x):
     """Row and column of each image's centre of mass."""
     grid = torch.arange(float(x.shape[-1]))
     mass = x.sum((-1, -2))
-    return torch.stack(((x.sum(-1) * grid).sum(-1) / mass, (x.sum(-2) * grid).sum(-1) / mass), -1).flatten(0, 2)
+    return torch.stack(
+        ((x.sum(-1) * grid).sum(-1) / mass, (x.sum(-2) * grid).sum(-1) / mass), -1
+    ).flatten(0, 2)
 
 
 def test_the_generator_decides_everything():
@@ -58,7 +64,9 @@ def test_about_that_part_of_the_images_is_changed_the_others_stay_as_they_are():
     e = blob(n=1000)
     changed = (Affine(probability=0.3)(e, generator()).support.x != e.support.x).flatten(2).any(2)
     assert 0.25 < changed.float().mean() < 0.35
-    assert (Affine(probability=1.0)(e, generator()).support.x != e.support.x).flatten(2).any(2).all()
+    assert (
+        (Affine(probability=1.0)(e, generator()).support.x != e.support.x).flatten(2).any(2).all()
+    )
 
 
 def test_shapes_types_labels_masks_and_the_original_are_kept():
@@ -99,7 +107,9 @@ def test_turns_shears_and_scales_leave_the_middle_where_it_is():
 
 def test_scales_keep_within_their_bounds():
     out = Affine(degrees=0.0, scale=0.2, shift=0.0, probability=1.0)(blob(), generator()).support.x
-    area = out.sum((-1, -2)) / blob(n=1).support.x.sum()  # the grid is stretched by 1 ± 0.2, so areas by its inverse square
+    area = (
+        out.sum((-1, -2)) / blob(n=1).support.x.sum()
+    )  # the grid is stretched by 1 ± 0.2, so areas by its inverse square
     assert area.min() > 1 / 1.21**2
     assert area.max() < 1 / 0.79**2
     assert area.min() < 0.75
@@ -108,7 +118,11 @@ def test_scales_keep_within_their_bounds():
 
 def test_what_comes_in_from_outside_is_zero():
     e = toy_episode(n_tasks=1, shape=(1, 16, 16))
-    ones = Episode(Examples(torch.ones_like(e.support.x), e.support.y), Examples(torch.ones_like(e.query.x), e.query.y), e.target)
+    ones = Episode(
+        Examples(torch.ones_like(e.support.x), e.support.y),
+        Examples(torch.ones_like(e.query.x), e.query.y),
+        e.target,
+    )
     out = Affine(shift=0.5, probability=1.0)(ones, generator()).query.x
     assert out.min() == 0
     assert out.max() <= 1 + 1e-5
@@ -116,11 +130,17 @@ def test_what_comes_in_from_outside_is_zero():
 
 def test_channels_move_together():
     e = blob(n=10)
-    both = Episode(Examples(e.support.x.expand(-1, -1, 3, -1, -1).clone(), e.support.y), e.query, e.target)
+    both = Episode(
+        Examples(e.support.x.expand(-1, -1, 3, -1, -1).clone(), e.support.y), e.query, e.target
+    )
     out = Affine(probability=1.0)(both, generator()).support.x
     assert torch.equal(out[:, :, 0], out[:, :, 2])
 
 
 def test_vectors_are_refused():
-    with pytest.raises(EpisodeError, match=r"changes images, \[T N C H W\], but got examples of shape \(6,\)\. Leave it out for vectors\."):
+    with pytest.raises(
+        EpisodeError,
+        match=r"changes images, \[T N C H W\], but got examples of shape \(6,\)\. Leave it out for "
+        r"vectors\.",
+    ):
         Affine()(toy_episode(), generator())

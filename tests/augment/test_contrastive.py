@@ -17,7 +17,9 @@ def episode(n_tasks: int = 2, shape=(1, 28, 28)) -> Episode:
 
 @pytest.mark.parametrize(("support", "queries"), [(1, 1), (1, 3), (2, 1)])
 def test_every_image_is_a_class_and_all_examples_are_its_views(support: int, queries: int) -> None:
-    task = Contrastive(support=support, queries=queries)(episode(), torch.Generator().manual_seed(0))
+    task = Contrastive(support=support, queries=queries)(
+        episode(), torch.Generator().manual_seed(0)
+    )
     assert task.target == Classes(5)
     assert task.classes is None
     for part, times in ((task.support, support), (task.query, queries)):
@@ -31,7 +33,9 @@ def test_every_image_is_a_class_and_all_examples_are_its_views(support: int, que
 
 
 def test_it_depends_on_the_generator_alone() -> None:
-    a, b, c = (Contrastive()(episode(), torch.Generator().manual_seed(seed)).query.x for seed in (0, 0, 1))
+    a, b, c = (
+        Contrastive()(episode(), torch.Generator().manual_seed(seed)).query.x for seed in (0, 0, 1)
+    )
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
 

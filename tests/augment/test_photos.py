@@ -19,8 +19,12 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def test_without_strength_nothing_changes_and_mirrors_are_exact() -> None:
     x = images()
-    torch.testing.assert_close(photo_views(x, seeded(), crop=1.0, mirror=0.0, light=0.0), x, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(photo_views(x, seeded(), crop=1.0, mirror=1.0, light=0.0), x.flip(3), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        photo_views(x, seeded(), crop=1.0, mirror=0.0, light=0.0), x, atol=1e-5, rtol=1e-5
+    )
+    torch.testing.assert_close(
+        photo_views(x, seeded(), crop=1.0, mirror=1.0, light=0.0), x.flip(3), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_light_keeps_the_order_of_pixels_and_stays_within_its_bounds() -> None:
@@ -28,7 +32,11 @@ def test_light_keeps_the_order_of_pixels_and_stays_within_its_bounds() -> None:
     out = photo_views(x, seeded(), crop=1.0, mirror=0.0, light=0.2)
     for before, after in zip(x, out, strict=True):
         slope, level = (
-            torch.linalg.lstsq(torch.stack((before.flatten(), torch.ones(1200)), 1), after.flatten()[:, None]).solution.flatten().tolist()
+            torch.linalg.lstsq(
+                torch.stack((before.flatten(), torch.ones(1200)), 1), after.flatten()[:, None]
+            )
+            .solution.flatten()
+            .tolist()
         )
         assert 0.8 <= slope <= 1.2
         torch.testing.assert_close(after, slope * before + level, atol=1e-4, rtol=1e-4)

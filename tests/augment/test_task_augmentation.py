@@ -83,12 +83,20 @@ def test_what_makes_no_sense_is_refused():
 
 def test_unlabelled_examples_are_changed_too_or_the_transform_refuses() -> None:
     x, y = torch.rand(1, 2, 1, 12, 12), torch.tensor([[0, 1]])
-    episode = Episode(Examples(x, y, unlabelled=torch.rand(1, 6, 1, 12, 12)), Examples(x, y), Classes(2), torch.tensor([[3, 4]]))
+    episode = Episode(
+        Examples(x, y, unlabelled=torch.rand(1, 6, 1, 12, 12)),
+        Examples(x, y),
+        Classes(2),
+        torch.tensor([[3, 4]]),
+    )
     changed = Affine(probability=1.0)(episode, torch.Generator().manual_seed(0))
     assert changed.support.unlabelled.shape == (1, 6, 1, 12, 12)
     assert not torch.equal(changed.support.unlabelled, episode.support.unlabelled)
     assert changed.classes.tolist() == [[3, 4]]
-    assert torch.equal(MoreExamples()(episode, torch.Generator().manual_seed(0)).support.unlabelled, episode.support.unlabelled)
+    assert torch.equal(
+        MoreExamples()(episode, torch.Generator().manual_seed(0)).support.unlabelled,
+        episode.support.unlabelled,
+    )
     with pytest.raises(EpisodeError, match="cannot turn unlabelled examples"):
         RotateClasses()(episode, torch.Generator().manual_seed(0))
     labelled = Episode(Examples(x, y), Examples(x, y), Classes(2), torch.tensor([[3, 4]]))

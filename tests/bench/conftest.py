@@ -13,7 +13,9 @@ from quickstudy.bench.workloads import Workload
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Contenders that do their steps here: `test_apart` has those in processes of their own, which take seconds to start."""
+    """Contenders that do their steps here: `test_apart` has those in processes of their own, which
+    take seconds to start.
+    """
 
     def of(cls: Any, entry: Entry, device: torch.device) -> Contender:
         made: Any = object.__new__(Contender)
@@ -25,7 +27,9 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         self.step = self.now.enter_context(step_of(self.entry, self.device, workload))
         self.now.enter_context(old_objects_left_alone())
 
-    monkeypatch.setattr("quickstudy.bench.contender.keep_freed_memory", lambda: True)  # it would last for all other tests
+    monkeypatch.setattr(
+        "quickstudy.bench.contender.keep_freed_memory", lambda: True
+    )  # it would last for all other tests
     monkeypatch.setattr(Contender, "of", classmethod(of))
     monkeypatch.setattr(Contender, "prepare", prepare)
     monkeypatch.setattr(Contender, "seconds", lambda self: timed(self.step, self.device))

@@ -1,4 +1,6 @@
-"""Contenders in processes of their own: what is said between them and the benchmark, whatever else happens."""
+"""Contenders in processes of their own: what is said between them and the benchmark, whatever else
+happens.
+"""
 
 import sys
 
@@ -49,7 +51,10 @@ def test_noise_is_not_taken_for_an_answer_and_a_death_says_why() -> None:
             noisy.prepare(TINY.changed(n_tasks=n_tasks))
             assert all(0 <= noisy.seconds() < 60 for _ in range(2))
         noisy.prepare(TINY.changed(n_tasks=3))
-        with pytest.raises(TrainingError, match="process of noisy ended with status 7: ValueError: 3 tasks are too many"):
+        with pytest.raises(
+            TrainingError,
+            match="process of noisy ended with status 7: ValueError: 3 tasks are too many",
+        ):
             noisy.seconds()
         with pytest.raises(TrainingError, match="status 7"):
             noisy.seconds()
@@ -69,7 +74,10 @@ def test_a_process_that_does_not_start(command: list[str], message: str) -> None
 
 
 def test_last_words() -> None:
-    torchrun = "[rank0]: ValueError: no such task\ntorch.distributed.ChildFailedError:\n====\n  rank : 0\n  error_file: <N/A>\n====\n"
+    torchrun = (
+        "[rank0]: ValueError: no such task\ntorch.distributed.ChildFailedError:\n====\n  "
+        "rank : 0\n  error_file: <N/A>\n====\n"
+    )
     assert last_words(torchrun) == "[rank0]: ValueError: no such task"
     assert last_words("Killed\n") == "Killed"
     assert last_words("") == "it said nothing"

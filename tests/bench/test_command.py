@@ -14,7 +14,11 @@ from quickstudy.cli import main
 def quickstudy(*arguments: str | Path, status: int = 0) -> tuple[str, str]:
     """What it printed, and what it complained of."""
     said, complained = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained), pytest.MonkeyPatch.context() as patch:
+    with (
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(complained),
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setattr(sys, "argv", ["quickstudy", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()
@@ -25,20 +29,59 @@ def quickstudy(*arguments: str | Path, status: int = 0) -> tuple[str, str]:
 @pytest.mark.usefixtures("in_this_process")
 def test_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)  # no compiler: it takes seconds
-    arguments = ["bench", "speed", "--against", "plain", "--workload", "W7", "--rounds", "1", "--n-tasks", "1"]
-    said, _ = quickstudy(*arguments, "--json", tmp_path / "speed.json", "--plot", tmp_path / "speed.png")
+    arguments = [
+        "bench",
+        "speed",
+        "--against",
+        "plain",
+        "--workload",
+        "W7",
+        "--rounds",
+        "1",
+        "--n-tasks",
+        "1",
+    ]
+    said, _ = quickstudy(
+        *arguments, "--json", tmp_path / "speed.json", "--plot", tmp_path / "speed.png"
+    )
     found = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))
     assert list(found["workloads"]) == ["W7"]
-    assert list(found["workloads"]["W7"]["entries"]) == ["quickstudy", "quickstudy-recorded", "plain"]
+    assert list(found["workloads"]["W7"]["entries"]) == [
+        "quickstudy",
+        "quickstudy-recorded",
+        "plain",
+    ]
     assert (tmp_path / "speed.png").exists()
-    for text in ("tasks/s", "× best peer", "best peer", "of the ceiling", "quickstudy", "plain", "1 rounds"):
+    for text in (
+        "tasks/s",
+        "× best peer",
+        "best peer",
+        "of the ceiling",
+        "quickstudy",
+        "plain",
+        "1 rounds",
+    ):
         assert text in said
 
 
 @pytest.mark.usefixtures("in_this_process")
 def test_growth(tmp_path: Path) -> None:
-    arguments = ["bench", "growth", "--workload", "W7", "--axis", "tasks,shots", "--largest", "2", "--rounds", "1", "--no-memory"]
-    said, _ = quickstudy(*arguments, "--json", tmp_path / "growth.json", "--plot", tmp_path / "growth.png")
+    arguments = [
+        "bench",
+        "growth",
+        "--workload",
+        "W7",
+        "--axis",
+        "tasks,shots",
+        "--largest",
+        "2",
+        "--rounds",
+        "1",
+        "--no-memory",
+    ]
+    said, _ = quickstudy(
+        *arguments, "--json", tmp_path / "growth.json", "--plot", tmp_path / "growth.png"
+    )
     found = json.loads((tmp_path / "growth.json").read_text(encoding="utf-8"))
     assert list(found["curves"]) == ["tasks", "shots"]
     assert list(found["curves"]["shots"]) == ["quickstudy", "plain"]

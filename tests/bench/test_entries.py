@@ -25,7 +25,9 @@ def small(name: str) -> Workload:
     w = WORKLOADS[name]
     size = {} if w.regression else {"width": 4, "size": 32 if w.size > 28 else 17}
     setting = w.setting if w.regression else Setting(2, min(2, w.setting.n_shot), 2)
-    return w.changed(n_tasks=min(2, w.n_tasks), inner_steps=min(2, w.inner_steps), setting=setting, **size)
+    return w.changed(
+        n_tasks=min(2, w.n_tasks), inner_steps=min(2, w.inner_steps), setting=setting, **size
+    )
 
 
 def pairs() -> Iterator[tuple[Entry, str]]:
@@ -33,17 +35,22 @@ def pairs() -> Iterator[tuple[Entry, str]]:
         for name in KINDS:
             if entry.serves(WORKLOADS[name], CPU) and not entry.compiled:
                 yield entry, name
-    # What is compiled takes seconds. On a CPU vmap is not timed on W1, but it must be right there too.
+    # What is compiled takes seconds. On a CPU vmap is not timed on W1, but it must be right there
+    # too.
     yield from ((PEERS["vmap"], "W1"), (PEERS["vmap-compiled"], "W7"))
 
 
 @functools.cache
 def reference_of(name: str, *, steps: int = 2) -> Reference:
     workload = small(name)
-    return Reference(workload.changed(inner_steps=min(steps, workload.inner_steps)), CPU, seeds=(1,))
+    return Reference(
+        workload.changed(inner_steps=min(steps, workload.inner_steps)), CPU, seeds=(1,)
+    )
 
 
-@pytest.mark.parametrize(("entry", "name"), list(pairs()), ids=lambda v: v if isinstance(v, str) else v.name)
+@pytest.mark.parametrize(
+    ("entry", "name"), list(pairs()), ids=lambda v: v if isinstance(v, str) else v.name
+)
 def test_the_outer_gradient_is_the_plain_loops(entry: Entry, name: str) -> None:
     if entry.missing:
         pytest.skip(entry.missing)
@@ -53,8 +60,12 @@ def test_the_outer_gradient_is_the_plain_loops(entry: Entry, name: str) -> None:
         assert reference.error(entry, dtype=torch.float64).worst < 1e-10
 
 
-def test_the_outer_gradient_of_the_compiled_step_is_the_plain_loops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch._inductor.config.compile_threads", 1)  # a pool of compilers takes longer to start than it saves
+def test_the_outer_gradient_of_the_compiled_step_is_the_plain_loops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "torch._inductor.config.compile_threads", 1
+    )  # a pool of compilers takes longer to start than it saves
     entry = OURS["quickstudy-compiled"]
     if entry.missing:
         pytest.skip(entry.missing)
@@ -74,11 +85,17 @@ def test_the_outer_gradient_of_jax_is_the_plain_loops(name: str) -> None:
 @pytest.mark.parametrize("name", ["W1", "W3", "W4", "W6-5way", "W7"])
 def test_the_mean_over_tasks_is_what_is_differentiated(name: str) -> None:
     two = small(name).changed(inner_lr=0.01)
-    for entry in (OURS["quickstudy"], *(e for e in installed_peers() if e.name in ("torchopt", "higher", "easyfsl", "vmap"))):
+    for entry in (
+        OURS["quickstudy"],
+        *(e for e in installed_peers() if e.name in ("torchopt", "higher", "easyfsl", "vmap")),
+    ):
         if not entry.serves(two, CPU):
             continue
         own = entry.own(two)
-        with Job.of(own, CPU, dtype=torch.float64) as job, Job.of(own, CPU, dtype=torch.float64) as again:
+        with (
+            Job.of(own, CPU, dtype=torch.float64) as job,
+            Job.of(own, CPU, dtype=torch.float64) as again,
+        ):
             got, expected = entry.step(job)(), PEERS["plain"].step(again)()
         for key, value in got.items():
             torch.testing.assert_close(value, expected[key], rtol=1e-8, atol=1e-10)
@@ -86,7 +103,9 @@ def test_the_mean_over_tasks_is_what_is_differentiated(name: str) -> None:
 
 def test_only_our_training_loop_keeps_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
-    monkeypatch.setattr("quickstudy.bench.contender.keep_freed_memory", lambda: called.append("kept"))
+    monkeypatch.setattr(
+        "quickstudy.bench.contender.keep_freed_memory", lambda: called.append("kept")
+    )
     for name, entry, times in (
         ("W6-5way", OURS["quickstudy"], 1),
         ("W8-protonet", OURS["quickstudy"], 0),
@@ -99,7 +118,10 @@ def test_only_our_training_loop_keeps_freed_memory(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_step_can_be_done_again() -> None:
-    for entry in (OURS["quickstudy"], *(e for e in installed_peers() if e.name in ("plain", "torchopt", "higher"))):
+    for entry in (
+        OURS["quickstudy"],
+        *(e for e in installed_peers() if e.name in ("plain", "torchopt", "higher")),
+    ):
         with Job.of(small("W1"), CPU, dtype=torch.float64) as job:
             step = entry.step(job)
             first, second = step(), step()
@@ -107,7 +129,10 @@ def test_a_step_can_be_done_again() -> None:
 
 
 def test_only_the_bias_of_the_convolutions_is_left_out() -> None:
-    with Job.of(small("W1"), CPU, dtype=torch.float64) as job, Job.of(small("W1"), CPU, dtype=torch.float64) as again:
+    with (
+        Job.of(small("W1"), CPU, dtype=torch.float64) as job,
+        Job.of(small("W1"), CPU, dtype=torch.float64) as again,
+    ):
         ours, plain = OURS["quickstudy"].step(job)(), PEERS["plain"].step(again)()
     left_out = {n for n in plain if n not in ours}
     assert left_out == {f"encoder.blocks.{i}.conv.bias" for i in range(4)}
@@ -120,7 +145,9 @@ def test_a_wrong_gradient_is_seen() -> None:
         return lambda: {name: 1.01 * g for name, g in step().items()}
 
     wrong = Entry("wrong", "a planted mistake", make, lambda workload, device: True)
-    assert Reference(small("W1"), CPU).error(wrong, dtype=torch.float64).median == pytest.approx(0.01)
+    assert Reference(small("W1"), CPU).error(wrong, dtype=torch.float64).median == pytest.approx(
+        0.01
+    )
 
 
 def test_nothing_stays_in_place_of_torchvision() -> None:
@@ -133,9 +160,15 @@ def test_nothing_stays_in_place_of_torchvision() -> None:
 
 def test_what_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"The peer 'higher' needs the package higher.*pip install 'quickstudy\[peers\]'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"The peer 'higher' needs the package higher.*pip install 'quickstudy\[peers\]'",
+    ):
         peer_named("higher")
-    with pytest.raises(ConfigError, match=r"pip install 'quickstudy\[jax\]'"), Job.of(small("W7"), CPU) as job:
+    with (
+        pytest.raises(ConfigError, match=r"pip install 'quickstudy\[jax\]'"),
+        Job.of(small("W7"), CPU) as job,
+    ):
         PEERS["jax"].step(job)
     assert "torchopt" not in [e.name for e in installed_peers()]
     assert "plain" in [e.name for e in installed_peers()]

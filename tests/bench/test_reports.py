@@ -24,7 +24,7 @@ from quickstudy.bench.drawing import shares
 from quickstudy.bench.entry import Step
 from quickstudy.bench.gradients import Error
 from quickstudy.bench.growth import Axis, GrowthReport, Point, exponent
-from quickstudy.bench.memory import one_task, peak_bytes, peak_here
+from quickstudy.bench.peak_memory import one_task, peak_bytes, peak_here
 from quickstudy.bench.processes import Processes, compare, unable
 from quickstudy.bench.speed import Measured, Timing
 from quickstudy.bench.timing import WARM_UP, interleaved
@@ -64,8 +64,14 @@ def test_speed_report(tmp_path: Path) -> None:
     ours, plain = entries["quickstudy"], entries["plain"]
     assert ours["tasks_per_second"] == pytest.approx(3 / ours["seconds"], rel=1e-4)
     assert ours["best_peer"] == "plain"
-    assert ours["ratio"] == ours["ratios"]["plain"] == pytest.approx(plain["seconds"] / ours["seconds"], rel=1e-4)
-    assert ours["of_ceiling"] == pytest.approx(ours["tasks_per_second"] / protonet["ceiling"], rel=1e-4)
+    assert (
+        ours["ratio"]
+        == ours["ratios"]["plain"]
+        == pytest.approx(plain["seconds"] / ours["seconds"], rel=1e-4)
+    )
+    assert ours["of_ceiling"] == pytest.approx(
+        ours["tasks_per_second"] / protonet["ceiling"], rel=1e-4
+    )
     assert ours["error"]["worst"] < 1e-4
     assert ours["error64"]["worst"] < 1e-10
     assert plain["ratio"] == 1
@@ -84,34 +90,63 @@ def test_without_peers_there_is_no_ratio(tmp_path: Path) -> None:
 
 
 def test_like_is_compared_with_like(tmp_path: Path) -> None:
-    seconds = {"quickstudy": 1.0, "quickstudy-recorded": 0.5, "quickstudy-compiled": 0.25, "plain": 4.0, "vmap": 2.0, "vmap-compiled": 0.3}
+    seconds = {
+        "quickstudy": 1.0,
+        "quickstudy-recorded": 0.5,
+        "quickstudy-compiled": 0.25,
+        "plain": 4.0,
+        "vmap": 2.0,
+        "vmap-compiled": 0.3,
+    }
     report = reported(seconds, peers=("plain", "vmap", "vmap-compiled"))
     m = report.workloads["W7"]
-    assert [m.best_peer(name) for name in seconds] == ["vmap", "vmap", "vmap-compiled", "vmap", "vmap", "vmap-compiled"]
+    assert [m.best_peer(name) for name in seconds] == [
+        "vmap",
+        "vmap",
+        "vmap-compiled",
+        "vmap",
+        "vmap",
+        "vmap-compiled",
+    ]
     assert [m.ratio(name) for name in seconds] == [2.0, 4.0, pytest.approx(1.2), 0.5, 1.0, 1.0]
     assert m.ratio("quickstudy", "vmap-compiled") == pytest.approx(0.3)
     ratio_bars(report, tmp_path / "ratios.png")
     # Without a peer of the same kind any other is better than none.
     del seconds["vmap-compiled"]
-    assert reported(seconds, peers=("plain", "vmap")).workloads["W7"].ratio("quickstudy-compiled") == 8.0
+    assert (
+        reported(seconds, peers=("plain", "vmap")).workloads["W7"].ratio("quickstudy-compiled")
+        == 8.0
+    )
 
 
 def reported(seconds: dict[str, float], *, peers: tuple[str, ...]) -> SpeedReport:
     """A report of these times."""
     compiled = frozenset(e.name for e in (*OURS.values(), *PEERS.values()) if e.compiled)
     timings = {name: Timing(s, (s, s), Error(0.0, 0.0)) for name, s in seconds.items()}
-    return SpeedReport({"cores": 1, "device": "cpu"}, 1, 1e9, {"W7": Measured(WORKLOADS["W7"], 100, timings, peers, compiled)})
+    return SpeedReport(
+        {"cores": 1, "device": "cpu"},
+        1,
+        1e9,
+        {"W7": Measured(WORKLOADS["W7"], 100, timings, peers, compiled)},
+    )
 
 
 def test_flops_are_those_of_a_convolution_worked_out_by_hand() -> None:
     w = WORKLOADS["W8-protonet"].changed(width=2, setting=Setting(1, 1, 1), squared=True)
     images, sides = 2, (28, 14, 7, 3)
-    assert flops_per_task(w) == sum(2 * images * side**2 * 9 * c * 2 for side, c in zip(sides, (1, 2, 2, 2), strict=True))
+    assert flops_per_task(w) == sum(
+        2 * images * side**2 * 9 * c * 2 for side, c in zip(sides, (1, 2, 2, 2), strict=True)
+    )
     assert machine_rate(CPU) > 0
 
 
 def test_shares_of_a_step() -> None:
-    found = shares(WORKLOADS["W1"].changed(n_tasks=1, width=2, setting=Setting(2, 1, 1)), CPU, rounds=1, learning=1.0)
+    found = shares(
+        WORKLOADS["W1"].changed(n_tasks=1, width=2, setting=Setting(2, 1, 1)),
+        CPU,
+        rounds=1,
+        learning=1.0,
+    )
     assert found.learning == 1.0
     assert 0 < found.waiting < 1
 
@@ -120,7 +155,8 @@ def test_peak_memory_sees_what_a_step_takes() -> None:
     w = one_task(WORKLOADS["W1"]).changed(width=8)
     assert w.inner_steps == 20
     found = peak_bytes(PLAIN, w, CPU)
-    # The outputs of the first convolution in 20 steps and the answer are the least that a graph of second order holds.
+    # The outputs of the first convolution in 20 steps and the answer are the least that a graph of
+    # second order holds.
     least = (20 * 5 + 75) * 8 * 28 * 28 * 4
     assert least < found < 100 * least
     assert peak_here(OURS["quickstudy"], w, CPU) >= 0
@@ -128,15 +164,21 @@ def test_peak_memory_sees_what_a_step_takes() -> None:
 
 def test_a_failed_measurement_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "false")
-    with pytest.raises(TrainingError, match="memory of plain on W1 could not be measured: it said nothing"):
+    with pytest.raises(
+        TrainingError, match="memory of plain on W1 could not be measured: it said nothing"
+    ):
         peak_bytes(PLAIN, WORKLOADS["W1"], CPU)
 
 
 @pytest.mark.usefixtures("in_this_process")
 def test_growth_report(tmp_path: Path) -> None:
-    w = WORKLOADS["W1"].changed(width=2, size=16, setting=Setting(2, 1, 1), inner_steps=1, n_tasks=1)
+    w = WORKLOADS["W1"].changed(
+        width=2, size=16, setting=Setting(2, 1, 1), inner_steps=1, n_tasks=1
+    )
     axes = [axis_named(name).up_to(2) for name in ("tasks", "inner steps")]
-    report = measure_growth(w, [OURS["quickstudy"], PLAIN], axes, device=CPU, rounds=1, with_memory=False)
+    report = measure_growth(
+        w, [OURS["quickstudy"], PLAIN], axes, device=CPU, rounds=1, with_memory=False
+    )
     report.save(tmp_path / "growth.json")
     found = json.loads((tmp_path / "growth.json").read_text(encoding="utf-8"))
     assert list(found["curves"]) == ["tasks", "inner steps"]
@@ -148,21 +190,29 @@ def test_growth_report(tmp_path: Path) -> None:
 
 
 def test_processes_against_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    w = WORKLOADS["W1"].changed(width=2, size=16, setting=Setting(2, 1, 1), inner_steps=1, n_tasks=2)
+    w = WORKLOADS["W1"].changed(
+        width=2, size=16, setting=Setting(2, 1, 1), inner_steps=1, n_tasks=2
+    )
     if why := unable(w):
         pytest.skip(why)
     found = compare(w, rounds=1, steps=1)
     assert [len(found.seconds[n]) for n in (1, 2)] == [1, 1]
     monkeypatch.setattr(sys, "executable", "false")
-    with pytest.raises(TrainingError, match="W1 could not be trained by 1 processes: it said nothing"):
+    with pytest.raises(
+        TrainingError, match="W1 could not be trained by 1 processes: it said nothing"
+    ):
         compare(w)
 
 
 def test_processes_in_the_report(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = Processes({1: [3.0, 1.0, 2.0], 2: [4.0, 1.0, 1.0]})
     assert found.ratio == 1.0
-    monkeypatch.setattr("quickstudy.bench.growth.compare_processes", lambda workload, on_progress: found)
-    report = measure_growth(WORKLOADS["W1"], [OURS["quickstudy"]], [axis_named("processes")], device=CPU)
+    monkeypatch.setattr(
+        "quickstudy.bench.growth.compare_processes", lambda workload, on_progress: found
+    )
+    report = measure_growth(
+        WORKLOADS["W1"], [OURS["quickstudy"]], [axis_named("processes")], device=CPU
+    )
     assert report.to_json()["processes"] == {"seconds": found.seconds, "ratio": 1.0}
     assert report.curves["processes"]["quickstudy"] == [Point(1, 2.0), Point(2, 1.0)]
     growth_page(report, tmp_path / "growth.png")
@@ -170,7 +220,9 @@ def test_processes_in_the_report(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 def test_processes_that_cannot_be_measured_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not AXES["processes"].applies(WORKLOADS["W8-maml"])
-    with pytest.raises(ConfigError, match="W8-maml is no training step that 2 processes could share"):
+    with pytest.raises(
+        ConfigError, match="W8-maml is no training step that 2 processes could share"
+    ):
         compare(WORKLOADS["W8-maml"])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'quickstudy\[scale\]'"):
@@ -197,7 +249,9 @@ def test_exponents_leave_out_what_is_constant() -> None:
 def test_growth_without_memory_has_one_row(tmp_path: Path) -> None:
     curves = {"tasks": {"quickstudy": [Point(1, 1.0), Point(2, 2.0)]}}
     about = {"cores": 1, "device": "cpu"}
-    with Image.open(growth_page(GrowthReport(about, WORKLOADS["W1"], curves), tmp_path / "g.png")) as picture:
+    with Image.open(
+        growth_page(GrowthReport(about, WORKLOADS["W1"], curves), tmp_path / "g.png")
+    ) as picture:
         assert picture.height < 500
 
 

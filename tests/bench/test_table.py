@@ -21,10 +21,15 @@ def table() -> ModuleType:
 
 
 def test_a_table_that_differs_is_found_and_written(
-    table: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    table: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     page = tmp_path / "speed.md"
-    page.write_text("before\n<!-- speed:begin -->\nan old number\n<!-- speed:end -->\nafter\n", encoding="utf-8")
+    page.write_text(
+        "before\n<!-- speed:begin -->\nan old number\n<!-- speed:end -->\nafter\n", encoding="utf-8"
+    )
     monkeypatch.setattr(table, "ROOT", tmp_path)
     monkeypatch.setattr(table, "TABLES", ((page, "speed", lambda: ["a new number"]),))
     monkeypatch.setattr(sys, "argv", ["table.py", "--check"])
@@ -33,14 +38,23 @@ def test_a_table_that_differs_is_found_and_written(
     assert "an old number" in page.read_text(encoding="utf-8")
     monkeypatch.setattr(sys, "argv", ["table.py"])
     assert table.main() == 0
-    assert page.read_text(encoding="utf-8") == "before\n<!-- speed:begin -->\na new number\n<!-- speed:end -->\nafter\n"
+    assert (
+        page.read_text(encoding="utf-8")
+        == "before\n<!-- speed:begin -->\na new number\n<!-- speed:end -->\nafter\n"
+    )
     monkeypatch.setattr(sys, "argv", ["table.py", "--check"])
     assert table.main() == 0
 
 
 def test_rows_of_a_workload(table: ModuleType) -> None:
     def entry(rate: float, ratio: float, peer: str, **ratios: float) -> dict[str, object]:
-        return {"tasks_per_second": rate, "of_ceiling": rate / 1000, "ratio": ratio, "best_peer": peer, "ratios": {peer: ratio, **ratios}}
+        return {
+            "tasks_per_second": rate,
+            "of_ceiling": rate / 1000,
+            "ratio": ratio,
+            "best_peer": peer,
+            "ratios": {peer: ratio, **ratios},
+        }
 
     entries = {
         "quickstudy": entry(400, 4, "plain", jax=2),

@@ -8,7 +8,10 @@ from quickstudy.core.types import Classes, Reals
 
 
 def test_the_workloads_are_those_that_were_promised() -> None:
-    promised = "W1 W1s1 W2 W3 W4 W5 W6-60way W6-5way W6-84 W7 W8-maml W8-protonet W8-mini-maml W8-mini-protonet"
+    promised = (
+        "W1 W1s1 W2 W3 W4 W5 W6-60way W6-5way W6-84 W7 W8-maml W8-protonet W8-mini-maml "
+        "W8-mini-protonet"
+    )
     assert list(WORKLOADS) == promised.split()
     assert all(name == w.name for name, w in WORKLOADS.items())
 
@@ -36,7 +39,9 @@ def test_the_network_leaves_the_generator_alone() -> None:
     before = torch.get_rng_state()
     first, second = textbook(WORKLOADS["W1"]), textbook(WORKLOADS["W1"])
     assert torch.equal(before, torch.get_rng_state())
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)
+    )
 
 
 def test_impossible_workloads_are_refused() -> None:

@@ -32,15 +32,23 @@ def test_help_version_and_list(quickstudy: Command) -> None:
 
 
 def test_a_process() -> None:
-    done = subprocess.run([sys.executable, "-m", "quickstudy", "show", "glyphs-protonets"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "quickstudy", "show", "glyphs-protonets"],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith("ConfigError: No recipe is called 'glyphs-protonets'. Did you mean 'glyphs-protonet'?")
+    assert done.stderr.startswith(
+        "ConfigError: No recipe is called 'glyphs-protonets'. Did you mean 'glyphs-protonet'?"
+    )
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_show_prints_json_with_the_changes(quickstudy: Command) -> None:
-    shown = json.loads(quickstudy("show", "omniglot-5w1s-maml", "--set", "learner.inner_steps=7").stdout)
+    shown = json.loads(
+        quickstudy("show", "omniglot-5w1s-maml", "--set", "learner.inner_steps=7").stdout
+    )
     assert shown["learner"]["options"]["inner_steps"] == 7
 
 
@@ -48,8 +56,14 @@ def test_show_prints_json_with_the_changes(quickstudy: Command) -> None:
     ("arguments", "message"),
     [
         (["train", "omniglot-protonett"], "Did you mean 'omniglot-protonet'?"),
-        (["train", "glyphs-protonet", "--set", "learner.similarty=dot"], "Did you mean 'similarity'?"),
-        (["train", "glyphs-protonet", "--set", "train.steps"], "--set takes FIELD=VALUE, got 'train.steps'"),
+        (
+            ["train", "glyphs-protonet", "--set", "learner.similarty=dot"],
+            "Did you mean 'similarity'?",
+        ),
+        (
+            ["train", "glyphs-protonet", "--set", "train.steps"],
+            "--set takes FIELD=VALUE, got 'train.steps'",
+        ),
         (["train", "glyphs-protonet", "--device", "cuda:99", "--out", "nowhere"], "--device cpu"),
         (["eval", "nowhere"], "nowhere holds no trained learner"),
         (["--data-root", "nowhere", "list"], "--data-root nowhere is not a folder"),
@@ -75,9 +89,18 @@ def test_train_writes_a_run(run_folder: Path) -> None:
     for picture in ("learning_curve.png", "episodes.png"):
         with Image.open(run_folder / picture) as image:
             assert min(image.size) > 300
-    assert [line["step"] for line in read_log(run_folder / "log.jsonl") if "val" in line] == [10, 20, 25]
+    assert [line["step"] for line in read_log(run_folder / "log.jsonl") if "val" in line] == [
+        10,
+        20,
+        25,
+    ]
     report = Report.load(run_folder / "reports" / "5w1s15q.json")
-    assert (report.n_tasks, report.train_tasks, report.data, report.transductive) == (20, 25, "glyphs", False)
+    assert (report.n_tasks, report.train_tasks, report.data, report.transductive) == (
+        20,
+        25,
+        "glyphs",
+        False,
+    )
     assert report.mean > 0.6
 
 
@@ -87,13 +110,30 @@ def test_a_run_is_never_overwritten(quickstudy: Command, run_folder: Path) -> No
 
 
 def test_a_refused_training_leaves_no_run(quickstudy: Command, tmp_path: Path) -> None:
-    said = quickstudy("train", "glyphs-protonet", "--out", tmp_path / "run", "--set", "optimiser.name=adam", status=2).stderr
+    said = quickstudy(
+        "train",
+        "glyphs-protonet",
+        "--out",
+        tmp_path / "run",
+        "--set",
+        "optimiser.name=adam",
+        status=2,
+    ).stderr
     assert "Did you mean 'adamw'?" in said
     assert not (tmp_path / "run" / "recipe.json").exists()
 
 
 def test_resume_refuses_other_settings(quickstudy: Command, run_folder: Path) -> None:
-    said = quickstudy("train", "glyphs-protonet", "--out", run_folder, "--resume", "--set", "train.seed=9", status=2).stderr
+    said = quickstudy(
+        "train",
+        "glyphs-protonet",
+        "--out",
+        run_folder,
+        "--resume",
+        "--set",
+        "train.seed=9",
+        status=2,
+    ).stderr
     assert "belongs to a training with other settings" in said
     assert (
         "holds a run of glyphs-protonet, not of glyphs-fomaml"
@@ -102,9 +142,25 @@ def test_resume_refuses_other_settings(quickstudy: Command, run_folder: Path) ->
 
 
 def test_ctrl_c_loses_nothing(tmp_path: Path, quickstudy: Command) -> None:
-    changes = ["train.steps=40", "train.checkpoint_every=2", "train.validate_every=0", "episodes.n_way=5"]
-    arguments = ["train", "glyphs-protonet", "--out", str(tmp_path / "my run"), *[a for c in changes for a in ("--set", c)]]
-    process = subprocess.Popen([sys.executable, "-m", "quickstudy", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    changes = [
+        "train.steps=40",
+        "train.checkpoint_every=2",
+        "train.validate_every=0",
+        "episodes.n_way=5",
+    ]
+    arguments = [
+        "train",
+        "glyphs-protonet",
+        "--out",
+        str(tmp_path / "my run"),
+        *[a for c in changes for a in ("--set", c)],
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "quickstudy", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     for _ in range(2400):
         if (tmp_path / "my run" / "last.pt").exists() or process.poll() is not None:
             break
@@ -122,7 +178,18 @@ def test_ctrl_c_loses_nothing(tmp_path: Path, quickstudy: Command) -> None:
 
 def test_eval_in_another_setting(quickstudy: Command, run_folder: Path, tmp_path: Path) -> None:
     said = quickstudy(
-        "eval", run_folder, "--n-way", "7", "--n-shot", "2", "--n-query", "3", "--n-tasks", "20", "--json", tmp_path / "r.json"
+        "eval",
+        run_folder,
+        "--n-way",
+        "7",
+        "--n-shot",
+        "2",
+        "--n-query",
+        "3",
+        "--n-tasks",
+        "20",
+        "--json",
+        tmp_path / "r.json",
     ).stdout
     report = Report.load(tmp_path / "r.json")
     assert (report.n_way, report.n_shot, report.n_query, report.n_tasks) == (7, 2, 3, 20)
@@ -138,8 +205,13 @@ def test_eval_sets_baselines_beside_it(quickstudy: Command, run_folder: Path) ->
 
 
 def test_eval_refuses_what_the_data_cannot_give(quickstudy: Command, run_folder: Path) -> None:
-    assert "n_shot + n_query = 15 + 15 = 30" in quickstudy("eval", run_folder, "--n-shot", "15", status=2).stderr
-    assert "has no split 'tset'" in quickstudy("eval", run_folder, "--split", "tset", status=2).stderr
+    assert (
+        "n_shot + n_query = 15 + 15 = 30"
+        in quickstudy("eval", run_folder, "--n-shot", "15", status=2).stderr
+    )
+    assert (
+        "has no split 'tset'" in quickstudy("eval", run_folder, "--split", "tset", status=2).stderr
+    )
 
 
 def test_compare_prints_a_paired_difference(quickstudy: Command, run_folder: Path) -> None:
@@ -149,11 +221,18 @@ def test_compare_prints_a_paired_difference(quickstudy: Command, run_folder: Pat
     assert "n_shot: 1 and 5" in quickstudy("compare", *files, status=2).stderr
 
 
-def test_fit_and_predict(quickstudy: Command, run_folder: Path, drawings: Path, tmp_path: Path) -> None:
+def test_fit_and_predict(
+    quickstudy: Command, run_folder: Path, drawings: Path, tmp_path: Path
+) -> None:
     model = tmp_path / "my model"
-    said = quickstudy("fit", drawings / "known", "-o", model, "--run", run_folder, "--invert").stdout
+    said = quickstudy(
+        "fit", drawings / "known", "-o", model, "--run", run_folder, "--invert"
+    ).stdout
     assert "Learned 3 classes from 12 pictures" in said
-    rows = [json.loads(line) for line in quickstudy("predict", model, drawings / "new", "--json").stdout.splitlines()]
+    rows = [
+        json.loads(line)
+        for line in quickstudy("predict", model, drawings / "new", "--json").stdout.splitlines()
+    ]
     assert len(rows) == 6
     assert sum(Path(r["image"]).name.startswith(r["label"]) for r in rows) >= 4
     assert all(1 / 3 <= r["score"] <= 1 for r in rows)
@@ -161,7 +240,9 @@ def test_fit_and_predict(quickstudy: Command, run_folder: Path, drawings: Path, 
     assert all(r["label"] in table for r in rows)
 
 
-def test_bad_pictures_are_named_and_cost_nothing(quickstudy: Command, run_folder: Path, drawings: Path, tmp_path: Path) -> None:
+def test_bad_pictures_are_named_and_cost_nothing(
+    quickstudy: Command, run_folder: Path, drawings: Path, tmp_path: Path
+) -> None:
     model = tmp_path / "model"
     quickstudy("fit", drawings / "known", "-o", model, "--run", run_folder)
     (tmp_path / "note.png").write_text("not a picture")
@@ -172,7 +253,9 @@ def test_bad_pictures_are_named_and_cost_nothing(quickstudy: Command, run_folder
     assert len(rows) == 7
 
 
-def test_fit_refuses_or_skips_bad_files(quickstudy: Command, run_folder: Path, drawings: Path, tmp_path: Path) -> None:
+def test_fit_refuses_or_skips_bad_files(
+    quickstudy: Command, run_folder: Path, drawings: Path, tmp_path: Path
+) -> None:
     import shutil
 
     folder = tmp_path / "known"
@@ -182,14 +265,21 @@ def test_fit_refuses_or_skips_bad_files(quickstudy: Command, run_folder: Path, d
     assert "broken.jpg" in said
     assert "--on-bad skip" in said
     assert not (tmp_path / "m").exists()
-    assert "skipped" in quickstudy("fit", folder, "-o", tmp_path / "m", "--run", run_folder, "--on-bad", "skip").stdout
+    assert (
+        "skipped"
+        in quickstudy(
+            "fit", folder, "-o", tmp_path / "m", "--run", run_folder, "--on-bad", "skip"
+        ).stdout
+    )
 
 
 STEEL = Path(os.environ.get("QUICKSTUDY_DATA", "")) / "neu-steel-defects.zip"
 
 
 @pytest.mark.skipif(not STEEL.is_file(), reason="needs neu-steel-defects.zip under QUICKSTUDY_DATA")
-def test_steel_defects_from_five_pictures_each(quickstudy: Command, run_folder: Path, tmp_path: Path) -> None:
+def test_steel_defects_from_five_pictures_each(
+    quickstudy: Command, run_folder: Path, tmp_path: Path
+) -> None:
     with zipfile.ZipFile(STEEL) as z:
         files = sorted(n for n in z.namelist() if n.endswith(".jpg"))
         kinds = sorted({n.split("/")[-2] for n in files})
@@ -199,12 +289,20 @@ def test_steel_defects_from_five_pictures_each(quickstudy: Command, run_folder: 
                 to = tmp_path / ("known" if k < 5 else "new") / kind / Path(name).name
                 to.parent.mkdir(parents=True, exist_ok=True)
                 to.write_bytes(z.read(name))
-    said = quickstudy("fit", tmp_path / "known", "-o", tmp_path / "m", "--run", run_folder, "--no-invert").stdout
+    said = quickstudy(
+        "fit", tmp_path / "known", "-o", tmp_path / "m", "--run", run_folder, "--no-invert"
+    ).stdout
     assert "Learned 6 classes from 30 pictures" in said
-    rows = [json.loads(line) for line in quickstudy("predict", tmp_path / "m", tmp_path / "new", "--json").stdout.splitlines()]
+    rows = [
+        json.loads(line)
+        for line in quickstudy(
+            "predict", tmp_path / "m", tmp_path / "new", "--json"
+        ).stdout.splitlines()
+    ]
     assert len(rows) == 18
     assert {r["label"] for r in rows} <= set(kinds)
-    # An encoder of characters, trained for seconds: better than one in six is all that may be asked of it.
+    # An encoder of characters, trained for seconds: better than one in six is all that may be asked
+    # of it.
     assert sum(Path(r["image"]).parent.name == r["label"] for r in rows) >= 6
 
 
@@ -222,13 +320,22 @@ def test_fit_refuses_folders_that_cannot_be_learned(
     assert str(folder) in said
 
 
-def test_fit_never_writes_over_something_else(quickstudy: Command, run_folder: Path, drawings: Path, tmp_path: Path) -> None:
+def test_fit_never_writes_over_something_else(
+    quickstudy: Command, run_folder: Path, drawings: Path, tmp_path: Path
+) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    assert "left alone" in quickstudy("fit", drawings / "known", "-o", tmp_path, "--run", run_folder, status=2).stderr
+    assert (
+        "left alone"
+        in quickstudy(
+            "fit", drawings / "known", "-o", tmp_path, "--run", run_folder, status=2
+        ).stderr
+    )
     assert [f.name for f in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_run_is_no_model_and_a_model_no_run(quickstudy: Command, run_folder: Path, drawings: Path, tmp_path: Path) -> None:
+def test_a_run_is_no_model_and_a_model_no_run(
+    quickstudy: Command, run_folder: Path, drawings: Path, tmp_path: Path
+) -> None:
     assert "Fit one first" in quickstudy("predict", run_folder, drawings / "new", status=2).stderr
     quickstudy("fit", drawings / "known", "-o", tmp_path / "m", "--run", run_folder)
     assert "holds a fitted model, not a run" in quickstudy("eval", tmp_path / "m", status=2).stderr
@@ -253,23 +360,45 @@ def test_demo(quickstudy: Command, tmp_path: Path) -> None:
     assert "left alone" in quickstudy("demo", "--out", tmp_path / "mine", status=2).stderr
 
 
-def test_strangers_are_called_unknown(quickstudy: Command, run_folder: Path, drawings: Path, tmp_path: Path) -> None:
-    fit = ["fit", drawings / "known", "--run", run_folder, "-o", tmp_path / "model", "--reject-rate"]
+def test_strangers_are_called_unknown(
+    quickstudy: Command, run_folder: Path, drawings: Path, tmp_path: Path
+) -> None:
+    fit = [
+        "fit",
+        drawings / "known",
+        "--run",
+        run_folder,
+        "-o",
+        tmp_path / "model",
+        "--false-accept-rate",
+    ]
     said = quickstudy(*fit, "0.3").stdout
     assert "false-accept rate of 30 % by the rule: leave one class out" in said
     known = lines_of(quickstudy("predict", tmp_path / "model", drawings / "known", "--json").stdout)
     assert sum(row["label"] == Path(row["image"]).parent.name for row in known) >= 9
-    # What the threshold comes from: a class that was not learned is unknown but for the share that was asked for.
+    # What the threshold comes from: a class that was not learned is unknown but for the share that
+    # was asked for.
     rest = tmp_path / "rest"
     for name in ("three o", "ქართ"):
         (rest / name).mkdir(parents=True)
         for picture in (drawings / "known" / name).iterdir():
             (rest / name / picture.name).write_bytes(picture.read_bytes())
     said = quickstudy(
-        "fit", rest, "--run", run_folder, "-o", tmp_path / "two", "--reject-rate", "0.2", "--cohort", drawings / "known" / "Än"
+        "fit",
+        rest,
+        "--run",
+        run_folder,
+        "-o",
+        tmp_path / "two",
+        "--false-accept-rate",
+        "0.2",
+        "--cohort",
+        drawings / "known" / "Än",
     ).stdout
     assert "by the rule: cohort" in said
-    strange = lines_of(quickstudy("predict", tmp_path / "two", drawings / "known" / "Än", "--json").stdout)
+    strange = lines_of(
+        quickstudy("predict", tmp_path / "two", drawings / "known" / "Än", "--json").stdout
+    )
     assert [row["label"] for row in strange] == ["unknown"] * 4
     assert all(row["nearest"] in ("three o", "ქართ") for row in strange)
     assert "at least 99 strangers, but there are 3" in quickstudy(*fit, "0.01", status=2).stderr
@@ -281,7 +410,16 @@ def lines_of(text: str) -> list[dict[str, Any]]:
 
 def test_eval_with_strangers(quickstudy: Command, run_folder: Path, tmp_path: Path) -> None:
     size = ("--n-way", "3", "--n-shot", "1", "--n-query", "5", "--n-tasks", "10", "--unknown", "2")
-    out = quickstudy("eval", run_folder, *size, "--known-by", "energy", "--baselines", "--json", tmp_path / "o.json").stdout
+    out = quickstudy(
+        "eval",
+        run_folder,
+        *size,
+        "--known-by",
+        "energy",
+        "--baselines",
+        "--json",
+        tmp_path / "o.json",
+    ).stdout
     assert "by energy  (3-way 1-shot + 2 unknown, 5 queries" in out
     assert "raw nearest neighbour: " in out
     report = Report.load(tmp_path / "o.json")

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from quickstudy.data import find_images
-from quickstudy.embedders import FeatureCache, RunEmbedder, ShippedEmbedder
+from quickstudy.pretrained import FeatureCache, RunEncoder, ShippedEncoder
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -29,60 +29,86 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the pictures that are read."""
-    names, real = [], RunEmbedder.read
+    names, real = [], RunEncoder.read
 
-    def counting(self: RunEmbedder, path: Path) -> object:
+    def counting(self: RunEncoder, path: Path) -> object:
         names.append(path.name)
         return real(self, path)
 
-    monkeypatch.setattr(RunEmbedder, "read", counting)
+    monkeypatch.setattr(RunEncoder, "read", counting)
     return names
 
 
 def kept(home: Path) -> int:
-    embedder = ShippedEmbedder()
+    embedder = ShippedEncoder()
     with FeatureCache(home / "features", key=embedder.key, dim=embedder.dim) as cache:
         return cache.count()
 
 
-def test_a_folder_becomes_vectors(quickstudy: Command, drawings: Path, home: Path, read: list[str], tmp_path: Path) -> None:
-    out, embedder, paths = tmp_path / "new folder" / "out", ShippedEmbedder(), find_images([drawings])
+def test_a_folder_becomes_vectors(
+    quickstudy: Command, drawings: Path, home: Path, read: list[str], tmp_path: Path
+) -> None:
+    out, embedder, paths = (
+        tmp_path / "new folder" / "out",
+        ShippedEncoder(),
+        find_images([drawings]),
+    )
     done = quickstudy("encode", drawings, "-o", out, "--encoder", "symbols", "--batch-size", "5")
     assert all(f"Note: {note}\n" in done.stdout for note in embedder.notes)
-    assert f"Encoded 18 pictures with symbols, 64 numbers each: {out / 'vectors.npy'}, {out / 'paths.txt'}." in done.stdout
+    assert (
+        f"Encoded 18 pictures with symbols, 64 numbers each: {out / 'vectors.npy'}, "
+        f"{out / 'paths.txt'}." in done.stdout
+    )
     assert done.stderr == ""
     x = np.load(out / "vectors.npy", mmap_mode="r")
     assert (x.shape, x.dtype) == ((18, 64), np.float32)
     assert (out / "paths.txt").read_text(encoding="utf-8").splitlines() == [str(p) for p in paths]
     for row, path in zip(x, paths, strict=True):
-        np.testing.assert_allclose(row, embedder.embed([embedder.read(path)])[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            row, embedder.embed([embedder.read(path)])[0], rtol=1e-4, atol=1e-5
+        )
     about = json.loads((out / "encoder.json").read_text(encoding="utf-8"))
     assert about | {"quickstudy": ""} == {
-        "format": 1, "source": "symbols", "key": embedder.key, "kind": "pictures", "dim": 64, "n": 18,
-        "quickstudy": "", "notes": list(embedder.notes), "skipped": [],
-    }  # fmt: skip
+        "format": 1,
+        "source": "symbols",
+        "key": embedder.key,
+        "kind": "images",
+        "dim": 64,
+        "n": 18,
+        "quickstudy": "",
+        "notes": list(embedder.notes),
+        "skipped": [],
+    }
     assert sorted(p.name for p in out.iterdir()) == ["encoder.json", "paths.txt", "vectors.npy"]
     read.clear()
     before = (out / "vectors.npy").read_bytes()
     quickstudy("encode", drawings, "-o", out, "--encoder", "symbols")
     assert (out / "vectors.npy").read_bytes() == before
     assert read == []
-    quickstudy("encode", drawings / "new", "-o", out, "--encoder", "symbols", "--invert", "--no-cache")
+    quickstudy(
+        "encode", drawings / "new", "-o", out, "--encoder", "symbols", "--invert", "--no-cache"
+    )
     assert np.load(out / "vectors.npy").shape == (6, 64)
     assert len(read) == 6
 
 
-def test_pictures_that_cannot_be_read(quickstudy: Command, drawings: Path, home: Path, tmp_path: Path) -> None:
+def test_pictures_that_cannot_be_read(
+    quickstudy: Command, drawings: Path, home: Path, tmp_path: Path
+) -> None:
     for n in range(12):
         (tmp_path / "in").mkdir(exist_ok=True)
         (tmp_path / "in" / f"{n}.png").write_bytes(b"x" * (n + 1))
     out = tmp_path / "out"
-    refused = quickstudy("encode", drawings, tmp_path / "in", "-o", out, "--encoder", "symbols", status=2)
+    refused = quickstudy(
+        "encode", drawings, tmp_path / "in", "-o", out, "--encoder", "symbols", status=2
+    )
     assert "12 of 30 files cannot be encoded:" in refused.stderr
     assert "--on-bad skip" in refused.stderr
     assert not out.exists()
     assert kept(home) == 18
-    done = quickstudy("encode", drawings, tmp_path / "in", "-o", out, "--encoder", "symbols", "--on-bad", "skip")
+    done = quickstudy(
+        "encode", drawings, tmp_path / "in", "-o", out, "--encoder", "symbols", "--on-bad", "skip"
+    )
     assert done.stdout.count("\nskipped ") + done.stdout.startswith("skipped ") == 10
     assert f"and 2 more, all in {out / 'encoder.json'}" in done.stdout
     skipped = json.loads((out / "encoder.json").read_text(encoding="utf-8"))["skipped"]
@@ -95,11 +121,16 @@ def test_pictures_that_cannot_be_read(quickstudy: Command, drawings: Path, home:
 
 
 def test_a_stop_is_told_and_gone_on_with(
-    quickstudy: Command, drawings: Path, home: Path, read: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quickstudy: Command,
+    drawings: Path,
+    home: Path,
+    read: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real, calls, out = RunEmbedder.embed, [], tmp_path / "my out"
+    real, calls, out = RunEncoder.embed, [], tmp_path / "my out"
 
-    def stopping(self: RunEmbedder, things: list[object]) -> object:
+    def stopping(self: RunEncoder, things: list[object]) -> object:
         calls.append(len(things))
         if len(calls) == 3:
             raise KeyboardInterrupt
@@ -107,49 +138,85 @@ def test_a_stop_is_told_and_gone_on_with(
 
     command = ("encode", drawings, "-o", out, "--encoder", "symbols", "--batch-size", "4")
     with monkeypatch.context() as patch:
-        patch.setattr(RunEmbedder, "embed", stopping)
+        patch.setattr(RunEncoder, "embed", stopping)
         done = quickstudy(*command, status=130)
-        assert "Stopped after 8 of 18 pictures; they are kept in the cache. Go on with: quickstudy encode" in done.stdout
+        assert (
+            "Stopped after 8 of 18 pictures; they are kept in the cache. Go on with: quickstudy "
+            "encode" in done.stdout
+        )
         assert shlex.split(done.stdout.split("Go on with: ")[1])[1:] == [str(c) for c in command]
         assert not out.exists()
         calls.clear()
-        done = quickstudy(*command[:3], tmp_path / "other", "--encoder", "symbols", "--batch-size", "1", "--no-cache", status=130)
+        done = quickstudy(
+            *command[:3],
+            tmp_path / "other",
+            "--encoder",
+            "symbols",
+            "--batch-size",
+            "1",
+            "--no-cache",
+            status=130,
+        )
         assert "Stopped after 2 of 18 pictures; they are lost, as there is no cache." in done.stdout
     read.clear()
     quickstudy(*command)
     assert len(read) == 10
 
 
-def test_killed_in_the_middle(quickstudy: Command, drawings: Path, home: Path, read: list[str], tmp_path: Path) -> None:
+def test_killed_in_the_middle(
+    quickstudy: Command, drawings: Path, home: Path, read: list[str], tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     command = ["encode", str(drawings), "-o", str(out), "--encoder", "symbols", "--batch-size", "4"]
     script = f"""
 import os, signal, sys
 from quickstudy.cli import main
-from quickstudy.embedders import RunEmbedder
-real, calls = RunEmbedder.embed, []
+from quickstudy.pretrained import RunEncoder
+real, calls = RunEncoder.embed, []
 def dying(self, things):
     calls.append(len(things))
     if len(calls) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(self, things)
-RunEmbedder.embed = dying
+RunEncoder.embed = dying
 sys.argv = {["quickstudy", *command]!r}
 main()
 """
-    died = subprocess.run([sys.executable, "-c", script], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    died = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert sorted(p.name for p in out.iterdir()) == ["paths.txt.part", "vectors.npy.part"]
     assert kept(home) == 8
     read.clear()
     quickstudy(*command)
     assert len(read) == 10
-    quickstudy("encode", drawings, "-o", tmp_path / "at once", "--encoder", "symbols", "--no-cache", "--batch-size", "4")
-    np.testing.assert_allclose(np.load(out / "vectors.npy"), np.load(tmp_path / "at once" / "vectors.npy"), rtol=1e-5, atol=1e-6)
+    quickstudy(
+        "encode",
+        drawings,
+        "-o",
+        tmp_path / "at once",
+        "--encoder",
+        "symbols",
+        "--no-cache",
+        "--batch-size",
+        "4",
+    )
+    np.testing.assert_allclose(
+        np.load(out / "vectors.npy"),
+        np.load(tmp_path / "at once" / "vectors.npy"),
+        rtol=1e-5,
+        atol=1e-6,
+    )
     assert sorted(p.name for p in out.iterdir()) == ["encoder.json", "paths.txt", "vectors.npy"]
 
 
-def test_a_broken_cache_is_told(quickstudy: Command, drawings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_cache_is_told(
+    quickstudy: Command, drawings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("QUICKSTUDY_CACHE", str(tmp_path / "file"))
     done = quickstudy("encode", drawings, "-o", tmp_path / "out", "--encoder", "symbols")
@@ -162,16 +229,49 @@ def test_mistakes(quickstudy: Command, drawings: Path, home: Path, tmp_path: Pat
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     for place in (tmp_path / "mine", tmp_path / "mine" / "letter.txt"):
         done = quickstudy("encode", drawings, "-o", place, "--encoder", "symbols", status=2)
-        assert f"{place} exists and holds no vectors of `encode`; it is left alone. Choose another name for -o." in done.stderr
+        assert (
+            f"{place} exists and holds no vectors of `encode`; it is left alone. Choose another "
+            "name for -o." in done.stderr
+        )
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["letter.txt"]
-    done = quickstudy("encode", drawings, "-o", tmp_path / "mine" / "letter.txt" / "out", "--encoder", "symbols", status=2)
+    done = quickstudy(
+        "encode",
+        drawings,
+        "-o",
+        tmp_path / "mine" / "letter.txt" / "out",
+        "--encoder",
+        "symbols",
+        status=2,
+    )
     assert "The vectors cannot be written to" in done.stderr
     (tmp_path / "in").mkdir()
     Image.new("L", (28, 28)).save(tmp_path / "in" / "two\nlines.png")
-    done = quickstudy("encode", tmp_path / "in", "-o", tmp_path / "out", "--encoder", "symbols", status=2)
+    done = quickstudy(
+        "encode", tmp_path / "in", "-o", tmp_path / "out", "--encoder", "symbols", status=2
+    )
     assert "1 file names hold a line break, and paths.txt has a line per file" in done.stderr
-    done = quickstudy("encode", drawings, "-o", tmp_path / "out", "--encoder", "symbols", "--kind", "recordings", status=2)
+    done = quickstudy(
+        "encode",
+        drawings,
+        "-o",
+        tmp_path / "out",
+        "--encoder",
+        "symbols",
+        "--kind",
+        "audio",
+        status=2,
+    )
     assert "There is no" in done.stderr
-    done = quickstudy("encode", drawings, "-o", tmp_path / "out", "--encoder", "symbols", "--on-bad", "skp", status=2)
+    done = quickstudy(
+        "encode",
+        drawings,
+        "-o",
+        tmp_path / "out",
+        "--encoder",
+        "symbols",
+        "--on-bad",
+        "skp",
+        status=2,
+    )
     assert "on_bad cannot be 'skp'" in done.stderr
     assert not (tmp_path / "out").exists()

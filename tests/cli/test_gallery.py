@@ -9,17 +9,22 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from quickstudy.cli.gallery_rates import Probes, pictures, rates, rows
 from quickstudy.data import Glyphs
-from quickstudy.functional.verification import equal_error_rate, identification_rates, true_accept_rate
+from quickstudy.gallery.rates import Probes, pictures, rates, rows
+from quickstudy.metrics.verification import equal_error_rate, identification_rates, true_accept_rate
 
 pytest.importorskip("sqlalchemy")
 
 
 @pytest.fixture(scope="module")
-def door(quickstudy: Callable, run_folder: Path, drawings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def door(
+    quickstudy: Callable, run_folder: Path, drawings: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     place = tmp_path_factory.mktemp("door") / "door.db"
-    assert f"Made {place} for the encoder {run_folder}" in quickstudy("gallery", "create", place, "--encoder", run_folder).stdout
+    assert (
+        f"Made {place} for the encoder {run_folder}"
+        in quickstudy("gallery", "create", place, "--encoder", run_folder).stdout
+    )
     out = quickstudy("gallery", "enrol-folder", place, drawings / "known", "--force").stdout
     assert "Enrolled 3 identities from 12 pictures" in out
     return place
@@ -29,7 +34,10 @@ def door(quickstudy: Callable, run_folder: Path, drawings: Path, tmp_path_factor
 def place(quickstudy: Callable, door: Path, tmp_path: Path) -> Path:
     """A gallery like it, to be changed."""
     quickstudy("gallery", "export", door, tmp_path / "out")
-    assert "with 3 identities" in quickstudy("gallery", "import", tmp_path / "out", tmp_path / "copy.db").stdout
+    assert (
+        "with 3 identities"
+        in quickstudy("gallery", "import", tmp_path / "out", tmp_path / "copy.db").stdout
+    )
     return tmp_path / "copy.db"
 
 
@@ -37,25 +45,33 @@ def lines(text: str) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_members_and_strangers(quickstudy: Callable, run_folder: Path, drawings: Path, door: Path) -> None:
+def test_members_and_strangers(
+    quickstudy: Callable, run_folder: Path, drawings: Path, door: Path
+) -> None:
     out = quickstudy("gallery", "calibrate", door, "--rate", "0.3").stdout
     assert "rule: leave one class out" in out
     told = lines(quickstudy("gallery", "identify", door, drawings / "known", "--json").stdout)
     assert len(told) == 12
     assert all(row["candidates"][0]["identity"] == Path(row["image"]).parent.name for row in told)
-    shown = quickstudy("gallery", "identify", door, drawings / "new", "--encoder", run_folder).stdout
+    shown = quickstudy(
+        "gallery", "identify", door, drawings / "new", "--encoder", run_folder
+    ).stdout
     assert "similarity" in shown
     picture = sorted((drawings / "known" / "Än").iterdir())[0]
     assert quickstudy("gallery", "verify", door, "Än", picture).stdout.startswith("yes")
     other = sorted((drawings / "known" / "three o").iterdir())[0]
     quickstudy("gallery", "verify", door, "Än", other, status=1)
-    actions = [row["action"] for row in lines(quickstudy("gallery", "audit", door, "--json").stdout)]
+    actions = [
+        row["action"] for row in lines(quickstudy("gallery", "audit", door, "--json").stdout)
+    ]
     assert actions[:3] == ["enrol"] * 3
     assert actions[-2:] == ["verify", "verify"]
 
 
 def test_people_come_and_go(quickstudy: Callable, drawings: Path, place: Path) -> None:
-    said = quickstudy("gallery", "enrol", place, "guest", *sorted((drawings / "new").iterdir())[:1], "--force").stdout
+    said = quickstudy(
+        "gallery", "enrol", place, "guest", *sorted((drawings / "new").iterdir())[:1], "--force"
+    ).stdout
     assert "guest has one template" in said
     quickstudy("gallery", "rename", place, "guest", "Guest")
     names = [row["name"] for row in lines(quickstudy("gallery", "list", place, "--json").stdout)]
@@ -64,17 +80,24 @@ def test_people_come_and_go(quickstudy: Callable, drawings: Path, place: Path) -
     first = lines(quickstudy("gallery", "list", place, "--json").stdout)[0]["templates"][0]
     quickstudy("gallery", "remove", place, "--template", str(first))
     assert "Nobody's date" in quickstudy("gallery", "expire", place).stdout
-    assert "Nobody is called 'Guest'" in quickstudy("gallery", "remove", place, "Guest", status=2).stderr
+    assert (
+        "Nobody is called 'Guest'"
+        in quickstudy("gallery", "remove", place, "Guest", status=2).stderr
+    )
     quickstudy("gallery", "erase", place, "--yes")
     assert "without a gallery" in quickstudy("gallery", "list", place, status=2).stderr
 
 
 def test_a_cohort_of_strangers(quickstudy: Callable, drawings: Path, place: Path) -> None:
-    out = quickstudy("gallery", "calibrate", place, "--rate", "0.3", "--cohort", drawings / "new").stdout
+    out = quickstudy(
+        "gallery", "calibrate", place, "--rate", "0.3", "--cohort", drawings / "new"
+    ).stdout
     assert "rule: cohort" in out
 
 
-def test_without_an_encoder_the_best_within_reach_is_taken(quickstudy: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_encoder_the_best_within_reach_is_taken(
+    quickstudy: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "no models"))
     said = quickstudy("gallery", "create", tmp_path / "marks.db").stdout
@@ -82,7 +105,9 @@ def test_without_an_encoder_the_best_within_reach_is_taken(quickstudy: Callable,
     assert "for the encoder symbols" in said
 
 
-def test_the_gallery_knows_how_drawings_were_turned(quickstudy: Callable, drawings: Path, tmp_path: Path) -> None:
+def test_the_gallery_knows_how_drawings_were_turned(
+    quickstudy: Callable, drawings: Path, tmp_path: Path
+) -> None:
     place = tmp_path / "light.db"
     quickstudy("gallery", "create", place, "--encoder", "symbols", "--no-invert")
     picture = sorted((drawings / "known" / "Än").iterdir())[0]
@@ -93,25 +118,39 @@ def test_the_gallery_knows_how_drawings_were_turned(quickstudy: Callable, drawin
     assert "holds templates of the encoder" in said
 
 
-def test_what_cannot_be_read_is_named(quickstudy: Callable, drawings: Path, place: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_named(
+    quickstudy: Callable, drawings: Path, place: Path, tmp_path: Path
+) -> None:
     good, bad = sorted((drawings / "new").iterdir())[0], tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
     told = lines(quickstudy("gallery", "identify", place, good, bad, "--json", status=1).stdout)
     assert ["error" in row for row in told] == [False, True]
     assert "bad.png" in quickstudy("gallery", "identify", place, good, bad, status=1).stdout
-    assert "1 of 2 files cannot be encoded" in quickstudy("gallery", "enrol", place, "guest", good, bad, status=2).stderr
-    assert "so guest was not enrolled" in quickstudy("gallery", "enrol", place, "guest", bad, "--on-bad", "skip", status=2).stderr
-    said = quickstudy("gallery", "enrol", place, "guest", good, bad, "--on-bad", "skip", "--force").stdout
+    assert (
+        "1 of 2 files cannot be encoded"
+        in quickstudy("gallery", "enrol", place, "guest", good, bad, status=2).stderr
+    )
+    assert (
+        "so guest was not enrolled"
+        in quickstudy("gallery", "enrol", place, "guest", bad, "--on-bad", "skip", status=2).stderr
+    )
+    said = quickstudy(
+        "gallery", "enrol", place, "guest", good, bad, "--on-bad", "skip", "--force"
+    ).stdout
     assert f"skipped {bad}" in said
     assert "Enrolled guest with 1 templates" in said
     for name, picture in (("nobody", bad), ("somebody", good)):
         (tmp_path / "people" / name).mkdir(parents=True)
         shutil.copy(picture, tmp_path / "people" / name / "1.png")
-    said = quickstudy("gallery", "enrol-folder", place, tmp_path / "people", "--on-bad", "skip", status=2).stderr
+    said = quickstudy(
+        "gallery", "enrol-folder", place, tmp_path / "people", "--on-bad", "skip", status=2
+    ).stderr
     assert "these have nothing that can be read: nobody" in said
 
 
-def test_who_looks_like_somebody_else_is_left_out(quickstudy: Callable, drawings: Path, tmp_path: Path) -> None:
+def test_who_looks_like_somebody_else_is_left_out(
+    quickstudy: Callable, drawings: Path, tmp_path: Path
+) -> None:
     place, folder, further = tmp_path / "marks.db", tmp_path / "people", tmp_path / "further people"
     for at in (folder / "Än", folder / "Äm", further / "again", further / "and again"):
         shutil.copytree(drawings / "known" / "Än", at)
@@ -119,12 +158,18 @@ def test_who_looks_like_somebody_else_is_left_out(quickstudy: Callable, drawings
     said = quickstudy("gallery", "enrol-folder", place, folder, status=1).stdout
     assert "Left out: Photo 1 of Än looks like Äm" in said
     assert "Enrolled 1 identities from 4 pictures" in said
-    said = quickstudy("gallery", "enrol-folder", place, further, status=2)  # all of them: nothing was done
+    said = quickstudy(
+        "gallery", "enrol-folder", place, further, status=2
+    )  # all of them: nothing was done
     assert "again looks like Äm" in said.stderr
-    assert [row["name"] for row in lines(quickstudy("gallery", "list", place, "--json").stdout)] == ["Äm"]
+    assert [
+        row["name"] for row in lines(quickstudy("gallery", "list", place, "--json").stdout)
+    ] == ["Äm"]
 
 
-def test_pictures_that_nobody_should_be_enrolled_with(quickstudy: Callable, drawings: Path, place: Path, tmp_path: Path) -> None:
+def test_pictures_that_nobody_should_be_enrolled_with(
+    quickstudy: Callable, drawings: Path, place: Path, tmp_path: Path
+) -> None:
     blurred, dark = tmp_path / "blurred.png", tmp_path / "dark.png"
     with Image.open(sorted((drawings / "new").iterdir())[0]) as picture:
         large = picture.convert("L").resize((280, 280))
@@ -136,19 +181,39 @@ def test_pictures_that_nobody_should_be_enrolled_with(quickstudy: Callable, draw
     assert "Enrolled guest with 2 templates" in said
 
 
-def test_mistakes_end_in_one_line(quickstudy: Callable, run_folder: Path, drawings: Path, door: Path, tmp_path: Path) -> None:
-    assert "There is no gallery at" in quickstudy("gallery", "list", tmp_path / "none.db", status=2).stderr
-    assert "holds a gallery already" in quickstudy("gallery", "create", door, "--encoder", run_folder, status=2).stderr
-    assert "Give the name of an identity, or --template" in quickstudy("gallery", "remove", door, status=2).stderr
-    said = quickstudy("gallery", "identify", door, drawings / "new", "--encoder", "symbols", status=2).stderr
+def test_mistakes_end_in_one_line(
+    quickstudy: Callable, run_folder: Path, drawings: Path, door: Path, tmp_path: Path
+) -> None:
+    assert (
+        "There is no gallery at"
+        in quickstudy("gallery", "list", tmp_path / "none.db", status=2).stderr
+    )
+    assert (
+        "holds a gallery already"
+        in quickstudy("gallery", "create", door, "--encoder", run_folder, status=2).stderr
+    )
+    assert (
+        "Give the name of an identity, or --template"
+        in quickstudy("gallery", "remove", door, status=2).stderr
+    )
+    said = quickstudy(
+        "gallery", "identify", door, drawings / "new", "--encoder", "symbols", status=2
+    ).stderr
     assert "holds templates of the encoder" in said
-    said = quickstudy("gallery", "identify", door, "--kind", "recordings", drawings, status=2).stderr
+    said = quickstudy("gallery", "identify", door, "--kind", "audio", drawings, status=2).stderr
     assert "has no encoder of recordings of its own" in said
     quickstudy("gallery", "create", tmp_path / "empty.db", "--encoder", run_folder)
-    assert "Nobody is enrolled in" in quickstudy("gallery", "evaluate", tmp_path / "empty.db", drawings / "known", status=2).stderr
+    assert (
+        "Nobody is enrolled in"
+        in quickstudy(
+            "gallery", "evaluate", tmp_path / "empty.db", drawings / "known", status=2
+        ).stderr
+    )
 
 
-def test_a_gallery_made_elsewhere_does_not_know_its_encoder(quickstudy: Callable, drawings: Path, tmp_path: Path) -> None:
+def test_a_gallery_made_elsewhere_does_not_know_its_encoder(
+    quickstudy: Callable, drawings: Path, tmp_path: Path
+) -> None:
     from quickstudy.gallery import Gallery
 
     Gallery.create(tmp_path / "own.db", encoder="my encoder 1", dim=3).close()
@@ -163,22 +228,52 @@ def test_a_gallery_made_elsewhere_does_not_know_its_encoder(quickstudy: Callable
 def probes(tmp_path_factory: pytest.TempPathFactory, drawings: Path) -> Path:
     """Further drawings of the three who are enrolled, and of three who are not."""
     root, test = tmp_path_factory.mktemp("probes"), Glyphs().split("test")
-    for c, name in zip((0, 60, 120, 30, 90, 150), ("Än", "three o", "ქართ", "x 1", "x 2", "x 3"), strict=True):
+    for c, name in zip(
+        (0, 60, 120, 30, 90, 150), ("Än", "three o", "ქართ", "x 1", "x 2", "x 3"), strict=True
+    ):
         (root / name).mkdir()
         for row in test.index.rows_of(c)[6:10]:
-            Image.fromarray(255 - np.asarray(test.x[int(row), 0])).save(root / name / f"{int(row)}.png")
+            Image.fromarray(255 - np.asarray(test.x[int(row), 0])).save(
+                root / name / f"{int(row)}.png"
+            )
     return root
 
 
-def test_evaluate_as_a_user_runs_it(quickstudy: Callable, drawings: Path, place: Path, probes: Path, tmp_path: Path) -> None:
+def test_evaluate_as_a_user_runs_it(
+    quickstudy: Callable, drawings: Path, place: Path, probes: Path, tmp_path: Path
+) -> None:
     quickstudy("gallery", "calibrate", place, "--rate", "0.3")
-    done = quickstudy("gallery", "evaluate", place, probes, "--json", tmp_path / "deep" / "rates.json", "--plots", tmp_path / "plots")
+    done = quickstudy(
+        "gallery",
+        "evaluate",
+        place,
+        probes,
+        "--json",
+        tmp_path / "deep" / "rates.json",
+        "--plots",
+        tmp_path / "plots",
+    )
     assert "12 pictures of 3 members and 12 of 3 strangers, against 3 identities." in done.stdout
-    for name in ("right one first (rank 1)", "equal error rate", "accepted at FAR 1 % (TAR)", "missed at FPIR 5 % (FNIR)"):
+    for name in (
+        "right one first (rank 1)",
+        "equal error rate",
+        "accepted at FAR 1 % (TAR)",
+        "missed at FPIR 5 % (FNIR)",
+    ):
         assert name in done.stdout
-    assert "Look: A false-accept rate of 0.1 % takes at least 30,000 comparisons of different ones" in done.stdout
-    assert "Look: There are 3 strangers: intervals over so few identities are too narrow." in done.stdout
-    assert sorted(p.name for p in (tmp_path / "plots").iterdir()) == ["det.png", "fnir_fpir.png", "roc.png"]
+    assert (
+        "Look: A false-accept rate of 0.1 % takes at least 30,000 comparisons of different ones"
+        in done.stdout
+    )
+    assert (
+        "Look: There are 3 strangers: intervals over so few identities are too narrow."
+        in done.stdout
+    )
+    assert sorted(p.name for p in (tmp_path / "plots").iterdir()) == [
+        "det.png",
+        "fnir_fpir.png",
+        "roc.png",
+    ]
     told = json.loads((tmp_path / "deep" / "rates.json").read_text(encoding="utf-8"))
     # What it says at its own threshold is what it answers.
     said = lines(quickstudy("gallery", "identify", place, probes, "--json").stdout)
@@ -186,8 +281,14 @@ def test_evaluate_as_a_user_runs_it(quickstudy: Callable, drawings: Path, place:
     stranger = [Path(row["image"]).parent.name.startswith("x ") for row in said]
     let_in = [row["identity"] is not None for row, s in zip(said, stranger, strict=True) if s]
     missed = [not r for r, s in zip(right, stranger, strict=True) if not s]
-    assert (told["at_threshold"]["fpir"]["count"], told["at_threshold"]["fpir"]["of"]) == (sum(let_in), 12)
-    assert (told["at_threshold"]["fnir"]["count"], told["at_threshold"]["fnir"]["of"]) == (sum(missed), 12)
+    assert (told["at_threshold"]["fpir"]["count"], told["at_threshold"]["fpir"]["of"]) == (
+        sum(let_in),
+        12,
+    )
+    assert (told["at_threshold"]["fnir"]["count"], told["at_threshold"]["fnir"]["of"]) == (
+        sum(missed),
+        12,
+    )
     assert told["rule"] == "leave one class out"
     again = quickstudy("gallery", "evaluate", place, drawings / "known").stdout
     assert "All folders are of members, so nothing is known of strangers" in again
@@ -215,30 +316,55 @@ def test_the_rates_are_those_of_the_functions_and_the_intervals_hold_them() -> N
     genuine, impostor = given.similarity[same], given.similarity[~same]
     assert told["eer"]["rate"] == pytest.approx(equal_error_rate(genuine, impostor))
     for far in (0.01, 0.001):
-        assert told["tar"][str(far)]["rate"] == pytest.approx(true_accept_rate(genuine, impostor, far=far))
+        assert told["tar"][str(far)]["rate"] == pytest.approx(
+            true_accept_rate(genuine, impostor, far=far)
+        )
     for fpir in (0.01, 0.05, 0.1):
-        assert told["fnir"][str(fpir)]["rate"] == pytest.approx(identification_rates(given.similarity, given.mate, fpir=fpir)[0])
+        assert told["fnir"][str(fpir)]["rate"] == pytest.approx(
+            identification_rates(given.similarity, given.mate, fpir=fpir)[0]
+        )
     best, found = given.similarity.max(1), given.similarity.argmax(1)
     members = given.mate >= 0
     assert told["rank_1"]["rate"] == pytest.approx(np.mean(found[members] == given.mate[members]))
     assert told["at_threshold"]["fpir"]["count"] == int((best[~members] > 0.22).sum())
-    assert told["at_threshold"]["fnir"]["count"] == int((~((found == given.mate) & (best > 0.22)))[members].sum())
-    for rate in (told["eer"], told["rank_1"], *told["tar"].values(), *told["fnir"].values(), *told["at_threshold"].values()):
+    assert told["at_threshold"]["fnir"]["count"] == int(
+        (~((found == given.mate) & (best > 0.22)))[members].sum()
+    )
+    for rate in (
+        told["eer"],
+        told["rank_1"],
+        *told["tar"].values(),
+        *told["fnir"].values(),
+        *told["at_threshold"].values(),
+    ):
         assert 0 <= rate["low"] <= rate["rate"] + 1e-9
         assert rate["rate"] - 1e-9 <= rate["high"] <= 1
         assert rate["low"] < rate["high"]
-    count, (low, high) = told["at_threshold"]["fpir"]["count"], told["at_threshold"]["fpir"]["binomial"]
+    count, (low, high) = (
+        told["at_threshold"]["fpir"]["count"],
+        told["at_threshold"]["fpir"]["binomial"],
+    )
     assert low < count / 60 < high
     assert len(rows(told)) == 9
 
 
 def test_warnings_are_given_where_they_apply() -> None:
     few = rates(many(12, 15))["warnings"]
-    assert any("rate of 1 % takes at least 3,000 comparisons of different ones" in told and "there are 1,248" in told for told in few)
-    assert any(told.startswith("FPIR 1 %, 5 %, 10 %: with 60 probes of 15 strangers") for told in few)
+    assert any(
+        "rate of 1 % takes at least 3,000 comparisons of different ones" in told
+        and "there are 1,248" in told
+        for told in few
+    )
+    assert any(
+        told.startswith("FPIR 1 %, 5 %, 10 %: with 60 probes of 15 strangers") for told in few
+    )
     assert not any("too narrow" in told for told in few)
     assert rates(many(12, 400, 8))["warnings"] == []
 
 
 def test_pictures_are_drawn_of_what_there_is(tmp_path: Path) -> None:
-    assert [p.name for p in pictures(many(), tmp_path, "door")] == ["roc.png", "det.png", "fnir_fpir.png"]
+    assert [p.name for p in pictures(many(), tmp_path, "door")] == [
+        "roc.png",
+        "det.png",
+        "fnir_fpir.png",
+    ]

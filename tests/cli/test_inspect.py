@@ -18,18 +18,28 @@ def parts(tmp_path: Path) -> Path:
             x = 90 + 30 * np.sin(np.arange(64) / 3)[:, None] + rng.normal(scale=5, size=(64, 64))
             if kind == "hole":
                 x[20:34, 25:40] = 250
-            Image.fromarray(np.clip(x, 0, 255).astype(np.uint8)).save(tmp_path / "parts" / kind / f"{i}.png")
+            Image.fromarray(np.clip(x, 0, 255).astype(np.uint8)).save(
+                tmp_path / "parts" / kind / f"{i}.png"
+            )
     return tmp_path / "parts"
 
 
 def test_from_good_parts_to_maps(quickstudy: Callable, parts: Path, tmp_path: Path) -> None:
-    said = quickstudy("inspect", "fit", parts / "train", "-o", tmp_path / "m", "--encoder", "symbols").stdout
+    said = quickstudy(
+        "inspect", "fit", parts / "train", "-o", tmp_path / "m", "--encoder", "symbols"
+    ).stdout
     assert "places of 24 good parts" in said
     assert "of good parts 5 % are" in said
     told = [
         json.loads(line)
         for line in quickstudy(
-            "inspect", "score", tmp_path / "m", parts / "hole", "--json", "--maps", tmp_path / "maps"
+            "inspect",
+            "score",
+            tmp_path / "m",
+            parts / "hole",
+            "--json",
+            "--maps",
+            tmp_path / "maps",
         ).stdout.splitlines()
     ]
     assert [row["verdict"] for row in told] == ["defect"] * 6
@@ -41,7 +51,9 @@ def test_from_good_parts_to_maps(quickstudy: Callable, parts: Path, tmp_path: Pa
     evaluated = quickstudy("inspect", "evaluate", tmp_path / "m", tmp_path / "parts").stdout
     assert "1.000" in evaluated
     assert "verdict" in quickstudy("inspect", "score", tmp_path / "m", parts / "good").stdout
-    assert quickstudy("inspect", "score", tmp_path / "m", parts / "good", "--format", "csv").stdout.startswith("image,anomaly")
+    assert quickstudy(
+        "inspect", "score", tmp_path / "m", parts / "good", "--format", "csv"
+    ).stdout.startswith("image,anomaly")
     (parts / "good" / "bad.png").write_bytes(b"x")
     done = quickstudy("inspect", "score", tmp_path / "m", parts / "good", "--json", status=1).stdout
     assert "bad.png" in done
@@ -49,11 +61,29 @@ def test_from_good_parts_to_maps(quickstudy: Callable, parts: Path, tmp_path: Pa
 
 
 def test_mistakes_end_in_one_line(quickstudy: Callable, parts: Path, tmp_path: Path) -> None:
-    few = quickstudy("inspect", "fit", parts / "good", "-o", tmp_path / "few", "--encoder", "symbols").stdout
+    few = quickstudy(
+        "inspect", "fit", parts / "good", "-o", tmp_path / "few", "--encoder", "symbols"
+    ).stdout
     assert "too few good parts to promise" in few
     assert "—" in quickstudy("inspect", "score", tmp_path / "few", parts / "hole").stdout
-    assert "left alone" in quickstudy("inspect", "fit", parts / "good", "-o", parts, "--encoder", "symbols", status=2).stderr
-    assert "holds no patch memory" in quickstudy("inspect", "score", tmp_path, parts / "hole", status=2).stderr
-    assert "no format 'xml'" in quickstudy("inspect", "score", tmp_path / "few", parts / "hole", "--format", "xml", status=2).stderr
+    assert (
+        "left alone"
+        in quickstudy(
+            "inspect", "fit", parts / "good", "-o", parts, "--encoder", "symbols", status=2
+        ).stderr
+    )
+    assert (
+        "holds no patch memory"
+        in quickstudy("inspect", "score", tmp_path, parts / "hole", status=2).stderr
+    )
+    assert (
+        "no format 'xml'"
+        in quickstudy(
+            "inspect", "score", tmp_path / "few", parts / "hole", "--format", "xml", status=2
+        ).stderr
+    )
     (parts / "good").rename(parts / "fine")
-    assert "no sub-folder 'good'" in quickstudy("inspect", "evaluate", tmp_path / "few", parts, status=2).stderr
+    assert (
+        "no sub-folder 'good'"
+        in quickstudy("inspect", "evaluate", tmp_path / "few", parts, status=2).stderr
+    )

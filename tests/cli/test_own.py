@@ -1,4 +1,6 @@
-"""``fit`` and ``predict`` with an encoder and a head, ``classes``, ``add-class`` and ``remove-class``."""
+"""``fit`` and ``predict`` with an encoder and a head, ``classes``, ``add-class`` and
+``remove-class``.
+"""
 
 import contextlib
 import csv
@@ -22,7 +24,7 @@ from quickstudy.cli import main
 from quickstudy.cli import predict as predicting
 from quickstudy.data import LogMel
 from quickstudy.encoders import Conv4
-from quickstudy.estimator import Encoding, FewShotClassifier, FittedModel
+from quickstudy.estimators import Encoding, FewShotClassifier, FittedModel
 from quickstudy.recipes import save_learner
 
 SYMBOLS = ("--encoder", "symbols", "--no-report")
@@ -40,7 +42,9 @@ def lines(text: str) -> list[dict]:
 
 @pytest.fixture
 def model(quickstudy: Callable, drawings: Path, tmp_path: Path) -> Path:
-    said = quickstudy("fit", drawings / "known", "-o", tmp_path / "model", "--encoder", "symbols").stdout
+    said = quickstudy(
+        "fit", drawings / "known", "-o", tmp_path / "model", "--encoder", "symbols"
+    ).stdout
     assert "Learned 3 classes from 12 pictures" in said
     assert "head ridge" in said
     assert "Note: symbols was trained on handwritten and printed characters" in said
@@ -49,7 +53,9 @@ def model(quickstudy: Callable, drawings: Path, tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def test_from_a_folder_to_labels_in_every_format(quickstudy: Callable, drawings: Path, model: Path, tmp_path: Path) -> None:
+def test_from_a_folder_to_labels_in_every_format(
+    quickstudy: Callable, drawings: Path, model: Path, tmp_path: Path
+) -> None:
     rows = lines(quickstudy("predict", model, drawings / "new", "--json").stdout)
     assert len(rows) == 6
     right = [row["label"] == Path(row["image"]).name.rsplit(" ", 1)[0] for row in rows]
@@ -63,26 +69,60 @@ def test_from_a_folder_to_labels_in_every_format(quickstudy: Callable, drawings:
         assert [row["label"] for row in csv.DictReader(stream)] == [row["label"] for row in rows]
     quickstudy("predict", model, drawings / "new", "-o", tmp_path / "out.jsonl")
     assert lines((tmp_path / "out.jsonl").read_text()) == rows
-    table = csv.DictReader(io.StringIO(quickstudy("predict", model, drawings / "new", "--format", "csv").stdout))
+    table = csv.DictReader(
+        io.StringIO(quickstudy("predict", model, drawings / "new", "--format", "csv").stdout)
+    )
     assert [row["image"] for row in table] == [row["image"] for row in rows]
     page = (model / "report.html").read_text()
     assert "12 examples" in page
     assert "data:image/jpeg;base64," in page
 
 
-def test_classes_are_added_and_removed(quickstudy: Callable, drawings: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_classes_are_added_and_removed(
+    quickstudy: Callable, drawings: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = quickstudy("predict", model, drawings / "new", "--json").stdout
     new = sorted((drawings / "new").iterdir())[:2]
-    assert "knows 4 classes now; guest has 2 examples" in quickstudy("add-class", model, "guest", *new).stdout
-    assert quickstudy("classes", model).stdout.split() == ["class", "examples", "guest", "2", "three", "o", "4", "Än", "4", "ქართ", "4"]
+    assert (
+        "knows 4 classes now; guest has 2 examples"
+        in quickstudy("add-class", model, "guest", *new).stdout
+    )
+    assert quickstudy("classes", model).stdout.split() == [
+        "class",
+        "examples",
+        "guest",
+        "2",
+        "three",
+        "o",
+        "4",
+        "Än",
+        "4",
+        "ქართ",
+        "4",
+    ]
     assert lines(quickstudy("predict", model, new[0], "--json").stdout)[0]["label"] == "guest"
-    assert "There is a class 'guest' already" in quickstudy("add-class", model, "guest", *new, status=2).stderr
+    assert (
+        "There is a class 'guest' already"
+        in quickstudy("add-class", model, "guest", *new, status=2).stderr
+    )
     # Written with an accent of its own, as macOS does, it is the same name.
-    assert "a class 'Än' already" in quickstudy("add-class", model, unicodedata.normalize("NFD", "Än"), *new, status=2).stderr
+    assert (
+        "a class 'Än' already"
+        in quickstudy("add-class", model, unicodedata.normalize("NFD", "Än"), *new, status=2).stderr
+    )
     assert "needs a name" in quickstudy("add-class", model, " ", *new, status=2).stderr
-    assert "guest has 1 examples" in quickstudy("add-class", model, "guest", new[0], "--replace").stdout
-    assert "There is no class 'gast'. Did you mean 'guest'?" in quickstudy("remove-class", model, "gast", status=2).stderr
-    assert "no such file" in quickstudy("add-class", model, "other", model / "none.png", status=2).stderr
+    assert (
+        "guest has 1 examples"
+        in quickstudy("add-class", model, "guest", new[0], "--replace").stdout
+    )
+    assert (
+        "There is no class 'gast'. Did you mean 'guest'?"
+        in quickstudy("remove-class", model, "gast", status=2).stderr
+    )
+    assert (
+        "no such file"
+        in quickstudy("add-class", model, "other", model / "none.png", status=2).stderr
+    )
     with monkeypatch.context() as patch:  # no encoder is opened where nothing is encoded
         patch.setattr(Encoding, "open", lambda *_: 1 / 0)
         assert "knows 3 classes now" in quickstudy("remove-class", model, "guest").stdout
@@ -95,15 +135,32 @@ def test_classes_are_added_and_removed(quickstudy: Callable, drawings: Path, mod
     ids=["int", "float", "bool"],
 )
 def test_labels_that_are_numbers_keep_their_kind(
-    given: list[Any], label: str, wrong: str, quickstudy: Callable, drawings: Path, model: Path, tmp_path: Path
+    given: list[Any],
+    label: str,
+    wrong: str,
+    quickstudy: Callable,
+    drawings: Path,
+    model: Path,
+    tmp_path: Path,
 ) -> None:
     picture, kind = next((drawings / "new").iterdir()), type(given[0]).__name__
     vectors = np.random.default_rng(0).normal(size=(2, 64))
-    FittedModel(FewShotClassifier().fit(vectors, np.asarray(given)), FittedModel.load(model).encoding).save(tmp_path / "m")
-    assert f"Give a value of type {kind}" in quickstudy("add-class", tmp_path / "m", wrong, picture, status=2).stderr
-    quickstudy("add-class", tmp_path / "m", label, picture, *(["--replace"] if kind == "bool" else []))
-    assert {type(c).__name__ for c in FittedModel.load(tmp_path / "m").known.classes_.tolist()} == {kind}
-    assert lines(quickstudy("predict", tmp_path / "m", picture, "--json").stdout)[0]["label"] == json.loads(label)
+    FittedModel(
+        FewShotClassifier().fit(vectors, np.asarray(given)), FittedModel.load(model).encoding
+    ).save(tmp_path / "m")
+    assert (
+        f"Give a value of type {kind}"
+        in quickstudy("add-class", tmp_path / "m", wrong, picture, status=2).stderr
+    )
+    quickstudy(
+        "add-class", tmp_path / "m", label, picture, *(["--replace"] if kind == "bool" else [])
+    )
+    assert {type(c).__name__ for c in FittedModel.load(tmp_path / "m").known.classes_.tolist()} == {
+        kind
+    }
+    assert lines(quickstudy("predict", tmp_path / "m", picture, "--json").stdout)[0][
+        "label"
+    ] == json.loads(label)
     quickstudy("remove-class", tmp_path / "m", str(given[0]))
 
 
@@ -116,49 +173,112 @@ def test_strangers(quickstudy: Callable, drawings: Path, run_folder: Path, tmp_p
         shutil.copy(picture, cohort / f"{i}.png")
     m, new = tmp_path / "m", next((drawings / "new").iterdir())
     fit = ["fit", known, *SYMBOLS, "--head", "prototype", "--cohort", cohort]
-    said = quickstudy(*fit, "-o", m, "--reject-rate", "0.4", "--review-rate", "0.5").stdout
+    said = quickstudy(*fit, "-o", m, "--false-accept-rate", "0.4", "--review-rate", "0.5").stdout
     assert "Says unknown, at a false-accept rate of 40 % by the rule: cohort." in said
     rows = lines(quickstudy("predict", m, cohort, known, "--json").stdout)
     unknown = [row for row in rows if row["label"] == "unknown"]
-    # Of four strangers one scores above ⌈5 · 0.6⌉ = 3 of them; it is below the line of 20 %, so a person should look.
+    # Of four strangers one scores above ⌈5 · 0.6⌉ = 3 of them; it is below the line of 20 %, so a
+    # person should look.
     assert [Path(row["image"]).parent.name for row in unknown] == ["others"] * 3
-    assert all(row["nearest"] in ("Än", "ქართ") and row["similarity"] <= row["threshold"] for row in unknown)
-    assert [row["certain"] for row in rows if row["label"] != "unknown" and "others" in row["image"]] == [False]
+    assert all(
+        row["nearest"] in ("Än", "ქართ") and row["similarity"] <= row["threshold"]
+        for row in unknown
+    )
+    assert [
+        row["certain"] for row in rows if row["label"] != "unknown" and "others" in row["image"]
+    ] == [False]
     shown = quickstudy("predict", m, cohort).stdout
     assert shown.count("nearest: ") == 3
     assert shown.count("look") == 1
-    assert "at least 9 strangers, but there are 4" in quickstudy("predict", m, cohort, "--reject-rate", "0.2", status=2).stderr
-    loose = lines(quickstudy("predict", m, cohort, "--json", "--reject-rate", "0.8").stdout)
+    assert (
+        "at least 9 strangers, but there are 4"
+        in quickstudy("predict", m, cohort, "--false-accept-rate", "0.2", status=2).stderr
+    )
+    loose = lines(quickstudy("predict", m, cohort, "--json", "--false-accept-rate", "0.8").stdout)
     assert sum(row["label"] == "unknown" for row in loose) == 1
-    assert "a class, so it cannot mean unknown" in quickstudy("add-class", m, "unknown", new, status=2).stderr
-    assert "knows 3 classes now" in quickstudy("add-class", m, "guest", *sorted(cohort.iterdir())[:2]).stdout
-    assert lines(quickstudy("predict", m, cohort / "0.png", "--json", "--reject-rate", "0.8").stdout)[0]["label"] == "guest"
+    assert (
+        "a class, so it cannot mean unknown"
+        in quickstudy("add-class", m, "unknown", new, status=2).stderr
+    )
+    assert (
+        "knows 3 classes now"
+        in quickstudy("add-class", m, "guest", *sorted(cohort.iterdir())[:2]).stdout
+    )
+    assert (
+        lines(
+            quickstudy(
+                "predict", m, cohort / "0.png", "--json", "--false-accept-rate", "0.8"
+            ).stdout
+        )[0]["label"]
+        == "guest"
+    )
     # In sub-folders they are the photos of one stranger each, by either kind of model.
     for k in range(2):
         (cohort / f"person {k}").mkdir()
         for i in (2 * k, 2 * k + 1):
             shutil.move(cohort / f"{i}.png", cohort / f"person {k}" / f"{i}.png")
-    assert "but there are 2" in quickstudy(*fit, "-o", m, "--reject-rate", "0.3", status=2).stderr
-    by_run = ["fit", known, "--run", run_folder, "--cohort", cohort, "-o", tmp_path / "by run", "--reject-rate"]
+    assert (
+        "but there are 2"
+        in quickstudy(*fit, "-o", m, "--false-accept-rate", "0.3", status=2).stderr
+    )
+    by_run = [
+        "fit",
+        known,
+        "--run",
+        run_folder,
+        "--cohort",
+        cohort,
+        "-o",
+        tmp_path / "by run",
+        "--false-accept-rate",
+    ]
     assert "but there are 2" in quickstudy(*by_run, "0.3", status=2).stderr
     assert "cohort" in quickstudy(*by_run, "0.4").stdout
-    assert "but there are 1" in quickstudy(*fit[:-1], cohort / "person 0" / "0.png", "-o", m, "--reject-rate", "0.3", status=2).stderr
+    assert (
+        "but there are 1"
+        in quickstudy(
+            *fit[:-1],
+            cohort / "person 0" / "0.png",
+            "-o",
+            m,
+            "--false-accept-rate",
+            "0.3",
+            status=2,
+        ).stderr
+    )
     (cohort / "person 0" / "bad.png").write_bytes(b"no picture")
-    assert "bad.png" in quickstudy(*fit, "-o", m, "--reject-rate", "0.4", status=2).stderr
-    assert "skipped" in quickstudy(*fit, "-o", m, "--reject-rate", "0.4", "--on-bad", "skip").stdout
+    assert "bad.png" in quickstudy(*fit, "-o", m, "--false-accept-rate", "0.4", status=2).stderr
+    assert (
+        "skipped"
+        in quickstudy(*fit, "-o", m, "--false-accept-rate", "0.4", "--on-bad", "skip").stdout
+    )
     known.joinpath("Än").rename(known / "unknown")
-    for command in ([*fit, "-o", m, "--reject-rate", "0.4"], [*by_run, "0.4"]):
+    for command in ([*fit, "-o", m, "--false-accept-rate", "0.4"], [*by_run, "0.4"]):
         assert "no class can be called so" in quickstudy(*command, status=2).stderr
 
 
-def test_a_rate_for_a_model_that_was_fitted_without_one(quickstudy: Callable, drawings: Path, model: Path, tmp_path: Path) -> None:
-    rows = lines(quickstudy("predict", model, drawings / "new", "--json", "--reject-rate", "0.5").stdout)
+def test_a_rate_for_a_model_that_was_fitted_without_one(
+    quickstudy: Callable, drawings: Path, model: Path, tmp_path: Path
+) -> None:
+    rows = lines(
+        quickstudy(
+            "predict", model, drawings / "new", "--json", "--false-accept-rate", "0.5"
+        ).stdout
+    )
     assert all("threshold" in row for row in rows)
     assert (
-        "at least 9 strangers, but there are 3" in quickstudy("predict", model, drawings / "new", "--reject-rate", "0.1", status=2).stderr
+        "at least 9 strangers, but there are 3"
+        in quickstudy(
+            "predict", model, drawings / "new", "--false-accept-rate", "0.1", status=2
+        ).stderr
     )
     quickstudy("add-class", model, "unknown", next((drawings / "new").iterdir()))
-    assert "no class can be called so" in quickstudy("predict", model, drawings / "new", "--reject-rate", "0.5", status=2).stderr
+    assert (
+        "no class can be called so"
+        in quickstudy(
+            "predict", model, drawings / "new", "--false-accept-rate", "0.5", status=2
+        ).stderr
+    )
 
 
 def test_sentences_from_a_table(quickstudy: Callable, tmp_path: Path) -> None:
@@ -168,20 +288,38 @@ def test_sentences_from_a_table(quickstudy: Callable, tmp_path: Path) -> None:
         ("play some jazz", "music"),
         ("put on my favourite song", "music"),
     ]
-    (tmp_path / "said.csv").write_text("what,intent\n" + "".join(f'"{t}",{label}\n' for t, label in said))
+    (tmp_path / "said.csv").write_text(
+        "what,intent\n" + "".join(f'"{t}",{label}\n' for t, label in said)
+    )
     words = tmp_path / "words"
-    fitted = quickstudy("fit", tmp_path / "said.csv", "-o", words, "--text", "what", "--label", "intent").stdout
+    fitted = quickstudy(
+        "fit", tmp_path / "said.csv", "-o", words, "--text", "what", "--label", "intent"
+    ).stdout
     assert "Learned 2 classes from 4 sentences" in fitted
-    assert "turn on the light" in (words / "report.html").read_text() or "4 examples" in (words / "report.html").read_text()
+    assert (
+        "turn on the light" in (words / "report.html").read_text()
+        or "4 examples" in (words / "report.html").read_text()
+    )
     long = "and then some more music " * 300
-    (tmp_path / "new.jsonl").write_text("\n".join(json.dumps({"what": t}) for t in ("dim the lamps\u2028", " ", None, long)) + "\n")
+    (tmp_path / "new.jsonl").write_text(
+        "\n".join(json.dumps({"what": t}) for t in ("dim the lamps\u2028", " ", None, long)) + "\n"
+    )
     done = quickstudy("predict", words, tmp_path / "new.jsonl", "--json", status=1)
     rows = lines(done.stdout)
     assert [row.get("label") for row in rows] == ["light", None, None, "music"]
-    assert [row.get("error") for row in rows] == [None, "row 2 has no text.", "row 3 has no text.", None]
-    assert "Note: 1 of 2 sentences are longer than 256 tokens; the rest of them is not read." in done.stderr
+    assert [row.get("error") for row in rows] == [
+        None,
+        "row 2 has no text.",
+        "row 3 has no text.",
+        None,
+    ]
+    assert (
+        "Note: 1 of 2 sentences are longer than 256 tokens; the rest of them is not read."
+        in done.stderr
+    )
     (tmp_path / "other.csv").write_text(
-        'what,where\n"how far is the moon",x\n"what is the weather",y\n"book a table",z\n"who wrote this",z\n'
+        'what,where\n"how far is the moon",x\n"what is the weather",y\n"book a table",z\n"who '
+        'wrote this",z\n'
     )
     fit = [
         "fit",
@@ -196,19 +334,34 @@ def test_sentences_from_a_table(quickstudy: Callable, tmp_path: Path) -> None:
         tmp_path / "other.csv",
         "--no-report",
     ]
-    assert "by the rule: cohort" in quickstudy(*fit, "--reject-rate", "0.2").stdout
-    told = lines(quickstudy("predict", words, tmp_path / "other.csv", tmp_path / "said.csv", "--json").stdout)
+    assert "by the rule: cohort" in quickstudy(*fit, "--false-accept-rate", "0.2").stdout
+    told = lines(
+        quickstudy("predict", words, tmp_path / "other.csv", tmp_path / "said.csv", "--json").stdout
+    )
     assert [row["label"] for row in told[:4]] == ["unknown"] * 4
-    assert [row["table"] for row in told] == [str(tmp_path / "other.csv")] * 4 + [str(tmp_path / "said.csv")] * 4
-    assert "but there are 4" in quickstudy(*fit, "--reject-rate", "0.1", status=2).stderr
-    (tmp_path / "said.csv").write_text((tmp_path / "said.csv").read_text() + '"play some jazz",light\n')
-    assert "the same in two classes: play some jazz, play some jazz" in quickstudy(*fit, "--reject-rate", "0.2").stdout
+    assert [row["table"] for row in told] == [str(tmp_path / "other.csv")] * 4 + [
+        str(tmp_path / "said.csv")
+    ] * 4
+    assert "but there are 4" in quickstudy(*fit, "--false-accept-rate", "0.1", status=2).stderr
+    (tmp_path / "said.csv").write_text(
+        (tmp_path / "said.csv").read_text() + '"play some jazz",light\n'
+    )
+    assert (
+        "the same in two classes: play some jazz, play some jazz"
+        in quickstudy(*fit, "--false-accept-rate", "0.2").stdout
+    )
 
 
 def test_numbers_from_a_table(quickstudy: Callable, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    rows = [(kind, *(centre + rng.normal(size=2) * (1, 100))) for kind, centre in (("a", 0), ("b", (4, 400))) for _ in range(5)]
-    text = "label,width,weight,remark,same\n" + "".join(f"{k},{w:.2f},{g:.1f},x,7\n" for k, w, g in rows)
+    rows = [
+        (kind, *(centre + rng.normal(size=2) * (1, 100)))
+        for kind, centre in (("a", 0), ("b", (4, 400)))
+        for _ in range(5)
+    ]
+    text = "label,width,weight,remark,same\n" + "".join(
+        f"{k},{w:.2f},{g:.1f},x,7\n" for k, w, g in rows
+    )
     (tmp_path / "parts.csv").write_text(text)
     said = quickstudy("fit", tmp_path / "parts.csv", "-o", tmp_path / "rows").stdout
     assert "from 10 rows" in said
@@ -218,7 +371,9 @@ def test_numbers_from_a_table(quickstudy: Callable, tmp_path: Path) -> None:
     # The oracle: the columns brought to mean 0 and deviation 1, as scikit-learn does.
     x = np.array([[float(v) for v in line.split(",")[1:3]] for line in text.splitlines()[1:]])
     model = FittedModel.load(tmp_path / "rows")
-    np.testing.assert_allclose(model.known.support_[:, :2], StandardScaler().fit_transform(x), atol=1e-12)
+    np.testing.assert_allclose(
+        model.known.support_[:, :2], StandardScaler().fit_transform(x), atol=1e-12
+    )
     np.testing.assert_array_equal(model.known.support_[:, 2], 0)
     (tmp_path / "new.csv").write_text("same,weight,width\n7,400,4\n7,,4\n7,400,four\n7,0,0\n")
     for form in ("--json", "--format=csv"):
@@ -228,44 +383,131 @@ def test_numbers_from_a_table(quickstudy: Callable, tmp_path: Path) -> None:
         assert [int(row["row"]) for row in new] == [1, 2, 3, 4]
         assert "the column 'weight' is empty" in new[1]["error"]
         assert "the column 'width' holds 'four', which is no finite number" in new[2]["error"]
-    both = quickstudy("predict", tmp_path / "rows", tmp_path / "new.csv", tmp_path / "parts.csv", "--format", "csv", status=1).stdout
-    assert {row["table"] for row in csv.DictReader(io.StringIO(both))} == {str(tmp_path / "new.csv"), str(tmp_path / "parts.csv")}
-    assert "parts.csv: 10" in quickstudy("predict", tmp_path / "rows", tmp_path / "new.csv", tmp_path / "parts.csv", status=1).stdout
+    both = quickstudy(
+        "predict",
+        tmp_path / "rows",
+        tmp_path / "new.csv",
+        tmp_path / "parts.csv",
+        "--format",
+        "csv",
+        status=1,
+    ).stdout
+    assert {row["table"] for row in csv.DictReader(io.StringIO(both))} == {
+        str(tmp_path / "new.csv"),
+        str(tmp_path / "parts.csv"),
+    }
+    assert (
+        "parts.csv: 10"
+        in quickstudy(
+            "predict", tmp_path / "rows", tmp_path / "new.csv", tmp_path / "parts.csv", status=1
+        ).stdout
+    )
     assert "takes tables" in quickstudy("predict", tmp_path / "rows", tmp_path, status=2).stderr
-    gone = quickstudy("predict", tmp_path / "rows", tmp_path / "new.csv", tmp_path / "none.csv", "--json", status=2)
+    gone = quickstudy(
+        "predict",
+        tmp_path / "rows",
+        tmp_path / "new.csv",
+        tmp_path / "none.csv",
+        "--json",
+        status=2,
+    )
     assert "none.csv', which does not exist" in gone.stderr
     assert not gone.stdout
-    assert "need no encoder" in quickstudy("predict", tmp_path / "rows", tmp_path / "new.csv", "--encoder", "symbols", status=2).stderr
+    assert (
+        "need no encoder"
+        in quickstudy(
+            "predict", tmp_path / "rows", tmp_path / "new.csv", "--encoder", "symbols", status=2
+        ).stderr
+    )
     (tmp_path / "narrow.csv").write_text("same,weight\n7,400\n")
-    assert "has no column 'width'" in quickstudy("predict", tmp_path / "rows", tmp_path / "narrow.csv", status=2).stderr
-    assert "Change the table and fit again" in quickstudy("add-class", tmp_path / "rows", "c", tmp_path, status=2).stderr
-    fit = ["fit", tmp_path / "parts.csv", "-o", tmp_path / "rows", "--columns", "width, weight", "--reject-rate", "0.5", "--cohort"]
+    assert (
+        "has no column 'width'"
+        in quickstudy("predict", tmp_path / "rows", tmp_path / "narrow.csv", status=2).stderr
+    )
+    assert (
+        "Change the table and fit again"
+        in quickstudy("add-class", tmp_path / "rows", "c", tmp_path, status=2).stderr
+    )
+    fit = [
+        "fit",
+        tmp_path / "parts.csv",
+        "-o",
+        tmp_path / "rows",
+        "--columns",
+        "width, weight",
+        "--false-accept-rate",
+        "0.5",
+        "--cohort",
+    ]
     assert "by the rule: cohort" in quickstudy(*fit, tmp_path / "parts.csv").stdout
-    assert "row 2, the column 'weight' is empty" in quickstudy(*fit, tmp_path / "new.csv", status=2).stderr
+    assert (
+        "row 2, the column 'weight' is empty"
+        in quickstudy(*fit, tmp_path / "new.csv", status=2).stderr
+    )
 
 
 @pytest.mark.parametrize(
     ("content", "options", "complaint"),
     [
-        ("label,a\nx,1\ny,2\n", ("--label", "labels"), "has no column 'labels'. Did you mean 'label'?"),
-        ("label,a\nx,1\n,2\n", (), "the column 'label' is empty in 1 of 2 rows, the first being row 2"),
-        ("label,a\nx,1\ny,two\n", ("--columns", "a"), "row 2, the column 'a' holds 'two', which is no finite number"),
+        (
+            "label,a\nx,1\ny,2\n",
+            ("--label", "labels"),
+            "has no column 'labels'. Did you mean 'label'?",
+        ),
+        (
+            "label,a\nx,1\n,2\n",
+            (),
+            "the column 'label' is empty in 1 of 2 rows, the first being row 2",
+        ),
+        (
+            "label,a\nx,1\ny,two\n",
+            ("--columns", "a"),
+            "row 2, the column 'a' holds 'two', which is no finite number",
+        ),
         ("label,a\nx,1\ny,inf\n", ("--columns", "a"), "'inf', which is no finite number"),
-        ("label,a\nx,1\ny,\nz,\n", ("--columns", "a"), "row 2, the column 'a' is empty. Of 3 rows 2 are like this"),
-        ("label,a\nx,1\ny,two\n", (), "the column 'a' holds numbers in 1 of 2 rows, but 'two' in row 2"),
+        (
+            "label,a\nx,1\ny,\nz,\n",
+            ("--columns", "a"),
+            "row 2, the column 'a' is empty. Of 3 rows 2 are like this",
+        ),
+        (
+            "label,a\nx,1\ny,two\n",
+            (),
+            "the column 'a' holds numbers in 1 of 2 rows, but 'two' in row 2",
+        ),
         ("label,a\nx,1\ny,\n", (), "the column 'a' holds numbers in 1 of 2 rows, but '' in row 2"),
         ("label,a\nx,one\ny,two\n", (), "has no column of numbers beside 'label'"),
         ("label,a\nx,1e308\ny,-1e308\n", (), "the column 'a' are too large to be standardised"),
         ("label,a\nx,1\ny,2\n", ("--columns", "a,b"), "has no column 'b'"),
         ("label,a\nx,1\ny,2\n", ("--columns", "a,a"), "are named once each"),
-        ("label,a\nx,1\ny,2\n", ("--columns", "label"), "without that of the class, 'label', but got label"),
+        (
+            "label,a\nx,1\ny,2\n",
+            ("--columns", "label"),
+            "without that of the class, 'label', but got label",
+        ),
         ("label,a\nx,1\ny,2\n", ("--text", "what"), "has no column 'what'"),
-        ("label,a\nx,hello\ny,\n", ("--text", "a"), "the column 'a' is empty in 1 of 2 rows, the first being row 2"),
+        (
+            "label,a\nx,hello\ny,\n",
+            ("--text", "a"),
+            "the column 'a' is empty in 1 of 2 rows, the first being row 2",
+        ),
         ("label;a\nx;1\ny;2\n", (), "separated by semicolons"),
         ('label,a\nx,"' + "1" * 200_000 + '"\n', (), "is not in the form of CSV"),
-        ("label,a\nx,1\nunknown,2\n", ("--reject-rate", "0.5"), "is what strangers are called"),
-        ("label,a\nx,1\ny,2\n", ("--reject-rate", "0.01"), "at least 99 strangers, but there are 2"),
-        ("label,a\nx,1\ny,2\n", ("--reject-rate", "1.5"), "must lie between 0 and 1, got 1.5"),
+        (
+            "label,a\nx,1\nunknown,2\n",
+            ("--false-accept-rate", "0.5"),
+            "is what strangers are called",
+        ),
+        (
+            "label,a\nx,1\ny,2\n",
+            ("--false-accept-rate", "0.01"),
+            "at least 99 strangers, but there are 2",
+        ),
+        (
+            "label,a\nx,1\ny,2\n",
+            ("--false-accept-rate", "1.5"),
+            "must lie between 0 and 1, got 1.5",
+        ),
         ("label,a\nx,1,3\n", (), "row 1 does not have 2 values"),
         ("label,label\nx,1\n", (), "names a column twice"),
         ("label,a\n", (), "has no rows"),
@@ -276,7 +518,10 @@ def test_tables_that_cannot_be_learned(
     content: str, options: tuple[str, ...], complaint: str, quickstudy: Callable, tmp_path: Path
 ) -> None:
     (tmp_path / "t.csv").write_text(content)
-    assert complaint in quickstudy("fit", tmp_path / "t.csv", "-o", tmp_path / "m", *options, status=2).stderr
+    assert (
+        complaint
+        in quickstudy("fit", tmp_path / "t.csv", "-o", tmp_path / "m", *options, status=2).stderr
+    )
     assert not (tmp_path / "m").exists()
 
 
@@ -284,21 +529,29 @@ def test_tables_that_cannot_be_learned(
     ("options", "complaint"),
     [
         (("--run", "r", "--encoder", "symbols"), "--encoder means nothing with --run"),
-        (("--run", "r", "--review-rate", "0.1", "--reject-rate", "0.1"), "--review-rate means nothing with --run"),
+        (
+            ("--run", "r", "--review-rate", "0.1", "--false-accept-rate", "0.1"),
+            "--review-rate means nothing with --run",
+        ),
         (("--norm", "support"), "--norm is for --run only"),
         (("--label", "kind"), "--label is for tables only"),
         (("--text", "what"), "--text is for tables only"),
-        (("--cohort", "others"), "--cohort is for --reject-rate only"),
-        (("--known-by", "energy"), "--known-by is for --reject-rate only"),
-        (("--reject-rate", "0.3", "--known-by", "luck"), "no membership score 'luck'"),
+        (("--cohort", "others"), "--cohort is for --false-accept-rate only"),
+        (("--known-by", "energy"), "--known-by is for --false-accept-rate only"),
+        (("--false-accept-rate", "0.3", "--known-by", "luck"), "no membership score 'luck'"),
         (("--head", "forest"), "There is no head 'forest'"),
         (("--kind", "smells"), "Folders hold pictures or recordings, not 'smells'"),
         (("--encoder", "nobody"), "No encoder is called 'nobody'"),
         (("--on-bad", "shrug"), "on_bad cannot be 'shrug'"),
     ],
 )
-def test_options_that_cannot_be(options: tuple[str, ...], complaint: str, quickstudy: Callable, drawings: Path, tmp_path: Path) -> None:
-    assert complaint in quickstudy("fit", drawings / "known", "-o", tmp_path / "m", *options, status=2).stderr
+def test_options_that_cannot_be(
+    options: tuple[str, ...], complaint: str, quickstudy: Callable, drawings: Path, tmp_path: Path
+) -> None:
+    assert (
+        complaint
+        in quickstudy("fit", drawings / "known", "-o", tmp_path / "m", *options, status=2).stderr
+    )
     assert not (tmp_path / "m").exists()
 
 
@@ -310,12 +563,19 @@ def test_options_that_cannot_be(options: tuple[str, ...], complaint: str, quicks
         (("--text", "a", "--columns", "b"), "--columns is not for tables of sentences"),
     ],
 )
-def test_options_that_cannot_be_of_a_table(options: tuple[str, ...], complaint: str, quickstudy: Callable, tmp_path: Path) -> None:
+def test_options_that_cannot_be_of_a_table(
+    options: tuple[str, ...], complaint: str, quickstudy: Callable, tmp_path: Path
+) -> None:
     (tmp_path / "t.csv").write_text("label,a,b\nx,1,2\ny,2,3\n")
-    assert complaint in quickstudy("fit", tmp_path / "t.csv", "-o", tmp_path / "m", *options, status=2).stderr
+    assert (
+        complaint
+        in quickstudy("fit", tmp_path / "t.csv", "-o", tmp_path / "m", *options, status=2).stderr
+    )
 
 
-def test_folders_that_cannot_be_learned(quickstudy: Callable, drawings: Path, tmp_path: Path) -> None:
+def test_folders_that_cannot_be_learned(
+    quickstudy: Callable, drawings: Path, tmp_path: Path
+) -> None:
     common = ["-o", tmp_path / "m", *SYMBOLS]
     folder = tmp_path / "known"
     shutil.copytree(drawings / "known", folder)
@@ -330,30 +590,57 @@ def test_folders_that_cannot_be_learned(quickstudy: Callable, drawings: Path, tm
     assert said.count("skipped") == 2
     assert "from 12 pictures" in said
     shutil.copy(folder / "three o" / "bild 0.png", folder / "Än" / "same.png")
-    same = next(line for line in quickstudy("fit", folder, *common, "--on-bad", "skip").stdout.splitlines() if "in two classes" in line)
+    same = next(
+        line
+        for line in quickstudy("fit", folder, *common, "--on-bad", "skip").stdout.splitlines()
+        if "in two classes" in line
+    )
     assert "Än/same.png" in same
     assert "three o/bild 0.png" in same
     (folder / "empty").mkdir()
-    assert "hold no file with the ending of a picture: 'empty'" in quickstudy("fit", folder, *common, status=2).stderr
+    assert (
+        "hold no file with the ending of a picture: 'empty'"
+        in quickstudy("fit", folder, *common, status=2).stderr
+    )
     (folder / "empty" / "x.png").write_bytes(b"")
-    assert "have nothing that can be read: empty" in quickstudy("fit", folder, *common, "--on-bad", "skip", status=2).stderr
+    assert (
+        "have nothing that can be read: empty"
+        in quickstudy("fit", folder, *common, "--on-bad", "skip", status=2).stderr
+    )
     assert "There is no folder" in quickstudy("fit", tmp_path / "none", *common, status=2).stderr
-    assert "is no table that can be read" in quickstudy("fit", folder / "Än" / "bild 0.png", *common, status=2).stderr
+    assert (
+        "is no table that can be read"
+        in quickstudy("fit", folder / "Än" / "bild 0.png", *common, status=2).stderr
+    )
     shutil.copytree(folder / "Än", tmp_path / "one" / "Än")
     assert "holds one class, 'Än'" in quickstudy("fit", tmp_path / "one", *common, status=2).stderr
     shutil.copytree(folder / "Än", tmp_path / "one" / unicodedata.normalize("NFD", "Än"))
-    assert "two folders whose names look the same" in quickstudy("fit", tmp_path / "one", *common, status=2).stderr
+    assert (
+        "two folders whose names look the same"
+        in quickstudy("fit", tmp_path / "one", *common, status=2).stderr
+    )
 
 
 def test_places_that_a_model_cannot_go_to(
-    quickstudy: Callable, drawings: Path, run_folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quickstudy: Callable,
+    drawings: Path,
+    run_folder: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").write_text("keep")
     quickstudy("fit", drawings / "known", "-o", tmp_path / "by run", "--run", run_folder)
     for taken in (tmp_path / "other", tmp_path / "other" / "mine.txt", tmp_path / "by run"):
-        assert "left alone" in quickstudy("fit", drawings / "known", "-o", taken, *SYMBOLS, status=2).stderr
-    assert "left alone" in quickstudy("fit", drawings / "known", "-o", model, "--run", run_folder, status=2).stderr
+        assert (
+            "left alone"
+            in quickstudy("fit", drawings / "known", "-o", taken, *SYMBOLS, status=2).stderr
+        )
+    assert (
+        "left alone"
+        in quickstudy("fit", drawings / "known", "-o", model, "--run", run_folder, status=2).stderr
+    )
     assert [p.name for p in (tmp_path / "other").iterdir()] == ["mine.txt"]
 
     def full(*_: Any) -> None:
@@ -377,30 +664,63 @@ def test_places_that_a_model_cannot_go_to(
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the superuser may write anywhere")
-def test_a_folder_that_may_not_be_written(quickstudy: Callable, drawings: Path, tmp_path: Path) -> None:
+def test_a_folder_that_may_not_be_written(
+    quickstudy: Callable, drawings: Path, tmp_path: Path
+) -> None:
     (tmp_path / "locked").mkdir(mode=0o555)
-    assert "Permission denied" in quickstudy("fit", drawings / "known", "-o", tmp_path / "locked" / "m", *SYMBOLS, status=2).stderr
+    assert (
+        "Permission denied"
+        in quickstudy(
+            "fit", drawings / "known", "-o", tmp_path / "locked" / "m", *SYMBOLS, status=2
+        ).stderr
+    )
 
 
-def test_other_models_are_told_apart(quickstudy: Callable, drawings: Path, run_folder: Path, tmp_path: Path) -> None:
+def test_other_models_are_told_apart(
+    quickstudy: Callable, drawings: Path, run_folder: Path, tmp_path: Path
+) -> None:
     quickstudy("fit", drawings / "known", "-o", tmp_path / "m", "--run", run_folder)
     for command in (("classes", tmp_path / "m"), ("remove-class", tmp_path / "m", "Än")):
-        assert "was fitted with --run, by a learner that learns all classes together" in quickstudy(*command, status=2).stderr
-    assert "in it with its encoder" in quickstudy("predict", tmp_path / "m", drawings / "new", "--encoder", "symbols", status=2).stderr
-    rate = ("--reject-rate", "0.1")
-    assert "its threshold is set when it is fitted" in quickstudy("predict", tmp_path / "m", drawings / "new", *rate, status=2).stderr
+        assert (
+            "was fitted with --run, by a learner that learns all classes together"
+            in quickstudy(*command, status=2).stderr
+        )
+    assert (
+        "in it with its encoder"
+        in quickstudy(
+            "predict", tmp_path / "m", drawings / "new", "--encoder", "symbols", status=2
+        ).stderr
+    )
+    rate = ("--false-accept-rate", "0.1")
+    assert (
+        "its threshold is set when it is fitted"
+        in quickstudy("predict", tmp_path / "m", drawings / "new", *rate, status=2).stderr
+    )
     assert "holds no fitted model" in quickstudy("classes", tmp_path, status=2).stderr
-    assert "no format 'xml'" in quickstudy("predict", tmp_path / "m", drawings / "new", "--format", "xml", status=2).stderr
+    assert (
+        "no format 'xml'"
+        in quickstudy(
+            "predict", tmp_path / "m", drawings / "new", "--format", "xml", status=2
+        ).stderr
+    )
 
 
-def test_a_huge_picture_is_refused_by_name(quickstudy: Callable, drawings: Path, model: Path, tmp_path: Path) -> None:
+def test_a_huge_picture_is_refused_by_name(
+    quickstudy: Callable, drawings: Path, model: Path, tmp_path: Path
+) -> None:
     Image.new("1", (20_000, 10_000)).save(tmp_path / "huge.png")
-    rows = lines(quickstudy("predict", model, tmp_path / "huge.png", drawings / "new", "--json", status=1).stdout)
+    rows = lines(
+        quickstudy(
+            "predict", model, tmp_path / "huge.png", drawings / "new", "--json", status=1
+        ).stdout
+    )
     assert "200,000,000" in rows[0]["error"]
     assert [*rows[0]] == ["image", "error"]
     assert all("label" in row for row in rows[1:])
     assert "pixels" in quickstudy("predict", model, tmp_path / "huge.png", status=1).stdout
-    text = quickstudy("predict", model, tmp_path / "huge.png", drawings / "new", "--format", "csv", status=1).stdout
+    text = quickstudy(
+        "predict", model, tmp_path / "huge.png", drawings / "new", "--format", "csv", status=1
+    ).stdout
     table = list(csv.DictReader(io.StringIO(text)))
     assert "pixels" in table[0]["error"]
     assert not table[0]["label"]
@@ -408,11 +728,20 @@ def test_a_huge_picture_is_refused_by_name(quickstudy: Callable, drawings: Path,
 
 
 def test_few_files_are_read_at_a_time(
-    quickstudy: Callable, drawings: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quickstudy: Callable,
+    drawings: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """So that any number fits into memory; and what was not finished does not look as if it were."""
-    whole, shown = quickstudy("predict", model, drawings, "--json").stdout, quickstudy("predict", model, drawings).stdout
-    out, asked, real = tmp_path / "out.jsonl", list[int](), predicting.embed_files
+    """So that any number fits into memory; and what was not finished does not look as if it
+    were.
+    """
+    whole, shown = (
+        quickstudy("predict", model, drawings, "--json").stdout,
+        quickstudy("predict", model, drawings).stdout,
+    )
+    out, asked, real = tmp_path / "out.jsonl", list[int](), predicting.encode_files
     monkeypatch.setattr(predicting, "_AT_ONCE", 4)
     assert quickstudy("predict", model, drawings).stdout.split() == shown.split()
 
@@ -424,7 +753,7 @@ def test_few_files_are_read_at_a_time(
         return real(embedder, paths, **options)
 
     out.write_text("older")
-    monkeypatch.setattr(predicting, "embed_files", counted)
+    monkeypatch.setattr(predicting, "encode_files", counted)
     quickstudy("predict", model, drawings, "-o", out, status=130)
     assert asked == [4, 4, 4]
     assert out.read_text() == "older"
@@ -435,23 +764,38 @@ def test_few_files_are_read_at_a_time(
 
 
 def test_answers_that_cannot_be_written(
-    quickstudy: Callable, drawings: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quickstudy: Callable,
+    drawings: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     new = drawings / "new"
-    assert "cannot be written: No such file" in quickstudy("predict", model, new, "-o", tmp_path / "none" / "a.csv", status=2).stderr
+    assert (
+        "cannot be written: No such file"
+        in quickstudy("predict", model, new, "-o", tmp_path / "none" / "a.csv", status=2).stderr
+    )
     (tmp_path / "answers.csv").write_text("older")
 
     def full(*_: Any) -> bool:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(predicting, "_streamed", full)
-    assert "No space left on device" in quickstudy("predict", model, new, "-o", tmp_path / "answers.csv", status=2).stderr
-    assert "The output cannot be written: No space" in quickstudy("predict", model, new, "--json", status=2).stderr
+    assert (
+        "No space left on device"
+        in quickstudy("predict", model, new, "-o", tmp_path / "answers.csv", status=2).stderr
+    )
+    assert (
+        "The output cannot be written: No space"
+        in quickstudy("predict", model, new, "--json", status=2).stderr
+    )
     assert (tmp_path / "answers.csv").read_text() == "older"
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_names_that_are_no_unicode(drawings: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_that_are_no_unicode(
+    drawings: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))
     try:
         shutil.copy(next((drawings / "new").iterdir()), name)
@@ -479,7 +823,9 @@ def test_recordings(quickstudy: Callable, tmp_path: Path) -> None:
     soundfile = pytest.importorskip("soundfile")
     log_mel = LogMel(rate=4_000, n_mels=16, window=256, hop=100, frames=16)
     run = save_learner(
-        ProtoNet(Conv4(size=16, width=8, norm="running")).eval(), tmp_path / "run", extra={"image": None, "sound": log_mel.to_json()}
+        ProtoNet(Conv4(size=16, width=8, norm="running")).eval(),
+        tmp_path / "run",
+        extra={"image": None, "sound": log_mel.to_json()},
     )
     for pitch in (200, 900):
         for k in range(3):
@@ -487,7 +833,9 @@ def test_recordings(quickstudy: Callable, tmp_path: Path) -> None:
             file = tmp_path / ("new" if k == 2 else "known") / str(pitch) / f"{k}.wav"
             file.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(file, sound / 2, 4_000)
-    said = quickstudy("fit", tmp_path / "known", "-o", tmp_path / "m", "--kind", "recordings", "--encoder", run).stdout
+    said = quickstudy(
+        "fit", tmp_path / "known", "-o", tmp_path / "m", "--kind", "audio", "--encoder", run
+    ).stdout
     assert "Learned 2 classes from 4 recordings" in said
     (tmp_path / "new" / "text.wav").write_text("no sound")
     rows = lines(quickstudy("predict", tmp_path / "m", tmp_path / "new", "--json", status=1).stdout)
@@ -496,11 +844,15 @@ def test_recordings(quickstudy: Callable, tmp_path: Path) -> None:
     assert all("recording" in row for row in rows)
     assert (
         "no encoder of recordings that suits all"
-        in quickstudy("fit", tmp_path / "known", "-o", tmp_path / "n", "--kind", "recordings", status=2).stderr
+        in quickstudy(
+            "fit", tmp_path / "known", "-o", tmp_path / "n", "--kind", "audio", status=2
+        ).stderr
     )
 
 
-def test_a_run_that_changed_is_refused(quickstudy: Callable, run_folder: Path, drawings: Path, tmp_path: Path) -> None:
+def test_a_run_that_changed_is_refused(
+    quickstudy: Callable, run_folder: Path, drawings: Path, tmp_path: Path
+) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run_folder, copy)
     quickstudy("fit", drawings / "known", "-o", tmp_path / "m", "--encoder", copy, "--no-report")
@@ -509,8 +861,18 @@ def test_a_run_that_changed_is_refused(quickstudy: Callable, run_folder: Path, d
     assert "which the classifier was fitted with, cannot be opened" in complaint
     assert "--encoder" in complaint
     quickstudy("predict", tmp_path / "m", drawings / "new", "--encoder", tmp_path / "moved")
-    for command in (("predict", tmp_path / "m", drawings / "new"), ("add-class", tmp_path / "m", "guest", drawings / "new")):
-        assert "fitted to vectors of the encoder" in quickstudy(*command, "--encoder", "symbols", status=2).stderr
-    save_learner(ProtoNet(Conv4(width=8)), tmp_path / "moved", extra={"image": {"size": 28, "channels": 1}})
-    complaint = quickstudy("predict", tmp_path / "m", drawings / "new", "--encoder", tmp_path / "moved", status=2).stderr
+    for command in (
+        ("predict", tmp_path / "m", drawings / "new"),
+        ("add-class", tmp_path / "m", "guest", drawings / "new"),
+    ):
+        assert (
+            "fitted to vectors of the encoder"
+            in quickstudy(*command, "--encoder", "symbols", status=2).stderr
+        )
+    save_learner(
+        ProtoNet(Conv4(width=8)), tmp_path / "moved", extra={"image": {"size": 28, "channels": 1}}
+    )
+    complaint = quickstudy(
+        "predict", tmp_path / "m", drawings / "new", "--encoder", tmp_path / "moved", status=2
+    ).stderr
     assert "have changed" in complaint or "normalises by" in complaint

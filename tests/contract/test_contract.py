@@ -5,13 +5,16 @@ import pytest
 from quickstudy.algorithms import ALGORITHMS, ProtoNet, maml
 from quickstudy.encoders import MLP, Conv4
 from quickstudy.testing import Subject, check_learner, toy_learner, yield_checks
-from quickstudy.testing.checks import ONCE, check_learns_a_separable_toy
+from quickstudy.testing.checks.contract import ONCE, check_learns_a_separable_toy
 
-# A plain LSTM has not learned the toy after thousands of steps: what its documentation says of it. Its own test has its oracle.
+# A plain LSTM has not learned the toy after thousands of steps: what its documentation says of it.
+# Its own test has its oracle.
 HOPELESS = {("lstm", check_learns_a_separable_toy)}
 
 CASES = [
-    pytest.param(name, n_tasks, check, id=f"{name}-T{n_tasks}-{check.__name__.removeprefix('check_')}")
+    pytest.param(
+        name, n_tasks, check, id=f"{name}-T{n_tasks}-{check.__name__.removeprefix('check_')}"
+    )
     for name in ALGORITHMS
     for n_tasks in (1, 3)
     for check in yield_checks(toy_learner(name).traits)
@@ -44,7 +47,8 @@ def test_maml_on_images_keeps_the_contract(norm):
 
 
 def test_maml_with_running_statistics_keeps_the_contract_but_does_not_learn():
-    # Running averages over the steps of an inner loop fit none of them: known to spoil MAML (Bronskill et al. 2020, arXiv:2003.03284).
+    # Running averages over the steps of an inner loop fit none of them: known to spoil MAML
+    # (Bronskill et al. 2020, arXiv:2003.03284).
     learner = maml(Conv4(size=16, width=8, norm="running"), n_out=4, inner_lr=0.05, inner_steps=2)
     for check in yield_checks(learner.traits):
         if check is not check_learns_a_separable_toy:

@@ -16,7 +16,8 @@ from quickstudy.core.types import Examples, Reals
 from quickstudy.encoders import MLP
 from quickstudy.functional.prototypes import class_means
 from quickstudy.functional.similarity import negative_squared_euclidean
-from quickstudy.testing import Subject, check_learner, checks, yield_checks
+from quickstudy.testing import Subject, check_learner, yield_checks
+from quickstudy.testing.checks import contract as checks
 
 
 class Honest(AbstractLearner):
@@ -57,7 +58,11 @@ class LooksPastItsEncoder(Honest):
 class UsesTheUnlabelled(Honest):
     def adapt(self, support, target, query_x=None):
         means = super().adapt(support, target)
-        return means if support.unlabelled is None else means - self.layer(support.unlabelled).mean(1, keepdim=True)
+        return (
+            means
+            if support.unlabelled is None
+            else means - self.layer(support.unlabelled).mean(1, keepdim=True)
+        )
 
 
 class WithoutHeader(Honest):
@@ -296,7 +301,9 @@ class RoundsInside(Honest):
 
 
 class StepsWithVmap(AbstractLearner):
-    """One gradient step per task as torch.func invites to write it: right to first order, wrong to second."""
+    """One gradient step per task as torch.func invites to write it: right to first order, wrong to
+    second.
+    """
 
     traits = Traits(class_equivariant=False, any_way=False)
 
@@ -358,7 +365,10 @@ class BranchesOnValues(Honest):
 
 class FixesTheQueryCount(Honest):
     def predict(self, state, x):
-        pieces = [super(FixesTheQueryCount, self).predict(state, x[:, i : i + 1]) for i in range(x.shape[1])]
+        pieces = [
+            super(FixesTheQueryCount, self).predict(state, x[:, i : i + 1])
+            for i in range(x.shape[1])
+        ]
         return torch.cat(pieces, 1)
 
 
@@ -403,57 +413,129 @@ def mislabelled_fomaml():
 
 
 PLANTED = [
-    ("features_serve_as_well", LooksPastItsEncoder, "the answers to features computed beforehand and to the examples"),
-    ("unlabelled_is_what_was_promised", UsesTheUnlabelled, "the answers with and without unlabelled examples"),
+    (
+        "features_serve_as_well",
+        LooksPastItsEncoder,
+        "the answers to features computed beforehand and to the examples",
+    ),
+    (
+        "unlabelled_is_what_was_promised",
+        UsesTheUnlabelled,
+        "the answers with and without unlabelled examples",
+    ),
     ("has_header", WithoutHeader, "lacks Example: and Paper: and Differs:"),
-    ("shapes", AsWideAsTheSupport, "expected scores of shape [T Q O] = (3, 12, 4), but got (3, 12, 8)"),
+    (
+        "shapes",
+        AsWideAsTheSupport,
+        "expected scores of shape [T Q O] = (3, 12, 4), but got (3, 12, 8)",
+    ),
     ("shapes", SqueezesTheTaskAxis, "one leaf is shape ()"),
-    ("rejects_wrong_targets", TakesAnyWidth, "expected a TargetError for Classes(n=5), but got scores"),
-    ("rejects_wrong_targets", TakesReals, "expected a TargetError for Reals(dim=5), but got scores"),
+    (
+        "rejects_wrong_targets",
+        TakesAnyWidth,
+        "expected a TargetError for Classes(n=5), but got scores",
+    ),
+    (
+        "rejects_wrong_targets",
+        TakesReals,
+        "expected a TargetError for Reals(dim=5), but got scores",
+    ),
     ("adapt_is_pure", CountsTasks, "but seen changed"),
     ("adapt_is_pure", KeepsTheStateOnSelf, "before and after another task was learned"),
     ("adapt_is_pure", ScalesItsInput, "changed in place"),
     ("adapt_is_pure", LeavesGradients, "layer.weight, layer.bias have one"),
     ("seed_is_idempotent", DrawsFromTorch, "one was drawn from"),
     ("seed_is_idempotent", DrawsFromNumpy, "one was drawn from"),
-    ("seed_is_idempotent", DrawsFromPython, "the answers with one global seed and with another to be equal"),
-    ("state_size_is_constant", CollectsQueries, "expected predict to leave the state's shapes, [(4, 8)]"),
-    ("state_size_is_constant", RemembersTasks, "after tasks had been learned and queries answered they are"),
+    (
+        "seed_is_idempotent",
+        DrawsFromPython,
+        "the answers with one global seed and with another to be equal",
+    ),
+    (
+        "state_size_is_constant",
+        CollectsQueries,
+        "expected predict to leave the state's shapes, [(4, 8)]",
+    ),
+    (
+        "state_size_is_constant",
+        RemembersTasks,
+        "after tasks had been learned and queries answered they are",
+    ),
     ("tasks_do_not_leak", NormalisesAllTasks, "in a batch of tasks and task by task to be equal"),
     ("queries_do_not_leak", CentresByQueries, "queries together and one by one to be equal"),
     ("support_order_is_free", WeighsByPosition, "with the support in another order to be equal"),
-    ("unbalanced_shots", AssumesEqualShots, "with 1 to 3 shots a class, the answers with the classes renamed to be equal"),
+    (
+        "unbalanced_shots",
+        AssumesEqualShots,
+        "with 1 to 3 shots a class, the answers with the classes renamed to be equal",
+    ),
     ("unbalanced_shots", AssumesOneWholeShotCount, "with the classes renamed to be equal"),
     ("classes_are_equivariant", PrefersTheFirstClass, "with the classes renamed to be equal"),
-    ("any_way", FixedAtFour, "for Classes(n=5), expected scores of shape [T Q O] = (3, 15, 5), but got (3, 15, 4)"),
+    (
+        "any_way",
+        FixedAtFour,
+        "for Classes(n=5), expected scores of shape [T Q O] = (3, 15, 5), but got (3, 15, 4)",
+    ),
     ("padding_is_invisible", OverridesForward, "with and without padding to be equal"),
     ("padding_is_invisible", AnswersPaddedQueries, "expected zeros for the 10 padded queries"),
-    ("works_without_grad_mode", NeedsGradMode, "raised RuntimeError: element 0 of tensors does not require grad"),
+    (
+        "works_without_grad_mode",
+        NeedsGradMode,
+        "raised RuntimeError: element 0 of tensors does not require grad",
+    ),
     ("works_without_grad_mode", KeepsTheGraph, "but they require gradients"),
     ("dtype_and_device_are_kept", MakesFloat32, "state and scores hold torch.float32"),
-    ("dtype_and_device_are_kept", DependsOnPrecision, "in float64 and in the learner's own precision to be equal"),
+    (
+        "dtype_and_device_are_kept",
+        DependsOnPrecision,
+        "in float64 and in the learner's own precision to be equal",
+    ),
     ("dtype_and_device_are_kept", MakesTensorsOnTheCpu, "on the device of learner and data"),
     ("dtype_and_device_are_kept", ForgetsToRegister, "on the device of learner and data"),
     ("gradient_reaches_every_parameter", HasAnIdleParameter, "but idle got none"),
     ("gradient_reaches_every_parameter", MultipliesByZero, "but idle got none, or only zeros"),
-    ("gradient_reaches_every_parameter", DetachesEverything, "but layer.bias, layer.weight got none"),
+    (
+        "gradient_reaches_every_parameter",
+        DetachesEverything,
+        "but layer.bias, layer.weight got none",
+    ),
     ("gradient_reaches_every_parameter", HasAnEdge, "those of layer.weight, layer.bias are not"),
     ("gradient_is_exact", DetachesTheMeans, "along a direction of layer.weight"),
     ("gradient_is_exact", mislabelled_fomaml, "along a direction of encoder.layers.0.weight"),
     ("gradient_is_exact", RoundsInside, "along a direction of layer.weight"),
     ("gradient_is_exact", StepsWithVmap, "along a direction of net.0.weight"),
     ("predictor_round_trip", KeepsTheStateElsewhere, "raised KeyError"),
-    ("predictor_round_trip", LosesItsScale, "of the loaded predictor and of the saved one to be equal"),
+    (
+        "predictor_round_trip",
+        LosesItsScale,
+        "of the loaded predictor and of the saved one to be equal",
+    ),
     ("predictor_round_trip", undescribed, "cannot be written to JSON"),
     ("exports", BranchesOnValues, "data-dependent"),
     ("exports", FixesTheQueryCount, "the learner raised"),
-    ("learns_a_separable_toy", IgnoresTheSupport, "for Classes(n=4), expected an accuracy of at least 0.625"),
-    ("learns_a_separable_toy", ScoresDistances, "for Classes(n=4), expected an accuracy of at least 0.625"),
-    ("learns_a_separable_toy", AnswersRealsBlindly, "for Reals(dim=4), expected an explained share"),
+    (
+        "learns_a_separable_toy",
+        IgnoresTheSupport,
+        "for Classes(n=4), expected an accuracy of at least 0.625",
+    ),
+    (
+        "learns_a_separable_toy",
+        ScoresDistances,
+        "for Classes(n=4), expected an accuracy of at least 0.625",
+    ),
+    (
+        "learns_a_separable_toy",
+        AnswersRealsBlindly,
+        "for Reals(dim=4), expected an explained share",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("name", "plant", "complaint"), PLANTED, ids=[f"{name}-{plant.__name__}" for name, plant, _ in PLANTED])
+@pytest.mark.parametrize(
+    ("name", "plant", "complaint"),
+    PLANTED,
+    ids=[f"{name}-{plant.__name__}" for name, plant, _ in PLANTED],
+)
 def test_check_catches_the_learner_planted_for_it(name, plant, complaint):
     check = getattr(checks, f"check_{name}")
     learner = plant()
@@ -464,13 +546,21 @@ def test_check_catches_the_learner_planted_for_it(name, plant, complaint):
     assert complaint in str(caught.value)
 
 
-@pytest.mark.parametrize("check", [*yield_checks(Traits(encodes_alone=True))], ids=lambda check: check.__name__.removeprefix("check_"))
+@pytest.mark.parametrize(
+    "check",
+    [*yield_checks(Traits(encodes_alone=True))],
+    ids=lambda check: check.__name__.removeprefix("check_"),
+)
 def test_every_check_has_a_planted_learner(check):
     assert check.__name__.removeprefix("check_") in {name for name, _, _ in PLANTED}
 
 
 def test_traits_that_promise_everything_call_for_every_check():
-    written = {value for name, value in vars(checks).items() if name.startswith("check_") and name != "check_learner"}
+    written = {
+        value
+        for name, value in vars(checks).items()
+        if name.startswith("check_") and name != "check_learner"
+    }
     assert set(yield_checks(Traits(encodes_alone=True))) == written
 
 
@@ -511,13 +601,21 @@ def test_failure_names_learner_check_numbers_and_cause():
     with pytest.raises(ContractError) as caught:
         check_learner(NormalisesAllTasks(), builder=Honest)
     message = str(caught.value)
-    assert message.startswith("NormalisesAllTasks fails the check 'tasks_do_not_leak' at n_tasks=1: expected for Classes(n=4), the answers")
+    assert message.startswith(
+        "NormalisesAllTasks fails the check 'tasks_do_not_leak' at n_tasks=1: expected for "
+        "Classes(n=4), the answers"
+    )
     assert "they differ by up to" in message
-    assert "\nUsual cause: statistics over all tasks at once (batch norm on flattened tasks)" in message
+    assert (
+        "\nUsual cause: statistics over all tasks at once (batch norm on flattened tasks)"
+        in message
+    )
 
 
 def test_traits_without_targets_are_refused():
     learner = Honest()
     learner.traits = Traits(targets=frozenset())
-    with pytest.raises(ContractError, match=r"expected traits.targets to hold Classes, Reals or both"):
+    with pytest.raises(
+        ContractError, match=r"expected traits.targets to hold Classes, Reals or both"
+    ):
         check_learner(learner)

@@ -8,14 +8,16 @@ from quickstudy.algorithms import MatchingNet, ProtoNet, maml
 from quickstudy.core.batching import Workers, per_task
 from quickstudy.core.errors import TrainingError
 from quickstudy.core.objective import MetaStep
-from quickstudy.encoders import MLP, Conv4, PerExample
+from quickstudy.encoders import MLP, Conv4, Wrapped
 from quickstudy.objectives import QueryLoss
 from quickstudy.testing import toy_episode
 
 
 def gradient(step, piece):
     loss = step(piece)
-    return loss.detach(), *torch.autograd.grad(loss, [p for p in step.parameters() if p.requires_grad])
+    return loss.detach(), *torch.autograd.grad(
+        loss, [p for p in step.parameters() if p.requires_grad]
+    )
 
 
 def pieces(shape=(6,), n=7):
@@ -27,7 +29,13 @@ def pieces(shape=(6,), n=7):
 
 @pytest.mark.parametrize("second_order", [True, False])
 def test_gradients_are_the_same_to_the_bit_with_any_number_of_workers(second_order):
-    learner = maml(Conv4(size=16, width=4, norm="batch"), n_out=4, inner_lr=0.1, inner_steps=2, first_order=not second_order)
+    learner = maml(
+        Conv4(size=16, width=4, norm="batch"),
+        n_out=4,
+        inner_lr=0.1,
+        inner_steps=2,
+        first_order=not second_order,
+    )
     step, work = MetaStep(learner, QueryLoss()), pieces((1, 16, 16))
     results = []
     for n in (1, 2, 3):
@@ -55,7 +63,9 @@ def test_replicas_share_parameters_and_buffers():
     module = nn.Sequential(nn.Linear(2, 2), MatchingNet(MLP(2)))
     module.register_buffer("b", torch.zeros(3))
     with Workers(module, 3) as workers:
-        tensors = workers.map(lambda replica, _: [*replica.parameters(), *replica.buffers()], range(3))
+        tensors = workers.map(
+            lambda replica, _: [*replica.parameters(), *replica.buffers()], range(3)
+        )
         modules = workers.map(lambda replica, _: id(replica), range(3))
     for shared in tensors:
         assert [id(t) for t in shared] == [id(t) for t in (*module.parameters(), *module.buffers())]
@@ -66,7 +76,9 @@ def test_replicas_share_parameters_and_buffers():
 def test_results_come_in_the_order_of_the_pieces(n):
     with Workers(nn.Linear(1, 1), n) as workers:
         for length in (0, 1, 2, 3, 4, 11):
-            assert workers.map(lambda _, piece: piece**2, range(length)) == [i**2 for i in range(length)]
+            assert workers.map(lambda _, piece: piece**2, range(length)) == [
+                i**2 for i in range(length)
+            ]
 
 
 def test_each_worker_has_its_own_thread_and_one_torch_thread():
@@ -101,8 +113,11 @@ def test_an_error_in_a_worker_comes_out():
     ("module", "name"),
     [
         (ProtoNet(Conv4(width=4)), "BatchNorm2d"),
-        (ProtoNet(PerExample(nn.Sequential(nn.Linear(6, 6), nn.Dropout()), out_dim=6)), "Dropout"),
-        (nn.Sequential(nn.Conv2d(1, 1, 1), nn.InstanceNorm2d(1, track_running_stats=True)), "InstanceNorm2d"),
+        (ProtoNet(Wrapped(nn.Sequential(nn.Linear(6, 6), nn.Dropout()), out_dim=6)), "Dropout"),
+        (
+            nn.Sequential(nn.Conv2d(1, 1, 1), nn.InstanceNorm2d(1, track_running_stats=True)),
+            "InstanceNorm2d",
+        ),
     ],
 )
 def test_what_depends_on_the_order_of_threads_is_refused(module, name):
@@ -118,7 +133,9 @@ def test_what_depends_on_the_order_of_threads_is_refused(module, name):
 def test_other_normalisation_is_welcome(norm):
     with Workers(ProtoNet(Conv4(width=4, norm=norm)), 2):
         pass
-    with Workers(nn.Sequential(nn.InstanceNorm2d(1), nn.BatchNorm2d(1, track_running_stats=False)), 2):
+    with Workers(
+        nn.Sequential(nn.InstanceNorm2d(1), nn.BatchNorm2d(1, track_running_stats=False)), 2
+    ):
         pass
 
 
@@ -136,12 +153,16 @@ def test_per_task_hands_on_one_task_at_a_time(n_tasks):
     w, x = torch.randn(n_tasks, 2, 3), torch.randn(n_tasks, 5, 3)
     out, total = per_task(fn, {"w": w}, x)
     assert shapes == [((1, 2, 3), (1, 5, 3))] * n_tasks
-    torch.testing.assert_close(out["y"], torch.stack([xt @ wt.T for wt, xt in zip(w, x, strict=True)]))
+    torch.testing.assert_close(
+        out["y"], torch.stack([xt @ wt.T for wt, xt in zip(w, x, strict=True)])
+    )
     torch.testing.assert_close(total, x.sum((1, 2)))
 
 
 def test_per_task_passes_on_trees_without_leaves():
-    assert torch.equal(per_task(lambda context, x: x + len(context), (), torch.zeros(2, 3)), torch.zeros(2, 3))
+    assert torch.equal(
+        per_task(lambda context, x: x + len(context), (), torch.zeros(2, 3)), torch.zeros(2, 3)
+    )
     assert per_task(lambda x: (), torch.zeros(2, 3)) == ()
 
 

@@ -29,7 +29,12 @@ def step_of() -> MetaStep:
 
 def test_training_sets_the_clock_before_every_step():
     step, tasks = step_of(), Sinusoid().tasks("train", Setting(0, 5, 5))
-    train(step, tasks, plan=Plan(steps=3, tasks_per_step=2, chunk=2, validate_every=0), optimiser=Optimiser())
+    train(
+        step,
+        tasks,
+        plan=Plan(steps=3, tasks_per_step=2, chunk=2, validate_every=0),
+        optimiser=Optimiser(),
+    )
     assert step.objective.seen == [0, 1, 2]
     assert step.objective.clock.now == 2
 

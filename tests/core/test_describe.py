@@ -7,19 +7,28 @@ import pytest
 import torch
 from torch import nn
 
-from quickstudy.algorithms import ALGORITHMS, LinearProbe, MatchingNet, NearestNeighbour, ProtoNet, anil, fomaml, maml
+from quickstudy.algorithms import (
+    ALGORITHMS,
+    LinearProbe,
+    MatchingNet,
+    NearestNeighbour,
+    ProtoNet,
+    anil,
+    fomaml,
+    maml,
+)
 from quickstudy.augment import Affine
 from quickstudy.core.describe import Described, describe, rebuild
 from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.core.types import Classes, Reals
 from quickstudy.data import Glyphs, MiniImageNet, Omniglot, Sinusoid
-from quickstudy.encoders import MLP, Conv4, Identity, PerExample
-from quickstudy.inner.head import LinearHead
+from quickstudy.encoders import MLP, Conv4, Identity, Wrapped
 from quickstudy.inner.learner import GradientLearner
 from quickstudy.inner.loop import InnerLoop
 from quickstudy.inner.rules import FixedRate
 from quickstudy.inner.select import Selection
+from quickstudy.inner.start import LinearHead
 from quickstudy.objectives import QueryLoss
 
 PARTS = [
@@ -42,7 +51,10 @@ PARTS = [
     fomaml(MLP(2), n_out=3, inner_steps=1),
     anil(Conv4(width=4, norm="support"), n_out=3, inner_lr=0.01),
     GradientLearner(
-        Conv4(width=4), LinearHead(4, 5), loop=InnerLoop(FixedRate(1.0), steps=0), adapts=Selection(("encoder.blocks.3.*", "head.*"))
+        Conv4(width=4),
+        LinearHead(4, 5),
+        loop=InnerLoop(FixedRate(1.0), steps=0),
+        adapts=Selection(("encoder.blocks.3.*", "head.*")),
     ),
     QueryLoss(),
     Affine(degrees=5.0, probability=1.0),
@@ -91,7 +103,13 @@ def test_round_trip(part):
 
 
 def test_a_nested_learner_comes_back_whole():
-    learner = anil(Conv4(width=4, norm="support", norm_scale=False), n_out=3, inner_lr=0.01, inner_steps=7, first_order=True)
+    learner = anil(
+        Conv4(width=4, norm="support", norm_scale=False),
+        n_out=3,
+        inner_lr=0.01,
+        inner_steps=7,
+        first_order=True,
+    )
     again = rebuild(through_json(describe(learner)))
     assert (again.encoder.norm, again.encoder.out_dim, again.head.out_dim) == ("support", 4, 3)
     assert (again.loop.rule.lr, again.loop.steps, again.loop.first_order) == (0.01, 7, True)
@@ -103,7 +121,9 @@ def test_a_nested_learner_comes_back_whole():
 def test_every_algorithm_is_described():
     for build in ALGORITHMS.values():
         given = {"n_out": 3, "semantic_dim": 2}
-        widths = {name: given[name] for name in given if name in inspect.signature(build).parameters}
+        widths = {
+            name: given[name] for name in given if name in inspect.signature(build).parameters
+        }
         learner = build(MLP(2), **widths)
         assert type(rebuild(through_json(describe(learner)))) is type(learner)
 
@@ -120,7 +140,9 @@ def test_targets(target):
 
 def test_plain_values():
     for value in ("a", 1, 1.5, True, None, {"k": [1, {"a": None}]}):
-        assert rebuild(through_json(describe(value))) == (value if not isinstance(value, dict) else {"k": (1, {"a": None})})
+        assert rebuild(through_json(describe(value))) == (
+            value if not isinstance(value, dict) else {"k": (1, {"a": None})}
+        )
     assert rebuild(describe([1, [2, 3]])) == (1, (2, 3))
 
 
@@ -152,10 +174,16 @@ def test_copies_keep_their_description():
 # --- what cannot be described
 
 
-@pytest.mark.parametrize("value", [nn.Linear(2, 2), torch.zeros(1), object(), b"bytes", {1, 2}, len])
+@pytest.mark.parametrize(
+    "value", [nn.Linear(2, 2), torch.zeros(1), object(), b"bytes", {1, 2}, len]
+)
 def test_foreign_values_are_refused_by_name(value):
     with pytest.raises(ConfigError) as caught:
-        describe(ProtoNet(PerExample(value, out_dim=2)) if isinstance(value, nn.Module) else {"inside": [value]})
+        describe(
+            ProtoNet(Wrapped(value, out_dim=2))
+            if isinstance(value, nn.Module)
+            else {"inside": [value]}
+        )
     assert type(value).__qualname__ in str(caught.value)
     assert "AbstractEncoder" in str(caught.value)
 
@@ -164,7 +192,10 @@ def test_foreign_values_are_refused_by_name(value):
 
 
 def test_an_unknown_type_gets_the_nearest_spelling():
-    with pytest.raises(LoadError, match=r"a part called 'ProtoNett', which is not known here\. Did you mean 'ProtoNet'"):
+    with pytest.raises(
+        LoadError,
+        match=r"a part called 'ProtoNett', which is not known here\. Did you mean 'ProtoNet'",
+    ):
         rebuild({"type": "ProtoNett", "arguments": {}})
 
 
@@ -194,11 +225,21 @@ def test_an_unknown_module_is_to_be_imported_by_the_user():
 def test_loading_never_imports_and_never_calls_what_is_not_a_part(name, tmp_path):
     marker = tmp_path / "was here"
     code = f"open({str(marker)!r}, 'w').close()"
-    for arguments in ({}, {"command": f"touch '{marker}'"}, {"source": code}, {"args": ["touch", str(marker)]}):
+    for arguments in (
+        {},
+        {"command": f"touch '{marker}'"},
+        {"source": code},
+        {"args": ["touch", str(marker)]},
+    ):
         with pytest.raises(LoadError, match="not known here"):
             rebuild({"type": name, "arguments": arguments})
         with pytest.raises(LoadError, match="not known here"):
-            rebuild({"type": "ProtoNet", "arguments": {"encoder": {"type": name, "arguments": arguments}}})
+            rebuild(
+                {
+                    "type": "ProtoNet",
+                    "arguments": {"encoder": {"type": name, "arguments": arguments}},
+                }
+            )
     assert not marker.exists()
     assert "antigravity" not in sys.modules
 

@@ -9,7 +9,10 @@ ALL = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c
 
 
 def test_the_nearest_spelling_comes_first():
-    assert did_you_mean("protnet", ["maml", "protonet"]) == "Did you mean 'protonet'? Known: maml, protonet."
+    assert (
+        did_you_mean("protnet", ["maml", "protonet"])
+        == "Did you mean 'protonet'? Known: maml, protonet."
+    )
 
 
 def test_no_guess_where_nothing_is_near():

@@ -4,7 +4,13 @@ import torch
 from quickstudy.algorithms import NearestNeighbour, ProtoNet, maml
 from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import ConfigError, EpisodeError, TargetError, TransductiveError
-from quickstudy.core.learner import AbstractLearner, Traits, encoder_of, norm_policy, parameter_count
+from quickstudy.core.learner import (
+    AbstractLearner,
+    Traits,
+    encoder_of,
+    norm_policy,
+    parameter_count,
+)
 from quickstudy.core.predictor import Predictor
 from quickstudy.core.types import Classes, Episode, Examples, Reals
 from quickstudy.encoders import MLP, Conv4, Identity
@@ -71,7 +77,9 @@ def test_fit_removes_padding():
     padded = Examples(x, y, torch.tensor([[True, True, True, False]]))
     q = torch.randn(3, 2)
     learner = ProtoNet(Identity(2))
-    assert torch.equal(learner.fit(padded, Classes(2))(q), learner.fit(Examples(x[:, :3], y[:, :3]), Classes(2))(q))
+    assert torch.equal(
+        learner.fit(padded, Classes(2))(q), learner.fit(Examples(x[:, :3], y[:, :3]), Classes(2))(q)
+    )
 
 
 def test_fit_refuses_two_tasks():
@@ -80,26 +88,43 @@ def test_fit_refuses_two_tasks():
     assert message == "fit learns one task but got 2. Call adapt for a batch of tasks."
 
 
-@pytest.mark.parametrize(("labels", "low", "high"), [([0, 1, 5], 0, 5), ([-1, 0, 1], -1, 1), ([1, 2, 3], 1, 3)])
+@pytest.mark.parametrize(
+    ("labels", "low", "high"), [([0, 1, 5], 0, 5), ([-1, 0, 1], -1, 1), ([1, 2, 3], 1, 3)]
+)
 def test_fit_refuses_labels_out_of_range_with_both_numbers(labels, low, high):
     message = refused(EpisodeError, ProtoNet(Identity(2)), support(labels), Classes(3))
-    assert message.startswith(f"Class labels must lie in 0 … 2 for Classes(3), but y holds {low} … {high}.")
+    assert message.startswith(
+        f"Class labels must lie in 0 … 2 for Classes(3), but y holds {low} … {high}."
+    )
 
 
 def test_fit_refuses_a_class_without_an_example():
     message = refused(EpisodeError, ProtoNet(Identity(2)), support([0, 2, 2]), Classes(5))
-    assert message == "Classes(5) needs at least one example of each class, but there is none of [1, 3, 4]. Add examples or lower n."
+    assert (
+        message
+        == "Classes(5) needs at least one example of each class, but there is none of [1, 3, 4]. "
+        "Add examples or lower n."
+    )
 
 
 def test_fit_refuses_float_labels():
     wrong = Examples(torch.zeros(1, 2, 2), torch.zeros(1, 2, 1))
     message = refused(EpisodeError, ProtoNet(Identity(2)), wrong, Classes(2))
-    assert message == "Class labels must be integers 0 … 1, but y has dtype torch.float32. Convert it with y.long()."
+    assert (
+        message
+        == "Class labels must be integers 0 … 1, but y has dtype torch.float32. Convert it with "
+        "y.long()."
+    )
 
 
 def test_fit_refuses_a_learner_that_needs_all_queries():
     learner = ProtoNet(Conv4(size=16, width=4, norm="batch"))
-    message = refused(TransductiveError, learner, Examples.single(torch.zeros(2, 1, 16, 16), torch.tensor([0, 1])), Classes(2))
+    message = refused(
+        TransductiveError,
+        learner,
+        Examples.single(torch.zeros(2, 1, 16, 16), torch.tensor([0, 1])),
+        Classes(2),
+    )
     assert message.startswith("ProtoNet is transductive")
     assert 'norm="support"' in message
 
@@ -108,7 +133,9 @@ def test_any_integer_type_of_labels_will_do():
     x, y, q = torch.randn(3, 2), torch.tensor([0, 1, 1]), torch.randn(4, 2)
     expected = ProtoNet(Identity(2)).fit(Examples.single(x, y), Classes(2))(q)
     for kind in (torch.int32, torch.int16, torch.int8):
-        assert torch.equal(ProtoNet(Identity(2)).fit(Examples.single(x, y.to(kind)), Classes(2))(q), expected)
+        assert torch.equal(
+            ProtoNet(Identity(2)).fit(Examples.single(x, y.to(kind)), Classes(2))(q), expected
+        )
 
 
 # --- targets
@@ -117,7 +144,11 @@ def test_any_integer_type_of_labels_will_do():
 def test_a_kind_of_target_that_is_not_served_is_refused():
     wrong = Examples(torch.zeros(1, 2, 2), torch.zeros(1, 2, 1))
     message = refused(TargetError, ProtoNet(Identity(2)), wrong, Reals(1))
-    assert message == "ProtoNet serves Classes but the task's target is Reals(dim=1). Choose a learner that serves it."
+    assert (
+        message
+        == "ProtoNet serves Classes but the task's target is Reals(dim=1). Choose a learner that "
+        "serves it."
+    )
     with pytest.raises(TargetError, match="serves Classes but"):
         ProtoNet(Identity(2))(Episode(wrong, wrong, Reals(1)))
 
@@ -146,7 +177,9 @@ def test_padding_never_reaches_a_learner_and_its_rows_are_zero():
     whole = learner(e)
     keep_s, keep_q = torch.ones(3, 6, dtype=torch.bool), torch.ones(3, 6, dtype=torch.bool)
     keep_s[1, 2:4], keep_q[2, [0, 5]] = False, False
-    padded = Episode(Examples(e.support.x, e.support.y, keep_s), Examples(e.query.x, e.query.y, keep_q), e.target)
+    padded = Episode(
+        Examples(e.support.x, e.support.y, keep_s), Examples(e.query.x, e.query.y, keep_q), e.target
+    )
     learner.calls.clear()
     out = learner(padded)
     assert [c[0].x.shape[1] for c in learner.calls] == [6, 4, 6]
@@ -161,7 +194,9 @@ def test_padding_never_reaches_a_learner_and_its_rows_are_zero():
 def test_padding_of_the_support_alone():
     e = toy_episode(n_way=3)
     keep = torch.ones(3, 6, dtype=torch.bool)
-    out = NearestNeighbour(Identity(6))(Episode(Examples(e.support.x, e.support.y, keep), e.query, e.target))
+    out = NearestNeighbour(Identity(6))(
+        Episode(Examples(e.support.x, e.support.y, keep), e.query, e.target)
+    )
     assert torch.equal(out, NearestNeighbour(Identity(6))(e))
 
 
@@ -189,7 +224,9 @@ def test_parameter_count():
 def test_norm_policy_names_the_policies_of_all_encoders():
     assert norm_policy(ProtoNet(Conv4(width=4))) == "running"
     assert norm_policy(ProtoNet(Identity(3))) == "none"
-    both = torch.nn.ModuleList([Conv4(width=4, norm="support"), Conv4(width=4, norm="batch"), Identity(3)])
+    both = torch.nn.ModuleList(
+        [Conv4(width=4, norm="support"), Conv4(width=4, norm="batch"), Identity(3)]
+    )
     assert norm_policy(both) == "batch+support"
     assert all(isinstance(m, AbstractEncoder) for m in both)
 
@@ -197,5 +234,7 @@ def test_norm_policy_names_the_policies_of_all_encoders():
 def test_the_one_encoder_of_a_learner():
     encoder = MLP(3)
     assert encoder_of(ProtoNet(encoder)) is encoder
-    with pytest.raises(ConfigError, match="Identity has no encoders of its own where one is needed"):
+    with pytest.raises(
+        ConfigError, match="Identity has no encoders of its own where one is needed"
+    ):
         encoder_of(torch.nn.Identity())

@@ -10,7 +10,7 @@ from quickstudy.algorithms import ALGORITHMS, MatchingNet, NearestNeighbour, Pro
 from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.core.predictor import Predictor
 from quickstudy.core.types import Classes, Examples, Reals
-from quickstudy.encoders import MLP, Conv4, Identity, PerExample
+from quickstudy.encoders import MLP, Conv4, Identity, Wrapped
 from quickstudy.testing import toy_episode, toy_learner
 
 
@@ -20,11 +20,25 @@ def images(n=8, size=16):
 
 def learners():
     toys = {name: toy_learner(name) for name in ALGORITHMS}
-    yield from ((name, learner, (6,)) for name, learner in toys.items() if not learner.traits.transductive)
+    yield from (
+        (name, learner, (6,)) for name, learner in toys.items() if not learner.traits.transductive
+    )
     yield "protonet on images", ProtoNet(Conv4(size=16, width=4)), (1, 16, 16)
-    yield "protonet with support statistics", ProtoNet(Conv4(size=16, width=4, norm="support", norm_scale=False)), (1, 16, 16)
-    yield "maml with support statistics", maml(Conv4(size=16, width=4, norm="support"), n_out=4, inner_lr=0.1, inner_steps=2), (1, 16, 16)
-    yield "anil with group norm", anil(Conv4(size=16, width=4, norm="group"), n_out=4, inner_lr=0.1), (1, 16, 16)
+    yield (
+        "protonet with support statistics",
+        ProtoNet(Conv4(size=16, width=4, norm="support", norm_scale=False)),
+        (1, 16, 16),
+    )
+    yield (
+        "maml with support statistics",
+        maml(Conv4(size=16, width=4, norm="support"), n_out=4, inner_lr=0.1, inner_steps=2),
+        (1, 16, 16),
+    )
+    yield (
+        "anil with group norm",
+        anil(Conv4(size=16, width=4, norm="group"), n_out=4, inner_lr=0.1),
+        (1, 16, 16),
+    )
 
 
 def fitted(learner, shape=(6,)):
@@ -35,7 +49,9 @@ def fitted(learner, shape=(6,)):
     return learner.fit(episode.support, episode.target), episode.query.x[0]
 
 
-@pytest.mark.parametrize(("name", "learner", "shape"), list(learners()), ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize(
+    ("name", "learner", "shape"), list(learners()), ids=lambda v: v if isinstance(v, str) else ""
+)
 def test_what_is_loaded_answers_bit_for_bit_as_what_was_saved(name, learner, shape, tmp_path):
     predictor, x = fitted(learner, shape)
     again = Predictor.load(predictor.save(tmp_path / "deep" / "folder"))
@@ -43,7 +59,10 @@ def test_what_is_loaded_answers_bit_for_bit_as_what_was_saved(name, learner, sha
     assert not again.training
     assert again.target == predictor.target
     assert pytree.tree_structure(again.state) == pytree.tree_structure(predictor.state)
-    assert sorted(p.name for p in (tmp_path / "deep" / "folder").iterdir()) == ["predictor.json", "predictor.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "deep" / "folder").iterdir()) == [
+        "predictor.json",
+        "predictor.safetensors",
+    ]
 
 
 @pytest.mark.parametrize("name", ["protonet", "maml", "linear_probe"])
@@ -90,7 +109,13 @@ def test_it_answers_as_its_learner_does(tmp_path):
 def test_labels_and_extras_come_back(tmp_path):
     predictor, _ = fitted(toy_learner("protonet"))
     extra = {"image": {"size": 28, "mean": [0.5]}, "note": "naïve ≠ simple"}
-    named = Predictor(predictor.learner, predictor.state, predictor.target, labels=("wren", "tit", "Ärger", "梟"), extra=extra)
+    named = Predictor(
+        predictor.learner,
+        predictor.state,
+        predictor.target,
+        labels=("wren", "tit", "Ärger", "梟"),
+        extra=extra,
+    )
     again = Predictor.load(named.save(tmp_path))
     assert again.labels == ("wren", "tit", "Ärger", "梟")
     assert again.extra == extra
@@ -106,7 +131,9 @@ def test_the_number_of_labels_must_fit():
 def test_a_state_of_two_tasks_is_refused():
     learner = toy_learner("protonet")
     episode = toy_episode(n_tasks=2)
-    with pytest.raises(ConfigError, match=r"one task, but leaf 0 of its state has shape \(2, 4, 16\)"):
+    with pytest.raises(
+        ConfigError, match=r"one task, but leaf 0 of its state has shape \(2, 4, 16\)"
+    ):
         Predictor(learner, learner.adapt(episode.support, episode.target), episode.target)
 
 
@@ -128,7 +155,12 @@ def test_the_state_is_a_copyable_part_of_the_module():
 def test_nested_states_of_many_leaves_keep_their_order(tmp_path):
     learner, target = ProtoNet(Identity(2)), Classes(2)
     leaf = iter(torch.arange(20.0)[:, None])
-    state = ({"b": next(leaf), "a": [next(leaf), (next(leaf),)]}, tuple(next(leaf) for _ in range(11)), (), [])
+    state = (
+        {"b": next(leaf), "a": [next(leaf), (next(leaf),)]},
+        tuple(next(leaf) for _ in range(11)),
+        (),
+        [],
+    )
     again = Predictor.load(Predictor(learner, state, target).save(tmp_path))
     assert pytree.tree_structure(again.state) == pytree.tree_structure(state)
     assert list(again.state[0]) == ["b", "a"]
@@ -136,7 +168,7 @@ def test_nested_states_of_many_leaves_keep_their_order(tmp_path):
 
 
 def test_what_cannot_be_described_is_not_half_saved(tmp_path):
-    predictor, _ = fitted(ProtoNet(PerExample(torch.nn.Linear(6, 2), out_dim=2)))
+    predictor, _ = fitted(ProtoNet(Wrapped(torch.nn.Linear(6, 2), out_dim=2)))
     with pytest.raises(ConfigError, match="Linear"):
         predictor.save(tmp_path / "new")
     assert not (tmp_path / "new").exists()
@@ -182,7 +214,9 @@ def test_truncated_files(folder, file, part):
     load_error(folder)
 
 
-@pytest.mark.parametrize("text", [b"[]", b"null", b"3", b'"text"', b"{}", b"\xff\xfe\x00", b"{" * 3000])
+@pytest.mark.parametrize(
+    "text", [b"[]", b"null", b"3", b'"text"', b"{}", b"\xff\xfe\x00", b"{" * 3000]
+)
 def test_json_that_is_something_else(folder, text):
     (folder / "predictor.json").write_bytes(text)
     load_error(folder)
@@ -197,12 +231,19 @@ def test_another_format(folder, number):
 @pytest.mark.parametrize("key", ["learner", "target", "labels", "state", "extra", "sha256"])
 @pytest.mark.parametrize("value", ["missing", None, 3, [{"type": "os.system", "arguments": {}}]])
 def test_damaged_parts(folder, key, value):
-    edited(folder, lambda about: about.pop(key) if value == "missing" else about.update({key: value}))
+    edited(
+        folder, lambda about: about.pop(key) if value == "missing" else about.update({key: value})
+    )
     load_error(folder)
 
 
 @pytest.mark.parametrize(
-    "part", [{"type": "os.system", "arguments": {}}, {"type": "FixedRate", "arguments": {"lr": 1.0}}, {"type": "dict", "arguments": {}}]
+    "part",
+    [
+        {"type": "os.system", "arguments": {}},
+        {"type": "FixedRate", "arguments": {"lr": 1.0}},
+        {"type": "dict", "arguments": {}},
+    ],
 )
 @pytest.mark.parametrize("key", ["learner", "target"])
 def test_parts_of_another_kind(folder, key, part):
@@ -217,7 +258,17 @@ def test_labels_that_do_not_fit(folder, labels):
 
 
 @pytest.mark.parametrize(
-    "state", [{"tuple": [0, 99]}, {"tuple": [-1]}, {"set": [0]}, {"dict": [["a", 0, 1]]}, {"tuple": 0}, {"tuple": []}, 7, {}]
+    "state",
+    [
+        {"tuple": [0, 99]},
+        {"tuple": [-1]},
+        {"set": [0]},
+        {"dict": [["a", 0, 1]]},
+        {"tuple": 0},
+        {"tuple": []},
+        7,
+        {},
+    ],
 )
 def test_states_that_do_not_fit(folder, state):
     edited(folder, lambda about: about.update(state=state))

@@ -25,7 +25,18 @@ def test_another_key_is_another_stream(a, b):
 
 
 def test_how_a_key_is_cut_and_what_type_its_parts_have_matters():
-    keys = [("ab", "c"), ("a", "bc"), ("abc",), ("1",), (1,), ("a", 1, 2), ("a", 12), ("a", 2, 1), ("a", "1", 2), ("('a', 1, 2)",)]
+    keys = [
+        ("ab", "c"),
+        ("a", "bc"),
+        ("abc",),
+        ("1",),
+        (1,),
+        ("a", 1, 2),
+        ("a", 12),
+        ("a", 2, 1),
+        ("a", "1", 2),
+        ("('a', 1, 2)",),
+    ]
     first = {int(words(1, *key)[0]) for key in keys}
     assert len(first) == len(keys)
 
@@ -73,19 +84,28 @@ def test_words_never_change():
 
 
 def test_uniform_never_changes():
-    assert uniform(2, "episodes", "omniglot", "test", 0, 0).tolist() == [0.9711063831084426, 0.7988030486924225]
+    assert uniform(2, "episodes", "omniglot", "test", 0, 0).tolist() == [
+        0.9711063831084426,
+        0.7988030486924225,
+    ]
 
 
 def test_generators_never_change():
     assert generator("augment", 0, 5, 2).initial_seed() == 3828936832928851036
     # raw words of torch's Mersenne twister, not its float sampling, which torch may change
-    assert torch.randint(2**31, (3,), generator=generator("augment", 0, 5, 2)).tolist() == [1758850478, 83276660, 1647503737]
+    assert torch.randint(2**31, (3,), generator=generator("augment", 0, 5, 2)).tolist() == [
+        1758850478,
+        83276660,
+        1647503737,
+    ]
 
 
 def test_a_generator_is_fresh_every_time_and_of_its_key_alone():
     a, b = generator("a", 1), generator("a", 1)
     assert torch.equal(torch.rand(5, generator=a), torch.rand(5, generator=b))
-    assert not torch.equal(torch.rand(5, generator=generator("a", 2)), torch.rand(5, generator=generator("a", 1)))
+    assert not torch.equal(
+        torch.rand(5, generator=generator("a", 2)), torch.rand(5, generator=generator("a", 1))
+    )
 
 
 def test_seed_everything_seeds_what_layers_use():

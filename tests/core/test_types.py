@@ -10,7 +10,9 @@ from quickstudy.core.types import Classes, Episode, Examples, Reals
 
 
 def some(t=2, n=3, mask=None):
-    return Examples(torch.arange(t * n * 2.0).view(t, n, 2), torch.zeros(t, n, dtype=torch.long), mask)
+    return Examples(
+        torch.arange(t * n * 2.0).view(t, n, 2), torch.zeros(t, n, dtype=torch.long), mask
+    )
 
 
 def episode(mask=None):
@@ -101,7 +103,8 @@ def test_single_adds_the_task_axis():
 
 
 def refused(x, y, mask=None, unlabelled=None):
-    # Past the constructor, whose shape annotations refuse first in tests; users run without that check.
+    # Past the constructor, whose shape annotations refuse first in tests; users run without that
+    # check.
     made = object.__new__(Examples)
     for name, value in (("x", x), ("y", y), ("mask", mask), ("unlabelled", unlabelled)):
         object.__setattr__(made, name, value)
@@ -125,7 +128,10 @@ def test_check_refuses_a_missing_task_axis():
 
 def test_check_refuses_another_number_of_labels():
     message = refused(torch.zeros(2, 3, 4), torch.zeros(2, 5))
-    assert message == "support: x has (2, 3) tasks × examples but y has (2, 5). Give one label per example."
+    assert (
+        message
+        == "support: x has (2, 3) tasks × examples but y has (2, 5). Give one label per example."
+    )
 
 
 def test_check_refuses_a_mask_of_another_shape():
@@ -135,7 +141,9 @@ def test_check_refuses_a_mask_of_another_shape():
 
 @pytest.mark.parametrize("empty", [(0, 3), (2, 0)])
 def test_check_refuses_nothing_at_all(empty):
-    assert f"{empty[0]} tasks of {empty[1]} examples" in refused(torch.zeros(*empty, 4), torch.zeros(*empty))
+    assert f"{empty[0]} tasks of {empty[1]} examples" in refused(
+        torch.zeros(*empty, 4), torch.zeros(*empty)
+    )
 
 
 # --- targets
@@ -167,10 +175,19 @@ def test_targets_of_nothing_are_refused():
 
 
 def test_unlabelled_examples_ride_along_and_must_fit():
-    support = Examples(torch.zeros(2, 3, 4), torch.zeros(2, 3, dtype=torch.long), unlabelled=torch.arange(40.0).view(2, 5, 4))
+    support = Examples(
+        torch.zeros(2, 3, 4),
+        torch.zeros(2, 3, dtype=torch.long),
+        unlabelled=torch.arange(40.0).view(2, 5, 4),
+    )
     support.check("support")
     assert torch.equal(support.task(1).unlabelled, support.unlabelled[1:])
-    episode = Episode(support, Examples(torch.zeros(2, 1, 4), torch.zeros(2, 1, dtype=torch.long)), Classes(1), torch.tensor([[7], [9]]))
+    episode = Episode(
+        support,
+        Examples(torch.zeros(2, 1, 4), torch.zeros(2, 1, dtype=torch.long)),
+        Classes(1),
+        torch.tensor([[7], [9]]),
+    )
     assert episode.task(1).classes.tolist() == [[9]]
     assert episode.to("cpu").classes.tolist() == [[7], [9]]
     message = refused(torch.zeros(2, 3, 4), torch.zeros(2, 3), None, torch.zeros(1, 5, 4))

@@ -117,7 +117,9 @@ def test_what_cannot_be_fetched_says_what_to_do(server, folders, name):
     with pytest.raises(DownloadError) as caught:
         fetch(server, name)
     message = str(caught.value)
-    assert message.startswith(f"file.zip is neither in {folders[0]} nor could it be fetched from {server.url}{name}")
+    assert message.startswith(
+        f"file.zip is neither in {folders[0]} nor could it be fetched from {server.url}{name}"
+    )
     assert "by hand" in message
     assert "QUICKSTUDY_DATA or --data-root" in message
     assert nothing_kept(folders[1])
@@ -127,7 +129,9 @@ def test_what_cannot_be_fetched_says_what_to_do(server, folders, name):
 
 def test_offline(folders):
     # nobody listens on the discard port
-    with pytest.raises(DownloadError, match=r"nor could it be fetched from http://127\.0\.0\.1:9/file\.zip"):
+    with pytest.raises(
+        DownloadError, match=r"nor could it be fetched from http://127\.0\.0\.1:9/file\.zip"
+    ):
         find_or_download("file.zip", url="http://127.0.0.1:9/file.zip", md5=MD5)
     assert nothing_kept(folders[1])
 
@@ -154,7 +158,8 @@ class Maker:
 
 def same(tensors):
     return sorted(tensors) == ["x", "y"] and all(
-        torch.equal(t, Maker()()[name]) and t.dtype == Maker()()[name].dtype for name, t in tensors.items()
+        torch.equal(t, Maker()()[name]) and t.dtype == Maker()()[name].dtype
+        for name, t in tensors.items()
     )
 
 
@@ -191,7 +196,10 @@ def test_where_the_folder_cannot_be_made_nothing_is_cached(tmp_path):
     assert make.calls == 2
 
 
-@pytest.mark.skipif(os.name == "nt" or (hasattr(os, "geteuid") and os.geteuid() == 0), reason="the superuser may write anywhere")
+@pytest.mark.skipif(
+    os.name == "nt" or (hasattr(os, "geteuid") and os.geteuid() == 0),
+    reason="the superuser may write anywhere",
+)
 def test_where_the_folder_cannot_be_written_nothing_is_cached(tmp_path):
     folder = tmp_path / "read-only"
     folder.mkdir(mode=0o500)

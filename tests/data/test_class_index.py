@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from quickstudy.core.errors import DataError
 from quickstudy.data.class_index import ClassDataset, ClassIndex, check_disjoint, split_hash
 
-LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=60).map(lambda y: np.unique(y, return_inverse=True)[1].tolist())
+LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=60).map(
+    lambda y: np.unique(y, return_inverse=True)[1].tolist()
+)
 
 
 def names(n):
@@ -26,7 +28,13 @@ def dataset(y, x=None, **options):
 
 
 def pictures(y, size=5, channels=2, seed=0):
-    x = torch.randint(0, 256, (len(y), channels, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    x = torch.randint(
+        0,
+        256,
+        (len(y), channels, size, size),
+        dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(seed),
+    )
     return dataset(y, x)
 
 
@@ -56,14 +64,21 @@ def test_labels_come_back(y):
 def test_rows_are_picked_by_class_and_position(y, data):
     index = indexed(y)
     classes = np.array(data.draw(st.lists(st.integers(0, len(index) - 1), min_size=1, max_size=5)))
-    which = np.array([data.draw(st.lists(st.integers(0, int(index.counts[c]) - 1), min_size=2, max_size=2)) for c in classes])
+    which = np.array(
+        [
+            data.draw(st.lists(st.integers(0, int(index.counts[c]) - 1), min_size=2, max_size=2))
+            for c in classes
+        ]
+    )
     rows = index.rows(classes, which)
     assert rows.shape == which.shape
     for c, pick, got in zip(classes, which, rows, strict=True):
         assert got.tolist() == index.rows_of(c)[pick].tolist()
 
 
-@pytest.mark.parametrize("make", [list, np.array, torch.tensor, lambda y: np.array(y, dtype=np.int32)])
+@pytest.mark.parametrize(
+    "make", [list, np.array, torch.tensor, lambda y: np.array(y, dtype=np.int32)]
+)
 def test_labels_of_any_kind(make):
     index = ClassIndex(make([1, 0, 1]), ["oak", "elm"])
     assert index.counts.tolist() == [1, 2]
@@ -72,18 +87,26 @@ def test_labels_of_any_kind(make):
 
 
 def test_two_classes_of_one_name_are_refused():
-    with pytest.raises(DataError, match=r"Class names must differ, but these occur twice: elm\. Rename or merge them\."):
+    with pytest.raises(
+        DataError,
+        match=r"Class names must differ, but these occur twice: elm\. Rename or merge them\.",
+    ):
         ClassIndex([0, 1, 2], ["elm", "oak", "elm"])
 
 
 @pytest.mark.parametrize(("y", "low", "high"), [([0, 3], 0, 3), ([-1, 1], -1, 1)])
 def test_labels_without_a_name_are_refused_with_both_numbers(y, low, high):
-    with pytest.raises(DataError, match=f"Labels must lie in 0 … 1, one name each, but they run from {low} to {high}"):
+    with pytest.raises(
+        DataError,
+        match=f"Labels must lie in 0 … 1, one name each, but they run from {low} to {high}",
+    ):
         ClassIndex(y, ["oak", "elm"])
 
 
 def test_classes_without_examples_are_refused_by_name():
-    with pytest.raises(DataError, match=r"2 of 4 classes have no example: class 1, class 3\. Leave them out\."):
+    with pytest.raises(
+        DataError, match=r"2 of 4 classes have no example: class 1, class 3\. Leave them out\."
+    ):
         ClassIndex([0, 2, 0], names(4))
 
 
@@ -152,9 +175,14 @@ def test_rotations_are_new_classes_of_turned_pictures(y):
     assert turned.index.counts.tolist() == data.index.counts.tolist() * 4
     for quarter in range(4):
         for c in range(n):
-            was, now = data.x[data.index.rows_of(c)], turned.x[turned.index.rows_of(quarter * n + c)]
+            was, now = (
+                data.x[data.index.rows_of(c)],
+                turned.x[turned.index.rows_of(quarter * n + c)],
+            )
             assert torch.equal(now, torch.rot90(was, quarter, (-2, -1)))
-    assert np.array_equal(turned.x[len(y) : 2 * len(y)].numpy(), np.rot90(data.x.numpy(), axes=(2, 3)))
+    assert np.array_equal(
+        turned.x[len(y) : 2 * len(y)].numpy(), np.rot90(data.x.numpy(), axes=(2, 3))
+    )
     assert turned.split_hash != data.split_hash
 
 
@@ -168,7 +196,17 @@ def test_only_squares_can_be_turned(x):
 def test_the_hash_names_the_classes_and_their_sizes_and_nothing_else():
     a = dataset([0, 1, 1])
     assert a.split_hash == dataset([1, 0, 1]).split_hash == pictures([0, 1, 1]).split_hash
-    assert len({a.split_hash, dataset([0, 0, 1]).split_hash, dataset([0, 1]).split_hash, dataset([0, 1, 2]).split_hash}) == 4
+    assert (
+        len(
+            {
+                a.split_hash,
+                dataset([0, 0, 1]).split_hash,
+                dataset([0, 1]).split_hash,
+                dataset([0, 1, 2]).split_hash,
+            }
+        )
+        == 4
+    )
     assert a.split_hash == split_hash({"class 1": 2, "class 0": 1}) == "d7e5035e5588"
 
 
@@ -203,7 +241,10 @@ def test_joined_data_has_the_classes_of_both_each_with_its_own_examples(y, z):
     one, other = pictures(y), replace(pictures(z, seed=1), name="other")
     both = one.joined(other, name="both", split="test")
     assert (both.name, both.split, both.mean, both.std) == ("both", "test", one.mean, one.std)
-    assert both.index.names == (*(f"toy/{n}" for n in one.index.names), *(f"other/{n}" for n in other.index.names))
+    assert both.index.names == (
+        *(f"toy/{n}" for n in one.index.names),
+        *(f"other/{n}" for n in other.index.names),
+    )
     for c, name in enumerate(both.index.names):
         data, of = (one, c) if name.startswith("toy/") else (other, c - len(one.index))
         assert torch.equal(both.x[both.index.rows_of(c)], data.x[data.index.rows_of(of)])
@@ -220,7 +261,9 @@ def test_only_data_of_one_form_can_be_joined():
         with pytest.raises(DataError, match="toy and other cannot be joined"):
             one.joined(other, name="both", split="test")
     with pytest.raises(
-        DataError, match=r"shape \(2, 5, 5\) \(torch.uint8\) and \(2, 6, 6\) \(torch.uint8\), or other means and deviations"
+        DataError,
+        match=r"shape \(2, 5, 5\) \(torch.uint8\) and \(2, 6, 6\) \(torch.uint8\), or other means "
+        r"and deviations",
     ):
         one.joined(wrong["shape"], name="both", split="test")
     with pytest.raises(DataError, match="occur twice"):

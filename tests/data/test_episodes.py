@@ -19,7 +19,10 @@ def dataset(counts=(10,) * 8, *, name="toy", split="toy/all", order_seed=None):
     if order_seed is not None:
         y = np.random.default_rng(order_seed).permutation(y)
     return ClassDataset(
-        name, split, torch.arange(len(y), dtype=torch.float32)[:, None], ClassIndex(y, [f"class {c}" for c in range(len(counts))])
+        name,
+        split,
+        torch.arange(len(y), dtype=torch.float32)[:, None],
+        ClassIndex(y, [f"class {c}" for c in range(len(counts))]),
     )
 
 
@@ -80,7 +83,10 @@ def test_more_queries_or_ways_go_on_where_fewer_left_off():
     for i in range(5):
         e, more = small.batch([i]), large.batch([i])
         for c in range(3):
-            of = [{int(r) for s in (x.support, x.query) for r in s.x[0, s.y[0] == c, 0]} for x in (e, more)]
+            of = [
+                {int(r) for s in (x.support, x.query) for r in s.x[0, s.y[0] == c, 0]}
+                for x in (e, more)
+            ]
             assert of[0] < of[1]
 
 
@@ -95,9 +101,24 @@ def test_the_stream_has_no_end_and_rarely_repeats():
 
 def test_tasks_never_change():
     batch = episodes(3, 2, 2, seed=7).batch([0, 12345])
-    assert content(batch, 0) == ([25, 69, 8, 27, 1, 60], [4, 23, 2, 68, 22, 67], [1, 2, 0, 1, 0, 2], [0, 1, 0, 2, 1, 2])
-    assert content(batch, 1) == ([26, 57, 49, 43, 53, 27], [59, 58, 45, 40, 21, 24], [1, 0, 2, 2, 0, 1], [0, 0, 2, 2, 1, 1])
-    assert content(episodes(2, 1, 1, data=UNEVEN).batch([3]), 0) == ([47, 55], [46, 67], [0, 1], [0, 1])
+    assert content(batch, 0) == (
+        [25, 69, 8, 27, 1, 60],
+        [4, 23, 2, 68, 22, 67],
+        [1, 2, 0, 1, 0, 2],
+        [0, 1, 0, 2, 1, 2],
+    )
+    assert content(batch, 1) == (
+        [26, 57, 49, 43, 53, 27],
+        [59, 58, 45, 40, 21, 24],
+        [1, 0, 2, 2, 0, 1],
+        [0, 0, 2, 2, 1, 1],
+    )
+    assert content(episodes(2, 1, 1, data=UNEVEN).batch([3]), 0) == (
+        [47, 55],
+        [46, 67],
+        [0, 1],
+        [0, 1],
+    )
 
 
 # --- what a task is
@@ -127,14 +148,20 @@ def test_classes_and_their_numbers_and_examples_are_random_over_tasks():
     tasks, n = episodes(3, 1, 2), 3000
     e = tasks.batch(range(n))
     classes = e.support.x[..., 0].long() // 10
-    at = torch.stack([classes.gather(1, e.support.y.argsort(1))[:, label] for label in range(3)], 1)  # [T C]: the class with each label
+    at = torch.stack(
+        [classes.gather(1, e.support.y.argsort(1))[:, label] for label in range(3)], 1
+    )  # [T C]: the class with each label
     for label in range(3):
         seen = torch.bincount(at[:, label], minlength=8)
-        assert ((seen - n / 8) ** 2 / (n / 8)).sum() < 29  # χ² with 7 degrees of freedom, p = 0.0001
+        assert (
+            (seen - n / 8) ** 2 / (n / 8)
+        ).sum() < 29  # χ² with 7 degrees of freedom, p = 0.0001
     examples = torch.bincount(e.support.x.long().flatten() % 10, minlength=10)
     assert ((examples - 3 * n / 10) ** 2 / (3 * n / 10)).sum() < 34  # 9 degrees of freedom
     first = torch.bincount(e.query.y[:, 0], minlength=3)
-    assert ((first - n / 3) ** 2 / (n / 3)).sum() < 19  # 2 degrees of freedom: the order of the queries says nothing of their labels
+    assert (
+        (first - n / 3) ** 2 / (n / 3)
+    ).sum() < 19  # 2 degrees of freedom: the order of the queries says nothing of their labels
 
 
 def test_every_example_of_an_uneven_class_has_the_same_chance():
@@ -147,7 +174,12 @@ def test_every_example_of_an_uneven_class_has_the_same_chance():
 
 def test_what_is_printed_with_results():
     tasks, data = episodes(seed=5), dataset()
-    assert (tasks.data, tasks.split, tasks.split_hash, tasks.seed) == ("toy", "toy/all", data.split_hash, 5)
+    assert (tasks.data, tasks.split, tasks.split_hash, tasks.seed) == (
+        "toy",
+        "toy/all",
+        data.split_hash,
+        5,
+    )
     assert tasks.setting == Setting(3, 2, 4)
     assert tasks.uniform
 
@@ -182,7 +214,10 @@ def test_exactly_enough_examples_are_enough():
 
 
 def test_too_few_classes():
-    assert refused(episodes, 9) == "toy/toy/all has 8 classes but an episode needs n_way = 9. Lower n_way, or add classes."
+    assert (
+        refused(episodes, 9)
+        == "toy/toy/all has 8 classes but an episode needs n_way = 9. Lower n_way, or add classes."
+    )
 
 
 def test_no_way_at_all():
@@ -225,7 +260,11 @@ def test_variable_tasks_vary():
     sizes = [e.support.x.shape[1] / e.target.width for e in drawn]
     assert min(sizes) < 3
     assert max(sizes) > 25
-    imbalance = [np.bincount(e.support.y[0]).max() / np.bincount(e.support.y[0]).min() for e in drawn if e.support.x.shape[1] > 100]
+    imbalance = [
+        np.bincount(e.support.y[0]).max() / np.bincount(e.support.y[0]).min()
+        for e in drawn
+        if e.support.x.shape[1] > 100
+    ]
     assert 1.5 < np.median(imbalance) < 4.5
 
 
@@ -241,14 +280,20 @@ def test_a_variable_task_depends_on_its_number_alone(numbers):
 
 
 def test_variable_tasks_never_change():
-    support, query, y_support, y_query = alone(VariableEpisodes(dataset((6,) * 6), max_way=5, seed=1), 9)
+    support, query, y_support, y_query = alone(
+        VariableEpisodes(dataset((6,) * 6), max_way=5, seed=1), 9
+    )
     assert (support, y_support) == ([1, 32, 7, 27, 2, 18, 33, 9], [2, 1, 3, 4, 2, 0, 1, 3])
-    assert (query, y_query) == ([5, 21, 19, 4, 10, 8, 31, 30, 29, 3, 34, 6, 24, 22, 28], [2, 0, 0, 2, 3, 3, 1, 1, 4, 2, 1, 3, 4, 0, 4])
+    assert (query, y_query) == (
+        [5, 21, 19, 4, 10, 8, 31, 30, 29, 3, 34, 6, 24, 22, 28],
+        [2, 0, 0, 2, 3, 3, 1, 1, 4, 2, 1, 3, 4, 0, 4],
+    )
 
 
 def test_shots_by_hand():
     # q = min(10, 8 // 2) = 4, R = (4, 16, 196); β = ½: ⌈2⌉ + ⌈8⌉ + ⌈50⌉ = 60 examples.
-    # All u = ½ give equal factors, so the shares are 8, 20, 200 of 228; ⌊share · (60 − 3)⌋ + 1 = (2 + 1, 5 + 1, 50 + 1), no more than R.
+    # All u = ½ give equal factors, so the shares are 8, 20, 200 of 228; ⌊share · (60 − 3)⌋ + 1 = (2
+    # + 1, 5 + 1, 50 + 1), no more than R.
     shots, n_query = shots_of(np.array([8, 20, 200]), beta=0.5, u=np.full(3, 0.5))
     assert n_query == 4
     assert shots.tolist() == [3, 6, 51]
@@ -260,14 +305,22 @@ def test_shots_at_the_bounds():
     # 10 · 100 = 1000 is capped at 500.
     shots, n_query = shots_of(np.full(10, 1000), beta=1.0, u=np.zeros(10))
     assert (shots.tolist(), n_query) == ([50] * 10, 10)
-    # u from 0 to 1 spreads the shares from ½ to 2, one to four: ⌊0.2 · 198⌋ + 1 = 40, ⌊0.8 · 198⌋ + 1 = 159.
+    # u from 0 to 1 spreads the shares from ½ to 2, one to four: ⌊0.2 · 198⌋ + 1 = 40, ⌊0.8 · 198⌋ +
+    # 1 = 159.
     assert shots_of(np.full(2, 1000), beta=1.0, u=np.array([0.0, 1.0]))[0].tolist() == [40, 159]
     # As good as no support is still one example of each class, and of two examples one is a query.
     assert shots_of(np.array([2, 300]), beta=1e-9, u=np.array([0.0, 0.0]))[0].tolist() == [1, 1]
-    assert shots_of(np.array([2, 2]), beta=1.0, u=np.array([0.0, 0.0])) == (pytest.approx([1, 1]), 1)
+    assert shots_of(np.array([2, 2]), beta=1.0, u=np.array([0.0, 0.0])) == (
+        pytest.approx([1, 1]),
+        1,
+    )
 
 
-@given(st.lists(st.integers(2, 2000), min_size=5, max_size=50), st.floats(1e-6, 1), st.integers(0, 1000))
+@given(
+    st.lists(st.integers(2, 2000), min_size=5, max_size=50),
+    st.floats(1e-6, 1),
+    st.integers(0, 1000),
+)
 @settings(deadline=None)
 def test_shots_keep_to_their_bounds(counts, beta, seed):
     counts = np.array(counts)
@@ -279,10 +332,15 @@ def test_shots_keep_to_their_bounds(counts, beta, seed):
     assert shots.sum() <= 500
 
 
-@pytest.mark.parametrize(("counts", "max_way"), [((9,) * 4, 50), ((9,) * 5 + (1,), 50), ((9,) * 6, 4)])
+@pytest.mark.parametrize(
+    ("counts", "max_way"), [((9,) * 4, 50), ((9,) * 5 + (1,), 50), ((9,) * 6, 4)]
+)
 def test_variable_tasks_need_five_classes_of_two(counts, max_way):
     message = refused(VariableEpisodes, dataset(counts), max_way=max_way)
-    assert f"has {len(counts)} classes, the smallest of {min(counts)}, and max_way is {max_way}" in message
+    assert (
+        f"has {len(counts)} classes, the smallest of {min(counts)}, and max_way is {max_way}"
+        in message
+    )
 
 
 def test_variable_tasks_come_one_at_a_time():

@@ -23,7 +23,12 @@ def test_tasks_of_features_are_the_tasks_of_the_pictures(norm: str) -> None:
     torch.manual_seed(0)
     learner, data = MatchingNet(Conv4(size=28, width=8, norm=norm)).eval(), Glyphs().split("val")
     made = encoded(data, learner.encoder, batch=100)
-    assert (made.name, made.split, made.split_hash, made.x.shape) == (data.name, data.split, data.split_hash, (len(data.x), 8))
+    assert (made.name, made.split, made.split_hash, made.x.shape) == (
+        data.name,
+        data.split,
+        data.split_hash,
+        (len(data.x), 8),
+    )
     pictures, features = (Episodes(d, Setting(5, 2, 3), seed=3) for d in (data, made))
     a, b = pictures.batch([4, 9]), features.batch([4, 9])
     assert torch.equal(a.query.y, b.query.y)
@@ -62,12 +67,16 @@ def test_who_cannot_be_served_by_features() -> None:
 
 
 def test_a_run_is_scored_on_features_and_its_report_says_what_it_would_say(tmp_path: Path) -> None:
-    recipe = recipe_named("glyphs-protonet").with_changes({"train.steps": "3", "train.validate_every": "0", "encoder.width": "8"})
+    recipe = recipe_named("glyphs-protonet").with_changes(
+        {"train.steps": "3", "train.validate_every": "0", "encoder.width": "8"}
+    )
     train_recipe(recipe, tmp_path / "run")
     run = load_run(tmp_path / "run")
     asked = dataclasses.replace(recipe.evaluations[0], n_tasks=30)
     report = run.evaluate(asked)
-    plain = evaluate(run.learner, recipe.build_data().tasks("test", asked.setting), n_tasks=30, origin=run.origin)
+    plain = evaluate(
+        run.learner, recipe.build_data().tasks("test", asked.setting), n_tasks=30, origin=run.origin
+    )
     assert report.scores == pytest.approx(plain.scores, abs=0.03)
     assert report.mean == pytest.approx(plain.mean, abs=0.01)
     same = ("algorithm", "norm", "parameters", "transductive", "split_hash", "data", "split")

@@ -89,7 +89,9 @@ def test_endings_in_capital_letters(tmp_path: Path) -> None:
     assert read_folder(tmp_path, GREY).dataset.index.counts.tolist() == [2, 1]
 
 
-@pytest.mark.parametrize("name", ["two words", "Käfer", "甲虫", "犬\u3000猫", "می\u200cخواهم", "🐞", "a'b", "100%"])
+@pytest.mark.parametrize(
+    "name", ["two words", "Käfer", "甲虫", "犬\u3000猫", "می\u200cخواهم", "🐞", "a'b", "100%"]
+)
 def test_any_class_name(tmp_path: Path, name: str) -> None:
     classes(tmp_path, "z", 1)
     picture(tmp_path / name / "0.png")
@@ -130,7 +132,9 @@ def test_files_that_are_the_same_picture_in_two_classes(tmp_path: Path) -> None:
     assert read_folder(tmp_path, GREY).duplicates == [tuple(twins)]
 
 
-def test_the_root_may_be_text_and_start_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_root_may_be_text_and_start_at_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     classes(tmp_path / "pets", "a b")
     assert read_folder("~/pets", GREY).dataset.name == "pets"
@@ -174,7 +178,10 @@ def test_no_such_folder(tmp_path: Path) -> None:
 def test_a_file_as_root(tmp_path: Path) -> None:
     (tmp_path / "pictures.zip").touch()
     message = refused(tmp_path / "pictures.zip")
-    assert "is a file, but a folder of pictures was expected. If it is an archive, unpack it first." in message
+    assert (
+        "is a file, but a folder of pictures was expected. If it is an archive, unpack it first."
+        in message
+    )
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
@@ -188,7 +195,8 @@ def test_loose_pictures(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     message = refused(tmp_path)
     assert (
-        "holds 2 pictures that belong to no class, the first being 'a.png', beside 0 sub-folders. Give each class a sub-folder" in message
+        "holds 2 pictures that belong to no class, the first being 'a.png', beside 0 sub-folders. "
+        "Give each class a sub-folder" in message
     )
     assert str(tmp_path / "CLASS" / "picture.jpg") in message
 
@@ -200,7 +208,10 @@ def test_all_empty_classes_are_named_with_what_they_hold(tmp_path: Path) -> None
     for i in range(3):
         (tmp_path / "phone" / f"{i}.HEIC").touch()
     message = refused(tmp_path, on_bad="skip")
-    assert "hold no file with the ending of a picture: 'empty', 'phone' (3 files with the ending .heic)." in message
+    assert (
+        "hold no file with the ending of a picture: 'empty', 'phone' (3 files with the ending "
+        ".heic)." in message
+    )
 
 
 def test_one_class(tmp_path: Path) -> None:
@@ -230,7 +241,9 @@ def test_too_few_pictures(tmp_path: Path) -> None:
     classes(tmp_path, "a b", 3)
     classes(tmp_path, "c", 2)
     classes(tmp_path, "d", 1)
-    assert "have fewer than min_per_class=3 pictures: 'c' (2), 'd' (1)." in refused(tmp_path, min_per_class=3)
+    assert "have fewer than min_per_class=3 pictures: 'c' (2), 'd' (1)." in refused(
+        tmp_path, min_per_class=3
+    )
 
 
 def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,7 +296,10 @@ def test_skipping_bad_pictures(tmp_path: Path) -> None:
     ((path, reason),) = content.skipped
     assert path == tmp_path / "a" / "1.png"
     assert "is not a picture" in reason
-    assert all(torch.equal(content.dataset.x[row], GREY.read(path)) for row, path in enumerate(content.paths))
+    assert all(
+        torch.equal(content.dataset.x[row], GREY.read(path))
+        for row, path in enumerate(content.paths)
+    )
 
 
 def test_skipping_may_not_empty_a_class(tmp_path: Path) -> None:
@@ -311,7 +327,14 @@ def test_on_bad_has_two_values(tmp_path: Path) -> None:
 
 
 def test_find_images_keeps_files_as_given_and_searches_folders(tmp_path: Path) -> None:
-    for name in ("box/img10.png", "box/img9.jpg", "box/sub/a.png", "box/.hidden.png", "box/__MACOSX/x.png", "z.png"):
+    for name in (
+        "box/img10.png",
+        "box/img9.jpg",
+        "box/sub/a.png",
+        "box/.hidden.png",
+        "box/__MACOSX/x.png",
+        "z.png",
+    ):
         picture(tmp_path / name)
     for name in ("box/notes.txt", "odd.dat"):
         (tmp_path / name).write_text("text")
@@ -355,8 +378,12 @@ def test_image_folder_splits_classes_not_pictures(tmp_path: Path) -> None:
     data = ImageFolder(str(root), size=6, channels=1)
     splits = {name: data.split(name) for name in ("train", "val", "test")}
     assert [len(split.index) for split in splits.values()] == [6, 2, 2]
-    assert sorted(name for split in splits.values() for name in split.index.names) == list("abcdefghij")
-    assert {name: split.split for name, split in splits.items()} == {n: f"folder/{n}" for n in splits}
+    assert sorted(name for split in splits.values() for name in split.index.names) == list(
+        "abcdefghij"
+    )
+    assert {name: split.split for name, split in splits.items()} == {
+        n: f"folder/{n}" for n in splits
+    }
     assert all(split.name == tmp_path.name for split in splits.values())
     assert (data.name, data.shape) == (tmp_path.name, (1, 6, 6))
     assert ImageFormat.from_json(data.image_format or {}) == GREY
@@ -376,10 +403,14 @@ def test_image_folder_gives_tasks(tmp_path: Path) -> None:
 
 
 def test_the_same_folder_elsewhere_gives_the_same_tasks(tmp_path: Path) -> None:
-    first, second = (classes(tmp_path / place / "pets", "a b c d e", 3) for place in ("here", "there"))
+    first, second = (
+        classes(tmp_path / place / "pets", "a b c d e", 3) for place in ("here", "there")
+    )
     for path in first.rglob("*.png"):
         (second / path.relative_to(first)).write_bytes(path.read_bytes())
-    tasks = [ImageFolder(str(root), size=6).tasks("train", Setting(2, 1, 1)) for root in (first, second)]
+    tasks = [
+        ImageFolder(str(root), size=6).tasks("train", Setting(2, 1, 1)) for root in (first, second)
+    ]
     assert torch.equal(*(t.batch([5]).support.x for t in tasks))
 
 
@@ -451,5 +482,7 @@ def test_real_pictures(tmp_path: Path) -> None:
     assert np.array_equal(content.dataset.index.counts, [60] * 6)
     assert content.skipped == []
     assert content.duplicates == []
-    tasks = ImageFolder(str(tmp_path / "neu-steel-defects"), size=28, channels=1).tasks("train", Setting(3, 5, 15))
+    tasks = ImageFolder(str(tmp_path / "neu-steel-defects"), size=28, channels=1).tasks(
+        "train", Setting(3, 5, 15)
+    )
     assert 0.2 < float(tasks.batch([0]).support.x.mean()) < 0.8

@@ -16,7 +16,8 @@ from quickstudy.data.glyph_drawing import FONTS, characters, draw, fonts_of, pla
 from quickstudy.data.glyph_split import ALIKE, SCRIPTS, choose, look_alikes, write
 from quickstudy.data.glyphs import SPLITS, Glyphs, Listed, listed
 
-# Of the shipped list with 20 drawings of each character: numbers measured on another split cannot be compared.
+# Of the shipped list with 20 drawings of each character: numbers measured on another split cannot
+# be compared.
 HASHES = {"train": "afc53fc86737", "val": "7057f2663c93", "test": "98dd09a4d93c"}
 
 
@@ -76,7 +77,10 @@ SLACK = 0.9 * ALIKE
 
 
 def test_no_character_for_test_or_validation_looks_like_another() -> None:
-    rest, every = [c.character for c in listed() if c.split != "train"], [c.character for c in listed()]
+    rest, every = (
+        [c.character for c in listed() if c.split != "train"],
+        [c.character for c in listed()],
+    )
     alike = look_alikes(rest, every, limit=SLACK)
     assert all(alike[i, every.index(c)] for i, c in enumerate(rest))
     assert alike.sum() == len(rest), [rest[a] + every[b] for a, b in np.argwhere(alike)]
@@ -97,7 +101,9 @@ def test_the_shipped_list_for_test_and_validation_is_the_chosen_one() -> None:
 
 
 def test_look_alikes_are_found() -> None:
-    assert look_alikes("AaOO", "АаΟо").diagonal().all()  # Latin with Cyrillic and Greek, upper with lower case
+    assert (
+        look_alikes("AaOO", "АаΟо").diagonal().all()
+    )  # Latin with Cyrillic and Greek, upper with lower case
     assert not look_alikes("AEWc", "ЖΩOb").any()
     assert not look_alikes("∩", "∪").any()
     assert look_alikes("∩", "∪", turns=(2,)).all()
@@ -113,9 +119,14 @@ def test_of_look_alikes_the_one_further_up_is_chosen() -> None:
 
 
 def test_the_list_is_written_as_it_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    monkeypatch.setattr("quickstudy.data.glyph_split.choose", lambda: [Listed("A", "train", "Latin"), Listed("𝔸", "test", "Odd")])
+    monkeypatch.setattr(
+        "quickstudy.data.glyph_split.choose",
+        lambda: [Listed("A", "train", "Latin"), Listed("𝔸", "test", "Odd")],
+    )
     write(tmp_path / "list.csv")
-    assert (tmp_path / "list.csv").read_bytes() == b"character,split,script\nU+0041,train,Latin\nU+1D538,test,Odd\n"
+    assert (
+        tmp_path / "list.csv"
+    ).read_bytes() == b"character,split,script\nU+0041,train,Latin\nU+1D538,test,Odd\n"
 
 
 def test_a_drawing_depends_on_character_number_and_seed_alone(everything: Glyphs) -> None:
@@ -150,7 +161,10 @@ def test_pixels_alone_neither_solve_the_tasks_nor_are_useless(everything: Glyphs
 
 def test_tasks_are_drawn_and_repeated(everything: Glyphs) -> None:
     tasks = everything.tasks("val", Setting(n_way=5, n_shot=2, n_query=3), seed=1)
-    first, again = tasks.batch([7, 8]), everything.tasks("val", Setting(n_way=5, n_shot=2, n_query=3), seed=1).batch([8])
+    first, again = (
+        tasks.batch([7, 8]),
+        everything.tasks("val", Setting(n_way=5, n_shot=2, n_query=3), seed=1).batch([8]),
+    )
     assert first.support.x.shape == (2, 10, 1, 28, 28)
     assert first.query.x.shape == (2, 15, 1, 28, 28)
     assert float(first.support.x.min()) == 0
@@ -188,7 +202,9 @@ def test_a_damaged_cache_file_is_made_anew(few, keep: int) -> None:
     assert file.read_bytes() == whole
 
 
-def test_a_cache_folder_that_cannot_be_written_only_means_no_caching(few, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_folder_that_cannot_be_written_only_means_no_caching(
+    few, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (few / "file").write_text("not a folder")
     monkeypatch.setenv("QUICKSTUDY_CACHE", str(few / "file" / "cache"))
     assert len(Glyphs(drawings=2).split("val").x) == 4
@@ -196,12 +212,19 @@ def test_a_cache_folder_that_cannot_be_written_only_means_no_caching(few, monkey
 
 def test_a_character_that_no_font_has_is_named(few, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(glyphs, "listed", lambda: (Listed("一", "train", "Han"),))
-    with pytest.raises(DataError, match=r"No font has the character 一 \(U\+4E00\).*DejaVuSans, .*Install another version of matplotlib"):
+    with pytest.raises(
+        DataError,
+        match=r"No font has the character 一 \(U\+4E00\).*DejaVuSans, .*Install another version of "
+        r"matplotlib",
+    ):
         Glyphs().split("train")
 
 
 def test_wrong_arguments_are_refused(few) -> None:
-    with pytest.raises(DataError, match=r"Glyphs has no split 'tset'\. Did you mean 'test'\? Known: test, train, val\."):
+    with pytest.raises(
+        DataError,
+        match=r"Glyphs has no split 'tset'\. Did you mean 'test'\? Known: test, train, val\.",
+    ):
         Glyphs().split("tset")
     with pytest.raises(DataError, match="no split 'validation'"):
         Glyphs().tasks("validation", Setting(5, 1, 1))
@@ -234,5 +257,7 @@ def test_a_blank_has_no_ink() -> None:
 
 
 def test_matplotlib_is_not_imported_before_it_is_needed() -> None:
-    code = "import sys, quickstudy.data.glyphs as g; g.Glyphs(); sys.exit('matplotlib' in sys.modules)"
+    code = (
+        "import sys, quickstudy.data.glyphs as g; g.Glyphs(); sys.exit('matplotlib' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

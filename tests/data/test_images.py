@@ -22,14 +22,38 @@ from quickstudy.data import images
 from quickstudy.data.images import ImageFormat, picture_endings, read_picture
 
 GREY, COLOUR = ImageFormat(8, 1), ImageFormat(8, 3)
-MODES = ["1", "L", "P", "RGB", "RGBA", "RGBa", "LA", "La", "PA", "CMYK", "YCbCr", "LAB", "HSV", "RGBX", "I", "F", "I;16", "I;16B", "I;16L"]
+MODES = [
+    "1",
+    "L",
+    "P",
+    "RGB",
+    "RGBA",
+    "RGBa",
+    "LA",
+    "La",
+    "PA",
+    "CMYK",
+    "YCbCr",
+    "LAB",
+    "HSV",
+    "RGBX",
+    "I",
+    "F",
+    "I;16",
+    "I;16B",
+    "I;16L",
+]
 
 
 def blank(mode: str, size: tuple[int, int], value: int = 0) -> Image.Image:
     """A picture of any mode: some modes can only be reached by conversion."""
     grey = Image.new("L", size, value)
     if mode in ("La", "PA"):
-        return grey.convert("LA").convert(mode) if mode == "La" else grey.convert("RGBA").convert("P").convert("PA")
+        return (
+            grey.convert("LA").convert(mode)
+            if mode == "La"
+            else grey.convert("RGBA").convert("P").convert("PA")
+        )
     if mode == "RGBa":
         return grey.convert("RGBA").convert("RGBa")
     return Image.new(mode, size)
@@ -50,13 +74,17 @@ def png(width: int, height: int, *, bits: int = 1) -> bytes:
     """A black PNG of any size that takes a few bytes and no memory to make."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     packer = zlib.compressobj(9)
     row = bytes(1 + (width * bits + 7) // 8)
     packed = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
     header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    )
 
 
 # --- every kind of picture
@@ -72,23 +100,50 @@ def test_every_mode_becomes_8_bit_of_the_right_shape(mode: str, channels: int) -
 
 
 @pytest.mark.parametrize(
-    "ending", [".png", ".jpg", ".bmp", ".gif", ".webp", ".tif", ".ppm", ".tga", ".jp2", ".ico", ".pcx", ".qoi", ".avif"]
+    "ending",
+    [
+        ".png",
+        ".jpg",
+        ".bmp",
+        ".gif",
+        ".webp",
+        ".tif",
+        ".ppm",
+        ".tga",
+        ".jp2",
+        ".ico",
+        ".pcx",
+        ".qoi",
+        ".avif",
+    ],
 )
 def test_every_usual_format_is_read(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"picture{ending}"
     quarters().save(path)
-    assert mean_error(COLOUR.read(path), COLOUR.convert(quarters())) < 12  # the lossy ones smear the edges
+    assert (
+        mean_error(COLOUR.read(path), COLOUR.convert(quarters())) < 12
+    )  # the lossy ones smear the edges
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     mode=st.sampled_from(MODES),
     width=st.integers(1, 40),
     height=st.integers(1, 40),
-    # Built in the test: the annotation checker draws random numbers, which hypothesis allows no strategy.
-    values=st.tuples(st.integers(1, 20), st.sampled_from([1, 3]), st.booleans(), st.sampled_from(["crop", "stretch", "pad"])),
+    # Built in the test: the annotation checker draws random numbers, which hypothesis allows no
+    # strategy.
+    values=st.tuples(
+        st.integers(1, 20),
+        st.sampled_from([1, 3]),
+        st.booleans(),
+        st.sampled_from(["crop", "stretch", "pad"]),
+    ),
 )
-def test_any_size_and_mode_becomes_the_shape_of_the_format(mode: str, width: int, height: int, values: tuple[int, int, bool, str]) -> None:
+def test_any_size_and_mode_becomes_the_shape_of_the_format(
+    mode: str, width: int, height: int, values: tuple[int, int, bool, str]
+) -> None:
     fmt = ImageFormat(*values)
     out = fmt.convert(blank(mode, (width, height)))
     assert out.shape == fmt.shape
@@ -138,7 +193,8 @@ def test_one_bit_pictures_are_smoothed_too() -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("ending", [".jpg", ".png", ".webp", ".tif"])
 def test_exif_orientation_is_undone(tmp_path: Path, orientation: int, ending: str) -> None:
-    # How a camera held like this stores the picture: the inverse of what the EXIF standard asks the viewer to do.
+    # How a camera held like this stores the picture: the inverse of what the EXIF standard asks the
+    # viewer to do.
     stored = {
         1: lambda im: im,
         2: lambda im: im.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
@@ -163,7 +219,9 @@ def test_orientation_counts_before_the_crop(tmp_path: Path) -> None:
     exif[0x0112] = 6
     wide.save(tmp_path / "tall.png", exif=exif)
     assert GREY.read(tmp_path / "tall.png").max() < 40
-    assert ImageFormat(8, 1, fit="stretch").read(tmp_path / "tall.png")[0, 0].min() > 200  # white at the top
+    assert (
+        ImageFormat(8, 1, fit="stretch").read(tmp_path / "tall.png")[0, 0].min() > 200
+    )  # white at the top
 
 
 def test_orientation_of_deep_grey_is_undone(tmp_path: Path) -> None:
@@ -175,7 +233,9 @@ def test_orientation_of_deep_grey_is_undone(tmp_path: Path) -> None:
 
 
 def test_broken_exif_does_no_harm(tmp_path: Path) -> None:
-    quarters().save(tmp_path / "photo.jpg", exif=b"Exif\x00\x00II*\x00\x08\x00\x00\x00\xff\xff\x12\x01")
+    quarters().save(
+        tmp_path / "photo.jpg", exif=b"Exif\x00\x00II*\x00\x08\x00\x00\x00\xff\xff\x12\x01"
+    )
     assert COLOUR.read(tmp_path / "photo.jpg").shape == (3, 8, 8)
 
 
@@ -209,7 +269,9 @@ def test_palette_with_a_transparent_colour(tmp_path: Path) -> None:
     black = image.getpixel((15, 15))
     image.save(tmp_path / "one.png", transparency=black)
     image.save(tmp_path / "one.gif", transparency=black)
-    image.save(tmp_path / "each.png", transparency=bytes(0 if i == black else 255 for i in range(4)))
+    image.save(
+        tmp_path / "each.png", transparency=bytes(0 if i == black else 255 for i in range(4))
+    )
     for name in ("one.png", "one.gif", "each.png"):
         out = COLOUR.read(tmp_path / name)
         assert out[:, 7, 7].tolist() == [255, 255, 255]
@@ -217,7 +279,9 @@ def test_palette_with_a_transparent_colour(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("mode", "clear"), [("L", 0), ("RGB", (0, 0, 0)), ("1", 0)])
-def test_png_with_a_transparent_colour_and_no_palette(tmp_path: Path, mode: str, clear: object) -> None:
+def test_png_with_a_transparent_colour_and_no_palette(
+    tmp_path: Path, mode: str, clear: object
+) -> None:
     Image.new(mode, (8, 8)).save(tmp_path / "keyed.png", transparency=clear)
     assert COLOUR.read(tmp_path / "keyed.png").min() == 255
 
@@ -236,7 +300,10 @@ def test_cmyk_jpeg_has_its_colours(tmp_path: Path) -> None:
 
 
 @settings(deadline=None, max_examples=40)
-@given(values=st.lists(st.integers(0, 65535), min_size=8, max_size=8), order=st.sampled_from(["<u2", ">u2"]))
+@given(
+    values=st.lists(st.integers(0, 65535), min_size=8, max_size=8),
+    order=st.sampled_from(["<u2", ">u2"]),
+)
 def test_16_bit_grey_is_scaled_in_order(values: list[int], order: str) -> None:
     image = Image.fromarray(np.tile(np.array(sorted(values), dtype=order), (8, 1)))
     out = GREY.convert(image)[0, 0].tolist()
@@ -257,7 +324,9 @@ def save_16_big_tiff(path: Path, values: np.ndarray) -> None:
 
 
 def save_16_pgm(path: Path, values: np.ndarray) -> None:
-    path.write_bytes(b"P5 %d %d 65535\n" % (values.shape[1], values.shape[0]) + values.astype(">u2").tobytes())
+    path.write_bytes(
+        b"P5 %d %d 65535\n" % (values.shape[1], values.shape[0]) + values.astype(">u2").tobytes()
+    )
 
 
 def save_32_tiff(path: Path, values: np.ndarray) -> None:
@@ -266,9 +335,17 @@ def save_32_tiff(path: Path, values: np.ndarray) -> None:
 
 @pytest.mark.parametrize(
     ("ending", "save"),
-    [(".png", save_16_png), (".tif", save_16_tiff), (".tif", save_16_big_tiff), (".pgm", save_16_pgm), (".tif", save_32_tiff)],
+    [
+        (".png", save_16_png),
+        (".tif", save_16_tiff),
+        (".tif", save_16_big_tiff),
+        (".pgm", save_16_pgm),
+        (".tif", save_32_tiff),
+    ],
 )
-def test_16_bit_files_are_scaled_not_cut_off(tmp_path: Path, ending: str, save: Callable[[Path, np.ndarray], None]) -> None:
+def test_16_bit_files_are_scaled_not_cut_off(
+    tmp_path: Path, ending: str, save: Callable[[Path, np.ndarray], None]
+) -> None:
     ramp = np.tile(np.linspace(0, 65535, 8).astype(np.uint16), (8, 1))
     save(tmp_path / f"deep{ending}", ramp)
     row = GREY.read(tmp_path / f"deep{ending}")[0, 0].tolist()
@@ -280,9 +357,16 @@ def test_float_grey_between_0_and_1_keeps_its_brightness(tmp_path: Path) -> None
     assert GREY.read(tmp_path / "float.tif").unique().tolist() == [64]
 
 
-@pytest.mark.parametrize(("low", "high", "dtype"), [(-3.0, 900.0, np.float32), (-3e38, 3e38, np.float32), (-70000, 2**31 - 1, np.int32)])
-def test_other_grey_is_stretched_from_its_smallest_to_its_largest(tmp_path: Path, low: float, high: float, dtype: type) -> None:
-    Image.fromarray(np.tile(np.linspace(low, high, 8).astype(dtype), (8, 1))).save(tmp_path / "wide.tif")
+@pytest.mark.parametrize(
+    ("low", "high", "dtype"),
+    [(-3.0, 900.0, np.float32), (-3e38, 3e38, np.float32), (-70000, 2**31 - 1, np.int32)],
+)
+def test_other_grey_is_stretched_from_its_smallest_to_its_largest(
+    tmp_path: Path, low: float, high: float, dtype: type
+) -> None:
+    Image.fromarray(np.tile(np.linspace(low, high, 8).astype(dtype), (8, 1))).save(
+        tmp_path / "wide.tif"
+    )
     assert GREY.read(tmp_path / "wide.tif")[0, 0].tolist() == [0, 36, 73, 109, 146, 182, 219, 255]
 
 
@@ -306,7 +390,15 @@ def test_float_grey_that_is_not_finite_is_refused(tmp_path: Path, value: float) 
 def test_the_first_of_several_pictures_is_read(tmp_path: Path, ending: str) -> None:
     first, second = Image.new("RGB", (16, 16), (255, 0, 0)), Image.new("RGB", (16, 16), (0, 0, 255))
     first.save(tmp_path / f"film{ending}", save_all=True, append_images=[second])
-    assert COLOUR.read(tmp_path / f"film{ending}").float().mean((1, 2)).sub(torch.tensor([255.0, 0, 0])).abs().max() < 3
+    assert (
+        COLOUR.read(tmp_path / f"film{ending}")
+        .float()
+        .mean((1, 2))
+        .sub(torch.tensor([255.0, 0, 0]))
+        .abs()
+        .max()
+        < 3
+    )
 
 
 def wide() -> Image.Image:
@@ -317,8 +409,13 @@ def wide() -> Image.Image:
 
 
 def test_crop_keeps_the_middle() -> None:
-    assert ImageFormat(10, 1, fit="crop").convert(wide()).min() > 200  # the filter looks a little over the edge
-    assert ImageFormat(10, 1, fit="crop").convert(wide().transpose(Image.Transpose.ROTATE_90)).min() > 200
+    assert (
+        ImageFormat(10, 1, fit="crop").convert(wide()).min() > 200
+    )  # the filter looks a little over the edge
+    assert (
+        ImageFormat(10, 1, fit="crop").convert(wide().transpose(Image.Transpose.ROTATE_90)).min()
+        > 200
+    )
 
 
 def test_stretch_keeps_everything() -> None:
@@ -344,9 +441,13 @@ def test_very_thin_pictures(fit: str, size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("fit", ["crop", "stretch", "pad"])
 @pytest.mark.parametrize("size", [(1200, 900), (1201, 903), (903, 1201)])
-def test_large_jpegs_look_as_when_decoded_in_full(tmp_path: Path, fit: str, size: tuple[int, int]) -> None:
+def test_large_jpegs_look_as_when_decoded_in_full(
+    tmp_path: Path, fit: str, size: tuple[int, int]
+) -> None:
     rng = np.random.default_rng(0)
-    photo = Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    photo = Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).resize(
+        size, Image.Resampling.BICUBIC
+    )
     photo.save(tmp_path / "photo.jpg", quality=95)
     with Image.open(tmp_path / "photo.jpg") as image:
         whole = ImageFormat(84, 3, fit=fit).convert(image)
@@ -366,18 +467,28 @@ def test_a_picture_in_memory_is_not_changed() -> None:
 
 def test_a_text_file_named_png(tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("milk, bread")
-    with pytest.raises(ImageError, match=r"notes\.png' is not a picture in a format that can be read here.*Export it as PNG or JPEG"):
+    with pytest.raises(
+        ImageError,
+        match=r"notes\.png' is not a picture in a format that can be read here.*Export it as PNG "
+        r"or JPEG",
+    ):
         GREY.read(tmp_path / "notes.png")
 
 
-@pytest.mark.parametrize(("ending", "options"), [(".jpg", {}), (".jpg", {"progressive": True}), (".png", {}), (".gif", {}), (".webp", {})])
+@pytest.mark.parametrize(
+    ("ending", "options"),
+    [(".jpg", {}), (".jpg", {"progressive": True}), (".png", {}), (".gif", {}), (".webp", {})],
+)
 def test_truncated_files(tmp_path: Path, ending: str, options: dict[str, bool]) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     buffer = io.BytesIO()
     noise.save(buffer, Image.registered_extensions()[ending], **options)
     path = tmp_path / f"half{ending}"
     path.write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
-    with pytest.raises(ImageError, match=rf"half\{ending}' is (damaged|not a picture).*Pillow says.*Copy or download it again") as caught:
+    with pytest.raises(
+        ImageError,
+        match=rf"half\{ending}' is (damaged|not a picture).*Pillow says.*Copy or download it again",
+    ) as caught:
         COLOUR.read(path)
     assert str(path) in str(caught.value)
 
@@ -423,7 +534,9 @@ def test_a_pipe_does_not_hang(tmp_path: Path) -> None:
         GREY.read(tmp_path / "pipe.png")
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything"
+)
 def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     quarters().save(tmp_path / "secret.png")
     (tmp_path / "secret.png").chmod(0)
@@ -431,15 +544,27 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
         GREY.read(tmp_path / "secret.png")
 
 
-@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error"), ValueError("null byte")])
-def test_files_that_the_system_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(13, "Permission denied"),
+        OSError(5, "Input/output error"),
+        ValueError("null byte"),
+    ],
+)
+def test_files_that_the_system_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     quarters().save(tmp_path / "picture.png")
 
     def refuse(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(ImageError, match=r"picture\.png' (may not be read by this user \(Permission denied\)|cannot be opened)"):
+    with pytest.raises(
+        ImageError,
+        match=r"picture\.png' (may not be read by this user \(Permission denied|cannot be opened)",
+    ):
         GREY.read(tmp_path / "picture.png")
 
 
@@ -450,17 +575,24 @@ def test_a_name_with_a_null_byte() -> None:
 
 def test_20000_by_20000_pixels_are_refused_before_decoding(tmp_path: Path) -> None:
     (tmp_path / "huge.png").write_bytes(png(20_000, 20_000))
-    with pytest.raises(ImageError, match=r"huge\.png' has 400,000,000 pixels, but at most 100,000,000 are read\. Shrink it"):
+    with pytest.raises(
+        ImageError,
+        match=r"huge\.png' has 400,000,000 pixels, but at most 100,000,000 are read\. Shrink it",
+    ):
         GREY.read(tmp_path / "huge.png")
 
 
 def test_sizes_between_ours_and_pillows_limit_say_width_and_height(tmp_path: Path) -> None:
     (tmp_path / "huge.png").write_bytes(png(10_001, 10_000))
-    with pytest.raises(ImageError, match=r"10,001 × 10,000 = 100,010,000 pixels, but at most 100,000,000"):
+    with pytest.raises(
+        ImageError, match=r"10,001 × 10,000 = 100,010,000 pixels, but at most 100,000,000"
+    ):
         GREY.read(tmp_path / "huge.png")
 
 
-def test_below_our_limit_pillows_warning_is_not_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_below_our_limit_pillows_warning_is_not_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "large.png").write_bytes(png(100, 100))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9_000)
     assert GREY.read(tmp_path / "large.png").shape == (1, 8, 8)
@@ -468,7 +600,9 @@ def test_below_our_limit_pillows_warning_is_not_heard(tmp_path: Path, monkeypatc
 
 def test_the_limit_holds_for_pictures_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "MAX_PIXELS", 99)
-    with pytest.raises(ImageError, match=r"'the picture given' has 10 × 10 = 100 pixels, but at most 99"):
+    with pytest.raises(
+        ImageError, match=r"'the picture given' has 10 × 10 = 100 pixels, but at most 99"
+    ):
         GREY.convert(Image.new("L", (10, 10)))
 
 
@@ -485,14 +619,20 @@ def test_formats_that_start_another_program_are_not_read(tmp_path: Path) -> None
 
 
 @settings(deadline=None, max_examples=150)
-@given(data=st.binary(max_size=200), kind=st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "TGA"]), at=st.floats(0, 1))
+@given(
+    data=st.binary(max_size=200),
+    kind=st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "TGA"]),
+    at=st.floats(0, 1),
+)
 def test_damaged_files_give_a_picture_or_an_image_error(data: bytes, kind: str, at: float) -> None:
     buffer = io.BytesIO()
     quarters().save(buffer, kind)
     whole = buffer.getvalue()
     cut = int(at * len(whole))
     try:
-        out = COLOUR.decode(io.BytesIO(whole[:cut] + data + whole[cut + len(data) :]), name="upload")
+        out = COLOUR.decode(
+            io.BytesIO(whole[:cut] + data + whole[cut + len(data) :]), name="upload"
+        )
     except ImageError as error:
         assert "upload" in str(error)  # noqa: PT017
     else:
@@ -506,18 +646,25 @@ def test_random_bytes_give_a_picture_or_an_image_error(data: bytes) -> None:
         assert COLOUR.decode(io.BytesIO(data), name="upload").shape == (3, 8, 8)
 
 
-def test_unexpected_errors_of_pillow_name_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_errors_of_pillow_name_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     quarters().save(tmp_path / "picture.png")
 
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(Image, "open", fail)
-    with pytest.raises(ImageError, match=r"picture\.png' is damaged or incomplete \(Pillow says: ZeroDivisionError\)"):
+    with pytest.raises(
+        ImageError,
+        match=r"picture\.png' is damaged or incomplete \(Pillow says: ZeroDivisionError\)",
+    ):
         GREY.read(tmp_path / "picture.png")
 
 
-def test_running_out_of_memory_is_not_called_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_out_of_memory_is_not_called_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     quarters().save(tmp_path / "picture.png")
 
     def fail(*_: object, **__: object) -> None:
@@ -543,7 +690,10 @@ def test_any_file_name(tmp_path: Path, name: str) -> None:
 def test_reading_in_threads_leaves_the_warning_filters_alone(tmp_path: Path) -> None:
     quarters().save(tmp_path / "photo.jpg")
     before = list(warnings.filters)
-    threads = [threading.Thread(target=lambda: [COLOUR.read(tmp_path / "photo.jpg") for _ in range(20)]) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: [COLOUR.read(tmp_path / "photo.jpg") for _ in range(20)])
+        for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -558,7 +708,14 @@ def test_an_upload_is_read_as_the_file_is(tmp_path: Path) -> None:
 
 
 @settings(deadline=None)
-@given(values=st.tuples(st.integers(1, 10_000), st.sampled_from([1, 3]), st.booleans(), st.sampled_from(["crop", "stretch", "pad"])))
+@given(
+    values=st.tuples(
+        st.integers(1, 10_000),
+        st.sampled_from([1, 3]),
+        st.booleans(),
+        st.sampled_from(["crop", "stretch", "pad"]),
+    )
+)
 def test_json_and_back(values: tuple[int, int, bool, str]) -> None:
     fmt = ImageFormat(*values)
     assert ImageFormat.from_json(fmt.to_json()) == fmt
@@ -603,7 +760,9 @@ def test_endings() -> None:
 
 
 def test_a_whole_picture_is_upright_opaque_and_of_eight_bits(tmp_path):
-    upright = Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 20, 3), dtype=np.uint8))
+    upright = Image.fromarray(
+        np.random.default_rng(0).integers(0, 255, (30, 20, 3), dtype=np.uint8)
+    )
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
@@ -623,7 +782,9 @@ def test_a_whole_picture_that_cannot_be_read_is_named(tmp_path):
         with pytest.raises(ImageError, match=re.escape(str(path))):
             read_picture(path)
     whole = tmp_path / "cut.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 90, 3), dtype=np.uint8)).save(whole)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 90, 3), dtype=np.uint8)).save(
+        whole
+    )
     whole.write_bytes(whole.read_bytes()[:-500])
     with pytest.raises(ImageError, match="damaged or incomplete"):
         read_picture(whole)

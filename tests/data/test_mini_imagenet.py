@@ -15,7 +15,10 @@ from quickstudy.data import mini_imagenet
 from quickstudy.data.class_index import split_hash
 from quickstudy.data.mini_imagenet import MiniImageNet
 
-needs_data = pytest.mark.skipif("QUICKSTUDY_DATA" not in os.environ, reason="QUICKSTUDY_DATA does not name a folder with mini-imagenet.zip")
+needs_data = pytest.mark.skipif(
+    "QUICKSTUDY_DATA" not in os.environ,
+    reason="QUICKSTUDY_DATA does not name a folder with mini-imagenet.zip",
+)
 
 CLASSES = {"train": ["n03", "n01", "n07"], "val": ["n05"], "test": ["n02", "n06"]}
 EACH = 3
@@ -33,10 +36,14 @@ def table(rows):
 
 
 def write(folder, pictures=None, tables=None):
-    """A zip in the form that is promised, with some of its content replaced (or, where None, left out)."""
+    """A zip in the form that is promised, with some of its content replaced (or, where None, left
+    out).
+    """
     content = {}
     for split, classes in CLASSES.items():
-        rows = [(f"{label}{i:04}.jpg", label) for i in range(EACH) for label in classes]  # the classes alternate
+        rows = [
+            (f"{label}{i:04}.jpg", label) for i in range(EACH) for label in classes
+        ]  # the classes alternate
         content[f"{split}.csv"] = table(rows)
         content |= {f"images/{name}": picture(zlib.crc32(name.encode())) for name, _ in rows}
     content |= {f"{split}.csv": text for split, text in (tables or {}).items()}
@@ -57,7 +64,9 @@ def root(monkeypatch, tmp_path):
 
 def decoded(root, name):
     with zipfile.ZipFile(root / "mini-imagenet.zip") as z:
-        return torch.from_numpy(np.array(Image.open(io.BytesIO(z.read(f"images/{name}"))).convert("RGB"))).permute(2, 0, 1)
+        return torch.from_numpy(
+            np.array(Image.open(io.BytesIO(z.read(f"images/{name}"))).convert("RGB"))
+        ).permute(2, 0, 1)
 
 
 def test_the_splits_are_those_of_the_tables(root):
@@ -128,19 +137,30 @@ def test_without_the_zip_it_says_what_to_make(root):
         MiniImageNet().split("train")
     message = str(caught.value)
     assert message.startswith(f"mini-imagenet.zip is not in {root}.")
-    for part in ("images/", "train.csv, val.csv, test.csv", "filename,label", "QUICKSTUDY_DATA", "--data-root"):
+    for part in (
+        "images/",
+        "train.csv, val.csv, test.csv",
+        "filename,label",
+        "QUICKSTUDY_DATA",
+        "--data-root",
+    ):
         assert part in message
 
 
 def test_a_file_that_is_no_zip(root):
     (root / "mini-imagenet.zip").write_bytes(b"<html>not found</html>")
-    with pytest.raises(DataError, match=r"mini-imagenet\.zip must hold train\.csv, val\.csv and test\.csv"):
+    with pytest.raises(
+        DataError, match=r"mini-imagenet\.zip must hold train\.csv, val\.csv and test\.csv"
+    ):
         MiniImageNet().split("train")
 
 
 @pytest.mark.parametrize("text", [None, "name,class\na.jpg,n01\n", b"\xff\xfe\x80"])
 def test_tables_that_are_missing_or_of_another_form(root, text):
-    assert "must hold train.csv, val.csv and test.csv with the columns filename and label" in refused(root, tables={"val": text})
+    assert (
+        "must hold train.csv, val.csv and test.csv with the columns filename and label"
+        in refused(root, tables={"val": text})
+    )
 
 
 def test_a_class_in_two_splits(root):
@@ -149,12 +169,25 @@ def test_a_class_in_two_splits(root):
 
 
 def test_a_picture_that_is_missing(root):
-    assert "images/n010001.jpg is missing or damaged" in refused(root, pictures={"n010001.jpg": None})
+    assert "images/n010001.jpg is missing or damaged" in refused(
+        root, pictures={"n010001.jpg": None}
+    )
 
 
-@pytest.mark.parametrize("damage", [b"", b"text", b"\xff\xd8\xff\xe0" + bytes(100), picture(1)[:200], picture(1, kind="jpeg")[:300]])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"text",
+        b"\xff\xd8\xff\xe0" + bytes(100),
+        picture(1)[:200],
+        picture(1, kind="jpeg")[:300],
+    ],
+)
 def test_a_picture_that_is_damaged(root, damage):
-    assert "images/n010001.jpg is missing or damaged" in refused(root, pictures={"n010001.jpg": damage})
+    assert "images/n010001.jpg is missing or damaged" in refused(
+        root, pictures={"n010001.jpg": damage}
+    )
 
 
 def test_a_zip_that_is_damaged_in_the_middle(root):
@@ -171,7 +204,11 @@ def test_a_zip_that_is_damaged_in_the_middle(root):
 
 def test_an_unknown_split(root):
     write(root)
-    with pytest.raises(DataError, match=r"miniImageNet has no split 'valid'\. Did you mean 'val'\? Known: test, train, trainval, val\."):
+    with pytest.raises(
+        DataError,
+        match=r"miniImageNet has no split 'valid'\. Did you mean 'val'\? Known: test, train, "
+        r"trainval, val\.",
+    ):
         MiniImageNet().split("valid")
 
 
@@ -181,7 +218,11 @@ def test_an_unknown_split(root):
 @needs_data
 def test_the_real_tables_are_the_split_of_ravi_and_larochelle():
     data = MiniImageNet()
-    assert {s: len(classes) for s, classes in data._lists.items()} == {"train": 64, "val": 16, "test": 20}
+    assert {s: len(classes) for s, classes in data._lists.items()} == {
+        "train": 64,
+        "val": 16,
+        "test": 20,
+    }
     counts = {s: Counter(label for _, label in rows) for s, rows in data._tables.items()}
     assert all(set(c.values()) == {600} for c in counts.values())
     frozen = {"train": "932c42e1258c", "val": "ad082636ce7c", "test": "45b35a6021b0"}

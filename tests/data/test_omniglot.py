@@ -14,21 +14,55 @@ from quickstudy.data import omniglot
 from quickstudy.data.class_index import check_disjoint
 from quickstudy.data.omniglot import Omniglot
 
-needs_data = pytest.mark.skipif("QUICKSTUDY_DATA" not in os.environ, reason="QUICKSTUDY_DATA does not name a folder with the archives")
+needs_data = pytest.mark.skipif(
+    "QUICKSTUDY_DATA" not in os.environ,
+    reason="QUICKSTUDY_DATA does not name a folder with the archives",
+)
 
-# Frozen: the lists of characters and their sizes. A change here makes old and new numbers incomparable.
+# Frozen: the lists of characters and their sizes. A change here makes old and new numbers
+# incomparable.
 COUNTS = {
     "vinyals": {"train": 1028, "val": 172, "test": 423, "trainval": 1200},
     "maml": {"train": 1100, "val": 100, "test": 423, "trainval": 1200},
     "lake": {"train": 867, "val": 97, "test": 659, "trainval": 964},
 }
 HASHES = {
-    ("vinyals", True): {"train": "4cb9a2c203b3", "val": "f349f6ee9f96", "test": "b503f916541a", "trainval": "558db38969ea"},
-    ("vinyals", False): {"train": "79ba6c108a4e", "val": "4d73dee67546", "test": "c8521177ef3c", "trainval": "782cb535d6ba"},
-    ("maml", True): {"train": "a64eb8f3c215", "val": "931083030a18", "test": "cce09a26ba60", "trainval": "4d5498baa53d"},
-    ("maml", False): {"train": "eec9fd3660b7", "val": "e3a7e86bef28", "test": "0a74bd5c6314", "trainval": "128d909912b7"},
-    ("lake", True): {"train": "b41580fbd9ba", "val": "267610562a83", "test": "76b2db4e05f7", "trainval": "82b4c87566f1"},
-    ("lake", False): {"train": "1d22ce8cee18", "val": "f755aa0adb64", "test": "28149ba295c4", "trainval": "0827940b77e0"},
+    ("vinyals", True): {
+        "train": "4cb9a2c203b3",
+        "val": "f349f6ee9f96",
+        "test": "b503f916541a",
+        "trainval": "558db38969ea",
+    },
+    ("vinyals", False): {
+        "train": "79ba6c108a4e",
+        "val": "4d73dee67546",
+        "test": "c8521177ef3c",
+        "trainval": "782cb535d6ba",
+    },
+    ("maml", True): {
+        "train": "a64eb8f3c215",
+        "val": "931083030a18",
+        "test": "cce09a26ba60",
+        "trainval": "4d5498baa53d",
+    },
+    ("maml", False): {
+        "train": "eec9fd3660b7",
+        "val": "e3a7e86bef28",
+        "test": "0a74bd5c6314",
+        "trainval": "128d909912b7",
+    },
+    ("lake", True): {
+        "train": "b41580fbd9ba",
+        "val": "267610562a83",
+        "test": "76b2db4e05f7",
+        "trainval": "82b4c87566f1",
+    },
+    ("lake", False): {
+        "train": "1d22ce8cee18",
+        "val": "f755aa0adb64",
+        "test": "28149ba295c4",
+        "trainval": "0827940b77e0",
+    },
 }
 
 
@@ -63,12 +97,17 @@ def test_no_character_is_in_two_splits_and_together_they_are_all(blank, protocol
     splits = {s: data.split(s) for s in ("train", "val", "test")}
     check_disjoint(splits)
     assert sum(len(s.index) for s in splits.values()) == 1623
-    assert set(data.split("trainval").index.names) == {*splits["train"].index.names, *splits["val"].index.names}
+    assert set(data.split("trainval").index.names) == {
+        *splits["train"].index.names,
+        *splits["val"].index.names,
+    }
 
 
 def test_lake_keeps_alphabets_apart_and_takes_every_tenth_character_for_validation(blank):
     data = Omniglot(protocol="lake", rotations=False)
-    alphabets = {s: {name.split("/")[0] for name in data.split(s).index.names} for s in ("trainval", "test")}
+    alphabets = {
+        s: {name.split("/")[0] for name in data.split(s).index.names} for s in ("trainval", "test")
+    }
     assert len(alphabets["trainval"]) == 30
     assert len(alphabets["test"]) == 20
     assert not alphabets["trainval"] & alphabets["test"]
@@ -98,14 +137,33 @@ def rows_of(drawn):
 
 def test_tasks_never_change(blank):
     tasks = Omniglot().tasks("test", Setting(5, 1, 1))
-    assert rows_of(tasks._draw(0)) == [[1363, 1377], [6650, 6654], [29824, 29836], [17154, 17143], [2026, 2033]]
-    assert rows_of(tasks._draw(99_999)) == [[32501, 32509], [32901, 32906], [1447, 1459], [14221, 14225], [28065, 28076]]
-    assert (tasks.data, tasks.split, tasks.split_hash) == ("omniglot", "vinyals/test", HASHES["vinyals", True]["test"])
+    assert rows_of(tasks._draw(0)) == [
+        [1363, 1377],
+        [6650, 6654],
+        [29824, 29836],
+        [17154, 17143],
+        [2026, 2033],
+    ]
+    assert rows_of(tasks._draw(99_999)) == [
+        [32501, 32509],
+        [32901, 32906],
+        [1447, 1459],
+        [14221, 14225],
+        [28065, 28076],
+    ]
+    assert (tasks.data, tasks.split, tasks.split_hash) == (
+        "omniglot",
+        "vinyals/test",
+        HASHES["vinyals", True]["test"],
+    )
     assert tasks.batch([0]).support.x.shape == (1, 5, *Omniglot.shape)
 
 
 def test_unknown_names_get_the_nearest_spelling(blank):
-    with pytest.raises(ConfigError, match=r"no protocol 'vinals'\. Did you mean 'vinyals'\? Known: lake, maml, vinyals\."):
+    with pytest.raises(
+        ConfigError,
+        match=r"no protocol 'vinals'\. Did you mean 'vinyals'\? Known: lake, maml, vinyals\.",
+    ):
         Omniglot(protocol="vinals")
     with pytest.raises(DataError, match=r"no split 'tests'\. Did you mean 'test'\?"):
         Omniglot().split("tests")
@@ -136,7 +194,9 @@ def png(ink_at, *, mode="L", size=105):
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     """Archives in the authors' form, and where each drawing's ink is."""
-    monkeypatch.setattr(omniglot, "_names", lambda: {"Elvish/character02": {}, "Runic/character01": {}})
+    monkeypatch.setattr(
+        omniglot, "_names", lambda: {"Elvish/character02": {}, "Runic/character01": {}}
+    )
     monkeypatch.setattr(omniglot, "_DRAWINGS", 3)
     files = [tmp_path / "images_background.zip", tmp_path / "images_evaluation.zip"]
     for file, name in zip(files, ("Runic/character01", "Elvish/character02"), strict=True):
@@ -145,7 +205,11 @@ def small(monkeypatch, tmp_path):
             z.writestr("__MACOSX/readme.txt", b"no drawing")
             for drawing in (3, 1, 2):
                 where = (20 + 10 * drawing, 20 if "Runic" in name else 80)
-                z.writestr(f"{file.stem}/{name}/0007_{drawing:02}.png", png(where, mode="1" if drawing == 2 else "L"), zipfile.ZIP_DEFLATED)
+                z.writestr(
+                    f"{file.stem}/{name}/0007_{drawing:02}.png",
+                    png(where, mode="1" if drawing == 2 else "L"),
+                    zipfile.ZIP_DEFLATED,
+                )
     return files
 
 
@@ -158,7 +222,9 @@ def test_drawings_come_in_the_order_of_the_table_and_of_their_file_names(small):
     rows = (ink.sum(2) * torch.arange(28)).sum(1) / ink.sum((1, 2))
     expected = [(20 + 10 * d) * 28 / 105 - 0.5 for d in (1, 2, 3)]
     assert columns.tolist() == pytest.approx(expected * 2, abs=0.3)
-    assert rows.tolist() == pytest.approx([80 * 28 / 105 - 0.5] * 3 + [20 * 28 / 105 - 0.5] * 3, abs=0.3)
+    assert rows.tolist() == pytest.approx(
+        [80 * 28 / 105 - 0.5] * 3 + [20 * 28 / 105 - 0.5] * 3, abs=0.3
+    )
 
 
 def test_ink_is_one_and_paper_is_zero(small):
@@ -171,7 +237,9 @@ def test_ink_is_one_and_paper_is_zero(small):
 def test_a_missing_drawing_is_named(small):
     with zipfile.ZipFile(small[0], "w") as z:
         z.writestr("images_background/Runic/character01/0007_01.png", png((50, 50)))
-    with pytest.raises(DataError, match=r"1 characters differ, the first being Runic/character01 with 1"):
+    with pytest.raises(
+        DataError, match=r"1 characters differ, the first being Runic/character01 with 1"
+    ):
         omniglot._read(small)
 
 
@@ -183,9 +251,18 @@ def test_broken_archives_are_data_errors(small, damage):
         content[start : start + 40] = bytes(255 - b for b in content[start : start + 40])
     if damage == "no picture":
         with zipfile.ZipFile(small[1], "w") as z:
-            z.writestr("images_evaluation/Elvish/character02/0007_01.png", b"\x89PNG\r\n\x1a\n" + b"text" * 10)
+            z.writestr(
+                "images_evaluation/Elvish/character02/0007_01.png",
+                b"\x89PNG\r\n\x1a\n" + b"text" * 10,
+            )
     else:
-        small[1].write_bytes({"cut": content[: len(content) // 2], "no zip": b"<html>404</html>", "flipped": content}[damage])
+        small[1].write_bytes(
+            {
+                "cut": content[: len(content) // 2],
+                "no zip": b"<html>404</html>",
+                "flipped": content,
+            }[damage]
+        )
     with pytest.raises(DataError) as caught:
         omniglot._read(small)
     assert str(caught.value).startswith(f"{small[1]} is not a readable Omniglot archive")

@@ -22,7 +22,9 @@ def test_what_a_task_is() -> None:
 
 
 def test_the_law() -> None:
-    """W is standard normal; y − Wθ₀ has the variance 1 + dim given W, and f(θ₀) the mean dim (1 + dim)."""
+    """W is standard normal; y − Wθ₀ has the variance 1 + dim given W, and f(θ₀) the mean dim (1 +
+    dim).
+    """
     e = Quadratics().tasks("train", SETTING).batch(range(3000))
     assert float(e.support.x.mean()) == pytest.approx(0, abs=0.01)
     assert float(e.support.x.var()) == pytest.approx(1, rel=0.02)
@@ -30,7 +32,9 @@ def test_the_law() -> None:
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=5), st.integers(0, 3), st.integers(1, 6))
+@given(
+    st.lists(st.integers(0, 10**9), min_size=1, max_size=5), st.integers(0, 3), st.integers(1, 6)
+)
 def test_a_task_depends_on_its_number_alone(numbers: list[int], seed: int, dim: int) -> None:
     tasks = Quadratics(dim=dim).tasks("val", Setting(0, dim, dim), seed=seed)
     together = tasks.batch(numbers)
@@ -41,7 +45,10 @@ def test_a_task_depends_on_its_number_alone(numbers: list[int], seed: int, dim: 
 
 
 def test_the_splits_differ() -> None:
-    drawn = [Quadratics().tasks(split, SETTING).batch([0]).support.x for split in ("train", "val", "test")]
+    drawn = [
+        Quadratics().tasks(split, SETTING).batch([0]).support.x
+        for split in ("train", "val", "test")
+    ]
     assert not any(torch.equal(a, b) for a, b in ((drawn[0], drawn[1]), (drawn[1], drawn[2])))
 
 

@@ -17,7 +17,12 @@ from quickstudy.data.sounds import mel_filters
 
 
 def tone(hertz: float, seconds: float = 1.0, rate: int = 16_000, level: float = 0.5) -> Recording:
-    return Recording((level * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32), rate)
+    return Recording(
+        (level * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(
+            np.float32
+        ),
+        rate,
+    )
 
 
 def saved(path: Path, samples: np.ndarray, rate: int = 16_000, kind: str = "PCM_16") -> Path:
@@ -53,7 +58,11 @@ def test_another_rate_keeps_the_tone(rate: int, to: int) -> None:
 @pytest.mark.parametrize(
     ("samples", "rate", "message"),
     [
-        (np.zeros(16_000), 16_000, r"is silent: its loudest sample is 0 of full scale, and 0\.0001 was expected at least"),
+        (
+            np.zeros(16_000),
+            16_000,
+            r"is silent: its loudest sample is 0 of full scale, and 0\.0001 was expected at least",
+        ),
         (np.ones(1_599), 16_000, r"lasts 0\.0999 s, but at least 0\.1 s is needed"),
         (np.ones(40), 16_000, r"lasts 0\.0025 s, but at least 0\.1 s is needed"),
         (np.ones(601), 1, r"lasts 601 s, but at most 600 s is read"),
@@ -73,7 +82,9 @@ def test_samples_of_another_form_are_refused(samples: np.ndarray) -> None:
     for name, value in (("samples", samples), ("rate", 16_000)):
         object.__setattr__(made, name, value)
     with pytest.raises(
-        DataError, match=rf"has samples of shape \({len(samples)},.* and type {samples.dtype}, but one axis of float32 was expected"
+        DataError,
+        match=rf"has samples of shape \({len(samples)},.* and type {samples.dtype}, but one axis "
+        r"of float32 was expected",
     ):
         made.__post_init__()
 
@@ -101,7 +112,9 @@ def test_what_is_no_recording_is_refused_by_the_name_of_its_file(tmp_path: Path)
             read_recording(tmp_path / name)
 
 
-def test_without_soundfile_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_soundfile_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "soundfile", None)
     with pytest.raises(ConfigError, match=r"pip install 'quickstudy\[sound\]'"):
         read_recording(tmp_path / "a.wav")
@@ -110,15 +123,28 @@ def test_without_soundfile_the_extra_is_named(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(("rate", "n_mels", "window"), [(16_000, 64, 1024), (22_050, 40, 512)])
 def test_the_filters_are_those_of_htk(rate: int, n_mels: int, window: int) -> None:
     audio_utils = pytest.importorskip("transformers.audio_utils")
-    expected = audio_utils.mel_filter_bank(window // 2 + 1, n_mels, 0.0, rate / 2, rate, mel_scale="htk")
+    expected = audio_utils.mel_filter_bank(
+        window // 2 + 1, n_mels, 0.0, rate / 2, rate, mel_scale="htk"
+    )
     np.testing.assert_allclose(mel_filters(rate, n_mels, window), expected.T, atol=1e-12)
 
 
 def test_the_spectrogram_as_a_slow_loop_computes_it() -> None:
-    fmt, recording = LogMel(rate=8_000, n_mels=8, window=128, hop=50, frames=6), tone(700, 0.2, rate=8_000)
-    noisy = Recording(recording.samples + np.random.default_rng(0).normal(size=1_600).astype(np.float32) / 10, 8_000)
+    fmt, recording = (
+        LogMel(rate=8_000, n_mels=8, window=128, hop=50, frames=6),
+        tone(700, 0.2, rate=8_000),
+    )
+    noisy = Recording(
+        recording.samples + np.random.default_rng(0).normal(size=1_600).astype(np.float32) / 10,
+        8_000,
+    )
     hann = np.sin(np.pi * np.arange(128) / 128) ** 2
-    power = np.array([np.abs(np.fft.rfft(hann * noisy.samples[s : s + 128])) ** 2 for s in range(0, 1_600 - 127, 50)])
+    power = np.array(
+        [
+            np.abs(np.fft.rfft(hann * noisy.samples[s : s + 128])) ** 2
+            for s in range(0, 1_600 - 127, 50)
+        ]
+    )
     level = 10 * np.log10(power @ mel_filters(8_000, 8, 128).T).T
     level = np.maximum(level, level.max() - 80)
     expected = (level - level.mean()) / level.std(ddof=1)
@@ -133,19 +159,28 @@ def test_a_tone_is_a_line_at_its_mel() -> None:
 
 @settings(max_examples=20)
 @given(st.floats(0.1, 8.0), st.floats(0.01, 1.9))
-def test_pictures_cover_the_recording_whatever_its_length_and_loudness(seconds: float, louder: float) -> None:
+def test_pictures_cover_the_recording_whatever_its_length_and_loudness(
+    seconds: float, louder: float
+) -> None:
     fmt = LogMel(rate=4_000, n_mels=16, window=256, hop=100, frames=16)
     one = tone(300, seconds, rate=4_000)
     pictures, whole = fmt.pictures(one), fmt.spectrogram(one)
     assert pictures.shape == (-(-whole.shape[1] // 16), *fmt.shape)
     assert torch.equal(pictures[0, 0], whole[:, :16])
     assert torch.equal(pictures[-1, 0], whole[:, -16:])
-    torch.testing.assert_close(fmt.pictures(Recording(one.samples * np.float32(louder), 4_000)), pictures, rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(
+        fmt.pictures(Recording(one.samples * np.float32(louder), 4_000)),
+        pictures,
+        rtol=1e-3,
+        atol=1e-2,
+    )
 
 
 def test_what_is_too_short_is_repeated() -> None:
     fmt, short = LogMel(), tone(250, 0.2)  # a whole number of waves
-    torch.testing.assert_close(fmt.pictures(short), fmt.pictures(tone(250, fmt.seconds)), rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(
+        fmt.pictures(short), fmt.pictures(tone(250, fmt.seconds)), rtol=1e-3, atol=1e-2
+    )
 
 
 @pytest.mark.parametrize(
@@ -153,7 +188,10 @@ def test_what_is_too_short_is_repeated() -> None:
     [
         ({"n_mels": 0}, "n_mels of a LogMel must be at least 1, got 0"),
         ({"window": 100, "hop": 200}, "Windows of 100 samples every 200 leave gaps"),
-        ({"n_mels": 128, "window": 256, "hop": 100}, "With n_mels=128 and window=256 some filters lie between two frequencies"),
+        (
+            {"n_mels": 128, "window": 256, "hop": 100},
+            "With n_mels=128 and window=256 some filters lie between two frequencies",
+        ),
     ],
 )
 def test_sizes_that_cannot_be(sizes: dict[str, int], message: str) -> None:
@@ -168,7 +206,11 @@ def test_the_format_survives_json() -> None:
     assert LogMel.from_json(fmt.to_json()) == fmt
     with pytest.raises(LoadError, match=r"no entry 'n_mel'. Did you mean 'n_mels'"):
         LogMel.from_json({"n_mel": 3})
-    with pytest.raises(LoadError, match=r"'rate' of a sound format must be a whole number, got 1.5"):
+    with pytest.raises(
+        LoadError, match=r"'rate' of a sound format must be a whole number, got 1.5"
+    ):
         LogMel.from_json({"rate": 1.5})
-    with pytest.raises(LoadError, match="needs the entries n_mels, window, hop, frames, got only rate"):
+    with pytest.raises(
+        LoadError, match="needs the entries n_mels, window, hop, frames, got only rate"
+    ):
         LogMel.from_json({"rate": 16_000})

@@ -13,7 +13,10 @@ def test_a_training_task_is_a_batch_of_different_examples_of_all_classes() -> No
     e = tasks.batch(range(3))
     assert e.support.y.eq(0).all()
     assert e.target.width == 1
-    everything = {tuple(x.flatten().tolist()): int(row) for row, x in enumerate(plain.gather(np.arange(len(plain.x))))}
+    everything = {
+        tuple(x.flatten().tolist()): int(row)
+        for row, x in enumerate(plain.gather(np.arange(len(plain.x))))
+    }
     for t in range(3):
         drawn = [tuple(x.flatten().tolist()) for x in (*e.support.x[t], *e.query.x[t])]
         assert set(drawn) <= everything.keys()

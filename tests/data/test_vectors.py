@@ -26,7 +26,9 @@ def test_classes_are_split_and_rows_stay_with_their_labels() -> None:
 
 
 def test_tasks() -> None:
-    episode = Vectors(X, Y).tasks("train", Setting(n_way=3, n_shot=1, n_query=2), seed=1).batch([0, 1, 2])
+    episode = (
+        Vectors(X, Y).tasks("train", Setting(n_way=3, n_shot=1, n_query=2), seed=1).batch([0, 1, 2])
+    )
     assert episode.support.x.shape == (3, 3, 2)
     assert episode.query.x.shape == (3, 6, 2)
     assert episode.support.x.dtype == torch.float32
@@ -49,7 +51,12 @@ def test_labels_of_any_kind(labels: object, names: tuple[str, ...]) -> None:
 
 
 @settings(deadline=None)
-@given(hnp.arrays(st.sampled_from(["i4", "u1", "f2", "f4", "f8", "?"]), hnp.array_shapes(min_dims=2, max_dims=2)))
+@given(
+    hnp.arrays(
+        st.sampled_from(["i4", "u1", "f2", "f4", "f8", "?"]),
+        hnp.array_shapes(min_dims=2, max_dims=2),
+    )
+)
 def test_numbers_of_any_kind_are_kept_or_refused_with_their_row(x: np.ndarray) -> None:
     with np.errstate(over="ignore"):
         finite = np.isfinite(x.astype(np.float32)).all(1)
@@ -71,11 +78,15 @@ def test_values_that_are_not_finite(value: float) -> None:
 
 @pytest.mark.parametrize("shape", [(), (20,), (20, 2, 1), (0, 2), (20, 0)])
 def test_x_of_another_shape(shape: tuple[int, ...]) -> None:
-    with pytest.raises(DataError, match=r"\[M D\] with at least one row and column, but has the shape"):
+    with pytest.raises(
+        DataError, match=r"\[M D\] with at least one row and column, but has the shape"
+    ):
         Vectors(np.zeros(shape), Y)
 
 
-@pytest.mark.parametrize("x", [np.full((4, 2), "1.0"), np.zeros((4, 2), dtype=complex), np.zeros((4, 2), dtype=object)])
+@pytest.mark.parametrize(
+    "x", [np.full((4, 2), "1.0"), np.zeros((4, 2), dtype=complex), np.zeros((4, 2), dtype=object)]
+)
 def test_x_that_is_no_numbers(x: np.ndarray) -> None:
     with pytest.raises(DataError, match=f"real numbers, but its dtype is {x.dtype}"):
         Vectors(x, [0, 0, 1, 1])
@@ -88,7 +99,9 @@ def test_y_of_another_shape() -> None:
         Vectors(X, Y[1:])
 
 
-@pytest.mark.parametrize("labels", [["a", None, "b", "b"], [0.0, float("nan"), 1.0, 1.0], ["a", float("nan"), "b", "b"]])
+@pytest.mark.parametrize(
+    "labels", [["a", None, "b", "b"], [0.0, float("nan"), 1.0, 1.0], ["a", float("nan"), "b", "b"]]
+)
 def test_missing_labels(labels: list[object]) -> None:
     with pytest.raises(DataError, match="1 of 4 labels in y are missing, the first in row 1"):
         Vectors(np.eye(4), labels)  # pyright: ignore[reportArgumentType]

@@ -38,7 +38,11 @@ def test_every_speaker_has_a_voice_of_its_own() -> None:
     everybody = [s for split in SPLITS for s in data.speakers(split)]
     assert [len(data.speakers(split)) for split in SPLITS] == [150, 30, 60]
     assert len({data.voice(s) for s in everybody}) == len(everybody) == 240
-    assert data.voice("test 000") == Voices(speakers=8).voice("test 000") != Voices(seed=1).voice("test 000")
+    assert (
+        data.voice("test 000")
+        == Voices(speakers=8).voice("test 000")
+        != Voices(seed=1).voice("test 000")
+    )
     lines = [line.split() for line in data.voice("train 007").splitlines()]
     assert [line[0] for line in lines].count("formant") == 7
     assert all(not line[0].startswith(("<", "#")) for line in lines)
@@ -68,12 +72,16 @@ def test_an_example_is_a_window_of_its_utterance(voices: Voices) -> None:
 
 
 @spoken
-def test_the_same_is_spoken_everywhere_and_a_longer_series_starts_with_the_shorter(voices: Voices, tmp_path: Path, monkeypatch) -> None:
+def test_the_same_is_spoken_everywhere_and_a_longer_series_starts_with_the_shorter(
+    voices: Voices, tmp_path: Path, monkeypatch
+) -> None:
     x = voices.split("train").x
     monkeypatch.setenv("QUICKSTUDY_CACHE", str(tmp_path))
     longer = Voices(speakers=8, utterances=4).split("train")
     for c in range(5):
-        assert torch.equal(longer.x[torch.from_numpy(longer.index.rows_of(c)[:3])], x[3 * c : 3 * c + 3])
+        assert torch.equal(
+            longer.x[torch.from_numpy(longer.index.rows_of(c)[:3])], x[3 * c : 3 * c + 3]
+        )
     (file,) = tmp_path.iterdir()
     written = file.stat().st_mtime_ns
     assert torch.equal(Voices(speakers=8, utterances=4).split("train").x, longer.x)
@@ -101,29 +109,47 @@ def test_what_is_heard_is_a_voice(voices: Voices) -> None:
 
 def test_mistakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for wrong in ({"speakers": 7}, {"utterances": 0}, {"utterances": 21}):
-        with pytest.raises(ConfigError, match=r"at least 8 speakers and 1 … 20 utterances of each, got speakers=.* and utterances="):
+        with pytest.raises(
+            ConfigError,
+            match=r"at least 8 speakers and 1 … 20 utterances of each, got speakers=.* and "
+            r"utterances=",
+        ):
             Voices(**wrong)
     with pytest.raises(DataError, match=r"Voices has no split 'tets'. Did you mean 'test'"):
         Voices().split("tets")
     for wrong in ("val 030", "nobody", "train x", "tests 001", ""):
-        with pytest.raises(DataError, match=f"Voices has no speaker '{wrong}'; they are called 'train 000' … 'train 149', 'val 000' …"):
+        with pytest.raises(
+            DataError,
+            match=f"Voices has no speaker '{wrong}'; they are called 'train 000' … 'train 149', "
+            "'val 000' …",
+        ):
             Voices().recording(wrong, 0)
     with pytest.raises(DataError, match="Speaker 'val 000' has utterances 0 … 15, not 16"):
         Voices().recording("val 000", 16)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("QUICKSTUDY_CACHE", str(tmp_path))
-    with pytest.raises(DataError, match=r"spoken by espeak-ng, which is not installed here. Install it: apt-get install espeak-ng"):
+    with pytest.raises(
+        DataError,
+        match=r"spoken by espeak-ng, which is not installed here. Install it: apt-get install "
+        r"espeak-ng",
+    ):
         Voices().split("train")
     program = tmp_path / "espeak-ng"
     program.write_text(
-        "#!/bin/sh\n[ $1 = --version ] && echo eSpeak NG text-to-speech: 1.48  Data at: /x && exit\necho no such option >&2; exit 3\n"
+        "#!/bin/sh\n[ $1 = --version ] && echo eSpeak NG text-to-speech: 1.48  Data at: /x && "
+        "exit\necho no such option >&2; exit 3\n"
     )
     program.chmod(0o755)
     assert installed() == "1.48"
-    with pytest.raises(DataError, match=r"espeak-ng could not speak: no such option\. Version 1\.50 or later is needed"):
+    with pytest.raises(
+        DataError,
+        match=r"espeak-ng could not speak: no such option\. Version 1\.50 or later is needed",
+    ):
         Voices().recording("val 000", 0)
     program.write_text("#!/bin/sh\n")
-    with pytest.raises(DataError, match=r"espeak-ng could not speak: it wrote no sound\. Version 1\.50"):
+    with pytest.raises(
+        DataError, match=r"espeak-ng could not speak: it wrote no sound\. Version 1\.50"
+    ):
         Voices().recording("val 000", 0)
 
 

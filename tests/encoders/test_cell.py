@@ -12,7 +12,14 @@ from quickstudy.encoders.cell import pairs
 from quickstudy.encoders.operations import OPERATIONS, Memory
 from quickstudy.testing import check_learner
 
-EDGES = ((0, 1, "conv3x3"), (0, 2, "identity"), (1, 2, "separable5x5"), (1, 3, "max_pool3x3"), (2, 3, "avg_pool3x3"), (0, 3, "dilated3x3"))
+EDGES = (
+    (0, 1, "conv3x3"),
+    (0, 2, "identity"),
+    (1, 2, "separable5x5"),
+    (1, 3, "max_pool3x3"),
+    (2, 3, "avg_pool3x3"),
+    (0, 3, "dilated3x3"),
+)
 
 
 def test_a_cell_is_the_sum_over_its_edges() -> None:
@@ -43,7 +50,9 @@ def test_a_mixture_with_certain_logits_is_that_cell() -> None:
     net.stem.load_state_dict(mixed.stem.state_dict())
     for a, b in zip(net.cells, mixed.cells, strict=True):
         for i, j, name in EDGES:
-            a[f"{i}-{j}-{name}"].load_state_dict(b[f"{i}-{j}"][list(OPERATIONS).index(name)].state_dict())
+            a[f"{i}-{j}-{name}"].load_state_dict(
+                b[f"{i}-{j}"][list(OPERATIONS).index(name)].state_dict()
+            )
     x = torch.randn(2, 5, 1, 28, 28)
     torch.testing.assert_close(mixed(x), net(x), rtol=1e-4, atol=1e-5)
 
@@ -65,12 +74,22 @@ def test_the_mixture_cools() -> None:
 
 @pytest.mark.parametrize("norm", ["running", "support", "group"])
 def test_cells_keep_the_contract(norm: str) -> None:
-    net = CellNet(edges=((0, 1, "conv3x3"), (1, 2, "max_pool3x3"), (0, 2, "separable5x5")), channels=8, layers=2, norm=norm)
+    net = CellNet(
+        edges=((0, 1, "conv3x3"), (1, 2, "max_pool3x3"), (0, 2, "separable5x5")),
+        channels=8,
+        layers=2,
+        norm=norm,
+    )
     check_learner(ProtoNet(net), shape=(1, 16, 16), n_tasks=(2,))
 
 
 def test_mixtures_keep_the_contract() -> None:
-    learner = fomaml(MixedCellNet(channels=8, nodes=2, layers=1, norm="support"), n_out=4, inner_lr=0.5, inner_steps=3)
+    learner = fomaml(
+        MixedCellNet(channels=8, nodes=2, layers=1, norm="support"),
+        n_out=4,
+        inner_lr=0.5,
+        inner_steps=3,
+    )
     check_learner(learner, shape=(1, 16, 16), n_tasks=(2,), builder=maml)
 
 

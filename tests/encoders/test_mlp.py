@@ -34,7 +34,10 @@ def test_each_task_may_have_weights_of_its_own():
     encoder, x = MLP(6, widths=(5, 4)), torch.randn(3, 2, 6)
     assert encoder.stacks
     stacks = {n: torch.randn(3, *p.shape) for n, p in encoder.named_parameters()}
-    one_by_one = [functional_call(encoder, {n: s[t] for n, s in stacks.items()}, (x[t : t + 1],)) for t in range(3)]
+    one_by_one = [
+        functional_call(encoder, {n: s[t] for n, s in stacks.items()}, (x[t : t + 1],))
+        for t in range(3)
+    ]
     torch.testing.assert_close(functional_call(encoder, stacks, (x,)), torch.cat(one_by_one))
 
 

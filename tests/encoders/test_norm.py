@@ -15,7 +15,9 @@ def maps(*shape, seed=0):
     """Feature maps whose tasks, channels and examples differ in level and spread."""
     shape = shape or SHAPE
     g = torch.Generator().manual_seed(seed)
-    level, spread = (torch.randn(*shape[:3], 1, 1, generator=g, dtype=torch.float64) for _ in range(2))
+    level, spread = (
+        torch.randn(*shape[:3], 1, 1, generator=g, dtype=torch.float64) for _ in range(2)
+    )
     return torch.randn(*shape, generator=g, dtype=torch.float64) * (1 + spread.abs()) + level
 
 
@@ -37,7 +39,9 @@ def torch_batch_norm(x, weight, bias):
 def by_hand(x, mean, var, weight, bias):
     w, b = (0 if p is None else p for p in (weight, bias))
     w = 1 if weight is None else w.view(-1, 1, 1)
-    return (x - mean.view(-1, 1, 1)) / (var.view(-1, 1, 1) + EPS).sqrt() * w + (0 if bias is None else b.view(-1, 1, 1))
+    return (x - mean.view(-1, 1, 1)) / (var.view(-1, 1, 1) + EPS).sqrt() * w + (
+        0 if bias is None else b.view(-1, 1, 1)
+    )
 
 
 class ReadThenAnswer(torch.nn.Module):
@@ -59,9 +63,16 @@ class ReadThenAnswer(torch.nn.Module):
 def test_batch_is_torchs_batch_norm_task_by_task(n_tasks, scale, shift):
     norm, x = norm_of("batch", scale=scale, shift=shift), maps()[:n_tasks]
     out = norm(x)
-    torch.testing.assert_close(out, torch.stack([torch_batch_norm(xt, norm.weight, norm.bias) for xt in x]), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        out,
+        torch.stack([torch_batch_norm(xt, norm.weight, norm.bias) for xt in x]),
+        rtol=1e-12,
+        atol=1e-12,
+    )
     for t in range(n_tasks):
-        hand = by_hand(x[t], x[t].mean((0, 2, 3)), x[t].var((0, 2, 3), correction=0), norm.weight, norm.bias)
+        hand = by_hand(
+            x[t], x[t].mean((0, 2, 3)), x[t].var((0, 2, 3), correction=0), norm.weight, norm.bias
+        )
         torch.testing.assert_close(out[t], hand, rtol=1e-10, atol=1e-10)
 
 
@@ -87,13 +98,17 @@ def test_running_is_torchs_own_in_training_and_evaluation():
     theirs.weight.data, theirs.bias.data = ours.weight.data, ours.bias.data
     for step in range(3):
         x = maps(seed=step)
-        torch.testing.assert_close(ours(x).flatten(0, 1), theirs(x.flatten(0, 1)), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            ours(x).flatten(0, 1), theirs(x.flatten(0, 1)), rtol=1e-12, atol=1e-12
+        )
     for name in ("running_mean", "running_var", "num_batches_tracked"):
         assert torch.equal(getattr(ours.norm, name), getattr(theirs, name))
     assert ours.norm.num_batches_tracked == 3
     ours.eval(), theirs.eval()
     before = copy.deepcopy(ours.state_dict())
-    torch.testing.assert_close(ours(x).flatten(0, 1), theirs(x.flatten(0, 1)), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        ours(x).flatten(0, 1), theirs(x.flatten(0, 1)), rtol=1e-12, atol=1e-12
+    )
     assert all(torch.equal(t, before[name]) for name, t in ours.state_dict().items())
 
 
@@ -123,14 +138,21 @@ def test_support_normalises_the_queries_by_the_supports_statistics(scale):
     out = norm(queries, statistics)
     for t in range(3):
         mean, var = support[t].mean((0, 2, 3)), support[t].var((0, 2, 3), correction=0)
-        torch.testing.assert_close(out[t], by_hand(queries[t], mean, var, norm.weight, norm.bias), rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(
+            out[t], by_hand(queries[t], mean, var, norm.weight, norm.bias), rtol=1e-10, atol=1e-10
+        )
     torch.testing.assert_close(out[:, :1], norm(queries[:, :1], statistics))
 
 
 def test_support_reads_a_support_as_batch_norm_would():
     norm, x = norm_of("support"), maps()
     y, statistics = norm.read(x)
-    torch.testing.assert_close(y, torch.stack([torch_batch_norm(xt, norm.weight, norm.bias) for xt in x]), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        y,
+        torch.stack([torch_batch_norm(xt, norm.weight, norm.bias) for xt in x]),
+        rtol=1e-12,
+        atol=1e-12,
+    )
     torch.testing.assert_close(norm(x), y)
     torch.testing.assert_close(norm(x, statistics), y, rtol=1e-10, atol=1e-10)
 
@@ -159,13 +181,22 @@ def test_per_task_in_evaluation_normalises_by_its_averages_alone():
     for seed in range(3):
         x = maps(seed=seed)
         norm(x)
-        mean, var = (torch.stack([f(task) for task in x]).mean(0) for f in (_mean, _var))  # over the tasks
-        expected = [(1 - MOMENTUM) * e + MOMENTUM * new for e, new in zip(expected, (mean, var), strict=True)]
+        mean, var = (
+            torch.stack([f(task) for task in x]).mean(0) for f in (_mean, _var)
+        )  # over the tasks
+        expected = [
+            (1 - MOMENTUM) * e + MOMENTUM * new
+            for e, new in zip(expected, (mean, var), strict=True)
+        ]
     norm.eval()
     out = norm(x)
     for t in range(3):
-        torch.testing.assert_close(out[t], by_hand(x[t], *expected, norm.weight, norm.bias), rtol=1e-10, atol=1e-10)
-    for average, value in zip((norm.mean, norm.var), expected, strict=True):  # which evaluation leaves alone
+        torch.testing.assert_close(
+            out[t], by_hand(x[t], *expected, norm.weight, norm.bias), rtol=1e-10, atol=1e-10
+        )
+    for average, value in zip(
+        (norm.mean, norm.var), expected, strict=True
+    ):  # which evaluation leaves alone
         torch.testing.assert_close(average, value)
 
 
@@ -199,7 +230,10 @@ def test_group_is_torchs_group_norm(channels, groups):
     norm, x = norm_of("group", channels=channels), maps(2, 3, channels, 5, 5)
     out = norm(x)
     torch.testing.assert_close(
-        out.flatten(0, 1), F.group_norm(x.flatten(0, 1), groups, norm.weight, norm.bias, EPS), rtol=1e-10, atol=1e-10
+        out.flatten(0, 1),
+        F.group_norm(x.flatten(0, 1), groups, norm.weight, norm.bias, EPS),
+        rtol=1e-10,
+        atol=1e-10,
     )
     torch.testing.assert_close(out[1, 2], norm(x[1:, 2:])[0, 0])
 
@@ -236,7 +270,9 @@ def test_gradients_go_through(policy, training):
     x, queries = maps(2, 2, 2, 2, 2).requires_grad_(), maps(2, 1, 2, 2, 2, seed=3).requires_grad_()
 
     def fn(x, queries, *parameters):
-        return functional_call(ReadThenAnswer(norm), dict(zip(names, parameters, strict=True)), (x, queries))
+        return functional_call(
+            ReadThenAnswer(norm), dict(zip(names, parameters, strict=True)), (x, queries)
+        )
 
     assert torch.autograd.gradcheck(fn, (x, queries, *norm.parameters()))
 
@@ -251,10 +287,17 @@ def test_each_task_may_have_weights_of_its_own(policy, training):
     out = functional_call(norm, stacks, (x,))
     if policy == "running" and training:
         flat = F.batch_norm(x.flatten(0, 1), None, None, training=True, eps=EPS).view(x.shape)
-        expected = flat * stacks["weight"][:, None, :, None, None] + stacks["bias"][:, None, :, None, None]
+        expected = (
+            flat * stacks["weight"][:, None, :, None, None] + stacks["bias"][:, None, :, None, None]
+        )
         assert norm.norm.num_batches_tracked == 1
     else:
-        expected = torch.cat([functional_call(twin, {name: s[t] for name, s in stacks.items()}, (x[t : t + 1],)) for t in range(3)])
+        expected = torch.cat(
+            [
+                functional_call(twin, {name: s[t] for name, s in stacks.items()}, (x[t : t + 1],))
+                for t in range(3)
+            ]
+        )
     torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-10)
 
 
@@ -267,5 +310,7 @@ def test_a_fresh_norm_neither_scales_nor_shifts():
 
 
 def test_unknown_policies_get_the_nearest_spelling():
-    with pytest.raises(ConfigError, match=r"No normalisation policy is called 'suport'\. Did you mean 'support'\?"):
+    with pytest.raises(
+        ConfigError, match=r"No normalisation policy is called 'suport'\. Did you mean 'support'\?"
+    ):
         norm_named("suport", 4)

@@ -1,4 +1,6 @@
-"""The policy per_task: batch statistics in training, their averages over the tasks in evaluation."""
+"""The policy per_task: batch statistics in training, their averages over the tasks in
+evaluation.
+"""
 
 import pytest
 import torch
@@ -6,13 +8,16 @@ import torch
 from quickstudy.core.batching import order_dependent
 from quickstudy.encoders import Conv4
 from quickstudy.encoders.norm import MOMENTUM, norm_named
-from quickstudy.functional.fused import carrier
+from quickstudy.kernels import backend
 
 
 def test_the_averages_are_those_of_each_tasks_statistics():
     norm, x = norm_named("per_task", 3).double(), torch.randn(4, 5, 3, 6, 6).double() * 2 + 1
     norm(x)
-    mean, var = x.mean((1, 3, 4)).mean(0), x.var((1, 3, 4)).mean(0)  # of each task; then over the tasks
+    mean, var = (
+        x.mean((1, 3, 4)).mean(0),
+        x.var((1, 3, 4)).mean(0),
+    )  # of each task; then over the tasks
     torch.testing.assert_close(norm.get_buffer("mean"), MOMENTUM * mean)
     torch.testing.assert_close(norm.get_buffer("var"), 1 - MOMENTUM + MOMENTUM * var)
 
@@ -26,10 +31,10 @@ def test_all_forms_of_the_block_collect_the_same(form, n_tasks):
     encoder, other = (Conv4(size=16, width=4, norm=norm) for norm in ("per_task", "batch"))
     other.load_state_dict(encoder.state_dict(), strict=False)
     x = torch.randn(n_tasks, 5, 1, 16, 16)
-    with carrier(form):
+    with backend(form):
         out, expected = encoder(x), other(x)
     torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-4)
-    with carrier("plain"):
+    with backend("plain"):
         reference = Conv4(size=16, width=4, norm="per_task")
         reference.load_state_dict(other.state_dict(), strict=False)
         reference(x)

@@ -40,13 +40,17 @@ def test_evaluation_equals_the_plain_network(pool: bool) -> None:
     assert encoder.out_dim == encoder(x).shape[2]
 
 
-@pytest.mark.parametrize(("widths", "millions"), [((64, 160, 320, 640), 12.4), ((64, 128, 256, 512), 8.0)])
+@pytest.mark.parametrize(
+    ("widths", "millions"), [((64, 160, 320, 640), 12.4), ((64, 128, 256, 512), 8.0)]
+)
 def test_it_has_the_weights_of_the_literature(widths: tuple[int, ...], millions: float) -> None:
     with torch.device("meta"):
         n = sum(p.numel() for p in ResNet12(widths=widths).parameters())
     assert n / 1e6 == pytest.approx(millions, abs=0.06)
     ins = (3, *widths[:3])
-    assert n == sum(9 * i * o + 2 * 9 * o * o + i * o + 4 * 2 * o for i, o in zip(ins, widths, strict=True))
+    assert n == sum(
+        9 * i * o + 2 * 9 * o * o + i * o + 4 * 2 * o for i, o in zip(ins, widths, strict=True)
+    )
 
 
 @pytest.mark.parametrize("norm", list(NORMS))

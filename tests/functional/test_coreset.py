@@ -23,7 +23,10 @@ def test_each_is_the_farthest_from_those_before(given: tuple[int, int, int]) -> 
     chosen = greedy_coreset(x, len(x), projection=0).tolist()
     assert sorted(chosen) == list(range(len(x)))
     for i in range(1, len(x)):
-        gaps = [min(float((x[j] - x[c]).norm()) for c in chosen[:i]) if j not in chosen[:i] else -1.0 for j in range(len(x))]
+        gaps = [
+            min(float((x[j] - x[c]).norm()) for c in chosen[:i]) if j not in chosen[:i] else -1.0
+            for j in range(len(x))
+        ]
         assert gaps[chosen[i]] == pytest.approx(max(gaps), abs=1e-5)
 
 
@@ -43,7 +46,9 @@ def test_a_projection_keeps_it_nearly_as_good_and_it_repeats() -> None:
     plain, short = greedy_coreset(x, 20, projection=0), greedy_coreset(x, 20, projection=64)
     assert radius(x, short) < 1.15 * radius(x, plain)
     assert torch.equal(short, greedy_coreset(x, 20, projection=64))
-    with pytest.raises(ConfigError, match="A coreset of 200 points has 1 to 200 of them, got m=201"):
+    with pytest.raises(
+        ConfigError, match="A coreset of 200 points has 1 to 200 of them, got m=201"
+    ):
         greedy_coreset(x, 201)
 
 

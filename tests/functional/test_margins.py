@@ -10,14 +10,21 @@ from hypothesis import strategies as st
 
 from quickstudy.functional.margins import arcface, cosface, sphereface
 
-losses = pytest.importorskip("pytorch_metric_learning.losses", reason="pytorch-metric-learning is not installed")
+losses = pytest.importorskip(
+    "pytorch_metric_learning.losses", reason="pytorch-metric-learning is not installed"
+)
 C, D, B = 7, 5, 40
 
 
 def given_features() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     g = torch.Generator().manual_seed(0)
     w, z = torch.randn(C, D, generator=g), torch.randn(B, D, generator=g)
-    return w, z, torch.randint(0, C, (B,), generator=g), F.normalize(z, dim=1) @ F.normalize(w, dim=1).T
+    return (
+        w,
+        z,
+        torch.randint(0, C, (B,), generator=g),
+        F.normalize(z, dim=1) @ F.normalize(w, dim=1).T,
+    )
 
 
 @pytest.mark.parametrize("margin", [0.1, 0.5, 1.2])
@@ -25,14 +32,24 @@ def test_arcface_is_that_of_pytorch_metric_learning(margin: float) -> None:
     w, z, y, cos = given_features()
     theirs = losses.ArcFaceLoss(C, D, margin=math.degrees(margin), scale=16)
     theirs.W.data = w.T
-    torch.testing.assert_close(F.cross_entropy(arcface(cos, y, scale=16.0, margin=margin), y), theirs(z, y), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        F.cross_entropy(arcface(cos, y, scale=16.0, margin=margin), y),
+        theirs(z, y),
+        rtol=1e-5,
+        atol=1e-5,
+    )
 
 
 def test_cosface_is_that_of_pytorch_metric_learning() -> None:
     w, z, y, cos = given_features()
     theirs = losses.CosFaceLoss(C, D, margin=0.35, scale=16)
     theirs.W.data = w.T
-    torch.testing.assert_close(F.cross_entropy(cosface(cos, y, scale=16.0, margin=0.35), y), theirs(z, y), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        F.cross_entropy(cosface(cos, y, scale=16.0, margin=0.35), y),
+        theirs(z, y),
+        rtol=1e-5,
+        atol=1e-5,
+    )
 
 
 @pytest.mark.filterwarnings("ignore:__array_wrap__")  # theirs, with numpy 2
@@ -41,7 +58,12 @@ def test_sphereface_is_that_of_pytorch_metric_learning(margin: int) -> None:
     w, z, y, cos = given_features()
     theirs = losses.SphereFaceLoss(C, D, margin=margin, scale=1)
     theirs.W.data = w.T
-    torch.testing.assert_close(F.cross_entropy(sphereface(cos, y, z.norm(dim=1), margin=margin), y), theirs(z, y), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        F.cross_entropy(sphereface(cos, y, z.norm(dim=1), margin=margin), y),
+        theirs(z, y),
+        rtol=1e-4,
+        atol=1e-4,
+    )
 
 
 def test_sphereface_by_a_slow_loop_and_blended() -> None:
@@ -58,14 +80,22 @@ def test_sphereface_by_a_slow_loop_and_blended() -> None:
 
 
 @given(st.floats(-1, 1), st.floats(0, 1.5))
-def test_a_margin_never_helps_the_true_class_and_falls_with_the_angle(value: float, margin: float) -> None:
+def test_a_margin_never_helps_the_true_class_and_falls_with_the_angle(
+    value: float, margin: float
+) -> None:
     y = torch.tensor([0])
     cos = torch.tensor([[value, 0.0]], dtype=torch.float64)
-    for harder in (arcface(cos, y, scale=1.0, margin=margin), cosface(cos, y, scale=1.0, margin=margin)):
+    for harder in (
+        arcface(cos, y, scale=1.0, margin=margin),
+        cosface(cos, y, scale=1.0, margin=margin),
+    ):
         assert harder[0, 0] <= value + 1e-6
         assert harder[0, 1] == 0
     grid = torch.linspace(-1, 1, 200, dtype=torch.float64)[:, None].expand(-1, 2)
-    assert (arcface(grid, torch.zeros(200, dtype=torch.long), scale=1.0, margin=margin)[:, 0].diff() >= -1e-9).all()
+    assert (
+        arcface(grid, torch.zeros(200, dtype=torch.long), scale=1.0, margin=margin)[:, 0].diff()
+        >= -1e-9
+    ).all()
 
 
 def test_gradients_are_finite_at_the_poles() -> None:

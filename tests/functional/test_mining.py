@@ -15,34 +15,53 @@ def made(seed: int, labels: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @given(BATCH)
-def test_batch_hard_is_the_farthest_positive_and_the_nearest_negative(batch: tuple[int, list[int]]) -> None:
+def test_batch_hard_is_the_farthest_positive_and_the_nearest_negative(
+    batch: tuple[int, list[int]],
+) -> None:
     d, y = made(*batch)
     expected = []
     for a in range(len(y)):
         positives = [i for i in range(len(y)) if i != a and y[i] == y[a]]
         negatives = [i for i in range(len(y)) if y[i] != y[a]]
         if positives and negatives:
-            expected.append((a, max(positives, key=lambda i: float(d[a, i])), min(negatives, key=lambda i: float(d[a, i]))))
+            expected.append(
+                (
+                    a,
+                    max(positives, key=lambda i: float(d[a, i])),
+                    min(negatives, key=lambda i: float(d[a, i])),
+                )
+            )
     assert list(zip(*(t.tolist() for t in batch_hard(d, y)), strict=True)) == expected
 
 
 @given(BATCH, st.floats(0.05, 2))
-def test_semi_hard_is_the_nearest_negative_behind_the_positive_within_the_margin(batch: tuple[int, list[int]], margin: float) -> None:
+def test_semi_hard_is_the_nearest_negative_behind_the_positive_within_the_margin(
+    batch: tuple[int, list[int]], margin: float
+) -> None:
     d, y = made(*batch)
     expected = []
     for a in range(len(y)):
         for p in (i for i in range(len(y)) if i != a and y[i] == y[a]):
-            between = [i for i in range(len(y)) if y[i] != y[a] and d[a, p] < d[a, i] < d[a, p] + margin]
+            between = [
+                i for i in range(len(y)) if y[i] != y[a] and d[a, p] < d[a, i] < d[a, p] + margin
+            ]
             if between:
                 expected.append((a, p, min(between, key=lambda i: float(d[a, i]))))
     assert list(zip(*(t.tolist() for t in semi_hard(d, y, margin=margin)), strict=True)) == expected
 
 
 @given(BATCH)
-def test_random_triplets_take_every_pair_once_with_any_negative(batch: tuple[int, list[int]]) -> None:
+def test_random_triplets_take_every_pair_once_with_any_negative(
+    batch: tuple[int, list[int]],
+) -> None:
     _, y = made(*batch)
     a, p, n = random_triplets(y, generator=torch.Generator().manual_seed(batch[0]))
-    pairs = [(i, j) for i in range(len(y)) for j in range(len(y)) if i != j and y[i] == y[j] and (y != y[i]).any()]
+    pairs = [
+        (i, j)
+        for i in range(len(y))
+        for j in range(len(y))
+        if i != j and y[i] == y[j] and (y != y[i]).any()
+    ]
     assert list(zip(a.tolist(), p.tolist(), strict=True)) == pairs
     assert (y[n] != y[a]).all()
 

@@ -15,11 +15,19 @@ def by_hand(support, y, query, n, steps, inlier, classes):
     """One task, one number at a time."""
 
     def cos(a, b):
-        return sum(p * q for p, q in zip(a, b, strict=True)) / math.sqrt(sum(p * p for p in a)) / math.sqrt(sum(q * q for q in b))
+        return (
+            sum(p * q for p, q in zip(a, b, strict=True))
+            / math.sqrt(sum(p * p for p in a))
+            / math.sqrt(sum(q * q for q in b))
+        )
 
     z, xi = [[1 / n] * n for _ in query], [0.0] * len(query)
     means = [
-        [float(np.mean([x[d] for x, label in zip(support, y, strict=True) if label == c])) for d in range(len(query[0]))] for c in range(n)
+        [
+            float(np.mean([x[d] for x, label in zip(support, y, strict=True) if label == c]))
+            for d in range(len(query[0]))
+        ]
+        for c in range(n)
     ]
     for _ in range(steps):
         for i, q in enumerate(query):
@@ -31,23 +39,36 @@ def by_hand(support, y, query, n, steps, inlier, classes):
             total = sum(label == c for label in y) + sum(xi[i] * z[i][c] for i in range(len(query)))
             for d in range(len(query[0])):
                 known = sum(x[d] for x, label in zip(support, y, strict=True) if label == c)
-                means[c][d] = (known + sum(xi[i] * z[i][c] * query[i][d] for i in range(len(query)))) / total
+                means[c][d] = (
+                    known + sum(xi[i] * z[i][c] * query[i][d] for i in range(len(query)))
+                ) / total
     return z, xi
 
 
 def task(n_tasks=3, n=3, shots=2, queries=5, dim=4, seed=0):
     g = torch.Generator().manual_seed(seed)
     support = torch.randn(n_tasks, n * shots, dim, generator=g, dtype=torch.float64)
-    y = torch.stack([torch.arange(n).repeat(shots)[torch.randperm(n * shots, generator=g)] for _ in range(n_tasks)])
+    y = torch.stack(
+        [
+            torch.arange(n).repeat(shots)[torch.randperm(n * shots, generator=g)]
+            for _ in range(n_tasks)
+        ]
+    )
     return support, y, torch.randn(n_tasks, queries, dim, generator=g, dtype=torch.float64)
 
 
-@pytest.mark.parametrize(("steps", "inlier", "classes"), [(1, 0.1, 0.1), (2, 0.1, 0.2), (5, 0.5, 0.05)])
+@pytest.mark.parametrize(
+    ("steps", "inlier", "classes"), [(1, 0.1, 0.1), (2, 0.1, 0.2), (5, 0.5, 0.05)]
+)
 def test_it_is_what_a_loop_gives(steps, inlier, classes):
     support, y, query = task()
-    z, xi = oslo(support, y, query, 3, steps=steps, inlier_temperature=inlier, class_temperature=classes)
+    z, xi = oslo(
+        support, y, query, 3, steps=steps, inlier_temperature=inlier, class_temperature=classes
+    )
     for t in range(3):
-        z_t, xi_t = by_hand(support[t].tolist(), y[t].tolist(), query[t].tolist(), 3, steps, inlier, classes)
+        z_t, xi_t = by_hand(
+            support[t].tolist(), y[t].tolist(), query[t].tolist(), 3, steps, inlier, classes
+        )
         assert z[t].numpy() == pytest.approx(np.array(z_t))
         assert xi[t].numpy() == pytest.approx(np.array(xi_t))
 
@@ -55,7 +76,15 @@ def test_it_is_what_a_loop_gives(steps, inlier, classes):
 @given(st.integers(0, 50), st.integers(1, 4), st.sampled_from([0.02, 0.1, 1.0]))
 def test_bounds(seed, steps, temperature):
     support, y, query = task(seed=seed)
-    z, xi = oslo(support, y, query, 3, steps=steps, inlier_temperature=temperature, class_temperature=temperature)
+    z, xi = oslo(
+        support,
+        y,
+        query,
+        3,
+        steps=steps,
+        inlier_temperature=temperature,
+        class_temperature=temperature,
+    )
     assert torch.allclose(z.sum(-1), torch.ones(3, 5, dtype=torch.float64))
     assert (z >= 0).all()
     assert ((xi >= 0) & (xi <= 1)).all()
@@ -91,11 +120,18 @@ def test_log_odds_keep_the_order_where_the_inlierness_cannot():
 
 
 def test_strangers_pull_less_than_members():
-    """A class of one example, six queries like it and six strangers: the class vector moves to the six members."""
+    """A class of one example, six queries like it and six strangers: the class vector moves to the
+    six members.
+    """
     g = torch.Generator().manual_seed(0)
     direction = torch.eye(8)
     like = direction[0] + 0.2 * torch.randn(6, 8, generator=g)
-    strangers = direction[5] - 0.5 * direction[0] - 0.5 * direction[1] + 0.2 * torch.randn(6, 8, generator=g)
+    strangers = (
+        direction[5]
+        - 0.5 * direction[0]
+        - 0.5 * direction[1]
+        + 0.2 * torch.randn(6, 8, generator=g)
+    )
     example = direction[0] + 0.6 * direction[2]
     support = torch.stack((example, direction[1]))[None]
     query = torch.cat((like, strangers))[None]

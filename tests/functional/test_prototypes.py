@@ -7,7 +7,12 @@ from quickstudy.functional.prototypes import class_means
 
 
 def test_unequal_shots_in_any_order_by_hand():
-    z = torch.tensor([[[1.0, 0.0], [10.0, 10.0], [3.0, 0.0], [5.0, 6.0]], [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0], [4.0, 4.0]]])
+    z = torch.tensor(
+        [
+            [[1.0, 0.0], [10.0, 10.0], [3.0, 0.0], [5.0, 6.0]],
+            [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0], [4.0, 4.0]],
+        ]
+    )
     y = torch.tensor([[0, 2, 0, 0], [1, 0, 2, 1]])
     first, second = class_means(z[:, :], y, 3)
     assert first[[0, 2]].tolist() == [[3, 2], [10, 10]]
@@ -26,7 +31,9 @@ def test_a_loop_over_classes_agrees_in_any_order(shots, seed):
     y = torch.arange(len(shots)).repeat_interleave(torch.tensor(shots))
     y = torch.stack([y[torch.randperm(len(y), generator=g)] for _ in range(2)])
     z = torch.randn(*y.shape, 3, generator=g, dtype=torch.float64)
-    slow = torch.stack([torch.stack([z[t, y[t] == c].mean(0) for c in range(len(shots))]) for t in range(2)])
+    slow = torch.stack(
+        [torch.stack([z[t, y[t] == c].mean(0) for c in range(len(shots))]) for t in range(2)]
+    )
     torch.testing.assert_close(class_means(z, y, len(shots)), slow)
 
 

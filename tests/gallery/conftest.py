@@ -38,18 +38,37 @@ def postgres() -> Iterator[Path | str]:
     home.chmod(0o777)
     data = home / "data"
     who = _as_somebody()
-    made = subprocess.run([*who, binaries / "initdb", "-D", data, "-U", "test", "-A", "trust", "--no-sync"], capture_output=True, text=True)
+    made = subprocess.run(
+        [*who, binaries / "initdb", "-D", data, "-U", "test", "-A", "trust", "--no-sync"],
+        capture_output=True,
+        text=True,
+    )
     if made.returncode:
         yield f"initdb failed: {made.stderr[-300:]}"
         return
     options = f"-k {home} -c listen_addresses= -c fsync=off"
-    start = [*who, binaries / "pg_ctl", "-D", data, "-o", options, "-l", home / "log", "-w", "start"]
+    start = [
+        *who,
+        binaries / "pg_ctl",
+        "-D",
+        data,
+        "-o",
+        options,
+        "-l",
+        home / "log",
+        "-w",
+        "start",
+    ]
     started = subprocess.run(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     if started.returncode:
         yield "the PostgreSQL server does not start"
         return
     yield home
-    subprocess.run([*who, binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        [*who, binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     shutil.rmtree(home, ignore_errors=True)
 
 
@@ -68,7 +87,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
 
         # A schema of its own is as good as a database, and made in no time.
         name = "g" + uuid.uuid4().hex
-        with psycopg.connect(f"host={socket} user=test dbname=postgres", autocommit=True) as connection:
+        with psycopg.connect(
+            f"host={socket} user=test dbname=postgres", autocommit=True
+        ) as connection:
             connection.execute(f"CREATE SCHEMA {name}")
         return f"postgresql://test@/postgres?host={socket}&options=-csearch_path%3D{name}"
 
@@ -78,15 +99,15 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
 @pytest.fixture(autouse=True)
 def _all_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """However a test ends, its connections are given back."""
-    from quickstudy.gallery import opening
+    from quickstudy.gallery import create
 
-    made, opened = opening.engine_for, list[Any]()
+    made, opened = create.engine_for, list[Any]()
 
     def noted(place: str) -> Any:
         opened.append(made(place))
         return opened[-1]
 
-    monkeypatch.setattr(opening, "engine_for", noted)
+    monkeypatch.setattr(create, "engine_for", noted)
     yield
     for engine in opened:
         engine.dispose()
@@ -97,7 +118,10 @@ class Writers:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, Path(__file__).parent / "writer.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, Path(__file__).parent / "writer.py"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def start(self, place: str, seed: int, changes: int, log: Path) -> int:

@@ -1,4 +1,6 @@
-"""Processes that are killed while they write, and processes that write at once: nothing acknowledged is lost, nothing is half done."""
+"""Processes that are killed while they write, and processes that write at once: nothing
+acknowledged is lost, nothing is half done.
+"""
 
 import os
 import random
@@ -30,10 +32,14 @@ def done(log: Path) -> int:
     return log.read_text(encoding="utf-8").count("done ") if log.exists() else 0
 
 
-def wait_for(log: Path, changes: int, *, meanwhile: Callable[[], object] = lambda: time.sleep(0.001)) -> None:
+def wait_for(
+    log: Path, changes: int, *, meanwhile: Callable[[], object] = lambda: time.sleep(0.001)
+) -> None:
     until = time.monotonic() + 60
     while done(log) < changes:
-        assert time.monotonic() < until, f"a writer has stopped: {log.read_text(encoding='utf-8')[-200:]}"
+        assert time.monotonic() < until, (
+            f"a writer has stopped: {log.read_text(encoding='utf-8')[-200:]}"
+        )
         meanwhile()
 
 
@@ -65,12 +71,16 @@ def check(gallery: Gallery, people: dict[str, int]) -> None:
     """Everybody is there with all templates, and these are the right ones."""
     if people:
         names = [name for name, n in people.items() for _ in range(n)]
-        found = gallery.identify(np.concatenate([templates(name, n) for name, n in people.items()]), top_k=1)
+        found = gallery.identify(
+            np.concatenate([templates(name, n) for name, n in people.items()]), top_k=1
+        )
         assert [d.identity for d in found] == names
         np.testing.assert_allclose([d.similarity for d in found], 1, atol=1e-6)
 
 
-def test_what_was_acknowledged_survives_kills_in_200_changes(empty: str, writers: Any, tmp_path: Path) -> None:
+def test_what_was_acknowledged_survives_kills_in_200_changes(
+    empty: str, writers: Any, tmp_path: Path
+) -> None:
     people, acknowledged, kills, killed_amid = dict[str, int](), 0, 0, 0
     while acknowledged < CHANGES:
         log = tmp_path / f"{kills}.log"
@@ -87,7 +97,9 @@ def test_what_was_acknowledged_survives_kills_in_200_changes(empty: str, writers
         if begun is not None and found != expected:
             expected = after(expected, [begun])
         assert found == expected
-        assert sum(row["action"] in ("enrol", "remove") for row in gallery.audit(last=10**6)) >= acknowledged + len(changes)
+        assert sum(
+            row["action"] in ("enrol", "remove") for row in gallery.audit(last=10**6)
+        ) >= acknowledged + len(changes)
         check(gallery, expected)
         gallery.close()
         people, acknowledged, kills = expected, acknowledged + len(changes), kills + 1
@@ -96,12 +108,16 @@ def test_what_was_acknowledged_survives_kills_in_200_changes(empty: str, writers
     assert killed_amid  # or the kills came at moments when nothing was being done
 
 
-def test_two_processes_writing_at_once_lose_nothing(empty: str, writers: Any, tmp_path: Path) -> None:
+def test_two_processes_writing_at_once_lose_nothing(
+    empty: str, writers: Any, tmp_path: Path
+) -> None:
     logs = {seed: tmp_path / f"{seed}.log" for seed in (1, 2)}
     processes = [writers.start(empty, seed, 60, log) for seed, log in logs.items()]
     watching = Gallery.open(empty)
     for log in logs.values():
-        wait_for(log, 60, meanwhile=lambda: watching.identify(np.ones((1, DIM))))  # a reader that keeps up while they write
+        wait_for(
+            log, 60, meanwhile=lambda: watching.identify(np.ones((1, DIM)))
+        )  # a reader that keeps up while they write
     assert [writers.wait(process) for process in processes] == [0, 0]
     people = dict[str, int]()
     for log in logs.values():

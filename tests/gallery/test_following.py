@@ -13,11 +13,24 @@ from hypothesis import strategies as st
 from sqlalchemy import event, text
 
 from quickstudy.core.errors import ConfigError, GalleryError
-from quickstudy.gallery import Gallery, Policy, changes, matrix, memory
+from quickstudy.gallery import Gallery, Policy, changes, exact_search, snapshot
 
 DIM = 8
 PROBES = np.random.default_rng(1).normal(size=(6, DIM))
-OPERATIONS = ("enrol", "enrol", "enrol", "refused", "rename", "remove", "remove_template", "expire", "score", "calibrate", "cohort", "ask")
+OPERATIONS = (
+    "enrol",
+    "enrol",
+    "enrol",
+    "refused",
+    "rename",
+    "remove",
+    "remove_template",
+    "expire",
+    "score",
+    "calibrate",
+    "cohort",
+    "ask",
+)
 
 
 def vectors(seed: int, n: int = 2) -> np.ndarray:
@@ -30,8 +43,14 @@ def act(gallery: Gallery, what: str, who: int, seed: int) -> None:
     name, rng = f"p{who}", np.random.default_rng(seed)
     match what:
         case "enrol":
-            until = datetime.now(UTC) + timedelta(days=int(rng.integers(-1, 2))) if seed % 3 == 0 else None
-            gallery.enrol(name, vectors(seed % 12, int(rng.integers(1, 4))), force=True, retain_until=until)
+            until = (
+                datetime.now(UTC) + timedelta(days=int(rng.integers(-1, 2)))
+                if seed % 3 == 0
+                else None
+            )
+            gallery.enrol(
+                name, vectors(seed % 12, int(rng.integers(1, 4))), force=True, retain_until=until
+            )
         case "refused":
             gallery.enrol("somebody new", vectors(seed % 12, 1))
         case "rename":
@@ -39,11 +58,19 @@ def act(gallery: Gallery, what: str, who: int, seed: int) -> None:
         case "remove":
             gallery.remove(name)
         case "remove_template":
-            gallery.remove_template(int(rng.choice([t for p in gallery.identities() for t in p["templates"]] or [99])))
+            gallery.remove_template(
+                int(rng.choice([t for p in gallery.identities() for t in p["templates"]] or [99]))
+            )
         case "expire":
             gallery.expire()
         case "score":
-            gallery.set_policy(Policy(score=("nearest", "mean")[seed % 2], duplicate=0.8, rate=(None, 0.3)[seed % 3 > 0]))
+            gallery.set_policy(
+                Policy(
+                    score=("nearest", "mean")[seed % 2],
+                    duplicate=0.8,
+                    rate=(None, 0.3)[seed % 3 > 0],
+                )
+            )
         case "calibrate":
             gallery.calibrate(0.25)
         case "cohort":
@@ -55,23 +82,36 @@ def act(gallery: Gallery, what: str, who: int, seed: int) -> None:
 def answers(gallery: Gallery) -> tuple[Any, ...]:
     people = gallery.identities()
     verified = [gallery.verify(PROBES[0], p["name"]) for p in people[:2]]
-    return gallery.identify(PROBES, top_k=3), gallery.identify(PROBES[:1], top_k=50), people, verified, gallery.policy
+    return (
+        gallery.identify(PROBES, top_k=3),
+        gallery.identify(PROBES[:1], top_k=50),
+        people,
+        verified,
+        gallery.policy,
+    )
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(
-        st.tuples(st.integers(0, 1), st.sampled_from(OPERATIONS), st.integers(0, 7), st.integers(0, 1000)), min_size=5, max_size=25
+        st.tuples(
+            st.integers(0, 1), st.sampled_from(OPERATIONS), st.integers(0, 7), st.integers(0, 1000)
+        ),
+        min_size=5,
+        max_size=25,
     )
 )
-def test_two_galleries_answer_as_one_opened_anew(place: Callable[[], str], steps: list[tuple[int, str, int, int]]) -> None:
+def test_two_galleries_answer_as_one_opened_anew(
+    place: Callable[[], str], steps: list[tuple[int, str, int, int]]
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        # Forgotten rows close up, blocks end and samples are drawn in small galleries too; the log is so short that it does not always reach back.
+        # Forgotten rows close up, blocks end and samples are drawn in small galleries too; the log
+        # is so short that it does not always reach back.
         for where, name, value in (
-            (matrix, "FEW", 2),
-            (matrix, "FIRST", 4),
-            (matrix, "SIMILARITIES", 8),
-            (memory, "LEFT_OUT", 7),
+            (exact_search, "FEW", 2),
+            (exact_search, "FIRST", 4),
+            (exact_search, "SIMILARITIES", 8),
+            (snapshot, "LEFT_OUT", 7),
             (changes, "KEPT", 4),
         ):
             patch.setattr(where, name, value)
@@ -86,7 +126,10 @@ def test_two_galleries_answer_as_one_opened_anew(place: Callable[[], str], steps
             policy = fresh.policy
             if policy.rate is not None and policy.rule != "by hand":
                 # Where too few are left to say, the threshold stays.
-                with contextlib.suppress(GalleryError, ConfigError), fresh._access.looking() as connection:
+                with (
+                    contextlib.suppress(GalleryError, ConfigError),
+                    fresh._access.looking() as connection,
+                ):
                     assert fresh._memory.threshold(connection, policy.rate)[0] == policy.threshold
             assert both[which].identify(PROBES, top_k=3) == fresh.identify(PROBES, top_k=3)
             fresh.close()
@@ -109,23 +152,27 @@ def pair(place: Callable[[], str]) -> tuple[Gallery, Gallery]:
 
 def statements(gallery: Gallery) -> list[str]:
     said = list[str]()
-    event.listen(gallery._access.engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+    event.listen(
+        gallery._access.engine, "before_cursor_execute", lambda *given: said.append(given[2])
+    )
     return said
 
 
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How often everything was read."""
-    read, count = memory.Memory._read, list[int]()
+    read, count = snapshot.Memory._read, list[int]()
 
     def counted(self: Any, connection: Any) -> None:
         count.append(1)
         read(self, connection)
 
-    monkeypatch.setattr(memory.Memory, "_read", counted)
+    monkeypatch.setattr(snapshot.Memory, "_read", counted)
     return count
 
 
-def test_only_what_changed_is_read(pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_changed_is_read(
+    pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, other = pair
     count, said = reads(monkeypatch), statements(other)
     other.identify(PROBES)
@@ -144,18 +191,25 @@ def test_only_what_changed_is_read(pair: tuple[Gallery, Gallery], monkeypatch: p
     assert not count
 
 
-@pytest.mark.parametrize("gone", ["DELETE FROM change WHERE number = 5", "UPDATE change SET token = 1 WHERE number = 6"])
+@pytest.mark.parametrize(
+    "gone", ["DELETE FROM change WHERE number = 5", "UPDATE change SET token = 1 WHERE number = 6"]
+)
 def test_where_the_log_leads_elsewhere_everything_is_read(
     pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch, gone: str
 ) -> None:
-    """As after a backup was restored and changed, or after a change by a version that writes no log."""
+    """As after a backup was restored and changed, or after a change by a version that writes no
+    log.
+    """
     one, other = pair
     count = reads(monkeypatch)
     other._memory._at = (4, _token_of(one, 4))
     one.enrol("late", vectors(80), force=True)
     other.identify(PROBES)
     assert not count
-    other._memory._at = (5 if "UPDATE" not in gone else 6, _token_of(one, 5 if "UPDATE" not in gone else 6))
+    other._memory._at = (
+        5 if "UPDATE" not in gone else 6,
+        _token_of(one, 5 if "UPDATE" not in gone else 6),
+    )
     with one._access.engine.begin() as connection:
         connection.execute(text(gone))
     assert other.identify(vectors(80)[:1])[0].candidates[0][0] == "late"
@@ -164,34 +218,57 @@ def test_where_the_log_leads_elsewhere_everything_is_read(
 
 def _token_of(gallery: Gallery, number: int) -> int:
     with gallery._access.engine.connect() as connection:
-        return connection.execute(text(f"SELECT token FROM change WHERE number = {number}")).scalars().first() or 0
+        return (
+            connection.execute(text(f"SELECT token FROM change WHERE number = {number}"))
+            .scalars()
+            .first()
+            or 0
+        )
 
 
 def test_a_backup_that_was_restored_and_changed_is_noticed(pair: tuple[Gallery, Gallery]) -> None:
     one, other = pair
-    with one._access.engine.begin() as connection:  # what the gallery was before its last change, and then another change
-        connection.execute(text("DELETE FROM template WHERE identity = (SELECT id FROM identity WHERE name = 'p5')"))
+    with (
+        one._access.engine.begin() as connection
+    ):  # what the gallery was before its last change, and then another change
+        connection.execute(
+            text(
+                "DELETE FROM template WHERE identity = (SELECT id FROM identity WHERE name = 'p5')"
+            )
+        )
         connection.execute(text("DELETE FROM identity WHERE name = 'p5'"))
         connection.execute(text("DELETE FROM change WHERE number = 6"))
-        connection.execute(text("UPDATE gallery SET changes = 5, token = (SELECT MAX(token) FROM change WHERE number = 5)"))
+        connection.execute(
+            text(
+                "UPDATE gallery SET changes = 5, token = (SELECT MAX(token) FROM change WHERE "
+                "number = 5)"
+            )
+        )
     Gallery.open(one.place).enrol("another", vectors(90), force=True)
     assert other.identify(vectors(90)[:1])[0].candidates[0][0] == "another"
     assert "p5" not in [name for name, _ in other.identify(PROBES[:1], top_k=50)[0].candidates]
 
 
-def test_the_log_stays_short(pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_stays_short(
+    pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, other = pair
     monkeypatch.setattr(changes, "KEPT", 3)
     for i in range(10):
         one.enrol(f"more {i}", vectors(20 + i), force=True)
     with one._access.engine.connect() as connection:
-        assert connection.execute(text("SELECT MIN(number), MAX(number) FROM change")).one() == (13, 16)
+        assert connection.execute(text("SELECT MIN(number), MAX(number) FROM change")).one() == (
+            13,
+            16,
+        )
     assert len(other.identify(PROBES[:1], top_k=50)[0].candidates) == 16
 
 
-def test_many_changes_at_once_are_read_as_a_whole(pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_changes_at_once_are_read_as_a_whole(
+    pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, other = pair
-    monkeypatch.setattr(memory, "MANY", 2)
+    monkeypatch.setattr(snapshot, "MANY", 2)
     count = reads(monkeypatch)
     for i in range(4):
         one.enrol(f"more {i}", vectors(20 + i), force=True)
@@ -213,7 +290,9 @@ def test_a_gallery_that_was_erased_and_made_anew_is_another(place: Callable[[], 
 
 
 @pytest.mark.parametrize("score", ["nearest", "mean"])
-def test_what_came_to_nothing_is_not_known(pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch, score: str) -> None:
+def test_what_came_to_nothing_is_not_known(
+    pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch, score: str
+) -> None:
     one, _ = pair
     one.set_policy(Policy(score=score))
     cohort = np.random.default_rng(0).normal(size=(20, DIM))
@@ -224,7 +303,9 @@ def test_what_came_to_nothing_is_not_known(pair: tuple[Gallery, Gallery], monkey
         raise RuntimeError("the power is off")
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(one._memory), "agree", failing)  # after the memory has seen the new identity
+        patch.setattr(
+            type(one._memory), "agree", failing
+        )  # after the memory has seen the new identity
         with pytest.raises(RuntimeError, match="the power is off"):
             one.enrol("one of the strangers", cohort, force=True)
         assert not len(one._memory.templates)
@@ -234,7 +315,9 @@ def test_what_came_to_nothing_is_not_known(pair: tuple[Gallery, Gallery], monkey
     assert answers(one) == before == answers(Gallery.open(one.place))
 
 
-def test_who_is_stopped_half_way_reads_everything_again(pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_stopped_half_way_reads_everything_again(
+    pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, other = pair
 
     def failing(*_: object) -> None:
@@ -242,18 +325,21 @@ def test_who_is_stopped_half_way_reads_everything_again(pair: tuple[Gallery, Gal
 
     one.enrol("late", vectors(80), force=True)
     with monkeypatch.context() as patch:
-        patch.setattr(matrix.Matrix, "add", failing)
+        patch.setattr(exact_search.Matrix, "add", failing)
         with pytest.raises(RuntimeError, match="stopped"):
             other.identify(PROBES)
     one.remove("p1")
     assert answers(other) == answers(Gallery.open(one.place))
     one.enrol("later", vectors(81), force=True)
     with monkeypatch.context() as patch:
-        patch.setattr(memory, "policy_of", failing)
+        patch.setattr(snapshot, "policy_of", failing)
         with pytest.raises(RuntimeError, match="stopped"):
             other.identify(PROBES)
     with one._access.engine.begin() as connection:  # the very change that was half read
-        connection.execute(text("UPDATE policy SET policy = :p"), {"p": Policy(threshold=0.1, review=0.1).to_json()})
+        connection.execute(
+            text("UPDATE policy SET policy = :p"),
+            {"p": Policy(threshold=0.1, review=0.1).to_json()},
+        )
     assert other.identify(PROBES)[0].threshold == 0.1
 
 
@@ -284,7 +370,10 @@ def test_threads_share_a_gallery(pair: tuple[Gallery, Gallery]) -> None:
         except BaseException as error:
             wrong.append(error)
 
-    threads = [threading.Thread(target=work, args=(gallery, seed)) for seed, gallery in enumerate((one, one, other))]
+    threads = [
+        threading.Thread(target=work, args=(gallery, seed))
+        for seed, gallery in enumerate((one, one, other))
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -294,10 +383,12 @@ def test_threads_share_a_gallery(pair: tuple[Gallery, Gallery]) -> None:
     assert answers(one) == answers(other) == answers(Gallery.open(one.place))
 
 
-def test_a_sample_plays_the_stranger_in_large_galleries(pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_plays_the_stranger_in_large_galleries(
+    pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, _ = pair
     assert one.calibrate(0.25).rule == "leave one class out"
-    monkeypatch.setattr(memory, "LEFT_OUT", 8)
+    monkeypatch.setattr(snapshot, "LEFT_OUT", 8)
     sampled = one.calibrate(0.25)
     assert sampled.rule == "leave one class out, of a sample"
     with pytest.raises(ConfigError, match="at least 19 strangers, but there are 6"):
@@ -310,14 +401,22 @@ def test_a_damaged_vector_is_named(pair: tuple[Gallery, Gallery]) -> None:
     one, _ = pair
     with one._access.engine.begin() as connection:
         connection.execute(text("UPDATE template SET vector = :v WHERE id = 3"), {"v": b"1234"})
-    with pytest.raises(GalleryError, match=r"is damaged: a vector of 8 numbers has 32 bytes, and one there has another length\. Restore"):
+    with pytest.raises(
+        GalleryError,
+        match=r"is damaged: a vector of 8 numbers has 32 bytes, and one there has another length\. "
+        r"Restore",
+    ):
         Gallery.open(one.place).identify(PROBES)
 
 
-def test_a_name_that_is_unknown_among_many_brings_no_list(pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch) -> None:
-    from quickstudy.gallery import people
+def test_a_name_that_is_unknown_among_many_brings_no_list(
+    pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from quickstudy.gallery import identities
 
     one, _ = pair
-    monkeypatch.setattr(people, "LISTED", 5)
-    with pytest.raises(GalleryError, match=r"Nobody is called 'p9' here\. `identities` lists who is\.$"):
+    monkeypatch.setattr(identities, "LISTED", 5)
+    with pytest.raises(
+        GalleryError, match=r"Nobody is called 'p9' here\. `identities` lists who is\.$"
+    ):
         one.remove("p9")

@@ -24,7 +24,11 @@ def made(place: str) -> Gallery:
 def age(gallery: Gallery) -> None:
     """Make it what the first version made."""
     with gallery._access.engine.begin() as connection:
-        for statement in ("DROP TABLE change", "ALTER TABLE gallery DROP COLUMN source", "ALTER TABLE gallery DROP COLUMN token"):
+        for statement in (
+            "DROP TABLE change",
+            "ALTER TABLE gallery DROP COLUMN source",
+            "ALTER TABLE gallery DROP COLUMN token",
+        ):
             connection.execute(text(statement))
         connection.execute(text("UPDATE gallery SET format = 1"))
     gallery.close()
@@ -70,14 +74,20 @@ def test_several_bring_it_up_to_date_at_once(place: Callable[[], str]) -> None:
 
 @pytest.mark.parametrize("looks", [True, False])
 def test_changes_by_a_version_without_a_log_are_seen(place: Callable[[], str], looks: bool) -> None:
-    """One that had the gallery open before it was brought up to date counts its changes, and no more."""
+    """One that had the gallery open before it was brought up to date counts its changes, and no
+    more.
+    """
     gallery = made(place())
     gallery.enrol("Ben", np.eye(DIM)[2:])
     other = Gallery.open(gallery.place)
     other.identify(np.eye(DIM))
     with gallery._access.engine.begin() as connection:
         connection.execute(text("UPDATE gallery SET changes = changes + 1"))
-        connection.execute(text("DELETE FROM template WHERE identity = (SELECT id FROM identity WHERE name = 'Ada')"))
+        connection.execute(
+            text(
+                "DELETE FROM template WHERE identity = (SELECT id FROM identity WHERE name = 'Ada')"
+            )
+        )
         connection.execute(text("DELETE FROM identity WHERE name = 'Ada'"))
     if looks:
         assert [name for name, _ in other.identify(np.eye(DIM)[:1])[0].candidates] == ["Ben"]
@@ -89,7 +99,10 @@ def test_a_later_format_is_refused(place: Callable[[], str]) -> None:
     gallery = made(place())
     with gallery._access.engine.begin() as connection:
         connection.execute(text("UPDATE gallery SET format = 3"))
-    with pytest.raises(GalleryError, match=r"is of format 3, and this version reads 2\. Install the version that made it"):
+    with pytest.raises(
+        GalleryError,
+        match=r"is of format 3, and this version reads 2\. Install the version that made it",
+    ):
         Gallery.open(gallery.place)
 
 
@@ -104,7 +117,10 @@ def test_exports_of_other_versions(tmp_path: Path) -> None:
     moved = Gallery.import_from(tmp_path / "out", tmp_path / "b.db")
     assert moved.source == "runs/x"
     assert [d.identity for d in moved.identify(np.eye(DIM))] == ["Ada", "Ada", "Ben", "Ben"]
-    assert sorted(f.name for f in (tmp_path / "out").iterdir()) == ["gallery.json", "gallery.safetensors"]
+    assert sorted(f.name for f in (tmp_path / "out").iterdir()) == [
+        "gallery.json",
+        "gallery.safetensors",
+    ]
     del about["source"]
     file.write_text(json.dumps({**about, "format": 1}), encoding="utf-8")
     assert Gallery.import_from(tmp_path / "out", tmp_path / "c.db").source == ""

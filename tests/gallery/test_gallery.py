@@ -22,7 +22,10 @@ def vectors(seed: int, n: int = 2, spread: float = 0.1) -> np.ndarray:
 
 def made(place: Callable[[], str], people: int = 5, **policy: object) -> Gallery:
     gallery = Gallery.create(
-        place(), encoder="e1", dim=DIM, policy=Policy(**{"threshold": 0.8, "review": 0.8, "duplicate": 0.95, **policy})
+        place(),
+        encoder="e1",
+        dim=DIM,
+        policy=Policy(**{"threshold": 0.8, "review": 0.8, "duplicate": 0.95, **policy}),
     )
     for i in range(people):
         gallery.enrol(f"p{i}", vectors(i))
@@ -47,7 +50,9 @@ def test_identification_equals_a_double_loop(place: Callable[[], str]) -> None:
                 found[f"p{i}"] = max(float(probe @ t / np.linalg.norm(probe)) for t in templates)
             ranked = sorted(found.items(), key=lambda item: -item[1])[:3]
             assert [c[0] for c in decision.candidates] == [r[0] for r in ranked]
-            np.testing.assert_allclose([c[1] for c in decision.candidates], [r[1] for r in ranked], atol=1e-5)
+            np.testing.assert_allclose(
+                [c[1] for c in decision.candidates], [r[1] for r in ranked], atol=1e-5
+            )
             assert decision.identity == (ranked[0][0] if ranked[0][1] > 0.8 else None)
         assert gallery.verify(vectors(1)[0], "p1").identity == "p1"
         assert gallery.verify(vectors(2)[0], "p1").identity is None
@@ -88,9 +93,13 @@ def test_people_come_and_go(place: Callable[[], str]) -> None:
     close(gallery)
 
 
-@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(seeds=st.lists(st.integers(100, 10_000), min_size=1, max_size=4, unique=True))
-def test_enrolling_and_removing_restores_every_answer(place: Callable[[], str], seeds: list[int]) -> None:
+def test_enrolling_and_removing_restores_every_answer(
+    place: Callable[[], str], seeds: list[int]
+) -> None:
     gallery, probes = made(place, rate=None), np.r_[vectors(0, 3), vectors(99, 3)]
     before = gallery.identify(probes)
     for seed in seeds:
@@ -104,7 +113,9 @@ def test_enrolling_and_removing_restores_every_answer(place: Callable[[], str], 
 def test_consent_and_retention(place: Callable[[], str]) -> None:
     gallery = made(place)
     soon = datetime.now(UTC) + timedelta(days=1)
-    gallery.enrol("p0", vectors(0, 3)[2:], consent="signed 2026-01-02", retain_until=soon, details={"door": 3})
+    gallery.enrol(
+        "p0", vectors(0, 3)[2:], consent="signed 2026-01-02", retain_until=soon, details={"door": 3}
+    )
     told = gallery.identities()[0]
     assert (told["consent"], told["details"]) == ("signed 2026-01-02", {"door": 3})
     assert gallery.expire() == ()
@@ -120,7 +131,15 @@ def test_everything_is_on_record_without_vectors(place: Callable[[], str]) -> No
     gallery.set_policy(Policy(threshold=0.1, review=0.2))
     gallery.remove("p0")
     told = gallery.audit()
-    assert [row["action"] for row in told] == ["enrol", "enrol", "identify", "identify", "verify", "policy", "remove"]
+    assert [row["action"] for row in told] == [
+        "enrol",
+        "enrol",
+        "identify",
+        "identify",
+        "verify",
+        "policy",
+        "remove",
+    ]
     assert [row["identity"] for row in told[2:4]] == ["p0", None]
     assert told[2]["threshold"] == 0.8
     assert told[2]["policy"] == 1
@@ -158,8 +177,17 @@ def test_without_a_cohort_each_identity_plays_the_stranger(place: Callable[[], s
     for i in range(15):
         for t in vectors(i):
             t = t / np.linalg.norm(t)
-            scores.append(max(float(t @ u / np.linalg.norm(u)) for j in range(15) if j != i for u in vectors(j)))
-    assert policy.threshold == pytest.approx(sorted(scores)[28], abs=1e-6)  # two of each of 15: 29 · ½ / 16 is the first above 0.9
+            scores.append(
+                max(
+                    float(t @ u / np.linalg.norm(u))
+                    for j in range(15)
+                    if j != i
+                    for u in vectors(j)
+                )
+            )
+    assert policy.threshold == pytest.approx(
+        sorted(scores)[28], abs=1e-6
+    )  # two of each of 15: 29 · ½ / 16 is the first above 0.9
     with pytest.raises(ConfigError, match="at least 99 strangers, but there are 15"):
         gallery.calibrate(0.01)
     assert gallery.policy == policy
@@ -172,9 +200,13 @@ def test_export_and_import(place: Callable[[], str], tmp_path: Path) -> None:
     gallery.enrol("p0", vectors(0, 3)[2:], consent="yes", retain_until=datetime(2030, 1, 1))
     probes = np.r_[vectors(0, 3), vectors(99, 3)]
     other = Gallery.import_from(gallery.export(tmp_path / "out"), place())
-    assert [d.candidates for d in other.identify(probes)] == [d.candidates for d in gallery.identify(probes)]
+    assert [d.candidates for d in other.identify(probes)] == [
+        d.candidates for d in gallery.identify(probes)
+    ]
     assert other.policy == gallery.policy
-    assert [p["consent"] for p in other.identities()] == [p["consent"] for p in gallery.identities()]
+    assert [p["consent"] for p in other.identities()] == [
+        p["consent"] for p in gallery.identities()
+    ]
     assert other.calibrate(0.2).threshold == gallery.policy.threshold
     with pytest.raises(GalleryError, match="holds a gallery already"):
         Gallery.import_from(tmp_path / "out", gallery.place)
@@ -202,7 +234,10 @@ def test_erase(place: Callable[[], str]) -> None:
         Gallery.open(gallery.place)
     if "://" not in gallery.place:
         raw = Path(gallery.place).read_bytes()
-        assert not any((t / np.linalg.norm(t)).astype(np.float32).tobytes()[:16] in raw for t in vectors(0).astype(np.float32))
+        assert not any(
+            (t / np.linalg.norm(t)).astype(np.float32).tobytes()[:16] in raw
+            for t in vectors(0).astype(np.float32)
+        )
     close(gallery)
 
 
@@ -269,14 +304,18 @@ def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(GalleryError, match=r"disk .* is full. Nothing was changed"):
         fill()
     names = {p["name"] for p in gallery.identities()}
-    assert all(len(p["templates"]) == 20 for p in gallery.identities() if p["name"].startswith("more"))
+    assert all(
+        len(p["templates"]) == 20 for p in gallery.identities() if p["name"].startswith("more")
+    )
     assert {"p0", "p1"} <= names
     close(gallery)
 
 
 def test_exports_are_plain(tmp_path: Path) -> None:
     gallery = made(lambda: str(tmp_path / "a.db"), people=2)
-    about = json.loads((gallery.export(tmp_path / "out") / "gallery.json").read_text(encoding="utf-8"))
+    about = json.loads(
+        (gallery.export(tmp_path / "out") / "gallery.json").read_text(encoding="utf-8")
+    )
     assert [p["name"] for p in about["identities"]] == ["p0", "p1"]
     assert about["encoder"] == "e1"
     close(gallery)

@@ -13,14 +13,16 @@ from quickstudy.core.errors import ConfigError, GalleryError
 from quickstudy.gallery import Gallery, Policy
 from quickstudy.gallery import gallery as api
 from quickstudy.gallery import index as module
-from quickstudy.gallery.matrix import unit
+from quickstudy.gallery.exact_search import unit
 from quickstudy.gallery.transfer import Export
 
 DIM, PEOPLE = 33, 400  # odd, as codes are of pairs of numbers
 
 
 def photos(who: int, seed: int, n: int = 2) -> np.ndarray:
-    return np.random.default_rng(who).normal(size=DIM) + 0.5 * np.random.default_rng([seed, who]).normal(size=(n, DIM))
+    return np.random.default_rng(who).normal(size=DIM) + 0.5 * np.random.default_rng(
+        [seed, who]
+    ).normal(size=(n, DIM))
 
 
 PROBES = np.concatenate([photos(who, 1, 1) for who in range(0, PEOPLE, 10)])
@@ -36,12 +38,26 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     people = [
-        {"name": f"p{who}", "templates": 2, "consent": None, "retain_until": None, "details": {}, "created": "2026-01-02T03:04:05"}
+        {
+            "name": f"p{who}",
+            "templates": 2,
+            "consent": None,
+            "retain_until": None,
+            "details": {},
+            "created": "2026-01-02T03:04:05",
+        }
         for who in range(PEOPLE)
     ]
     templates = unit(np.concatenate([photos(who, 0) for who in range(PEOPLE)]), DIM)
     folder = tmp_path_factory.mktemp("exported")
-    Export("e1", "", Policy(threshold=0.2, review=0.2), people, templates, np.empty((0, DIM), np.float32)).write(folder)
+    Export(
+        "e1",
+        "",
+        Policy(threshold=0.2, review=0.2),
+        people,
+        templates,
+        np.empty((0, DIM), np.float32),
+    ).write(folder)
     return folder
 
 
@@ -66,10 +82,14 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def agreement(exact: Gallery, near: Gallery, probes: np.ndarray = PROBES) -> float:
     """The share of the three nearest that both find; what is found has the very same similarity."""
     shares = []
-    for true, found in zip(exact.identify(probes, top_k=3), near.identify(probes, top_k=3), strict=True):
+    for true, found in zip(
+        exact.identify(probes, top_k=3), near.identify(probes, top_k=3), strict=True
+    ):
         every = dict(true.candidates)
         assert all(every[name] == s for name, s in found.candidates if name in every)
-        assert [s for _, s in found.candidates] == sorted((s for _, s in found.candidates), reverse=True)
+        assert [s for _, s in found.candidates] == sorted(
+            (s for _, s in found.candidates), reverse=True
+        )
         shares.append(len(every.keys() & dict(found.candidates).keys()) / 3)
     return float(np.mean(shares))
 
@@ -77,24 +97,42 @@ def agreement(exact: Gallery, near: Gallery, probes: np.ndarray = PROBES) -> flo
 def test_it_finds_what_the_exact_search_finds(pair: tuple[Gallery, Gallery]) -> None:
     exact, near = pair
     assert agreement(exact, near) > 0.97
-    assert [d.identity for d in near.identify(PROBES)] == [f"p{who}" for who in range(0, PEOPLE, 10)]
+    assert [d.identity for d in near.identify(PROBES)] == [
+        f"p{who}" for who in range(0, PEOPLE, 10)
+    ]
     assert near.recall(200) > 0.97
     assert near.recall(50, top_k=5) > 0.9
     assert exact.recall(20, top_k=5) == 1
     assert 0 < near._memory.index.nbytes < near._memory.templates.vectors.nbytes / 7
     with near._access.engine.connect() as connection:
-        assert sorted(inspect(connection).get_table_names()) == ["audit", "change", "cohort", "gallery", "identity", "policy", "template"]
+        assert sorted(inspect(connection).get_table_names()) == [
+            "audit",
+            "change",
+            "cohort",
+            "gallery",
+            "identity",
+            "policy",
+            "template",
+        ]
 
 
-def test_a_worse_search_has_a_lower_recall(pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worse_search_has_a_lower_recall(
+    pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, near = pair
     good = near.recall(100, top_k=1)
     search = module.Index.nearest
-    monkeypatch.setattr(module.Index, "nearest", lambda self, x, *rest, **more: search(self, np.roll(x, 1, axis=1), *rest, **more))
+    monkeypatch.setattr(
+        module.Index,
+        "nearest",
+        lambda self, x, *rest, **more: search(self, np.roll(x, 1, axis=1), *rest, **more),
+    )
     assert near.recall(100, top_k=1) < 0.2 < good
 
 
-def test_it_follows_who_comes_and_goes(pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_follows_who_comes_and_goes(
+    pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch
+) -> None:
     exact, near = pair
     count = built(monkeypatch)
     near.identify(PROBES)
@@ -102,7 +140,11 @@ def test_it_follows_who_comes_and_goes(pair: tuple[Gallery, Gallery], monkeypatc
     assert near.identify(photos(9999, 1, 1))[0].identity == "late"
     exact.remove("late")
     exact.remove("p0")
-    candidates = [name for d in near.identify(np.r_[photos(9999, 1, 1), photos(0, 1, 1)], top_k=20) for name, _ in d.candidates]
+    candidates = [
+        name
+        for d in near.identify(np.r_[photos(9999, 1, 1), photos(0, 1, 1)], top_k=20)
+        for name, _ in d.candidates
+    ]
     assert not {"late", "p0"} & set(candidates)
     assert count == [2 * PEOPLE]
     for who in range(1, 42):  # more than a tenth is gone
@@ -113,7 +155,9 @@ def test_it_follows_who_comes_and_goes(pair: tuple[Gallery, Gallery], monkeypatc
     assert count[1] < 2 * PEOPLE - 80
 
 
-def test_it_is_built_anew_when_the_gallery_has_doubled(pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_built_anew_when_the_gallery_has_doubled(
+    pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch
+) -> None:
     exact, near = pair
     count = built(monkeypatch)
     near.identify(PROBES)
@@ -124,10 +168,15 @@ def test_it_is_built_anew_when_the_gallery_has_doubled(pair: tuple[Gallery, Gall
     assert near.identify(photos(7778, 1, 1))[0].identity == "one more"
     assert count == [2 * PEOPLE, 4 * PEOPLE + 1]
     # Everything near the probe is one identity's: the others are found by comparing with everybody.
-    assert near.identify(photos(7777, 1, 1), top_k=4)[0].candidates == exact.identify(photos(7777, 1, 1), top_k=4)[0].candidates
+    assert (
+        near.identify(photos(7777, 1, 1), top_k=4)[0].candidates
+        == exact.identify(photos(7777, 1, 1), top_k=4)[0].candidates
+    )
 
 
-def test_means_are_searched_too(pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_means_are_searched_too(
+    pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch
+) -> None:
     exact, near = pair
     monkeypatch.setattr(module, "FEWEST", 390)
     near.identify(PROBES)
@@ -147,9 +196,14 @@ def test_a_small_gallery_is_searched_exactly(tmp_path: Path) -> None:
 
 def test_what_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gallery = Gallery.create(tmp_path / "a.db", encoder="e1", dim=DIM)
-    with pytest.raises(GalleryError, match=r"There is no search 'aproximate'. Did you mean 'approximate'\?"):
+    with pytest.raises(
+        GalleryError, match=r"There is no search 'aproximate'. Did you mean 'approximate'\?"
+    ):
         Gallery.open(tmp_path / "a.db", index="aproximate")
-    with pytest.raises(GalleryError, match="at least one template, probe and identity to look for, got 0, 100 and 1"):
+    with pytest.raises(
+        GalleryError,
+        match="at least one template, probe and identity to look for, got 0, 100 and 1",
+    ):
         gallery.recall()
     gallery.enrol("p0", photos(0, 0))
     with pytest.raises(GalleryError, match="got 2, 0 and 1"):
@@ -157,16 +211,26 @@ def test_what_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(GalleryError, match="got 2, 5 and 0"):
         gallery.recall(5, top_k=0)
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ConfigError, match=r"needs faiss, which is not installed. Install it with: pip install 'quickstudy\[index\]'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"needs faiss, which is not installed. Install it with: pip install "
+        r"'quickstudy\[index\]'",
+    ):
         Gallery.open(tmp_path / "a.db", index="approximate")
 
 
-def test_a_large_gallery_says_once_that_there_is_another_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_gallery_says_once_that_there_is_another_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(api, "LARGE", 2)
     gallery = Gallery.create(tmp_path / "a.db", encoder="e1", dim=DIM)
     gallery.enrol("p0", photos(0, 0))
     gallery.identify(PROBES)
     gallery.enrol("p1", photos(1, 0), force=True)
-    with pytest.warns(UserWarning, match="has 4 templates, and each search compares with all of them. Gallery.open.*approximate"):
+    with pytest.warns(
+        UserWarning,
+        match="has 4 templates, and each search compares with all of them. "
+        "Gallery.open.*approximate",
+    ):
         gallery.identify(PROBES)
     gallery.identify(PROBES)

@@ -1,4 +1,6 @@
-"""Forks processes that enrol and remove at random and log what they were told is done. Run by the tests of crashes."""
+"""Forks processes that enrol and remove at random and log what they were told is done. Run by the
+tests of crashes.
+"""
 
 import os
 import random
@@ -36,7 +38,9 @@ def write(place: str, seed: int, changes: int, log: str) -> None:
 
 
 def main() -> None:
-    """``start PLACE SEED CHANGES LOG`` answers with a process, ``wait PROCESS`` with its status when it has ended."""
+    """``start PLACE SEED CHANGES LOG`` answers with a process, ``wait PROCESS`` with its status
+    when it has ended.
+    """
     for line in sys.stdin:
         what, *rest = line.rstrip("\n").split("\t")
         if what == "start":

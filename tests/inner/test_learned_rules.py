@@ -9,14 +9,18 @@ from quickstudy.core.errors import ConfigError
 from quickstudy.core.types import Classes, Episode, Examples
 from quickstudy.encoders import MLP, Conv4
 from quickstudy.inner.learned_rules import PerLayerPerStep, PerParameter
-from quickstudy.inner.rules import Move
+from quickstudy.inner.rules import StepInputs
 from quickstudy.testing import toy_episode
 
 RATE, STEPS = 0.2, 3
 
 
 def double(e: Episode) -> Episode:
-    return Episode(Examples(e.support.x.double() / 3, e.support.y), Examples(e.query.x.double() / 3, e.query.y), e.target)
+    return Episode(
+        Examples(e.support.x.double() / 3, e.support.y),
+        Examples(e.query.x.double() / 3, e.query.y),
+        e.target,
+    )
 
 
 def answers(fast, x):
@@ -27,7 +31,9 @@ def answers(fast, x):
 
 
 def slow(fast, e, update):
-    """The mean query loss of a loop over tasks; ``update(j, params, gradients)`` gives the parameters after a step."""
+    """The mean query loss of a loop over tasks; ``update(j, params, gradients)`` gives the
+    parameters after a step.
+    """
     total = 0.0
     for t in range(e.n_tasks):
         now = list(fast)
@@ -58,7 +64,11 @@ class TestOuterGradients:
         learner = meta_sgd(MLP(6, widths=(7, 5)), n_out=4, inner_steps=STEPS).double()
         rates = [learner.loop.rule.rates[own(n)] for n in learner.fast_names]
         e = double(toy_episode(n_tasks=n_tasks))
-        agrees(learner, e, lambda _, now, gs: [p - a * g for p, a, g in zip(now, rates, gs, strict=True)])
+        agrees(
+            learner,
+            e,
+            lambda _, now, gs: [p - a * g for p, a, g in zip(now, rates, gs, strict=True)],
+        )
 
     def test_lslr(self, n_tasks):
         learner = maml(MLP(6, widths=(7, 5)), n_out=4, inner_steps=STEPS)
@@ -70,10 +80,16 @@ class TestOuterGradients:
                 p.mul_(torch.rand_like(p) + 0.5)
         rates = [learner.loop.rule.rates[own(n)] for n in learner.fast_names]
         e = double(toy_episode(n_tasks=n_tasks))
-        agrees(learner, e, lambda j, now, gs: [p - a[j] * g for p, a, g in zip(now, rates, gs, strict=True)])
+        agrees(
+            learner,
+            e,
+            lambda j, now, gs: [p - a[j] * g for p, a, g in zip(now, rates, gs, strict=True)],
+        )
 
     def test_alfa(self, n_tasks):
-        learner = alfa(MLP(6, widths=(7, 5)), n_out=4, inner_lr=RATE, inner_steps=STEPS, weight_decay=0.1).double()
+        learner = alfa(
+            MLP(6, widths=(7, 5)), n_out=4, inner_lr=RATE, inner_steps=STEPS, weight_decay=0.1
+        ).double()
         rule, n = learner.loop.rule, len(learner.fast_names)
 
         def update(j, now, gs):
@@ -86,7 +102,9 @@ class TestOuterGradients:
         agrees(learner, double(toy_episode(n_tasks=n_tasks)), update)
 
     def test_meta_curvature(self, n_tasks):
-        learner = meta_curvature(MLP(6, widths=(7, 5)), n_out=4, inner_lr=RATE, inner_steps=STEPS).double()
+        learner = meta_curvature(
+            MLP(6, widths=(7, 5)), n_out=4, inner_lr=RATE, inner_steps=STEPS
+        ).double()
         with torch.no_grad():
             for p in learner.loop.parameters():
                 p.add_(0.1 * torch.randn_like(p))
@@ -110,7 +128,7 @@ def test_curvature_of_a_convolution_bends_its_three_axes():
     with torch.no_grad():
         for axis, matrix in enumerate(matrices):
             rule.matrices[f"{own(name)}-{axis}"].copy_(matrix)
-    after, _ = rule(Move(0, {name: p}, {name: g}, torch.zeros(2)), ())
+    after, _ = rule(StepInputs(0, {name: p}, {name: g}, torch.zeros(2)), ())
     expected = -torch.einsum("ao,bi,cf,toif->tabc", *matrices, g.flatten(-2)).view_as(g)
     torch.testing.assert_close(after[name], expected)
 
@@ -120,7 +138,9 @@ def test_curvature_begins_as_maml():
     for builder in (meta_curvature, maml):
         torch.manual_seed(0)
         learners.append(builder(MLP(6), n_out=4, inner_lr=RATE))
-    learners[1].load_state_dict({n: p for n, p in learners[0].state_dict().items() if not n.startswith("loop.")})
+    learners[1].load_state_dict(
+        {n: p for n, p in learners[0].state_dict().items() if not n.startswith("loop.")}
+    )
     torch.testing.assert_close(*(learner(toy_episode()) for learner in learners))
 
 
@@ -129,12 +149,17 @@ def test_further_steps_take_the_last_rates():
     with torch.no_grad():
         rule.rates["a"].copy_(torch.tensor([1.0, 10.0]))
     ones = {"a": torch.ones(2)}
-    moved = [rule(Move(j, {"a": torch.zeros(2)}, ones, torch.zeros(1)), ())[0]["a"][0].item() for j in (0, 1, 5)]
+    moved = [
+        rule(StepInputs(j, {"a": torch.zeros(2)}, ones, torch.zeros(1)), ())[0]["a"][0].item()
+        for j in (0, 1, 5)
+    ]
     assert moved == [-1.0, -10.0, -10.0]
 
 
 def test_rates_begin_between_the_two_given():
-    rates = torch.cat([p.reshape(-1) for p in PerParameter({"a": (50, 50)}, lr=(0.1, 0.2)).parameters()])
+    rates = torch.cat(
+        [p.reshape(-1) for p in PerParameter({"a": (50, 50)}, lr=(0.1, 0.2)).parameters()]
+    )
     assert rates.min() >= 0.1
     assert rates.max() <= 0.2
     assert rates.std() > 0.02
@@ -149,7 +174,9 @@ def test_a_range_of_rates_that_is_none_is_refused(lr):
 def test_alfa_begins_near_gradient_descent():
     learner, e = alfa(MLP(6), n_out=4, inner_lr=0.01, inner_steps=1), toy_episode()
     plain = maml(MLP(6), n_out=4, inner_lr=0.01, inner_steps=1)
-    plain.load_state_dict({n: p for n, p in learner.state_dict().items() if not n.startswith("loop.")})
+    plain.load_state_dict(
+        {n: p for n, p in learner.state_dict().items() if not n.startswith("loop.")}
+    )
     none = maml(MLP(6), n_out=4, inner_lr=0.01, inner_steps=0)
     none.load_state_dict(plain.state_dict())
     assert (learner(e) - plain(e)).norm() < 0.7 * (none(e) - plain(e)).norm()

@@ -41,7 +41,9 @@ def test_the_outer_gradient_goes_through_every_step(steps):
     params = start()
     end = loop(steps).run(params, quadratic)["a"]
     (gradient,) = torch.autograd.grad(end.square().sum(), params["a"])
-    assert gradient.item() == pytest.approx(2 * end.item() * (1 - RATE * CURVATURE) ** steps, rel=1e-12)
+    assert gradient.item() == pytest.approx(
+        2 * end.item() * (1 - RATE * CURVATURE) ** steps, rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 5])
@@ -60,7 +62,10 @@ def bowl(params, step):
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_outer_gradient_equals_finite_differences(steps):
     g = torch.Generator().manual_seed(0)
-    a, b = (torch.randn(*s, generator=g, dtype=torch.float64, requires_grad=True) for s in ((2, 3), (3, 2)))
+    a, b = (
+        torch.randn(*s, generator=g, dtype=torch.float64, requires_grad=True)
+        for s in ((2, 3), (3, 2))
+    )
 
     def outer(a, b):
         end = loop(steps).run({"a": a, "b": b}, bowl)
@@ -123,10 +128,14 @@ def test_the_rule_sees_name_gradient_and_step():
     class Watching(AbstractRule):
         def forward(self, move, memory):
             seen.extend((name, tuple(g.shape), move.step) for name, g in move.gradients.items())
-            return {n: p - move.gradients[n] if n == "b" else p for n, p in move.params.items()}, memory
+            return {
+                n: p - move.gradients[n] if n == "b" else p for n, p in move.params.items()
+            }, memory
 
     params = {"a": torch.ones(2, requires_grad=True), "b": torch.ones(3, requires_grad=True)}
-    end = InnerLoop(Watching(), steps=2).run(params, lambda p, _: p["a"].sum() + p["b"].square().sum() / 2)
+    end = InnerLoop(Watching(), steps=2).run(
+        params, lambda p, _: p["a"].sum() + p["b"].square().sum() / 2
+    )
     assert seen == [("a", (2,), 0), ("b", (3,), 0), ("a", (2,), 1), ("b", (3,), 1)]
     assert end["a"].tolist() == [1, 1]
     assert end["b"].tolist() == [0, 0, 0]
@@ -168,7 +177,9 @@ def test_frozen_parameters_may_be_adapted() -> None:
 
 def test_clipping_keeps_small_gradients_and_bounds_large_ones():
     a = torch.tensor([5.0, 0.2, -5.0, 2.0], dtype=torch.float64, requires_grad=True)
-    end = InnerLoop(FixedRate(RATE), steps=1, clip_value=0.5).run({"a": a}, lambda p, _: 0.5 * p["a"].square().sum())["a"]
+    end = InnerLoop(FixedRate(RATE), steps=1, clip_value=0.5).run(
+        {"a": a}, lambda p, _: 0.5 * p["a"].square().sum()
+    )["a"]
     assert end.tolist() == pytest.approx([4.95, 0.18, -4.95, 1.95])
     (outer,) = torch.autograd.grad(end.sum(), a)  # where it was clipped the step is a constant
     assert outer.tolist() == pytest.approx([1.0, 0.9, 1.0, 1.0])
@@ -188,7 +199,11 @@ def test_clipping_comes_before_the_rule():
 
 @pytest.mark.parametrize("option", ["clip_value", "second_order_from", "window"])
 def test_negative_options_are_refused(option):
-    with pytest.raises(ConfigError, match=r"clip_value, second_order_from and window cannot be negative, got .*-1.*\. Use 0 for none"):
+    with pytest.raises(
+        ConfigError,
+        match=r"clip_value, second_order_from and window cannot be negative, got .*-1.*\. Use 0 "
+        r"for none",
+    ):
         InnerLoop(FixedRate(RATE), steps=1, **{option: -1})
 
 
@@ -207,16 +222,27 @@ def test_evaluation_may_take_other_steps_than_training():
 # --- the path
 
 
-@pytest.mark.parametrize("options", [{}, {"first_order": True}, {"recompute": True}, {"clip_value": 0.5}], ids=str)
-@pytest.mark.parametrize("rule", [FixedRate(RATE), Momentum(RATE), Adam(RATE)], ids=lambda r: type(r).__name__)
+@pytest.mark.parametrize(
+    "options", [{}, {"first_order": True}, {"recompute": True}, {"clip_value": 0.5}], ids=str
+)
+@pytest.mark.parametrize(
+    "rule", [FixedRate(RATE), Momentum(RATE), Adam(RATE)], ids=lambda r: type(r).__name__
+)
 def test_each_point_of_the_path_is_where_a_shorter_run_ends(rule, options):
     a, b = (torch.randn(*s, dtype=torch.float64, requires_grad=True) for s in ((2, 3), (3, 2)))
     path = InnerLoop(rule, steps=4, **options).path({"a": a, "b": b}, bowl)
     assert len(path) == 5
     for n, point in enumerate(path):
         end = InnerLoop(rule, steps=n, **options).run({"a": a, "b": b}, bowl)
-        slopes = [torch.autograd.grad(p["a"].cos().sum() * p["b"].square().sum(), (a, b), retain_graph=True) for p in (point, end)]
-        for one, other in zip([*point.values(), *slopes[0]], [*end.values(), *slopes[1]], strict=True):
+        slopes = [
+            torch.autograd.grad(
+                p["a"].cos().sum() * p["b"].square().sum(), (a, b), retain_graph=True
+            )
+            for p in (point, end)
+        ]
+        for one, other in zip(
+            [*point.values(), *slopes[0]], [*end.values(), *slopes[1]], strict=True
+        ):
             torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
@@ -242,8 +268,13 @@ class Heavy(AbstractRule):
 
     def forward(self, move, memory):
         *velocity, worst = memory
-        now = [self.friction * v + g for v, g in zip(velocity, move.gradients.values(), strict=True)]
-        after = {n: p - self.rate * (1 + worst.tanh()) * v for (n, p), v in zip(move.params.items(), now, strict=True)}
+        now = [
+            self.friction * v + g for v, g in zip(velocity, move.gradients.values(), strict=True)
+        ]
+        after = {
+            n: p - self.rate * (1 + worst.tanh()) * v
+            for (n, p), v in zip(move.params.items(), now, strict=True)
+        }
         return after, (*now, torch.maximum(worst, move.losses.sum()))
 
 
@@ -258,11 +289,15 @@ def test_a_rule_with_memory_and_parameters_may_be_computed_again():
         return end["a"].cos().sum() * end["b"].square().sum()
 
     reached = (a, b, scale, *rule.parameters())
-    kept, again = (torch.autograd.grad(outer(a, b, scale, recompute=r), reached) for r in (False, True))
+    kept, again = (
+        torch.autograd.grad(outer(a, b, scale, recompute=r), reached) for r in (False, True)
+    )
     for one, other in zip(kept, again, strict=True):
         assert one.norm() > 1e-4
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
-    assert torch.autograd.gradcheck(lambda *x: outer(*x, recompute=True), (a, b, scale), eps=1e-6, atol=1e-7, rtol=1e-6)
+    assert torch.autograd.gradcheck(
+        lambda *x: outer(*x, recompute=True), (a, b, scale), eps=1e-6, atol=1e-7, rtol=1e-6
+    )
 
 
 def test_what_the_rule_remembers_goes_from_step_to_step_and_begins_anew():
@@ -292,8 +327,13 @@ def test_the_second_order_begins_at_its_outer_step(done, order):
 
 
 def test_only_a_loop_that_changes_has_a_clock_and_it_promises_no_exact_gradient():
-    assert [InnerLoop(FixedRate(RATE), steps=1, second_order_from=n).clock is None for n in (0, 5)] == [True, False]
-    assert [InnerLoop(FixedRate(RATE), steps=1, second_order_from=n).exact for n in (0, 5)] == [True, False]
+    assert [
+        InnerLoop(FixedRate(RATE), steps=1, second_order_from=n).clock is None for n in (0, 5)
+    ] == [True, False]
+    assert [InnerLoop(FixedRate(RATE), steps=1, second_order_from=n).exact for n in (0, 5)] == [
+        True,
+        False,
+    ]
     assert InnerLoop(FixedRate(RATE), steps=1, second_order_from=5, first_order=True).clock is None
 
 
@@ -303,11 +343,23 @@ def test_training_switches_at_the_right_outer_step():
 
     def fresh(first):
         torch.manual_seed(3)
-        return maml_pp(MLP(1, widths=(8,)), n_out=1, inner_lr=0.02, inner_steps=2, learned_rates=False, second_order_from=first)
+        return maml_pp(
+            MLP(1, widths=(8,)),
+            n_out=1,
+            inner_lr=0.02,
+            inner_steps=2,
+            learned_rates=False,
+            second_order_from=first,
+        )
 
     trained = fresh(2)
     plan = Plan(steps=n, tasks_per_step=2, chunk=2, validate_every=0)
-    train(MetaStep(trained, QueryLoss()), tasks, plan=plan, optimiser=Optimiser(name="sgd", lr=rate, momentum=0.0))
+    train(
+        MetaStep(trained, QueryLoss()),
+        tasks,
+        plan=plan,
+        optimiser=Optimiser(name="sgd", lr=rate, momentum=0.0),
+    )
 
     def by_hand(first):
         learner = fresh(0)
@@ -321,7 +373,14 @@ def test_training_switches_at_the_right_outer_step():
         return [p.detach() for p in learner.parameters()]
 
     def distance(first):
-        return sum((p.detach() - q).square().sum() for p, q in zip(trained.parameters(), by_hand(first), strict=True)).sqrt().item()
+        return (
+            sum(
+                (p.detach() - q).square().sum()
+                for p, q in zip(trained.parameters(), by_hand(first), strict=True)
+            )
+            .sqrt()
+            .item()
+        )
 
     assert distance(2) < 1e-6
     assert distance(1) > 1e-4

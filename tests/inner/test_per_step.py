@@ -12,16 +12,16 @@ from quickstudy.core.errors import ConfigError
 from quickstudy.core.types import Classes, Episode, Examples
 from quickstudy.encoders import Conv4
 from quickstudy.encoders.norm import EPS, MOMENTUM
-from quickstudy.functional.fused import carrier
-from quickstudy.inner.head import LinearHead
 from quickstudy.inner.learner import GradientLearner
 from quickstudy.inner.loop import InnerLoop
 from quickstudy.inner.per_step import PerStep
 from quickstudy.inner.rules import FixedRate
 from quickstudy.inner.select import Selection, everything, head_only
+from quickstudy.inner.start import LinearHead
+from quickstudy.kernels import backend
 from quickstudy.objectives import MultiStep
 from quickstudy.testing import Subject, check_learner, toy_episode, yield_checks
-from quickstudy.testing.checks import check_learns_a_separable_toy
+from quickstudy.testing.checks.contract import check_learns_a_separable_toy
 
 STEPS, RATE = 3, 0.1
 NORMS = Selection(("*.norm.*",))
@@ -43,11 +43,17 @@ def copies_of(encoder, of=NORMS, steps=STEPS, fast=()):
 
 def images(n_tasks=2):
     e = toy_episode(n_tasks=n_tasks, shape=(1, 16, 16))
-    return Episode(Examples(e.support.x.double() / 3, e.support.y), Examples(e.query.x.double() / 3, e.query.y), e.target)
+    return Episode(
+        Examples(e.support.x.double() / 3, e.support.y),
+        Examples(e.query.x.double() / 3, e.query.y),
+        e.target,
+    )
 
 
 def learner_of(norm="per_task", **options):
-    learner = maml_pp(encoder_of(norm), n_out=4, inner_lr=RATE, inner_steps=STEPS, **options).double()
+    learner = maml_pp(
+        encoder_of(norm), n_out=4, inner_lr=RATE, inner_steps=STEPS, **options
+    ).double()
     with torch.no_grad():
         for name, p in learner.named_parameters():
             if name.startswith("per_step."):
@@ -80,7 +86,9 @@ def test_parameters_stay_parameters_and_statistics_stay_buffers():
 def test_the_originals_of_parameters_are_frozen_and_no_others():
     encoder = encoder_of()
     copies_of(encoder, Selection(("*.1.norm.bias",)))
-    assert [n for n, p in encoder.named_parameters() if not p.requires_grad] == ["blocks.1.norm.bias"]
+    assert [n for n, p in encoder.named_parameters() if not p.requires_grad] == [
+        "blocks.1.norm.bias"
+    ]
 
 
 @pytest.mark.parametrize(("step", "copy_"), [(-1, 0), (0, 0), (1, 1), (2, 2), (3, 2), (99, 2)])
@@ -112,14 +120,23 @@ def test_counters_have_no_copies():
 
 def test_what_is_adapted_cannot_have_copies():
     encoder = encoder_of()
-    with pytest.raises(ConfigError, match=r"encoder\.blocks\.0\.conv\.weight cannot be adapted .* and have a copy .* Choose one"):
-        copies_of(encoder, Selection(("*.0.conv.*",)), fast=everything().of([f"encoder.{n}" for n, _ in encoder.named_parameters()]))
+    with pytest.raises(
+        ConfigError,
+        match=r"blocks\.0\.conv\.weight cannot be adapted .* and have a copy .* Choose one",
+    ):
+        copies_of(
+            encoder,
+            Selection(("*.0.conv.*",)),
+            fast=everything().of([f"encoder.{n}" for n, _ in encoder.named_parameters()]),
+        )
 
 
 def test_an_inner_loop_of_the_head_alone_has_no_steps_of_the_encoder():
     encoder, loop = encoder_of(), InnerLoop(FixedRate(RATE), steps=STEPS)
     with pytest.raises(ConfigError, match="only the head is adapted"):
-        GradientLearner(encoder, LinearHead(encoder.out_dim, 4), loop=loop, adapts=head_only(), per_step=NORMS)
+        GradientLearner(
+            encoder, LinearHead(encoder.out_dim, 4), loop=loop, adapts=head_only(), per_step=NORMS
+        )
 
 
 def asked(learner, e, monkeypatch):
@@ -145,7 +162,9 @@ def test_the_answers_along_the_way_are_those_of_the_step_before():
     along = learner.answers_along(e)
     assert len(along) == STEPS + 1
     torch.testing.assert_close(along[-1], learner(e))
-    torch.testing.assert_close(torch.stack(learner.answers_along(e, first=2)), torch.stack(along[2:]))
+    torch.testing.assert_close(
+        torch.stack(learner.answers_along(e, first=2)), torch.stack(along[2:])
+    )
     at = learner.per_step.at(0)  # before any step, with the first copy
     with_first = copy.deepcopy(learner.encoder)
     with_first.load_state_dict({n.removeprefix("encoder."): t for n, t in at.items()}, strict=False)
@@ -156,13 +175,23 @@ def test_the_answers_along_the_way_are_those_of_the_step_before():
 def test_the_outer_gradient_equals_a_slow_loop(n_tasks):
     learner, e = learner_of("batch", learned_rates=False), images(n_tasks)
     named = {n: p for n, p in learner.named_parameters() if p.requires_grad}
-    copies = {k: [named[f"per_step.encoder-blocks-{i}-norm-{k}"] for i in range(4)] for k in ("weight", "bias")}
+    copies = {
+        k: [named[f"per_step.encoder-blocks-{i}-norm-{k}"] for i in range(4)]
+        for k in ("weight", "bias")
+    }
 
     def answers(fast, x, j):
         for i in range(4):
             x = F.conv2d(x, fast[i], padding=1)
-            x = (x - x.mean((0, 2, 3), keepdim=True)) / (x.var((0, 2, 3), correction=0, keepdim=True) + EPS).sqrt()
-            x = F.max_pool2d(F.relu(x * copies["weight"][i][j].view(-1, 1, 1) + copies["bias"][i][j].view(-1, 1, 1)), 2)
+            x = (x - x.mean((0, 2, 3), keepdim=True)) / (
+                x.var((0, 2, 3), correction=0, keepdim=True) + EPS
+            ).sqrt()
+            x = F.max_pool2d(
+                F.relu(
+                    x * copies["weight"][i][j].view(-1, 1, 1) + copies["bias"][i][j].view(-1, 1, 1)
+                ),
+                2,
+            )
         return F.linear(x.flatten(1), fast[4], fast[5])
 
     expected = 0.0
@@ -170,11 +199,22 @@ def test_the_outer_gradient_equals_a_slow_loop(n_tasks):
         fast = [named[n] for n in learner.fast_names]
         for j in range(STEPS):
             loss = F.cross_entropy(answers(fast, e.support.x[t], j), e.support.y[t])
-            fast = [p - RATE * g for p, g in zip(fast, torch.autograd.grad(loss, fast, create_graph=True), strict=True)]
-        expected = expected + F.cross_entropy(answers(fast, e.query.x[t], STEPS - 1), e.query.y[t]) / n_tasks
+            fast = [
+                p - RATE * g
+                for p, g in zip(
+                    fast, torch.autograd.grad(loss, fast, create_graph=True), strict=True
+                )
+            ]
+        expected = (
+            expected
+            + F.cross_entropy(answers(fast, e.query.x[t], STEPS - 1), e.query.y[t]) / n_tasks
+        )
     loss = e.target.loss(learner(e), e.query.y).mean()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-10)
-    ours, theirs = (torch.autograd.grad(value, list(named.values()), retain_graph=True) for value in (loss, expected))
+    ours, theirs = (
+        torch.autograd.grad(value, list(named.values()), retain_graph=True)
+        for value in (loss, expected)
+    )
     for name, a, b in zip(named, ours, theirs, strict=True):
         assert b.norm() > 0, name
         assert (a - b).norm() <= 1e-9 * b.norm(), name
@@ -184,7 +224,9 @@ def test_the_outer_gradient_equals_a_slow_loop(n_tasks):
 
 
 def moved(before, x, weight):
-    """The averages after one more batch of tasks, of the first block's maps; weights may differ from task to task."""
+    """The averages after one more batch of tasks, of the first block's maps; weights may differ
+    from task to task.
+    """
     z = torch.stack([F.conv2d(images, w, padding=1) for images, w in zip(x, weight, strict=True)])
     mean, var = z.mean((1, 3, 4)).mean(0), z.var((1, 3, 4)).mean(0)
     return [torch.lerp(b, s, MOMENTUM) for b, s in zip(before, (mean, var), strict=True)]
@@ -204,14 +246,21 @@ def test_each_copy_sees_the_support_before_its_step_and_the_queries_after_it(obj
         if objective == "every" or j == STEPS - 1:
             now = moved(now, e.query.x, weights[j + 1])
         for end, expected in zip(("mean", "var"), now, strict=True):
-            torch.testing.assert_close(learner.per_step.get_buffer(f"encoder-blocks-0-norm-{end}")[j], expected, rtol=1e-9, atol=1e-9)
+            torch.testing.assert_close(
+                learner.per_step.get_buffer(f"encoder-blocks-0-norm-{end}")[j],
+                expected,
+                rtol=1e-9,
+                atol=1e-9,
+            )
 
 
 def outcome(learner, e):
     """Answers, outer gradient, and the statistics afterwards."""
     learner = copy.deepcopy(learner)
     out = learner(e)
-    found = torch.autograd.grad(e.target.loss(out, e.query.y).mean(), [p for p in learner.parameters() if p.requires_grad])
+    found = torch.autograd.grad(
+        e.target.loss(out, e.query.y).mean(), [p for p in learner.parameters() if p.requires_grad]
+    )
     return [out, *found, *learner.per_step.buffers()]
 
 
@@ -224,9 +273,9 @@ def test_the_fused_forms_give_the_same_numbers(n_tasks, training, form):
         for name, b in learner.per_step.named_buffers():
             b.copy_(torch.rand_like(b) + 0.5 if name.endswith("var") else torch.randn_like(b))
     learner.train(training)
-    with carrier("plain"):
+    with backend("plain"):
         wanted = outcome(learner, e)
-    with carrier(form):
+    with backend(form):
         found = outcome(learner, e)
     for a, b in zip(found, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)
@@ -237,7 +286,10 @@ def test_in_training_the_gradient_is_that_of_batch_statistics(n_tasks):
     e, learners = images(n_tasks), [learner_of("per_task"), learner_of("batch")]
     learners[1].load_state_dict(learners[0].state_dict(), strict=False)
     found, wanted = (
-        torch.autograd.grad(e.target.loss(learner(e), e.query.y).mean(), [p for p in learner.parameters() if p.requires_grad])
+        torch.autograd.grad(
+            e.target.loss(learner(e), e.query.y).mean(),
+            [p for p in learner.parameters() if p.requires_grad],
+        )
         for learner in learners
     )
     for a, b in zip(found, wanted, strict=True):
@@ -261,7 +313,8 @@ def test_on_images_it_keeps_the_contract(norm):
 
 
 def test_with_averages_over_tasks_it_keeps_the_contract_but_does_not_learn_levels():
-    # Numbers differ by a level of the task's own, which averages over the tasks hide; the classes of the toy it does learn.
+    # Numbers differ by a level of the task's own, which averages over the tasks hide; the classes
+    # of the toy it does learn.
     learner = on_images("per_task")
     for check in yield_checks(learner.traits):
         if check is not check_learns_a_separable_toy:

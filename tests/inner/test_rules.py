@@ -3,14 +3,14 @@ import torch
 
 from quickstudy.core.errors import ConfigError
 from quickstudy.inner.loop import InnerLoop
-from quickstudy.inner.rules import Adam, FixedRate, Momentum, Move
+from quickstudy.inner.rules import Adam, FixedRate, Momentum, StepInputs
 
 
 def test_a_fixed_rate_goes_downhill_by_the_same_rate_for_everything():
     params = {name: torch.zeros(2) for name in ("head.weight", "encoder.layers.0.bias")}
     gradients = dict.fromkeys(params, torch.tensor([1.0, -2.0]))
     for step in (0, 7):
-        after, memory = FixedRate(0.25)(Move(step, params, gradients, torch.zeros(1)), ())
+        after, memory = FixedRate(0.25)(StepInputs(step, params, gradients, torch.zeros(1)), ())
         assert memory == ()
         assert {n: p.tolist() for n, p in after.items()} == {n: [-0.25, 0.5] for n in params}
 
@@ -28,9 +28,17 @@ def test_rates_that_do_not_descend_are_refused(lr):
 # --- rules with a memory, beside torch's optimisers
 
 OPTIMISERS = [
-    pytest.param(Momentum(0.1, momentum=0.8), lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.8), id="momentum"),
+    pytest.param(
+        Momentum(0.1, momentum=0.8),
+        lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.8),
+        id="momentum",
+    ),
     pytest.param(Adam(0.1, eps=1e-12), lambda p: torch.optim.Adam(p, lr=0.1, eps=1e-12), id="adam"),
-    pytest.param(Adam(0.1, betas=(0.0, 0.99), eps=1e-12), lambda p: torch.optim.Adam(p, lr=0.1, betas=(0.0, 0.99), eps=1e-12), id="adam-0"),
+    pytest.param(
+        Adam(0.1, betas=(0.0, 0.99), eps=1e-12),
+        lambda p: torch.optim.Adam(p, lr=0.1, betas=(0.0, 0.99), eps=1e-12),
+        id="adam-0",
+    ),
 ]
 
 
@@ -58,11 +66,15 @@ def test_the_outer_gradient_goes_through_the_memory(rule, make):
     a, b = (torch.randn(3, dtype=torch.float64, requires_grad=True) for _ in range(2))
 
     def outer(a, b, *, recompute=False):
-        end = InnerLoop(rule, steps=3, recompute=recompute).run({"a": a, "b": b}, lambda p, _: valley(p))
+        end = InnerLoop(rule, steps=3, recompute=recompute).run(
+            {"a": a, "b": b}, lambda p, _: valley(p)
+        )
         return end["a"].sin().sum() + end["b"].square().sum()
 
     assert torch.autograd.gradcheck(outer, (a, b), eps=1e-6, atol=1e-6, rtol=1e-5)
-    for one, other in zip(*(torch.autograd.grad(outer(a, b, recompute=r), (a, b)) for r in (False, True)), strict=True):
+    for one, other in zip(
+        *(torch.autograd.grad(outer(a, b, recompute=r), (a, b)) for r in (False, True)), strict=True
+    ):
         torch.testing.assert_close(one, other)
 
 
@@ -75,7 +87,9 @@ def test_adam_is_differentiable_where_a_gradient_is_zero():
 
 def test_gradients_are_clipped_number_by_number():
     a = torch.tensor([3.0, -0.1, -5.0], requires_grad=True)
-    end = InnerLoop(FixedRate(1.0), steps=1, clip_value=1.0).run({"a": a}, lambda p, _: p["a"].square().sum() / 2)["a"]
+    end = InnerLoop(FixedRate(1.0), steps=1, clip_value=1.0).run(
+        {"a": a}, lambda p, _: p["a"].square().sum() / 2
+    )["a"]
     torch.testing.assert_close(end, torch.tensor([2.0, 0.0, -4.0]))
 
 
@@ -90,7 +104,12 @@ def test_the_path_ends_where_run_does():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda v: Momentum(0.1, momentum=v), lambda v: Adam(0.1, betas=(v, 0.9)), lambda v: Adam(0.1, betas=(0.9, v))]
+    "make",
+    [
+        lambda v: Momentum(0.1, momentum=v),
+        lambda v: Adam(0.1, betas=(v, 0.9)),
+        lambda v: Adam(0.1, betas=(0.9, v)),
+    ],
 )
 @pytest.mark.parametrize("value", [-0.1, 1.0])
 def test_averages_that_never_forget_are_refused(make, value):

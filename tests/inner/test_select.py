@@ -4,11 +4,19 @@ from quickstudy.core.errors import ConfigError
 from quickstudy.encoders import Conv4
 from quickstudy.inner.select import Selection, everything, head_only
 
-NAMES = [*(f"encoder.{n}" for n, _ in Conv4(width=4).named_parameters()), "head.weight", "head.bias"]
+NAMES = [
+    *(f"encoder.{n}" for n, _ in Conv4(width=4).named_parameters()),
+    "head.weight",
+    "head.bias",
+]
 
 
 def test_everything_but_the_normalisations_own():
-    assert everything().of(NAMES) == (*(f"encoder.blocks.{i}.conv.weight" for i in range(4)), "head.weight", "head.bias")
+    assert everything().of(NAMES) == (
+        *(f"encoder.blocks.{i}.conv.weight" for i in range(4)),
+        "head.weight",
+        "head.bias",
+    )
 
 
 def test_the_head_alone():
@@ -22,10 +30,19 @@ def test_the_head_alone():
         (
             ("encoder.blocks.3.*", "head.bias"),
             (),
-            ["encoder.blocks.3.conv.weight", "encoder.blocks.3.norm.weight", "encoder.blocks.3.norm.bias", "head.bias"],
+            [
+                "encoder.blocks.3.conv.weight",
+                "encoder.blocks.3.norm.weight",
+                "encoder.blocks.3.norm.bias",
+                "head.bias",
+            ],
         ),
         (("*.bias",), ("encoder.*",), ["head.bias"]),
-        (("encoder.blocks.[01].conv.weight",), (), ["encoder.blocks.0.conv.weight", "encoder.blocks.1.conv.weight"]),
+        (
+            ("encoder.blocks.[01].conv.weight",),
+            (),
+            ["encoder.blocks.0.conv.weight", "encoder.blocks.1.conv.weight"],
+        ),
         (("head.weight", "head.*"), (), ["head.weight", "head.bias"]),
     ],
 )
@@ -46,4 +63,8 @@ def test_case_matters_and_a_pattern_is_for_the_whole_name():
 def test_an_empty_selection_says_what_there_was_to_choose_from():
     with pytest.raises(ConfigError) as caught:
         Selection(("body.*",), ("head.*",)).of(["encoder.w", "head.weight"])
-    assert str(caught.value) == "The inner loop would adapt nothing: include=('body.*',), exclude=('head.*',) among encoder.w, head.weight."
+    assert (
+        str(caught.value)
+        == "The inner loop would adapt nothing: include=('body.*',), exclude=('head.*',) among "
+        "encoder.w, head.weight."
+    )

@@ -1,4 +1,6 @@
-"""Every way of computing a gradient-based learner's outer gradient against one slow loop in float64, written from the equations."""
+"""Every way of computing a gradient-based learner's outer gradient against one slow loop in
+float64, written from the equations.
+"""
 
 import weakref
 
@@ -13,12 +15,12 @@ from quickstudy.core.objective import MetaStep
 from quickstudy.core.types import Classes, Episode, Examples
 from quickstudy.encoders import Conv4
 from quickstudy.encoders.norm import EPS
-from quickstudy.functional.fused import carrier
-from quickstudy.inner.head import LinearHead
 from quickstudy.inner.learner import GradientLearner
 from quickstudy.inner.loop import InnerLoop
 from quickstudy.inner.rules import FixedRate
 from quickstudy.inner.select import Selection, everything, head_only
+from quickstudy.inner.start import LinearHead
+from quickstudy.kernels import backend
 from quickstudy.objectives import QueryLoss
 
 WAY, WIDTH, SIZE, STEPS, LR, TASKS = 3, 5, 16, 2, 0.01, 3
@@ -29,8 +31,12 @@ def tasks(channels=1):
     centres = torch.randn(TASKS, WAY, 1, channels, SIZE, SIZE, generator=g, dtype=torch.float64)
 
     def draw(n):
-        x = centres + 0.5 * torch.randn(TASKS, WAY, n, channels, SIZE, SIZE, generator=g, dtype=torch.float64)
-        return Examples(x.flatten(1, 2), torch.arange(WAY).repeat_interleave(n).expand(TASKS, -1).contiguous())
+        x = centres + 0.5 * torch.randn(
+            TASKS, WAY, n, channels, SIZE, SIZE, generator=g, dtype=torch.float64
+        )
+        return Examples(
+            x.flatten(1, 2), torch.arange(WAY).repeat_interleave(n).expand(TASKS, -1).contiguous()
+        )
 
     return Episode(draw(2), draw(3), Classes(WAY))
 
@@ -42,11 +48,15 @@ def in_precision(episode, dtype):
     return Episode(cast(episode.support), cast(episode.query), episode.target)
 
 
-def learner_of(norm, *, first_order=False, recompute=False, adapts=None, channels=1, downsample="pool"):
+def learner_of(
+    norm, *, first_order=False, recompute=False, adapts=None, channels=1, downsample="pool"
+):
     torch.manual_seed(0)
     encoder = Conv4(in_channels=channels, width=WIDTH, size=SIZE, norm=norm, downsample=downsample)
     loop = InnerLoop(FixedRate(LR), steps=STEPS, first_order=first_order, recompute=recompute)
-    learner = GradientLearner(encoder, LinearHead(encoder.out_dim, WAY), loop=loop, adapts=adapts or Selection(("*",))).double()
+    learner = GradientLearner(
+        encoder, LinearHead(encoder.out_dim, WAY), loop=loop, adapts=adapts or Selection(("*",))
+    ).double()
     with torch.no_grad():
         for name, p in learner.named_parameters():
             if ".norm." in name:  # scales of both signs, other shifts
@@ -60,37 +70,70 @@ def learner_of(norm, *, first_order=False, recompute=False, adapts=None, channel
 
 
 def reference(learner, episode, *, first_order=False):
-    """Mean query loss and its gradient: one task after another, stock operations, nothing shared with the library but the numbers."""
-    encoder, every = learner.encoder, {n: p.detach().clone().requires_grad_() for n, p in learner.named_parameters()}
-    buffers = [(b.norm.norm.running_mean, b.norm.norm.running_var) for b in encoder.blocks] if encoder.norm == "running" else None
+    """Mean query loss and its gradient: one task after another, stock operations, nothing shared
+    with the library but the numbers.
+    """
+    encoder, every = (
+        learner.encoder,
+        {n: p.detach().clone().requires_grad_() for n, p in learner.named_parameters()},
+    )
+    buffers = (
+        [(b.norm.norm.running_mean, b.norm.norm.running_var) for b in encoder.blocks]
+        if encoder.norm == "running"
+        else None
+    )
 
     def forward(p, x, remembered=None):
         seen = []
         for i in range(4):
-            x = F.conv2d(x, p[f"encoder.blocks.{i}.conv.weight"], stride=1 if encoder.downsample == "pool" else 2, padding=1)
+            x = F.conv2d(
+                x,
+                p[f"encoder.blocks.{i}.conv.weight"],
+                stride=1 if encoder.downsample == "pool" else 2,
+                padding=1,
+            )
             seen.append((x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)))
-            gamma, beta = p.get(f"encoder.blocks.{i}.norm.weight"), p.get(f"encoder.blocks.{i}.norm.bias")
+            gamma, beta = (
+                p.get(f"encoder.blocks.{i}.norm.weight"),
+                p.get(f"encoder.blocks.{i}.norm.bias"),
+            )
             if encoder.norm == "group":
                 x = F.group_norm(x, 1, gamma, beta, EPS)  # gcd(8, 5) = 1 group
             elif encoder.norm == "none":
                 x = x + beta.view(-1, 1, 1)
             else:
                 mean, var = buffers[i] if buffers else remembered[i] if remembered else seen[i]
-                x = (x - mean.view(-1, 1, 1)) / (var.view(-1, 1, 1) + EPS).sqrt() * gamma.view(-1, 1, 1) + beta.view(-1, 1, 1)
+                x = (x - mean.view(-1, 1, 1)) / (var.view(-1, 1, 1) + EPS).sqrt() * gamma.view(
+                    -1, 1, 1
+                ) + beta.view(-1, 1, 1)
             x = F.relu(x)
             x = F.max_pool2d(x, 2) if encoder.downsample == "pool" else x
-        return F.linear(x.flatten(1) if encoder.downsample == "pool" else x.mean((2, 3)), p["head.weight"], p["head.bias"]), seen
+        return F.linear(
+            x.flatten(1) if encoder.downsample == "pool" else x.mean((2, 3)),
+            p["head.weight"],
+            p["head.bias"],
+        ), seen
 
     total = 0.0
     for t in range(TASKS):
         fast = {n: every[n] for n in learner.fast_names}
         for _ in range(STEPS):
-            loss = F.cross_entropy(forward({**every, **fast}, episode.support.x[t])[0], episode.support.y[t])
+            loss = F.cross_entropy(
+                forward({**every, **fast}, episode.support.x[t])[0], episode.support.y[t]
+            )
             gradients = torch.autograd.grad(loss, list(fast.values()), create_graph=not first_order)
             fast = {n: p - LR * g for (n, p), g in zip(fast.items(), gradients, strict=True)}
         adapted = {**every, **fast}
-        remembered = forward(adapted, episode.support.x[t])[1] if encoder.norm == "support" else None
-        total = total + F.cross_entropy(forward(adapted, episode.query.x[t], remembered)[0], episode.query.y[t]) / TASKS
+        remembered = (
+            forward(adapted, episode.support.x[t])[1] if encoder.norm == "support" else None
+        )
+        total = (
+            total
+            + F.cross_entropy(
+                forward(adapted, episode.query.x[t], remembered)[0], episode.query.y[t]
+            )
+            / TASKS
+        )
     return total.item(), torch.autograd.grad(total, list(every.values()), allow_unused=True)
 
 
@@ -98,7 +141,10 @@ def pieces_of(episode, chunk):
     def cut(e, a):
         return Examples(e.x[a : a + chunk], e.y[a : a + chunk])
 
-    return [Episode(cut(episode.support, a), cut(episode.query, a), episode.target) for a in range(0, TASKS, chunk)]
+    return [
+        Episode(cut(episode.support, a), cut(episode.query, a), episode.target)
+        for a in range(0, TASKS, chunk)
+    ]
 
 
 def ours(learner, episode, *, chunk, workers=1, compiled=""):
@@ -116,13 +162,19 @@ def ours(learner, episode, *, chunk, workers=1, compiled=""):
 
     with Workers(step, workers) as pool:
         parts = pool.map(gradient, pieces_of(episode, chunk))
-    return sum(loss for loss, _ in parts), [None if g[0] is None else sum(g[1:], g[0]) for g in zip(*(g for _, g in parts), strict=True)]
+    return sum(loss for loss, _ in parts), [
+        None if g[0] is None else sum(g[1:], g[0]) for g in zip(*(g for _, g in parts), strict=True)
+    ]
 
 
 def distance(found, wanted):
     assert [g is None for g in found] == [g is None for g in wanted]
     pairs = [(a.double(), b) for a, b in zip(found, wanted, strict=True) if b is not None]
-    return (sum((a - b).square().sum() for a, b in pairs) / sum(b.square().sum() for _, b in pairs)).sqrt().item()
+    return (
+        (sum((a - b).square().sum() for a, b in pairs) / sum(b.square().sum() for _, b in pairs))
+        .sqrt()
+        .item()
+    )
 
 
 STRATEGIES = {
@@ -139,13 +191,19 @@ STRATEGIES = {
 @pytest.mark.parametrize("norm", ["batch", "support", "group", "none", "running"])
 def test_the_outer_gradient(norm, first_order, strategy, form):
     learner, episode = learner_of(norm, first_order=first_order), tasks()
-    workers = {"workers": 1} if norm == "running" else {}  # refused, see tests/core/test_batching.py
+    workers = (
+        {"workers": 1} if norm == "running" else {}
+    )  # refused, see tests/core/test_batching.py
     loss, wanted = reference(learner, episode, first_order=first_order)
-    with carrier(form):
+    with backend(form):
         found_loss, found = ours(learner, episode, **{**STRATEGIES[strategy], **workers})
         assert found_loss == pytest.approx(loss, rel=1e-12)
         assert distance(found, wanted) < 1e-10
-        _, found = ours(learner.float(), in_precision(episode, torch.float32), **{**STRATEGIES[strategy], **workers})
+        _, found = ours(
+            learner.float(),
+            in_precision(episode, torch.float32),
+            **{**STRATEGIES[strategy], **workers},
+        )
         assert distance(found, wanted) < 1e-4
 
 
@@ -153,9 +211,12 @@ def test_the_outer_gradient(norm, first_order, strategy, form):
 @pytest.mark.parametrize("chunk", [1, TASKS])
 @pytest.mark.parametrize("norm", ["batch", "support", "group", "none", "running"])
 def test_recomputed_steps_give_the_same_gradient(norm, chunk, form):
-    learner, episode = learner_of(norm, recompute=True, adapts=everything()), tasks()  # the norm's own weights are slow: they are `given`
+    learner, episode = (
+        learner_of(norm, recompute=True, adapts=everything()),
+        tasks(),
+    )  # the norm's own weights are slow: they are `given`
     _, wanted = reference(learner, episode)
-    with carrier(form):
+    with backend(form):
         assert distance(ours(learner, episode, chunk=chunk)[1], wanted) < 1e-10
 
 
@@ -168,12 +229,19 @@ def test_recomputed_steps_of_the_head_alone():
 @pytest.mark.parametrize(("channels", "downsample"), [(3, "pool"), (1, "stride"), (3, "stride")])
 @pytest.mark.parametrize("chunk", [1, TASKS])
 def test_colour_and_strides(channels, downsample, chunk, form):
-    learner, episode = learner_of("batch", channels=channels, downsample=downsample), tasks(channels)
-    with carrier(form):
-        assert distance(ours(learner, episode, chunk=chunk)[1], reference(learner, episode)[1]) < 1e-10
+    learner, episode = (
+        learner_of("batch", channels=channels, downsample=downsample),
+        tasks(channels),
+    )
+    with backend(form):
+        assert (
+            distance(ours(learner, episode, chunk=chunk)[1], reference(learner, episode)[1]) < 1e-10
+        )
 
 
-@pytest.mark.parametrize(("norm", "first_order"), [("batch", False), ("batch", True), ("support", False)])
+@pytest.mark.parametrize(
+    ("norm", "first_order"), [("batch", False), ("batch", True), ("support", False)]
+)
 def test_a_recorded_graph_gives_the_same_gradient(norm, first_order):
     learner, episode = learner_of(norm, first_order=first_order), tasks()
     _, wanted = reference(learner, episode, first_order=first_order)
@@ -188,7 +256,9 @@ def test_a_recorded_graph_sees_new_weights_and_new_tasks():
     with torch.no_grad():
         for p in step.parameters():
             p.mul_(0.9)
-    other = Episode(Examples(episode.support.x.flip(3), episode.support.y), episode.query, episode.target)
+    other = Episode(
+        Examples(episode.support.x.flip(3), episode.support.y), episode.query, episode.target
+    )
     loss, found = graph(step, other)
     wanted_loss, wanted = reference(learner, other)
     assert loss.item() == pytest.approx(wanted_loss, rel=1e-12)
@@ -210,16 +280,25 @@ def test_a_forgotten_parameter_is_refused_when_steps_are_recomputed():
     def loss_at(p, _):
         return (p["w"] * scale).square().sum()
 
-    with pytest.raises(ConfigError, match=r"1 parameters that are not among `given` \(shapes \[\(1,\)\]\)"):
+    with pytest.raises(
+        ConfigError, match=r"1 parameters that are not among `given` \(shapes \[\(1,\)\]\)"
+    ):
         loop.run(start, loss_at)
     kept = InnerLoop(FixedRate(0.1), steps=2).run(start, loss_at)["w"].sum()
     again = loop.run(start, loss_at, given=[scale])["w"].sum()
-    for a, b in zip(torch.autograd.grad(kept, [scale, start["w"]]), torch.autograd.grad(again, [scale, start["w"]]), strict=True):
+    for a, b in zip(
+        torch.autograd.grad(kept, [scale, start["w"]]),
+        torch.autograd.grad(again, [scale, start["w"]]),
+        strict=True,
+    ):
         torch.testing.assert_close(a, b)
 
 
 def test_recomputed_steps_draw_the_same_dropout():
-    start, loop = {"w": torch.ones(64, requires_grad=True)}, InnerLoop(FixedRate(0.5), steps=3, recompute=True)
+    start, loop = (
+        {"w": torch.ones(64, requires_grad=True)},
+        InnerLoop(FixedRate(0.5), steps=3, recompute=True),
+    )
 
     def loss_at(p, _):
         return F.dropout(p["w"], 0.5).pow(3).sum()
@@ -235,7 +314,10 @@ def test_recomputed_steps_draw_the_same_dropout():
 
 def test_half_precision_is_refused_with_its_reason():
     learner, episode = learner_of("batch").float(), in_precision(tasks(), torch.float32)
-    with torch.autocast("cpu", torch.bfloat16), pytest.raises(ConfigError, match="does not run in half precision: its second derivatives"):
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        pytest.raises(ConfigError, match="does not run in half precision: its second derivatives"),
+    ):
         learner(episode)
 
 
@@ -250,9 +332,11 @@ def test_memory_grows_with_the_steps_unless_they_are_recomputed():
             held.append(weakref.ref(t))
             return t
 
-        with carrier("torch"), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        with backend("torch"), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
             loss = MetaStep(learner, QueryLoss())(episode)
-        alive = {t.data_ptr(): t.numel() * t.element_size() for ref in held if (t := ref()) is not None}
+        alive = {
+            t.data_ptr(): t.numel() * t.element_size() for ref in held if (t := ref()) is not None
+        }
         assert loss.requires_grad
         return sum(alive.values())
 

@@ -26,24 +26,40 @@ def episode(**options: Any) -> Episode:
 
 
 def labels(e: Episode) -> torch.Tensor:
-    return torch.tensor([int(e.classes[t, c]) for t in range(2) for c in torch.cat((e.support.y[t], e.query.y[t])).tolist()])
+    return torch.tensor(
+        [
+            int(e.classes[t, c])
+            for t in range(2)
+            for c in torch.cat((e.support.y[t], e.query.y[t])).tolist()
+        ]
+    )
 
 
 def features(learner: ProtoNet, e: Episode) -> torch.Tensor:
-    return torch.cat([learner.encoder(torch.cat((e.support.x[t], e.query.x[t]))[None])[0] for t in range(2)])
+    return torch.cat(
+        [learner.encoder(torch.cat((e.support.x[t], e.query.x[t]))[None])[0] for t in range(2)]
+    )
 
 
 def test_linear_and_margin_heads_by_hand() -> None:
     learner, e = ProtoNet(MLP(6, widths=(8,))), episode()
     z, y = features(learner, e), labels(e)
     linear = Classify(n_classes=N, dim=8)
-    torch.testing.assert_close(MetaStep(learner, linear)(e), F.cross_entropy(linear.classifier(z), y))
-    for head, of in (("cosine", lambda c: 10 * c), ("arcface", lambda c: arcface(c, y, scale=16.0, margin=0.2)), ("cosface", lambda c: cosface(c, y, scale=16.0, margin=0.2)),
-                     ("sphereface", lambda c: sphereface(c, y, z.norm(dim=1), margin=4, blend=1500.0))):  # fmt: skip
+    torch.testing.assert_close(
+        MetaStep(learner, linear)(e), F.cross_entropy(linear.classifier(z), y)
+    )
+    for head, of in (
+        ("cosine", lambda c: 10 * c),
+        ("arcface", lambda c: arcface(c, y, scale=16.0, margin=0.2)),
+        ("cosface", lambda c: cosface(c, y, scale=16.0, margin=0.2)),
+        ("sphereface", lambda c: sphereface(c, y, z.norm(dim=1), margin=4, blend=1500.0)),
+    ):
         objective = Classify(n_classes=N, dim=8, head=head)
         assert objective.classifier.bias is None
         cos = F.normalize(z, dim=1) @ F.normalize(objective.classifier.weight, dim=1).T
-        torch.testing.assert_close(objective(learner, e), F.cross_entropy(of(cos), y), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            objective(learner, e), F.cross_entropy(of(cos), y), rtol=1e-4, atol=1e-5
+        )
 
 
 def test_the_margin_warms_up_with_the_steps() -> None:
@@ -63,10 +79,19 @@ def test_rotations_are_told_by_a_head_of_their_own() -> None:
     objective = Classify(n_classes=N, dim=8, rotations=0.5)
     x, y = torch.cat((e.support.x, e.query.x), 1), labels(e)
     expected = F.cross_entropy(objective.classifier(learner.encoder(x).flatten(0, 1)), y)
-    turned = [objective.turned(learner.encoder(torch.rot90(x, k, (3, 4))).flatten(0, 1)) for k in range(4)]
-    auxiliary = torch.stack([F.cross_entropy(out, torch.full((len(y),), k)) for k, out in enumerate(turned)]).mean()
+    turned = [
+        objective.turned(learner.encoder(torch.rot90(x, k, (3, 4))).flatten(0, 1)) for k in range(4)
+    ]
+    auxiliary = torch.stack(
+        [F.cross_entropy(out, torch.full((len(y),), k)) for k, out in enumerate(turned)]
+    ).mean()
     torch.testing.assert_close(objective(learner, e), expected + 0.5 * auxiliary)
-    assert set(dict(objective.named_parameters())) == {"classifier.weight", "classifier.bias", "turned.weight", "turned.bias"}
+    assert set(dict(objective.named_parameters())) == {
+        "classifier.weight",
+        "classifier.bias",
+        "turned.weight",
+        "turned.bias",
+    }
 
 
 def test_what_cannot_be_classified() -> None:

@@ -22,7 +22,9 @@ N = 9
 
 
 def episode(**options) -> Episode:
-    return dataclasses.replace(toy_episode(n_tasks=2, **options), classes=torch.tensor([[5, 2, 8, 0], [1, 2, 3, 4]]))
+    return dataclasses.replace(
+        toy_episode(n_tasks=2, **options), classes=torch.tensor([[5, 2, 8, 0], [1, 2, 3, 4]])
+    )
 
 
 def taught(learner: ProtoNet, **options) -> tuple[Distil, ProtoNet, Classify]:
@@ -38,7 +40,10 @@ def test_the_loss_by_a_loop() -> None:
     objective, before, classifier = taught(learner, temperature=3.0, weight=0.3)
     total, n = 0.0, 0
     for t in range(2):
-        for x, y in [*zip(e.support.x[t], e.support.y[t], strict=True), *zip(e.query.x[t], e.query.y[t], strict=True)]:
+        for x, y in [
+            *zip(e.support.x[t], e.support.y[t], strict=True),
+            *zip(e.query.x[t], e.query.y[t], strict=True),
+        ]:
             teacher = classifier.classifier(before.encoder(x[None, None]))[0, 0]
             pupil = objective.classifier(learner.encoder(x[None, None]))[0, 0]
             p, q = (teacher / 3).softmax(0), (pupil / 3).softmax(0)
@@ -72,18 +77,31 @@ def test_without_a_teacher_or_with_the_wrong_one() -> None:
     with pytest.raises(LoadError, match="keeps no classifier of 9 classes"):
         Distil(n_classes=N, dim=8).start_from(learner, Classify(n_classes=4, dim=8).state_dict())
     with pytest.raises(LoadError, match="keeps no classifier of 9 classes"):
-        Distil(n_classes=N, dim=8).start_from(learner, Classify(n_classes=N, dim=8, head="cosine").state_dict())
+        Distil(n_classes=N, dim=8).start_from(
+            learner, Classify(n_classes=N, dim=8, head="cosine").state_dict()
+        )
     with pytest.raises(ConfigError, match="temperature must be above 0"):
         Distil(n_classes=N, dim=8, weight=1.5)
 
 
 def test_a_run_is_distilled_and_resumed(tmp_path, monkeypatch) -> None:
-    """The teacher is the run that the training starts from; a training that was stopped ends with the numbers of one that was not."""
-    changes = {"encoder.width": "4", "train.steps": "4", "train.validate_every": "0", "episodes.n_way": "5"}
+    """The teacher is the run that the training starts from; a training that was stopped ends with
+    the numbers of one that was not.
+    """
+    changes = {
+        "encoder.width": "4",
+        "train.steps": "4",
+        "train.validate_every": "0",
+        "episodes.n_way": "5",
+    }
     options = {"n_classes": 6000, "dim": 4}
-    base = dataclasses.replace(recipe_named("glyphs-protonet").with_changes(changes), objective=Part("classify", options))
+    base = dataclasses.replace(
+        recipe_named("glyphs-protonet").with_changes(changes), objective=Part("classify", options)
+    )
     train_recipe(base, tmp_path / "first")
-    recipe = dataclasses.replace(base, objective=Part("distil", options), start_from=str(tmp_path / "first"))
+    recipe = dataclasses.replace(
+        base, objective=Part("distil", options), start_from=str(tmp_path / "first")
+    )
     train_recipe(recipe, tmp_path / "whole")
 
     with monkeypatch.context() as patched:
@@ -103,11 +121,17 @@ def test_a_run_is_distilled_and_resumed(tmp_path, monkeypatch) -> None:
     assert finished
 
     first, whole, stopped = (
-        torch.load(tmp_path / name / "last.pt", weights_only=True)["step_state"] for name in ("first", "whole", "stopped")
+        torch.load(tmp_path / name / "last.pt", weights_only=True)["step_state"]
+        for name in ("first", "whole", "stopped")
     )
     assert torch.equal(whole["objective.teacher.1.weight"], first["objective.classifier.weight"])
-    assert torch.equal(whole["objective.teacher.0.blocks.0.conv.weight"], first["learner.encoder.blocks.0.conv.weight"])
-    assert not torch.equal(whole["learner.encoder.blocks.0.conv.weight"], first["learner.encoder.blocks.0.conv.weight"])
+    assert torch.equal(
+        whole["objective.teacher.0.blocks.0.conv.weight"],
+        first["learner.encoder.blocks.0.conv.weight"],
+    )
+    assert not torch.equal(
+        whole["learner.encoder.blocks.0.conv.weight"], first["learner.encoder.blocks.0.conv.weight"]
+    )
     assert whole.keys() == stopped.keys()
     for name, t in whole.items():
         assert torch.equal(t, stopped[name]), name

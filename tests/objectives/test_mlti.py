@@ -25,7 +25,13 @@ from quickstudy.training import Optimiser, Plan, train
 
 
 def in_double(e: Episode) -> Episode:
-    return Episode(*(Examples(s.x.double(), s.y.double() if s.y.is_floating_point() else s.y) for s in (e.support, e.query)), e.target)
+    return Episode(
+        *(
+            Examples(s.x.double(), s.y.double() if s.y.is_floating_point() else s.y)
+            for s in (e.support, e.query)
+        ),
+        e.target,
+    )
 
 
 def seeded(objective: Mlti, learner, e: Episode, seed: int = 5) -> Tensor:
@@ -33,7 +39,9 @@ def seeded(objective: Mlti, learner, e: Episode, seed: int = 5) -> Tensor:
         return objective(learner, e)
 
 
-def drawn(n_tasks: int, n_way: int, beta: float, own: float, stages: tuple[int, ...], seed: int = 5):
+def drawn(
+    n_tasks: int, n_way: int, beta: float, own: float, stages: tuple[int, ...], seed: int = 5
+):
     """What the objective draws, in its order."""
     g = torch.Generator().manual_seed(seed)
     ratio, partner = module._beta(beta, n_tasks, g), module._partners(n_tasks, own, g)
@@ -53,19 +61,36 @@ def partners_of(e: Episode, part: Examples, partner: Tensor, order: Tensor) -> T
     return x
 
 
-@pytest.mark.parametrize("make", [lambda e: maml(e, n_out=4, inner_lr=0.3, inner_steps=2), lambda e: anil(e, n_out=4), ProtoNet])
+@pytest.mark.parametrize(
+    "make",
+    [lambda e: maml(e, n_out=4, inner_lr=0.3, inner_steps=2), lambda e: anil(e, n_out=4), ProtoNet],
+)
 def test_at_the_input_it_is_the_query_loss_of_the_mixed_episode(make):
     torch.manual_seed(0)
     learner, e = make(MLP(6, widths=(8,))).double(), in_double(toy_episode())
     ratio, partner, order, _ = drawn(3, 4, 2.0, 0.3, (0,))
     w = ratio.view(3, 1, 1)
-    mixed = Episode(*(Examples(w * p.x + (1 - w) * partners_of(e, p, partner, order), p.y) for p in (e.support, e.query)), e.target)
-    torch.testing.assert_close(seeded(Mlti(own=0.3, stages=(0,)), learner, e), QueryLoss()(learner, mixed), rtol=1e-12, atol=0)
+    mixed = Episode(
+        *(
+            Examples(w * p.x + (1 - w) * partners_of(e, p, partner, order), p.y)
+            for p in (e.support, e.query)
+        ),
+        e.target,
+    )
+    torch.testing.assert_close(
+        seeded(Mlti(own=0.3, stages=(0,)), learner, e),
+        QueryLoss()(learner, mixed),
+        rtol=1e-12,
+        atol=0,
+    )
 
 
 def test_behind_a_stage_loss_and_gradient_equal_a_slow_loop():
     torch.manual_seed(0)
-    learner, e = maml(MLP(6, widths=(8, 5)), n_out=4, inner_lr=0.3, inner_steps=2).double(), in_double(toy_episode())
+    learner, e = (
+        maml(MLP(6, widths=(8, 5)), n_out=4, inner_lr=0.3, inner_steps=2).double(),
+        in_double(toy_episode()),
+    )
     ratio, partner, order, _ = drawn(3, 4, 0.5, 0.0, (1,))
     start = [p.detach().clone().requires_grad_() for p in learner.parameters()]
 
@@ -77,13 +102,24 @@ def test_behind_a_stage_loss_and_gradient_equal_a_slow_loop():
     for t in range(3):
         p = start
         for _ in range(2):
-            loss = F.cross_entropy(answers(p, e.support.x[t], others[0][t], ratio[t]), e.support.y[t])
-            p = [v - 0.3 * g for v, g in zip(p, torch.autograd.grad(loss, p, create_graph=True), strict=True)]
-        losses.append(F.cross_entropy(answers(p, e.query.x[t], others[1][t], ratio[t]), e.query.y[t]))
+            loss = F.cross_entropy(
+                answers(p, e.support.x[t], others[0][t], ratio[t]), e.support.y[t]
+            )
+            p = [
+                v - 0.3 * g
+                for v, g in zip(p, torch.autograd.grad(loss, p, create_graph=True), strict=True)
+            ]
+        losses.append(
+            F.cross_entropy(answers(p, e.query.x[t], others[1][t], ratio[t]), e.query.y[t])
+        )
     expected = torch.stack(losses).mean()
     found = seeded(Mlti(beta=0.5, own=0.0, stages=(1,)), learner, e)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
-    for a, b in zip(torch.autograd.grad(found, list(learner.parameters())), torch.autograd.grad(expected, start), strict=True):
+    for a, b in zip(
+        torch.autograd.grad(found, list(learner.parameters())),
+        torch.autograd.grad(expected, start),
+        strict=True,
+    ):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-13)
 
 
@@ -122,7 +158,11 @@ def test_shared_labels_are_mixed_too():
     torch.testing.assert_close(found, torch.stack(losses).mean(), rtol=1e-10, atol=0)
 
 
-@pytest.mark.parametrize("learner", [maml(MLP(1, widths=w), n_out=1, inner_lr=0.01) for w in ((8,), (8, 8))], ids=["one", "two"])
+@pytest.mark.parametrize(
+    "learner",
+    [maml(MLP(1, widths=w), n_out=1, inner_lr=0.01) for w in ((8,), (8, 8))],
+    ids=["one", "two"],
+)
 def test_regressions_share_their_labels(learner):
     e = Sinusoid().tasks("train", Setting(0, 5, 5)).batch(range(3))
     assert seeded(Mlti(label_sharing=True), learner, e).isfinite()
@@ -153,7 +193,12 @@ def test_training_does_not_depend_on_the_number_of_workers(workers):
     for n in (1, workers):
         torch.manual_seed(0)
         step = MetaStep(ProtoNet(Conv4(size=28, width=4, norm="batch")), Mlti())
-        train(step, tasks, plan=Plan(steps=3, tasks_per_step=6, chunk=2, workers=n, validate_every=0), optimiser=Optimiser(lr=1e-2))
+        train(
+            step,
+            tasks,
+            plan=Plan(steps=3, tasks_per_step=6, chunk=2, workers=n, validate_every=0),
+            optimiser=Optimiser(lr=1e-2),
+        )
         ends.append([p.detach().clone() for p in step.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
 
@@ -188,5 +233,7 @@ def test_other_mistakes():
         Mlti(beta=0)
     with pytest.raises(TrainingError, match="cannot draw random numbers, as Mlti does"):
         CompiledGradient(MetaStep(copy.deepcopy(ProtoNet(MLP(6))), Mlti()))
-    assert Classes(2).loss(torch.zeros(1, 1, 2), torch.tensor([[[0.5, 0.5]]])).item() == pytest.approx(0.6931, abs=1e-4)
+    assert Classes(2).loss(
+        torch.zeros(1, 1, 2), torch.tensor([[[0.5, 0.5]]])
+    ).item() == pytest.approx(0.6931, abs=1e-4)
     assert Reals(1).width == 1

@@ -17,7 +17,8 @@ from quickstudy.testing import toy_episode
 from quickstudy.training import Optimiser, Plan, train
 
 RATE, STEPS = 0.3, 5
-# v_1 = … = v_4 and v_5 for J = 5, from methods §1.6 by hand: with E = 10, max(0.2 − 0.02 e, 0.006) and min(0.2 + 0.08 e, 0.976);
+# v_1 = … = v_4 and v_5 for J = 5, from methods §1.6 by hand: with E = 10, max(0.2 − 0.02 e, 0.006)
+# and min(0.2 + 0.08 e, 0.976);
 # with E = 15, max(0.2 − e/75, 0.006) and min(0.2 + 4e/75, 0.976).
 PUBLISHED = {
     (10, 0): (0.2, 0.2),
@@ -39,12 +40,18 @@ PUBLISHED = {
 
 
 def double(e: Episode) -> Episode:
-    return Episode(Examples(e.support.x.double() / 3, e.support.y), Examples(e.query.x.double() / 3, e.query.y), e.target)
+    return Episode(
+        Examples(e.support.x.double() / 3, e.support.y),
+        Examples(e.query.x.double() / 3, e.query.y),
+        e.target,
+    )
 
 
 def maml_of(steps, *, first_order=False):
     torch.manual_seed(0)
-    return maml(MLP(6, widths=(8,)), n_out=4, inner_lr=RATE, inner_steps=steps, first_order=first_order).double()
+    return maml(
+        MLP(6, widths=(8,)), n_out=4, inner_lr=RATE, inner_steps=steps, first_order=first_order
+    ).double()
 
 
 def value_and_gradient(learner, objective, e):
@@ -68,14 +75,21 @@ def test_the_weights_are_shares_of_the_whole(n_steps, epoch):
 @pytest.mark.parametrize("first_order", [False, True])
 @pytest.mark.parametrize("n_tasks", [1, 3])
 @pytest.mark.parametrize(("done", "epoch"), [(0, 0), (499, 0), (500, 1), (2_250, 4), (4_999, 9)])
-def test_it_is_the_weighted_sum_of_learners_that_stop_after_each_step(done, epoch, n_tasks, first_order):
+def test_it_is_the_weighted_sum_of_learners_that_stop_after_each_step(
+    done, epoch, n_tasks, first_order
+):
     objective, e = MultiStep(), double(toy_episode(n_tasks=n_tasks))
     set_clocks(objective, done)
     loss, gradient = value_and_gradient(maml_of(STEPS, first_order=first_order), objective, e)
     early, last = PUBLISHED[10, epoch]
-    parts = [value_and_gradient(maml_of(j, first_order=first_order), QueryLoss(), e) for j in range(1, STEPS + 1)]
+    parts = [
+        value_and_gradient(maml_of(j, first_order=first_order), QueryLoss(), e)
+        for j in range(1, STEPS + 1)
+    ]
     weights = [early] * 4 + [last]
-    torch.testing.assert_close(loss, sum(v * part for v, (part, _) in zip(weights, parts, strict=True)), rtol=1e-10, atol=0)
+    torch.testing.assert_close(
+        loss, sum(v * part for v, (part, _) in zip(weights, parts, strict=True)), rtol=1e-10, atol=0
+    )
     for i, g in enumerate(gradient):
         expected = sum(v * part[i] for v, (_, part) in zip(weights, parts, strict=True))
         assert (g - expected).norm() <= 1e-10 * expected.norm()
@@ -85,7 +99,9 @@ def test_it_is_the_weighted_sum_of_learners_that_stop_after_each_step(done, epoc
 def test_after_the_annealing_only_the_last_step_counts(done):
     objective, e = MultiStep(), double(toy_episode())
     set_clocks(objective, done)
-    (loss, gradient), (expected, slope) = (value_and_gradient(maml_of(STEPS), of, e) for of in (objective, QueryLoss()))
+    (loss, gradient), (expected, slope) = (
+        value_and_gradient(maml_of(STEPS), of, e) for of in (objective, QueryLoss())
+    )
     assert torch.equal(loss, expected)
     assert all(torch.equal(a, b) for a, b in zip(gradient, slope, strict=True))
 
@@ -97,22 +113,43 @@ def test_with_one_inner_step_it_is_the_query_loss():
 
 def test_training_moves_the_weight_to_the_last_step():
     """Six outer steps of two per epoch, three epochs in all, then the last loss alone."""
-    tasks, objective, weights = Sinusoid().tasks("train", Setting(0, 5, 5)), MultiStep(annealing_steps=6, epoch=2), []
+    tasks, objective, weights = (
+        Sinusoid().tasks("train", Setting(0, 5, 5)),
+        MultiStep(annealing_steps=6, epoch=2),
+        [],
+    )
     step = MetaStep(maml(MLP(1, widths=(4,)), n_out=1, inner_lr=0.01, inner_steps=2), objective)
 
     def watch(_, inputs, loss):
         learner, batch = inputs
-        losses = [batch.target.loss(out, batch.query.y).mean() for out in learner.answers_along(batch, first=1)]
-        weights.append(((loss - losses[0]) / (losses[1] - losses[0])).item())  # loss = (1 − v) losses[0] + v losses[1]
+        losses = [
+            batch.target.loss(out, batch.query.y).mean()
+            for out in learner.answers_along(batch, first=1)
+        ]
+        weights.append(
+            ((loss - losses[0]) / (losses[1] - losses[0])).item()
+        )  # loss = (1 − v) losses[0] + v losses[1]
 
     objective.register_forward_hook(watch)
-    train(step, tasks, plan=Plan(steps=8, tasks_per_step=2, chunk=2, validate_every=0), optimiser=Optimiser())
+    train(
+        step,
+        tasks,
+        plan=Plan(steps=8, tasks_per_step=2, chunk=2, validate_every=0),
+        optimiser=Optimiser(),
+    )
     assert weights == pytest.approx([1 / 2, 1 / 2, 2 / 3, 2 / 3, 5 / 6, 5 / 6, 1, 1], abs=1e-2)
 
 
 def test_others_are_sent_to_the_query_loss():
-    for learner, batch in ((ProtoNet(MLP(6)), toy_episode()), (fomaml(MLP(6), n_out=4), toy_episode().support)):
-        with pytest.raises(ConfigError, match=r"multi_step needs a learner with inner steps .* and episodes\. Train others on query_loss"):
+    for learner, batch in (
+        (ProtoNet(MLP(6)), toy_episode()),
+        (fomaml(MLP(6), n_out=4), toy_episode().support),
+    ):
+        with pytest.raises(
+            ConfigError,
+            match=r"multi_step needs a learner with inner steps .* and episodes\. Train others on "
+            r"query_loss",
+        ):
             MultiStep()(learner, batch)
 
 

@@ -14,7 +14,7 @@ from quickstudy.objectives import QueryLoss
 from quickstudy.testing import toy_episode
 
 
-class Pull(AbstractObjective):
+class Reptile(AbstractObjective):
     """Draws examples of one label together: a labelled batch, no episode."""
 
     def forward(self, learner: AbstractLearner[Any], batch: Batch) -> torch.Tensor:
@@ -27,7 +27,9 @@ class Pull(AbstractObjective):
 
 def test_query_loss_is_the_mean_over_the_tasks() -> None:
     learner, e = ProtoNet(MLP(6)), toy_episode(n_tasks=3)
-    by_hand = torch.stack([F.cross_entropy(learner(e.task(t))[0], e.query.y[t]) for t in range(3)]).mean()
+    by_hand = torch.stack(
+        [F.cross_entropy(learner(e.task(t))[0], e.query.y[t]) for t in range(3)]
+    ).mean()
     torch.testing.assert_close(MetaStep(learner, QueryLoss())(e), by_hand)
 
 
@@ -36,7 +38,9 @@ def test_padded_tasks_lose_their_padding_before_any_objective() -> None:
     padded = Examples(
         torch.cat((e.query.x, torch.full_like(e.query.x[:, :1], 1e6)), 1),
         torch.cat((e.query.y, e.query.y[:, :1]), 1),
-        torch.cat((torch.ones_like(e.query.y, dtype=torch.bool), torch.zeros(2, 1, dtype=torch.bool)), 1),
+        torch.cat(
+            (torch.ones_like(e.query.y, dtype=torch.bool), torch.zeros(2, 1, dtype=torch.bool)), 1
+        ),
     )
     step = MetaStep(learner, QueryLoss())
     torch.testing.assert_close(step(Episode(e.support, padded, e.target)), step(e))
@@ -44,7 +48,7 @@ def test_padded_tasks_lose_their_padding_before_any_objective() -> None:
 
 def test_an_objective_may_take_labelled_examples() -> None:
     learner, e = ProtoNet(MLP(6)), toy_episode(n_tasks=2)
-    step = MetaStep(learner, Pull())
+    step = MetaStep(learner, Reptile())
     loss = step(e.support)
     loss.backward()
     assert all(p.grad is not None for p in learner.parameters())

@@ -16,7 +16,9 @@ from quickstudy.testing import toy_episode
 
 
 def task(e: Episode, t: int) -> tuple[torch.Tensor, list[int]]:
-    return torch.cat((e.support.x[t], e.query.x[t])), torch.cat((e.support.y[t], e.query.y[t])).tolist()
+    return torch.cat((e.support.x[t], e.query.x[t])), torch.cat(
+        (e.support.y[t], e.query.y[t])
+    ).tolist()
 
 
 @pytest.mark.parametrize("compare", ["difference", "concatenate", "distance"])
@@ -32,30 +34,50 @@ def test_the_cross_entropy_of_pairs_counts_both_kinds_alike(compare: str) -> Non
                 if compare == "difference":
                     s = learner.judge((z[i] - z[j]).abs())[0]
                 elif compare == "concatenate":
-                    s = (learner.judge(torch.cat((z[i], z[j]))) + learner.judge(torch.cat((z[j], z[i]))))[0] / 2
+                    s = (
+                        learner.judge(torch.cat((z[i], z[j])))
+                        + learner.judge(torch.cat((z[j], z[i])))
+                    )[0] / 2
                 else:
                     s = -(z[i] - z[j]).square().sum()
-                (alike if y[i] == y[j] else other).append(-torch.log(torch.sigmoid(s if y[i] == y[j] else -s)))
+                (alike if y[i] == y[j] else other).append(
+                    -torch.log(torch.sigmoid(s if y[i] == y[j] else -s))
+                )
         losses.append((torch.stack(alike).mean() + torch.stack(other).mean()) / 2)
-    torch.testing.assert_close(Pairs()(learner, e), torch.stack(losses).mean(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        Pairs()(learner, e), torch.stack(losses).mean(), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_the_contrastive_loss_by_a_loop() -> None:
-    learner, e = Siamese(MLP(6, widths=(5,)), compare="distance", normalise=True), toy_episode(n_tasks=1)
+    learner, e = (
+        Siamese(MLP(6, widths=(5,)), compare="distance", normalise=True),
+        toy_episode(n_tasks=1),
+    )
     x, y = task(e, 0)
     z = torch.nn.functional.normalize(learner.encoder(x[None])[0], dim=1)
     alike, other = [], []
     for i in range(len(y)):
         for j in range(i + 1, len(y)):
             d = float((z[i] - z[j]).norm().detach())
-            (alike if y[i] == y[j] else other).append(d**2 if y[i] == y[j] else max(0.0, 1.2 - d) ** 2)
+            (alike if y[i] == y[j] else other).append(
+                d**2 if y[i] == y[j] else max(0.0, 1.2 - d) ** 2
+            )
     expected = (sum(alike) / len(alike) + sum(other) / len(other)) / 2
-    assert Pairs(loss="contrastive", margin=1.2)(learner, e).item() == pytest.approx(expected, rel=1e-4)
+    assert Pairs(loss="contrastive", margin=1.2)(learner, e).item() == pytest.approx(
+        expected, rel=1e-4
+    )
 
 
-@pytest.mark.parametrize(("mining", "margin"), [("batch_hard", 0.0), ("batch_hard", 0.3), ("semi_hard", 0.5), ("random", 0.2)])
+@pytest.mark.parametrize(
+    ("mining", "margin"),
+    [("batch_hard", 0.0), ("batch_hard", 0.3), ("semi_hard", 0.5), ("random", 0.2)],
+)
 def test_triplets_by_a_loop(mining: str, margin: float) -> None:
-    learner, e = Siamese(MLP(6, widths=(5,)), compare="distance", normalise=True), toy_episode(n_tasks=2)
+    learner, e = (
+        Siamese(MLP(6, widths=(5,)), compare="distance", normalise=True),
+        toy_episode(n_tasks=2),
+    )
     losses = []
     g = torch.Generator().manual_seed(3)
     for t in range(2):
@@ -64,7 +86,9 @@ def test_triplets_by_a_loop(mining: str, margin: float) -> None:
         d = [[float((a - b).norm()) for b in z.detach()] for a in z.detach()]
         of_task = []
         if mining == "random":
-            triples = zip(*(i.tolist() for i in random_triplets(torch.tensor(y), generator=g)), strict=True)
+            triples = zip(
+                *(i.tolist() for i in random_triplets(torch.tensor(y), generator=g)), strict=True
+            )
             of_task = [max(0.0, d[a][p] ** 2 - d[a][n] ** 2 + margin) for a, p, n in triples]
         for a in range(len(y)):
             positives = [i for i in range(len(y)) if i != a and y[i] == y[a]]
@@ -74,17 +98,31 @@ def test_triplets_by_a_loop(mining: str, margin: float) -> None:
                 of_task.append(max(0.0, gap + margin) if margin else math.log1p(math.exp(gap)))
             if mining == "semi_hard":
                 for p in positives:
-                    between = [d[a][i] ** 2 for i in negatives if d[a][p] ** 2 < d[a][i] ** 2 < d[a][p] ** 2 + margin]
+                    between = [
+                        d[a][i] ** 2
+                        for i in negatives
+                        if d[a][p] ** 2 < d[a][i] ** 2 < d[a][p] ** 2 + margin
+                    ]
                     of_task += [max(0.0, d[a][p] ** 2 - min(between) + margin)] if between else []
         losses.append(sum(of_task) / len(of_task) if of_task else 0.0)
     with drawing(torch.Generator().manual_seed(3)):
-        assert Triplets(mining=mining, margin=margin)(learner, e).item() == pytest.approx(sum(losses) / 2, rel=1e-3, abs=1e-5)
+        assert Triplets(mining=mining, margin=margin)(learner, e).item() == pytest.approx(
+            sum(losses) / 2, rel=1e-3, abs=1e-5
+        )
 
 
 def test_equal_examples_have_finite_gradients() -> None:
     learner, e = Siamese(MLP(6, widths=(5,)), compare="distance"), toy_episode(n_tasks=1)
-    same = Episode(Examples(torch.zeros_like(e.support.x), e.support.y), Examples(torch.zeros_like(e.query.x), e.query.y), e.target)
-    for objective in (Pairs(loss="contrastive"), Triplets(), Triplets(mining="semi_hard", margin=0.2)):
+    same = Episode(
+        Examples(torch.zeros_like(e.support.x), e.support.y),
+        Examples(torch.zeros_like(e.query.x), e.query.y),
+        e.target,
+    )
+    for objective in (
+        Pairs(loss="contrastive"),
+        Triplets(),
+        Triplets(mining="semi_hard", margin=0.2),
+    ):
         objective(learner, same).backward()
     assert all(p.grad.isfinite().all() for p in learner.parameters())
 

@@ -20,12 +20,18 @@ def test_by_a_loop_over_images_and_turns() -> None:
             turned = x
             for _ in range(r):  # counter-clockwise: what was the last column is the first row
                 turned = turned.transpose(1, 2).flip(1)
-            losses.append(F.cross_entropy(objective.head(learner.encoder(turned[None, None]))[0], torch.tensor([r])))
+            losses.append(
+                F.cross_entropy(
+                    objective.head(learner.encoder(turned[None, None]))[0], torch.tensor([r])
+                )
+            )
     expected = QueryLoss()(learner, e) + 0.5 * torch.stack(losses).mean()
     torch.testing.assert_close(objective(learner, e), expected, rtol=1e-4, atol=1e-5)
     alone = Rotations(dim=4, weight=0.5, episodes=False)
     alone.load_state_dict(objective.state_dict())
-    torch.testing.assert_close(alone(learner, e), 0.5 * torch.stack(losses).mean(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        alone(learner, e), 0.5 * torch.stack(losses).mean(), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_it_learns_which_way_is_up() -> None:
@@ -33,8 +39,13 @@ def test_it_learns_which_way_is_up() -> None:
     torch.manual_seed(0)
     ramp = torch.linspace(1, 0, 16)[:, None].expand(16, 16)
     e = toy_episode(n_tasks=1, shape=(1, 16, 16))
-    e = type(e)(*(type(p)(ramp + 0.1 * torch.randn_like(p.x), p.y) for p in (e.support, e.query)), e.target)
-    learner, objective = ProtoNet(Conv4(size=16, width=8, norm="group")), Rotations(dim=8, episodes=False)
+    e = type(e)(
+        *(type(p)(ramp + 0.1 * torch.randn_like(p.x), p.y) for p in (e.support, e.query)), e.target
+    )
+    learner, objective = (
+        ProtoNet(Conv4(size=16, width=8, norm="group")),
+        Rotations(dim=8, episodes=False),
+    )
     optimiser = torch.optim.Adam([*learner.parameters(), *objective.parameters()], lr=1e-2)
     for _ in range(40):
         loss = objective(learner, e)

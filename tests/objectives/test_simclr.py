@@ -19,7 +19,9 @@ from quickstudy.testing import toy_episode
 
 def views(n: int = 5, dim: int = 6) -> Episode:
     g, y = torch.Generator().manual_seed(0), torch.arange(n).repeat(2, 1)
-    return Episode(*(Examples(torch.randn(2, n, dim, generator=g), y) for _ in range(2)), Classes(n))
+    return Episode(
+        *(Examples(torch.randn(2, n, dim, generator=g), y) for _ in range(2)), Classes(n)
+    )
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
@@ -30,14 +32,20 @@ def test_the_loss_by_a_double_loop(temperature: float) -> None:
         z = [F.normalize(v, dim=0) for v in (*e.support.x[t], *e.query.x[t])]
         for i in range(10):
             j = (i + 5) % 10
-            all_others = sum(math.exp(float(z[i] @ z[k]) / temperature) for k in range(10) if k != i)
+            all_others = sum(
+                math.exp(float(z[i] @ z[k]) / temperature) for k in range(10) if k != i
+            )
             total += -math.log(math.exp(float(z[i] @ z[j]) / temperature) / all_others)
             n += 1
-    assert float(SimCLR(temperature=temperature)(ProtoNet(Identity(6)), e)) == pytest.approx(total / n, rel=1e-5)
+    assert float(SimCLR(temperature=temperature)(ProtoNet(Identity(6)), e)) == pytest.approx(
+        total / n, rel=1e-5
+    )
 
 
 def test_it_is_that_of_pytorch_metric_learning() -> None:
-    losses = pytest.importorskip("pytorch_metric_learning.losses", reason="pytorch-metric-learning is not installed")
+    losses = pytest.importorskip(
+        "pytorch_metric_learning.losses", reason="pytorch-metric-learning is not installed"
+    )
     e = views(8)
     for t in range(2):
         z = torch.cat((e.support.x[t], e.query.x[t]))
@@ -57,9 +65,13 @@ def test_the_projection_is_trained_and_not_kept_in_the_learner() -> None:
 
 
 def test_prototypes_on_contrastive_tasks_are_info_nce() -> None:
-    """With one view each, and cosines: the cross entropy of a query's own image among all images of the support."""
+    """With one view each, and cosines: the cross entropy of a query's own image among all images of
+    the support.
+    """
     x, y = torch.rand(1, 6, 1, 28, 28), torch.zeros(1, 6, dtype=torch.long)
-    e = Contrastive()(Episode(Examples(x, y), Examples(x, y), Classes(1)), torch.Generator().manual_seed(0))
+    e = Contrastive()(
+        Episode(Examples(x, y), Examples(x, y), Classes(1)), torch.Generator().manual_seed(0)
+    )
     flat = Episode(*(Examples(p.x.flatten(2), p.y) for p in (e.support, e.query)), e.target)
     loss = QueryLoss()(ProtoNet(Identity(784), similarity="cosine"), flat)
     a, b = (F.normalize(p.x[0], dim=1) for p in (flat.support, flat.query))

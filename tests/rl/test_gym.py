@@ -30,10 +30,17 @@ def test_they_are_registered_and_behave(name: str) -> None:
 
 
 def test_navigation_is_the_same_one_by_one_and_side_by_side() -> None:
-    family = EnvFamily(lambda: TaskEnv(Navigation2D, horizon=5), lambda split, number: Navigation2D().task(split, number), horizon=5)
+    family = EnvFamily(
+        lambda: TaskEnv(Navigation2D, horizon=5),
+        lambda split, number: Navigation2D().task(split, number),
+        horizon=5,
+    )
     world = Navigation2D(horizon=5)
     tasks = world.tasks(2)
-    both = [play(w, tasks, lambda seen: world.oracle(tasks, seen), 2, torch.Generator().manual_seed(0)) for w in (family, world)]
+    both = [
+        play(w, tasks, lambda seen: world.oracle(tasks, seen), 2, torch.Generator().manual_seed(0))
+        for w in (family, world)
+    ]
     torch.testing.assert_close(both[0].returns, both[1].returns)
     env = TaskEnv(Navigation2D, horizon=5)
     env.set_task(tasks[0].numpy())

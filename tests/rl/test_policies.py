@@ -23,7 +23,11 @@ from quickstudy.rl import (
 from quickstudy.rl.outer import conjugate_gradient
 from quickstudy.rl.surrogate import acting, divergence, importance, reinforce
 
-WORLDS = [Navigation2D(horizon=6), Bandits(n_arms=3), TabularWorlds(n_states=4, n_actions=3, horizon=5)]
+WORLDS = [
+    Navigation2D(horizon=6),
+    Bandits(n_arms=3),
+    TabularWorlds(n_states=4, n_actions=3, horizon=5),
+]
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -43,7 +47,9 @@ def test_each_task_is_adapted_to_as_if_it_were_alone(world) -> None:
         for e in happened.evidence[:2]:
             now = {n: p.detach().requires_grad_() for n, p in now.items()}
             alone = type(e)(
-                type(e.trajectories)(*(v[t : t + 1] for v in vars(e.trajectories).values())), e.advantage[t : t + 1], e.log_prob[t : t + 1]
+                type(e.trajectories)(*(v[t : t + 1] for v in vars(e.trajectories).values())),
+                e.advantage[t : t + 1],
+                e.log_prob[t : t + 1],
             )
             loss = reinforce(learner.policy, {n: p[None] for n, p in now.items()}, alone).sum()
             grads = torch.autograd.grad(loss, list(now.values()))
@@ -61,34 +67,51 @@ def test_replaying_the_episodes_ends_where_the_adaptation_did_and_has_the_second
     for n, p in end.items():
         torch.testing.assert_close(p.detach(), happened.path[-1][n], rtol=1e-4, atol=1e-6)
     weights = list(learner.policy.parameters())
-    full = torch.autograd.grad(importance(learner.policy, end, happened.evidence[-1]).mean(), weights)
-    cheap = PolicyLearner(learner.policy, InnerLoop(FixedRate(0.1), steps=1, first_order=True), n_episodes=3)
-    first = torch.autograd.grad(importance(learner.policy, cheap.replay(happened.evidence), happened.evidence[-1]).mean(), weights)
-    assert any(not torch.allclose(a, b, rtol=1e-3, atol=1e-6) for a, b in zip(full, first, strict=True))
+    full = torch.autograd.grad(
+        importance(learner.policy, end, happened.evidence[-1]).mean(), weights
+    )
+    cheap = PolicyLearner(
+        learner.policy, InnerLoop(FixedRate(0.1), steps=1, first_order=True), n_episodes=3
+    )
+    first = torch.autograd.grad(
+        importance(learner.policy, cheap.replay(happened.evidence), happened.evidence[-1]).mean(),
+        weights,
+    )
+    assert any(
+        not torch.allclose(a, b, rtol=1e-3, atol=1e-6) for a, b in zip(full, first, strict=True)
+    )
 
     # The outer gradient by differences, along a random direction.
     learner = learner.double()
     e64 = [
         type(e)(
-            type(e.trajectories)(*(v.double() if v.is_floating_point() else v for v in vars(e.trajectories).values())),
+            type(e.trajectories)(
+                *(v.double() if v.is_floating_point() else v for v in vars(e.trajectories).values())
+            ),
             e.advantage.double(),
             e.log_prob.double(),
         )
         for e in happened.evidence
     ]
     weights = list(learner.policy.parameters())
-    exact = torch.autograd.grad(importance(learner.policy, learner.replay(e64), e64[-1]).mean(), weights)
+    exact = torch.autograd.grad(
+        importance(learner.policy, learner.replay(e64), e64[-1]).mean(), weights
+    )
     along = [torch.randn_like(w) for w in weights]
     values = []
     for sign in (1, -1):
         with torch.no_grad():
             for w, d in zip(weights, along, strict=True):
                 w.add_(d, alpha=sign * 1e-5)
-        values.append(float(importance(learner.policy, learner.replay(e64), e64[-1]).mean().detach()))
+        values.append(
+            float(importance(learner.policy, learner.replay(e64), e64[-1]).mean().detach())
+        )
         with torch.no_grad():
             for w, d in zip(weights, along, strict=True):
                 w.sub_(d, alpha=sign * 1e-5)
-    assert (values[0] - values[1]) / 2e-5 == pytest.approx(float(sum((g * d).sum() for g, d in zip(exact, along, strict=True))), rel=1e-4)
+    assert (values[0] - values[1]) / 2e-5 == pytest.approx(
+        float(sum((g * d).sum() for g, d in zip(exact, along, strict=True))), rel=1e-4
+    )
 
 
 def test_trpo_improves_within_its_trust_region() -> None:
@@ -97,13 +120,17 @@ def test_trpo_improves_within_its_trust_region() -> None:
     learner = maml_policy(world, widths=(16,), n_episodes=10)
     happened = learner.adapt(world, world.tasks(6), seeded())
     last = happened.evidence[-1]
-    before = float(importance(learner.policy, learner.replay(happened.evidence), last).mean().detach())
+    before = float(
+        importance(learner.policy, learner.replay(happened.evidence), last).mean().detach()
+    )
     told = TRPO(max_kl=0.01).step(learner, happened)
     end = learner.replay(happened.evidence)
     after = float(importance(learner.policy, end, last).mean().detach())
     with torch.no_grad():
         kl = divergence(
-            acting(learner.policy, happened.path[-1], last.trajectories), acting(learner.policy, end, last.trajectories), last.trajectories
+            acting(learner.policy, happened.path[-1], last.trajectories),
+            acting(learner.policy, end, last.trajectories),
+            last.trajectories,
         ).mean()
     assert after < before
     assert told["improved"] == pytest.approx(before - after, abs=1e-5)
@@ -117,7 +144,9 @@ def test_a_step_that_cannot_improve_leaves_the_weights(monkeypatch) -> None:
     learner = maml_policy(world, widths=(4,), n_episodes=3)
     happened = learner.adapt(world, world.tasks(2), seeded())
     before = [p.detach().clone() for p in learner.policy.parameters()]
-    monkeypatch.setattr("quickstudy.rl.outer.conjugate_gradient", lambda product, b, steps: -b)  # uphill
+    monkeypatch.setattr(
+        "quickstudy.rl.outer.conjugate_gradient", lambda product, b, steps: -b
+    )  # uphill
     told = TRPO(backtracks=3).step(learner, happened)
     assert told == {"loss": told["loss"], "improved": 0.0, "kl": 0.0, "backtracks": 3}
     assert all(torch.equal(a, b) for a, b in zip(before, learner.policy.parameters(), strict=True))
@@ -127,14 +156,18 @@ def test_ppo_improves() -> None:
     torch.manual_seed(0)
     world = Navigation2D(horizon=10)
     learner = maml_policy(world, widths=(16,), n_episodes=10, first_order=True)
-    assert PPO(lr=1e-3).step(learner, learner.adapt(world, world.tasks(4), seeded()))["improved"] > 0
+    assert (
+        PPO(lr=1e-3).step(learner, learner.adapt(world, world.tasks(4), seeded()))["improved"] > 0
+    )
 
 
 def test_conjugate_gradient_solves() -> None:
     torch.manual_seed(0)
     root = torch.randn(6, 6, dtype=torch.float64)
     a, b = root @ root.T + torch.eye(6), torch.randn(6, dtype=torch.float64)
-    torch.testing.assert_close(conjugate_gradient(lambda v: a @ v, b, steps=6), torch.linalg.solve(a, b))
+    torch.testing.assert_close(
+        conjugate_gradient(lambda v: a @ v, b, steps=6), torch.linalg.solve(a, b)
+    )
 
 
 def test_bandits_are_learned_by_gradient_steps() -> None:
@@ -183,7 +216,9 @@ def test_tabular_worlds_are_markov_and_pay_what_they_say() -> None:
     for k in range(6):
         found = torch.bincount(after[at == k], minlength=3) / (at == k).sum()
         torch.testing.assert_close(found, leads[k], atol=0.05, rtol=0)
-        assert float(t.reward[0, :, :-1][at == k].mean()) == pytest.approx(float(task[0, k]), abs=0.1)
+        assert float(t.reward[0, :, :-1][at == k].mean()) == pytest.approx(
+            float(task[0, k]), abs=0.1
+        )
 
 
 @pytest.mark.parametrize("world", WORLDS, ids=lambda w: type(w).__name__)
@@ -211,5 +246,12 @@ def test_mistakes() -> None:
         Bandits(n_arms=1)
     with pytest.raises(ConfigError, match="at least 2 states"):
         TabularWorlds(n_states=1)
-    t = collect(WORLDS[1], WORLDS[1].tasks(2), policy_for(WORLDS[1]), policy_for(WORLDS[1]).parameters_of(2), 3, seeded())
+    t = collect(
+        WORLDS[1],
+        WORLDS[1].tasks(2),
+        policy_for(WORLDS[1]),
+        policy_for(WORLDS[1]).parameters_of(2),
+        3,
+        seeded(),
+    )
     assert t.reward.shape == (2, 3, 1)

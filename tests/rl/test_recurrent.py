@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from quickstudy.core.errors import ConfigError
-from quickstudy.rl import Bandits, Navigation2D, RecurrentPolicy, TabularWorlds, TrialPPO, live, train_recurrent
+from quickstudy.rl import (
+    Bandits,
+    Navigation2D,
+    RecurrentPolicy,
+    TabularWorlds,
+    TrialPPO,
+    live,
+    train_recurrent,
+)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -12,10 +20,14 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 @pytest.mark.parametrize(
-    "world", [Bandits(n_arms=3), TabularWorlds(n_states=4, n_actions=3, horizon=3), Navigation2D(horizon=4)], ids=lambda w: type(w).__name__
+    "world",
+    [Bandits(n_arms=3), TabularWorlds(n_states=4, n_actions=3, horizon=3), Navigation2D(horizon=4)],
+    ids=lambda w: type(w).__name__,
 )
 def test_reading_a_trial_again_says_what_was_said(world) -> None:
-    """The state lives on from episode to episode; whole trials read at once give the same probabilities."""
+    """The state lives on from episode to episode; whole trials read at once give the same
+    probabilities.
+    """
     torch.manual_seed(0)
     policy = RecurrentPolicy(world.n_observed, world.n_actions, discrete=world.discrete, width=8)
     trial = live(policy, world, world.tasks(3), 4, seeded())
@@ -31,7 +43,10 @@ def test_reading_a_trial_again_says_what_was_said(world) -> None:
     torch.testing.assert_close(trial.tokens[1:, :, -2], trial.reward[:-1])
     told = trial.tokens[1:, :, world.n_observed : -2]
     torch.testing.assert_close(
-        told, torch.nn.functional.one_hot(trial.action[:-1], world.n_actions).float() if world.discrete else trial.action[:-1]
+        told,
+        torch.nn.functional.one_hot(trial.action[:-1], world.n_actions).float()
+        if world.discrete
+        else trial.action[:-1],
     )
 
 

@@ -17,12 +17,33 @@ from torch import Tensor, nn
 from quickstudy.core.errors import ConfigError, TrainingError
 from quickstudy.training import train
 from quickstudy.training.checkpoint import load_checkpoint
-from quickstudy.training.engine import AbstractEngine, Alone, Exchange, Launch, ProcessLostError, StepResult, Together, launch, launched
+from quickstudy.training.engine import (
+    AbstractEngine,
+    Alone,
+    Exchange,
+    Launch,
+    ProcessLostError,
+    StepResult,
+    Together,
+    launch,
+    launched,
+)
 from quickstudy.training.log import read_log
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from together import BEST, RATE, Interrupted, conv, images, resumable, scenes, step_of, tasks, weights
+from together import (
+    BEST,
+    RATE,
+    Interrupted,
+    conv,
+    images,
+    resumable,
+    scenes,
+    step_of,
+    tasks,
+    weights,
+)
 
 PROGRAM = Path(__file__).parent / "together.py"
 GUARD = 150.0  # seconds; a hang is a failure, not the end of the suite
@@ -30,31 +51,48 @@ GUARD = 150.0  # seconds; a hang is a failure, not the end of the suite
 
 def run_two(*arguments: str | Path, status: int | None = 0) -> "subprocess.CompletedProcess[str]":
     """Two processes of a program, started as users do."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *map(str, arguments)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        *map(str, arguments),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as started:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as started:
         try:
             said, complained = started.communicate(timeout=GUARD)
         except subprocess.TimeoutExpired:
-            started.send_signal(signal.SIGTERM)  # the launcher ends its processes, which a kill would leave behind
+            started.send_signal(
+                signal.SIGTERM
+            )  # the launcher ends its processes, which a kill would leave behind
             said, complained = started.communicate(timeout=60)
             pytest.fail(f"{arguments} hangs:\n{said}\n{complained}")
     done = subprocess.CompletedProcess(command, started.returncode, said, complained)
-    assert status is None or done.returncode == status, f"{arguments} ended with {done.returncode}:\n{said}\n{complained}"
+    assert status is None or done.returncode == status, (
+        f"{arguments} ended with {done.returncode}:\n{said}\n{complained}"
+    )
     return done
 
 
 # Two processes, for everything that can be asked of one launch.
 
 
-# A process under Gloo has ended so from C++, once in about ten suites, while threads outlived the process group (now tested below). Should it happen
+# A process under Gloo has ended so from C++, once in about ten suites, while threads outlived the
+# process group (now tested below). Should it happen
 # again, all is begun again, and what the process said is printed.
 ABORTED = "terminate called without an active exception"
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], dict[str, Any]]:
-    """What process 0 and 1 tell of all the trainings in ``together.py``, and the folder of their runs."""
+    """What process 0 and 1 tell of all the trainings in ``together.py``, and the folder of their
+    runs.
+    """
     for status in (None, None, 0):
         folder = tmp_path_factory.mktemp("together")
         with pytest.raises(RuntimeError, match="enough"):
@@ -78,18 +116,30 @@ def close(a: list[Tensor], b: list[Tensor], rtol: float = 1e-6) -> None:
 
 
 @pytest.mark.parametrize("name", list(scenes()))
-def test_two_processes_train_as_one_does(told: tuple[Path, dict[str, Any], dict[str, Any]], name: str) -> None:
+def test_two_processes_train_as_one_does(
+    told: tuple[Path, dict[str, Any], dict[str, Any]], name: str
+) -> None:
     _, first, second = told
     step, run = scenes()[name]
     result = run(step)
-    assert all(torch.equal(a, b) for a, b in zip(first[name]["weights"], second[name]["weights"], strict=True))
-    close(first[name]["weights"], weights(step), 1e-6 if name in ("protonet", "validation") else 1e-12)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(first[name]["weights"], second[name]["weights"], strict=True)
+    )
+    close(
+        first[name]["weights"], weights(step), 1e-6 if name in ("protonet", "validation") else 1e-12
+    )
     assert first[name]["best"] == second[name]["best"] == (result.best_step, result.best_val or 0.0)
 
 
-def test_running_statistics_become_the_mean_over_the_processes(told: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+def test_running_statistics_become_the_mean_over_the_processes(
+    told: tuple[Path, dict[str, Any], dict[str, Any]],
+) -> None:
     _, first, second = told
-    assert all(torch.equal(a, b) for a, b in zip(first["running"]["weights"], second["running"]["weights"], strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(first["running"]["weights"], second["running"]["weights"], strict=True)
+    )
     apart = [conv("running").train(), conv("running").train()]
     for t in range(3):  # process 0 takes the pieces 0 and 2, process 1 takes piece 1
         apart[t % 2](images().batch([t]))
@@ -102,10 +152,14 @@ def test_running_statistics_become_the_mean_over_the_processes(told: tuple[Path,
 
 
 def _buffers(steps: list[Any]) -> list[tuple[str, tuple[Tensor, ...]]]:
-    return [(name, tuple(s.get_buffer(name) for s in steps)) for name, _ in steps[0].named_buffers()]
+    return [
+        (name, tuple(s.get_buffer(name) for s in steps)) for name, _ in steps[0].named_buffers()
+    ]
 
 
-def test_a_request_to_one_process_stops_all_after_the_same_step(told: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+def test_a_request_to_one_process_stops_all_after_the_same_step(
+    told: tuple[Path, dict[str, Any], dict[str, Any]],
+) -> None:
     folder, first, second = told
     assert first["stopped"] == second["stopped"]
     assert not first["stopped"]["finished"]
@@ -120,37 +174,65 @@ def straight() -> list[Tensor]:
     return weights(step)
 
 
-def test_a_training_is_resumed_with_another_number_of_processes(told: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+def test_a_training_is_resumed_with_another_number_of_processes(
+    told: tuple[Path, dict[str, Any], dict[str, Any]],
+) -> None:
     folder, first, _ = told
     close(first["resumed"], straight())
     result, ends = resumable(folder / "two then one", resume=True)
     assert result.finished
     close(ends, straight())
     for name in ("two then one", "one then two"):  # one process alone keeps the log
-        assert [line["step"] for line in read_log(folder / name / "log.jsonl")] == [2, 4, 4, 6, 8, 8, 10, 12, 12]
+        assert [line["step"] for line in read_log(folder / name / "log.jsonl")] == [
+            2,
+            4,
+            4,
+            6,
+            8,
+            8,
+            10,
+            12,
+            12,
+        ]
         assert {f.name for f in (folder / name).iterdir()} == {"last.pt", "log.jsonl"}
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the system does not list the threads of a process")
-def test_no_thread_outlives_the_process_group(told: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+@pytest.mark.skipif(
+    not Path("/proc/self/task").exists(), reason="the system does not list the threads of a process"
+)
+def test_no_thread_outlives_the_process_group(
+    told: tuple[Path, dict[str, Any], dict[str, Any]],
+) -> None:
     folder, *_ = told
     for rank in (0, 1):  # what still runs when the interpreter ends may abort it
-        assert not [name for name in (folder / f"{rank} ended.txt").read_text().split() if "gloo" in name]
+        assert not [
+            name for name in (folder / f"{rank} ended.txt").read_text().split() if "gloo" in name
+        ]
 
 
-def test_processes_that_cannot_share_the_work_are_refused(told: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+def test_processes_that_cannot_share_the_work_are_refused(
+    told: tuple[Path, dict[str, Any], dict[str, Any]],
+) -> None:
     for told_by in told[1:]:
         assert told_by["few pieces"] == (
-            "A step has 1 piece (2 tasks, 2 to a graph), too few for 2 processes. Set train.chunk to 1 or less, or start fewer processes."
+            "A step has 1 piece (2 tasks, 2 to a graph), too few for 2 processes. Set train.chunk "
+            "to 1 or less, or start fewer processes."
         )
-        assert "(1 tasks, 1 to a graph), too few for 2 processes. Set train.tasks_per_step to 2 or more" in told_by["few tasks"]
+        assert (
+            "(1 tasks, 1 to a graph), too few for 2 processes. Set train.tasks_per_step to 2 or "
+            "more" in told_by["few tasks"]
+        )
         assert told_by["unlike"].startswith("The 2 processes were not started alike")
 
 
 @pytest.mark.parametrize(("scene", "why"), [("killed", "Connection"), ("silent", "Timed out")])
-def test_a_lost_process_ends_in_an_error_and_a_checkpoint(tmp_path: Path, scene: str, why: str) -> None:
+def test_a_lost_process_ends_in_an_error_and_a_checkpoint(
+    tmp_path: Path, scene: str, why: str
+) -> None:
     said = run_two(PROGRAM, scene, tmp_path, status=1).stderr
-    error = next(line for line in said.splitlines() if "TrainingError: " in line and "is saved" in line)
+    error = next(
+        line for line in said.splitlines() if "TrainingError: " in line and "is saved" in line
+    )
     assert "One of the 2 processes has ended, or has not answered within" in error
     assert why in said
     assert f"is saved in {tmp_path / 'run' / 'last.pt'}. Go on with --resume" in error
@@ -168,8 +250,20 @@ def test_a_lost_process_ends_in_an_error_and_a_checkpoint(tmp_path: Path, scene:
 class Threads(AbstractEngine):
     """One of several threads that add up as processes do. ``lost`` breaks the connection."""
 
-    def __init__(self, rank: int, shared: "list[Tensor | None]", barrier: threading.Barrier, *, lost: bool = False) -> None:
-        self.place, self._shared, self._barrier, self._lost = Launch(rank, len(shared), rank, len(shared)), shared, barrier, lost
+    def __init__(
+        self,
+        rank: int,
+        shared: "list[Tensor | None]",
+        barrier: threading.Barrier,
+        *,
+        lost: bool = False,
+    ) -> None:
+        self.place, self._shared, self._barrier, self._lost = (
+            Launch(rank, len(shared), rank, len(shared)),
+            shared,
+            barrier,
+            lost,
+        )
 
     def total(self, own: Tensor) -> Tensor:
         if self._lost:
@@ -194,10 +288,15 @@ class Mixed(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.a, self.b, self.c = (
-            nn.Parameter(torch.ones(2, k, dtype=d)) for k, d in ((3, torch.float64), (1, torch.float32), (2, torch.float32))
+            nn.Parameter(torch.ones(2, k, dtype=d))
+            for k, d in ((3, torch.float64), (1, torch.float32), (2, torch.float32))
         )
         self.fixed = nn.Parameter(torch.ones(1), requires_grad=False)
-        for name, buffer in (("mean", torch.ones(2)), ("count", torch.tensor(7)), ("mask", torch.tensor([True]))):
+        for name, buffer in (
+            ("mean", torch.ones(2)),
+            ("count", torch.tensor(7)),
+            ("mask", torch.tensor([True])),
+        ):
             self.register_buffer(name, buffer)
 
 
@@ -210,14 +309,20 @@ def test_the_exchange_adds_up_and_keeps_what_nobody_found() -> None:
         exchange.begin()
         module.get_buffer("mean").add_(rank + 1.0)
         module.get_buffer("count").add_(rank + 1)
-        own = [torch.full_like(module.a, 1e-9 * (rank + 1)), torch.full_like(module.b, 2.0) if rank else None, None]
+        own = [
+            torch.full_like(module.a, 1e-9 * (rank + 1)),
+            torch.full_like(module.b, 2.0) if rank else None,
+            None,
+        ]
         return exchange.total(StepResult(torch.tensor(0.25 * (rank + 1)), own, stop=bool(rank)))
 
     for result, module in zip(in_threads(share), modules, strict=True):
         a, b, c = result.gradient
         assert a is not None
         assert b is not None
-        torch.testing.assert_close(a, torch.full((2, 3), 3e-9, dtype=torch.float64), rtol=1e-14, atol=0.0)
+        torch.testing.assert_close(
+            a, torch.full((2, 3), 3e-9, dtype=torch.float64), rtol=1e-14, atol=0.0
+        )
         assert torch.equal(b, torch.full((2, 1), 2.0))
         assert c is None
         assert float(result.loss) == 0.75
@@ -237,7 +342,12 @@ def test_a_lost_process_leaves_the_buffers_as_they_were() -> None:
 
 
 def test_adopted_tensors_are_those_of_process_0_to_the_bit() -> None:
-    kinds = [torch.tensor([float("nan"), 1e-40]), torch.tensor(3), torch.tensor([[True], [False]]), torch.rand(2, 3, dtype=torch.float64)]
+    kinds = [
+        torch.tensor([float("nan"), 1e-40]),
+        torch.tensor(3),
+        torch.tensor([[True], [False]]),
+        torch.rand(2, 3, dtype=torch.float64),
+    ]
 
     def adopt(engine: AbstractEngine) -> list[Tensor]:
         own = kinds if engine.is_main else [torch.zeros_like(t) for t in kinds]
@@ -251,11 +361,17 @@ def test_adopted_tensors_are_those_of_process_0_to_the_bit() -> None:
 
 
 def test_work_is_shared_out_in_turn() -> None:
-    assert [list(range(5))[engine.own] for engine in (Threads(r, [None] * 2, threading.Barrier(2)) for r in (0, 1))] == [[0, 2, 4], [1, 3]]
+    assert [
+        list(range(5))[engine.own]
+        for engine in (Threads(r, [None] * 2, threading.Barrier(2)) for r in (0, 1))
+    ] == [[0, 2, 4], [1, 3]]
     alone = Alone()
     assert list(range(5))[alone.own] == [0, 1, 2, 3, 4]
     assert alone.is_main
-    exchange, result = Exchange(alone, Mixed()), StepResult(torch.tensor(1.0), [None] * 3, stop=False)
+    exchange, result = (
+        Exchange(alone, Mixed()),
+        StepResult(torch.tensor(1.0), [None] * 3, stop=False),
+    )
     exchange.begin()
     assert exchange.total(result) is result
 
@@ -271,7 +387,9 @@ def test_without_a_launcher_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) 
 
 def test_half_a_launch_is_refused() -> None:
     with pytest.raises(
-        ConfigError, match=r"WORLD_SIZE=2 says .* but LOCAL_RANK, MASTER_PORT is not set. Start them with `torchrun --nproc-per-node 2"
+        ConfigError,
+        match=r"WORLD_SIZE=2 says .* but LOCAL_RANK, MASTER_PORT is not set. Start them with "
+        r"`torchrun --nproc-per-node 2",
     ):
         launch({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "x"})
 
@@ -284,7 +402,10 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(
     ("device", "timeout", "message"),
-    [("meta", 1.0, "not on 'meta'. Use --device cpu"), ("cpu", 0.0, "--timeout must be more than 0 seconds, got 0")],
+    [
+        ("meta", 1.0, "not on 'meta'. Use --device cpu"),
+        ("cpu", 0.0, "--timeout must be more than 0 seconds, got 0"),
+    ],
 )
 def test_impossible_groups_are_refused(device: str, timeout: float, message: str) -> None:
     pytest.importorskip("accelerate")

@@ -26,7 +26,15 @@ from quickstudy.training import Optimiser, Plan, train
 from quickstudy.training.checkpoint import load_checkpoint
 from quickstudy.training.log import read_log
 
-PLAN = Plan(steps=12, tasks_per_step=3, chunk=1, validate_every=4, n_val_tasks=6, checkpoint_every=3, log_every=2)
+PLAN = Plan(
+    steps=12,
+    tasks_per_step=3,
+    chunk=1,
+    validate_every=4,
+    n_val_tasks=6,
+    checkpoint_every=3,
+    log_every=2,
+)
 OPTIMISER = Optimiser(lr=1e-2, schedule="one_cycle")
 
 
@@ -34,7 +42,9 @@ def tasks(seed: int = 0, n_way: int = 3) -> Episodes:
     g = torch.Generator().manual_seed(1)
     centres = torch.randn(8, 5, generator=g)
     x = (centres[:, None] + 0.6 * torch.randn(8, 10, 5, generator=g)).flatten(0, 1)
-    data = ClassDataset("blobs", "all", x, ClassIndex([i // 10 for i in range(80)], [f"c{i}" for i in range(8)]))
+    data = ClassDataset(
+        "blobs", "all", x, ClassIndex([i // 10 for i in range(80)], [f"c{i}" for i in range(8)])
+    )
     return Episodes(data, Setting(n_way, 1, 4), seed=seed)
 
 
@@ -66,7 +76,12 @@ class Sizes(Episodes):
 def step_of(kind: str = "protonet") -> MetaStep:
     seed_everything("test")
     encoder = MLP(5, widths=(16,))
-    return MetaStep(ProtoNet(encoder) if kind == "protonet" else maml(encoder, n_out=3, inner_lr=0.1, inner_steps=2), QueryLoss())
+    return MetaStep(
+        ProtoNet(encoder)
+        if kind == "protonet"
+        else maml(encoder, n_out=3, inner_lr=0.1, inner_steps=2),
+        QueryLoss(),
+    )
 
 
 def weights(step: MetaStep) -> list[torch.Tensor]:
@@ -81,7 +96,9 @@ def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
 def test_training_learns(kind: str) -> None:
     step = step_of("maml")
     before = evaluate(step.learner, tasks(9), n_tasks=40).mean
-    result = train(step, tasks(), plan=replace(PLAN, steps=60, validate_every=0), optimiser=OPTIMISER)
+    result = train(
+        step, tasks(), plan=replace(PLAN, steps=60, validate_every=0), optimiser=OPTIMISER
+    )
     assert result.finished
     assert result.tasks == 180
     assert evaluate(step.learner, tasks(9), n_tasks=40).mean > before + 0.02
@@ -91,7 +108,13 @@ def test_chunks_and_workers_do_not_change_the_result() -> None:
     ends = []
     for chunk, workers in ((1, 1), (1, 2), (1, 3)):
         step = step_of("maml")
-        train(step, tasks(), plan=replace(PLAN, chunk=chunk, workers=workers), optimiser=OPTIMISER, val_tasks=tasks(5))
+        train(
+            step,
+            tasks(),
+            plan=replace(PLAN, chunk=chunk, workers=workers),
+            optimiser=OPTIMISER,
+            val_tasks=tasks(5),
+        )
         ends.append(weights(step))
     assert same(ends[0], ends[1])
     assert same(ends[0], ends[2])
@@ -107,25 +130,43 @@ def test_resumed_training_is_bit_equal(tmp_path: Path) -> None:
     broken = step_of()
 
     with pytest.raises(RuntimeError, match="killed"):
-        train(broken, Dies(21), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path / "b")
+        train(
+            broken, Dies(21), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path / "b"
+        )
     fresh = step_of()
     with torch.no_grad():
         for p in fresh.parameters():
             p.zero_()
-    result = train(fresh, tasks(), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path / "b", resume=True)
+    result = train(
+        fresh,
+        tasks(),
+        plan=PLAN,
+        optimiser=OPTIMISER,
+        val_tasks=tasks(5),
+        out=tmp_path / "b",
+        resume=True,
+    )
     assert result.finished
     assert same(weights(straight), weights(fresh))
     a, b = (load_checkpoint(tmp_path / d / "last.pt") for d in "ab")
     for key in ("done", "best_step", "best_val"):
         assert a[key] == b[key]
-    for p, q in zip(a["optimiser"]["state"].values(), b["optimiser"]["state"].values(), strict=True):
+    for p, q in zip(
+        a["optimiser"]["state"].values(), b["optimiser"]["state"].values(), strict=True
+    ):
         assert torch.equal(p["exp_avg_sq"], q["exp_avg_sq"])
     logs = [
-        [{k: v for k, v in line.items() if k not in ("seconds", "waiting")} for line in read_log(tmp_path / d / "log.jsonl")] for d in "ab"
+        [
+            {k: v for k, v in line.items() if k not in ("seconds", "waiting")}
+            for line in read_log(tmp_path / d / "log.jsonl")
+        ]
+        for d in "ab"
     ]
     # The line of a step that straddles the kill averages over fewer steps; all others are the same.
     assert [line["step"] for line in logs[0]] == [line["step"] for line in logs[1]]
-    assert [line for line in logs[0] if "val" in line] == [line for line in logs[1] if "val" in line]
+    assert [line for line in logs[0] if "val" in line] == [
+        line for line in logs[1] if "val" in line
+    ]
 
 
 SCRIPT = """
@@ -143,14 +184,20 @@ class Slow(Episodes):
         return super().batch(numbers)
 
 t = Slow(tasks().dataset, tasks().setting)
-r = train(step_of(), t, plan=replace(PLAN, steps=40), optimiser=OPTIMISER, val_tasks=tasks(5), out=Path(sys.argv[1]), resume="--resume" in sys.argv)
+r = train(step_of(), t, plan=replace(PLAN, steps=40), optimiser=OPTIMISER,
+    val_tasks=tasks(5), out=Path(sys.argv[1]), resume="--resume" in sys.argv)
 print(r.finished, r.steps)
 """
 
 
 def test_a_learner_that_looks_at_labels_is_not_recorded() -> None:
     with pytest.raises(TrainingError, match="This step cannot be compiled"):
-        train(step_of(), tasks(), plan=replace(PLAN, compile="trace", validate_every=0), optimiser=OPTIMISER)
+        train(
+            step_of(),
+            tasks(),
+            plan=replace(PLAN, compile="trace", validate_every=0),
+            optimiser=OPTIMISER,
+        )
 
 
 def test_a_recorded_step_trains_to_the_same_weights() -> None:
@@ -177,7 +224,12 @@ def test_padded_tasks_are_not_recorded() -> None:
 
 
 def _start(script: Path, out: Path) -> "subprocess.Popen[str]":
-    started = subprocess.Popen([sys.executable, str(script), str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started = subprocess.Popen(
+        [sys.executable, str(script), str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     import time
 
     for _ in range(1200):
@@ -189,9 +241,14 @@ def _start(script: Path, out: Path) -> "subprocess.Popen[str]":
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_process_is_resumed_to_the_same_weights(tmp_path: Path, how: signal.Signals) -> None:
+def test_a_killed_process_is_resumed_to_the_same_weights(
+    tmp_path: Path, how: signal.Signals
+) -> None:
     script = tmp_path / "script.py"
-    script.write_text(textwrap.dedent(SCRIPT).format(here=str(Path(__file__).parent), pause=0.02), encoding="utf-8")
+    script.write_text(
+        textwrap.dedent(SCRIPT).format(here=str(Path(__file__).parent), pause=0.02),
+        encoding="utf-8",
+    )
     out = tmp_path / "run"
     process = _start(script, out)
     os.kill(process.pid, how)
@@ -204,7 +261,15 @@ def test_a_killed_process_is_resumed_to_the_same_weights(tmp_path: Path, how: si
     else:
         assert process.returncode == -signal.SIGKILL
     step = step_of()
-    result = train(step, tasks(), plan=replace(PLAN, steps=40), optimiser=OPTIMISER, val_tasks=tasks(5), out=out, resume=True)
+    result = train(
+        step,
+        tasks(),
+        plan=replace(PLAN, steps=40),
+        optimiser=OPTIMISER,
+        val_tasks=tasks(5),
+        out=out,
+        resume=True,
+    )
     assert result.finished
     straight = step_of()
     train(straight, tasks(), plan=replace(PLAN, steps=40), optimiser=OPTIMISER, val_tasks=tasks(5))
@@ -239,7 +304,9 @@ def test_augmentation_depends_on_the_step_alone() -> None:
 
 def test_bf16_trains() -> None:
     step = step_of()
-    assert train(step, tasks(), plan=replace(PLAN, precision="bf16", validate_every=0), optimiser=OPTIMISER).finished
+    assert train(
+        step, tasks(), plan=replace(PLAN, precision="bf16", validate_every=0), optimiser=OPTIMISER
+    ).finished
 
 
 def test_gradients_are_clipped() -> None:
@@ -247,7 +314,9 @@ def test_gradients_are_clipped() -> None:
     before = weights(step)
     plan = replace(PLAN, steps=1, clip_value=1e-12, validate_every=0)
     train(step, tasks(), plan=plan, optimiser=Optimiser(name="sgd", lr=1.0))
-    assert max(float((a - b).abs().max()) for a, b in zip(before, weights(step), strict=True)) < 1e-10
+    assert (
+        max(float((a - b).abs().max()) for a, b in zip(before, weights(step), strict=True)) < 1e-10
+    )
 
 
 def test_a_loss_that_is_no_number_stops_the_training() -> None:
@@ -260,13 +329,47 @@ def test_a_loss_that_is_no_number_stops_the_training() -> None:
 
 def test_resuming_needs_a_checkpoint_of_the_same_training(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match="nothing to resume"):
-        train(step_of(), tasks(), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path, resume=True)
-    train(step_of(), tasks(), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path, identity={"a": 1})
+        train(
+            step_of(),
+            tasks(),
+            plan=PLAN,
+            optimiser=OPTIMISER,
+            val_tasks=tasks(5),
+            out=tmp_path,
+            resume=True,
+        )
+    train(
+        step_of(),
+        tasks(),
+        plan=PLAN,
+        optimiser=OPTIMISER,
+        val_tasks=tasks(5),
+        out=tmp_path,
+        identity={"a": 1},
+    )
     with pytest.raises(LoadError, match="other settings"):
-        train(step_of(), tasks(), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path, identity={"a": 2}, resume=True)
+        train(
+            step_of(),
+            tasks(),
+            plan=PLAN,
+            optimiser=OPTIMISER,
+            val_tasks=tasks(5),
+            out=tmp_path,
+            identity={"a": 2},
+            resume=True,
+        )
     (tmp_path / "last.pt").write_bytes(b"PK\x03\x04 broken")
     with pytest.raises(LoadError, match="not a readable checkpoint"):
-        train(step_of(), tasks(), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path, identity={"a": 1}, resume=True)
+        train(
+            step_of(),
+            tasks(),
+            plan=PLAN,
+            optimiser=OPTIMISER,
+            val_tasks=tasks(5),
+            out=tmp_path,
+            identity={"a": 1},
+            resume=True,
+        )
 
 
 def test_a_checkpoint_never_executes_code(tmp_path: Path) -> None:
@@ -304,7 +407,12 @@ def test_a_recorded_step_in_half_precision_is_refused() -> None:
 
 def test_an_inner_loop_in_half_precision_is_refused() -> None:
     with pytest.raises(ConfigError, match="inner loop does not run in half precision"):
-        train(step_of("maml"), tasks(), plan=replace(PLAN, precision="bf16", validate_every=0), optimiser=OPTIMISER)
+        train(
+            step_of("maml"),
+            tasks(),
+            plan=replace(PLAN, precision="bf16", validate_every=0),
+            optimiser=OPTIMISER,
+        )
 
 
 def test_a_checkpoint_of_an_older_version_is_refused(tmp_path: Path) -> None:
@@ -313,7 +421,15 @@ def test_a_checkpoint_of_an_older_version_is_refused(tmp_path: Path) -> None:
     del saved["chunk"]
     torch.save(saved, tmp_path / "last.pt")
     with pytest.raises(LoadError, match="written by an older version and lacks chunk"):
-        train(step_of(), tasks(), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path, resume=True)
+        train(
+            step_of(),
+            tasks(),
+            plan=PLAN,
+            optimiser=OPTIMISER,
+            val_tasks=tasks(5),
+            out=tmp_path,
+            resume=True,
+        )
 
 
 def test_a_second_request_to_end_does_not_interrupt(tmp_path: Path) -> None:
@@ -329,7 +445,13 @@ def test_a_second_request_to_end_does_not_interrupt(tmp_path: Path) -> None:
         return batch(numbers)
 
     stream.batch = batch_and_ask  # type: ignore[method-assign]
-    result = train(step, stream, plan=replace(PLAN, steps=200, validate_every=0), optimiser=OPTIMISER, out=tmp_path)
+    result = train(
+        step,
+        stream,
+        plan=replace(PLAN, steps=200, validate_every=0),
+        optimiser=OPTIMISER,
+        out=tmp_path,
+    )
     assert not result.finished
     assert load_checkpoint(tmp_path / "last.pt")["done"] == result.steps
 
@@ -338,27 +460,64 @@ def test_the_chunk_is_chosen_once_and_kept(tmp_path: Path, monkeypatch: pytest.M
     plan = replace(PLAN, tasks_per_step=6, chunk=0)
     straight = step_of("maml")
     train(straight, tasks(), plan=plan, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path / "a")
-    assert load_checkpoint(tmp_path / "a" / "last.pt")["chunk"] == 6  # all of the tasks: they are small
+    assert (
+        load_checkpoint(tmp_path / "a" / "last.pt")["chunk"] == 6
+    )  # all of the tasks: they are small
     monkeypatch.setattr(batching, "_NUMBERS_PER_GRAPH", 0)
     with pytest.raises(RuntimeError, match="killed"):
-        train(step_of("maml"), Dies(36), plan=plan, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path / "b")
+        train(
+            step_of("maml"),
+            Dies(36),
+            plan=plan,
+            optimiser=OPTIMISER,
+            val_tasks=tasks(5),
+            out=tmp_path / "b",
+        )
     monkeypatch.undo()
     drawn = Sizes()
-    train(step_of("maml"), drawn, plan=plan, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path / "b", resume=True)
+    train(
+        step_of("maml"),
+        drawn,
+        plan=plan,
+        optimiser=OPTIMISER,
+        val_tasks=tasks(5),
+        out=tmp_path / "b",
+        resume=True,
+    )
     assert drawn.sizes == {1}
     assert load_checkpoint(tmp_path / "b" / "last.pt")["chunk"] == 1
     other = replace(plan, chunk=2)
-    with pytest.raises(LoadError, match=r"was trained with train.chunk=1, not 2. Leave it out, or use that"):
-        train(step_of("maml"), tasks(), plan=other, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path / "b", resume=True)
+    with pytest.raises(
+        LoadError, match=r"was trained with train.chunk=1, not 2. Leave it out, or use that"
+    ):
+        train(
+            step_of("maml"),
+            tasks(),
+            plan=other,
+            optimiser=OPTIMISER,
+            val_tasks=tasks(5),
+            out=tmp_path / "b",
+            resume=True,
+        )
 
 
 def test_validation_needs_tasks_and_names_are_known() -> None:
     with pytest.raises(ConfigError, match="no validation tasks"):
         train(step_of(), tasks(), plan=PLAN, optimiser=OPTIMISER)
     with pytest.raises(ConfigError, match=r"Did you mean 'adamw'"):
-        train(step_of(), tasks(), plan=replace(PLAN, validate_every=0), optimiser=Optimiser(name="adam"))
+        train(
+            step_of(),
+            tasks(),
+            plan=replace(PLAN, validate_every=0),
+            optimiser=Optimiser(name="adam"),
+        )
     with pytest.raises(ConfigError, match=r"Did you mean 'cosine'"):
-        train(step_of(), tasks(), plan=replace(PLAN, validate_every=0), optimiser=Optimiser(schedule="cosin"))
+        train(
+            step_of(),
+            tasks(),
+            plan=replace(PLAN, validate_every=0),
+            optimiser=Optimiser(schedule="cosin"),
+        )
 
 
 def test_a_chunk_larger_than_a_step_and_tasks_of_varying_size_are_resumed(tmp_path: Path) -> None:
@@ -366,8 +525,12 @@ def test_a_chunk_larger_than_a_step_and_tasks_of_varying_size_are_resumed(tmp_pa
     for name, stream in streams.items():
         plan, step = replace(PLAN, chunk=9, validate_every=0), step_of()
         train(step, stream, plan=plan, optimiser=OPTIMISER, out=tmp_path / name)
-        assert load_checkpoint(tmp_path / name / "last.pt")["chunk"] == (3 if name == "large" else 1)
-        assert train(step_of(), stream, plan=plan, optimiser=OPTIMISER, out=tmp_path / name, resume=True).finished
+        assert load_checkpoint(tmp_path / name / "last.pt")["chunk"] == (
+            3 if name == "large" else 1
+        )
+        assert train(
+            step_of(), stream, plan=plan, optimiser=OPTIMISER, out=tmp_path / name, resume=True
+        ).finished
 
 
 def test_a_log_cut_short_by_a_kill_is_read_up_to_there(tmp_path: Path) -> None:

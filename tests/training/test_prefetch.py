@@ -44,7 +44,10 @@ class Foreground:
 
 def images() -> Episodes:
     x = torch.rand(40, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    return Episodes(ClassDataset("noise", "all", x, ClassIndex([i // 10 for i in range(40)], list("abcd"))), Setting(3, 1, 2))
+    return Episodes(
+        ClassDataset("noise", "all", x, ClassIndex([i // 10 for i in range(40)], list("abcd"))),
+        Setting(3, 1, 2),
+    )
 
 
 def test_what_is_drawn_ahead_trains_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,14 +56,25 @@ def test_what_is_drawn_ahead_trains_to_the_same_bits(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(loop, "Prefetch", drawer)
         seed_everything("test")
         step = MetaStep(ProtoNet(Conv4(size=16, width=4)), QueryLoss())
-        train(step, images(), plan=replace(PLAN, validate_every=0), optimiser=OPTIMISER, transform=Affine(probability=1.0))
+        train(
+            step,
+            images(),
+            plan=replace(PLAN, validate_every=0),
+            optimiser=OPTIMISER,
+            transform=Affine(probability=1.0),
+        )
         ends.append(weights(step))
     assert same(*ends)
 
 
 def streams() -> list[AbstractTasks]:
     setting = Setting(3, 1, 2)
-    return [images(), VariableEpisodes(tasks().dataset), Glyphs().tasks("train", setting), Sinusoid().tasks("train", Setting(0, 5, 5))]
+    return [
+        images(),
+        VariableEpisodes(tasks().dataset),
+        Glyphs().tasks("train", setting),
+        Sinusoid().tasks("train", Setting(0, 5, 5)),
+    ]
 
 
 @pytest.mark.parametrize("stream", streams(), ids=lambda s: type(s).__name__ + s.data)
@@ -104,7 +118,13 @@ def test_no_more_is_drawn_than_is_needed() -> None:
 def test_an_error_comes_out_at_its_step_and_the_thread_ends(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     with pytest.raises(RuntimeError, match="killed"):
-        train(step_of(), Dies(6), plan=replace(PLAN, log_every=1, validate_every=0), optimiser=OPTIMISER, out=tmp_path)
+        train(
+            step_of(),
+            Dies(6),
+            plan=replace(PLAN, log_every=1, validate_every=0),
+            optimiser=OPTIMISER,
+            out=tmp_path,
+        )
     assert [line["step"] for line in read_log(tmp_path / "log.jsonl")] == [1, 2]
     assert not [t.name for t in threading.enumerate() if t.name.startswith("prefetch")]
     assert torch.get_num_threads() == threads
@@ -117,7 +137,13 @@ def test_the_log_tells_what_part_of_the_time_was_spent_waiting(tmp_path: Path) -
             return super().batch(numbers)
 
     plan = replace(PLAN, steps=4, validate_every=0)
-    train(step_of(), Slow(tasks().dataset, tasks().setting), plan=plan, optimiser=OPTIMISER, out=tmp_path)
+    train(
+        step_of(),
+        Slow(tasks().dataset, tasks().setting),
+        plan=plan,
+        optimiser=OPTIMISER,
+        out=tmp_path,
+    )
     waiting = [line["waiting"] for line in read_log(tmp_path / "log.jsonl")]
     assert len(waiting) == 2
     assert all(0.3 < share <= 1 for share in waiting)

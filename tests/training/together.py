@@ -1,4 +1,6 @@
-"""What each of two launched processes does in the tests of the engine: `python -m torch.distributed.run … together.py SCENE FOLDER`."""
+"""What each of two launched processes does in the tests of the engine:
+`python -m torch.distributed.run … together.py SCENE FOLDER`.
+"""
 
 import atexit
 import os
@@ -25,7 +27,7 @@ from quickstudy.core.objective import MetaStep
 from quickstudy.core.rng import seed_everything
 from quickstudy.core.tasks import Setting
 from quickstudy.data import ClassDataset, ClassIndex, Episodes
-from quickstudy.encoders import MLP, Conv4, PerExample
+from quickstudy.encoders import MLP, Conv4, Wrapped
 from quickstudy.objectives import QueryLoss
 from quickstudy.training import Optimiser, Plan, TrainResult, launch, launched, train
 
@@ -52,7 +54,9 @@ class Double(Episodes):
     """Tasks of double precision, in which rounding cannot grow to what matters."""
 
     def batch(self, numbers):
-        return pytree.tree_map(lambda t: t.double() if t.is_floating_point() else t, super().batch(numbers))
+        return pytree.tree_map(
+            lambda t: t.double() if t.is_floating_point() else t, super().batch(numbers)
+        )
 
 
 def points() -> Episodes:
@@ -61,11 +65,17 @@ def points() -> Episodes:
 
 def images() -> Episodes:
     x = torch.rand(40, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    return Double(ClassDataset("noise", "all", x, ClassIndex([i // 10 for i in range(40)], list("abcd"))), Setting(3, 2, 2))
+    return Double(
+        ClassDataset("noise", "all", x, ClassIndex([i // 10 for i in range(40)], list("abcd"))),
+        Setting(3, 2, 2),
+    )
 
 
 def step_with(encoder: AbstractEncoder, *, gradient: bool = False) -> MetaStep:
-    return MetaStep(maml(encoder, n_out=3, inner_lr=0.1, inner_steps=2) if gradient else ProtoNet(encoder), QueryLoss()).double()
+    return MetaStep(
+        maml(encoder, n_out=3, inner_lr=0.1, inner_steps=2) if gradient else ProtoNet(encoder),
+        QueryLoss(),
+    ).double()
 
 
 def conv(norm: str) -> MetaStep:
@@ -75,7 +85,7 @@ def conv(norm: str) -> MetaStep:
 
 def dropping() -> MetaStep:
     seed_everything("test")
-    return step_with(PerExample(nn.Sequential(nn.Linear(5, 16), nn.Dropout(0.5)), out_dim=16))
+    return step_with(Wrapped(nn.Sequential(nn.Linear(5, 16), nn.Dropout(0.5)), out_dim=16))
 
 
 def scenes() -> dict[str, tuple[MetaStep, Callable[[MetaStep], TrainResult]]]:
@@ -83,16 +93,37 @@ def scenes() -> dict[str, tuple[MetaStep, Callable[[MetaStep], TrainResult]]]:
     seed_everything("test")
     return {
         "protonet": (step_of(), lambda s: train(s, tasks(), plan=LAST, optimiser=RATE)),
-        "maml": (step_with(MLP(5, widths=(16,)), gradient=True), lambda s: train(s, points(), plan=LAST, optimiser=RATE)),
-        "validation": (step_of("maml"), lambda s: train(s, tasks(), plan=BEST, optimiser=RATE, val_tasks=tasks(5))),
-        "augmentation": (conv("support"), lambda s: train(s, images(), plan=LAST, optimiser=RATE, transform=Affine(probability=1.0))),
+        "maml": (
+            step_with(MLP(5, widths=(16,)), gradient=True),
+            lambda s: train(s, points(), plan=LAST, optimiser=RATE),
+        ),
+        "validation": (
+            step_of("maml"),
+            lambda s: train(s, tasks(), plan=BEST, optimiser=RATE, val_tasks=tasks(5)),
+        ),
+        "augmentation": (
+            conv("support"),
+            lambda s: train(
+                s, images(), plan=LAST, optimiser=RATE, transform=Affine(probability=1.0)
+            ),
+        ),
         "dropout": (dropping(), lambda s: train(s, points(), plan=LAST, optimiser=RATE)),
     }
 
 
-def resumable(out: Path, stream: Episodes | None = None, *, resume: bool = False, plan: Plan = BEST) -> tuple[TrainResult, list[Tensor]]:
+def resumable(
+    out: Path, stream: Episodes | None = None, *, resume: bool = False, plan: Plan = BEST
+) -> tuple[TrainResult, list[Tensor]]:
     step = step_of("maml")
-    result = train(step, stream or tasks(), plan=plan, optimiser=RATE, val_tasks=tasks(5), out=out, resume=resume)
+    result = train(
+        step,
+        stream or tasks(),
+        plan=plan,
+        optimiser=RATE,
+        val_tasks=tasks(5),
+        out=out,
+        resume=resume,
+    )
     return result, weights(step)
 
 
@@ -111,7 +142,9 @@ def threads(file: Path) -> None:
 
 
 def together(folder: Path) -> None:
-    atexit.register(threads, folder / f"{launch().rank} ended.txt")  # before any engine, so called after it
+    atexit.register(
+        threads, folder / f"{launch().rank} ended.txt"
+    )  # before any engine, so called after it
     rank, told = launch().rank, {}
     for name, (step, run) in scenes().items():
         if rank:  # whatever the others begin with, they go on from the weights of process 0
@@ -126,14 +159,26 @@ def together(folder: Path) -> None:
     stopped, _ = resumable(folder / "two then one", stop)
     told["stopped"] = {"finished": stopped.finished, "steps": stopped.steps}
     _, told["resumed"] = resumable(folder / "one then two", resume=True)
-    told["few pieces"] = error(lambda: train(step_of(), tasks(), plan=replace(LAST, chunk=2, tasks_per_step=2), optimiser=RATE))
-    told["few tasks"] = error(lambda: train(step_of(), tasks(), plan=replace(LAST, chunk=1, tasks_per_step=1), optimiser=RATE))
-    told["unlike"] = error(lambda: train(step_of(), tasks(), plan=LAST, optimiser=RATE, identity={"rank": rank}))
+    told["few pieces"] = error(
+        lambda: train(
+            step_of(), tasks(), plan=replace(LAST, chunk=2, tasks_per_step=2), optimiser=RATE
+        )
+    )
+    told["few tasks"] = error(
+        lambda: train(
+            step_of(), tasks(), plan=replace(LAST, chunk=1, tasks_per_step=1), optimiser=RATE
+        )
+    )
+    told["unlike"] = error(
+        lambda: train(step_of(), tasks(), plan=LAST, optimiser=RATE, identity={"rank": rank})
+    )
     torch.save(told, folder / f"{rank}.pt")
 
 
 def meet(folder: Path) -> None:
-    """Wait for the other process where patience costs nothing: before the process group, whose timeout counts from its start."""
+    """Wait for the other process where patience costs nothing: before the process group, whose
+    timeout counts from its start.
+    """
     import accelerate  # noqa: F401 - takes seconds
 
     (folder / f"{launch().rank} is here").touch()
@@ -145,7 +190,15 @@ def lost(folder: Path, then: Callable[[], object], *, timeout: float = 60.0) -> 
     meet(folder)
     engine = launched(torch.device("cpu"), timeout=timeout)
     stream = Interrupted(then)
-    train(step_of("maml"), stream, plan=BEST, optimiser=RATE, val_tasks=tasks(5), out=folder / "run", engine=engine)
+    train(
+        step_of("maml"),
+        stream,
+        plan=BEST,
+        optimiser=RATE,
+        val_tasks=tasks(5),
+        out=folder / "run",
+        engine=engine,
+    )
 
 
 if __name__ == "__main__":

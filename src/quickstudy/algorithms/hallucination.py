@@ -1,4 +1,6 @@
-"""Hallucination: a generator of features makes further examples of each class, and learns with the learner what helps."""
+"""Hallucination: a generator of features makes further examples of each class, and learns with the
+learner what helps.
+"""
 
 import math
 
@@ -7,35 +9,40 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from quickstudy.algorithms.transfer.feature_head import FeatureHead
 from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import ConfigError, did_you_mean
 from quickstudy.core.rng import current, generator
 from quickstudy.functional.full_context import attended, in_context, look
 from quickstudy.functional.prototypes import class_means
 from quickstudy.functional.similarity import cosine, negative_squared_euclidean
-from quickstudy.heads import FeatureHead
 
 HEADS = ("protonet", "matching", "pmn")
 GENERATORS = ("residual", "concat")
 
 
 class Hallucinator(FeatureHead):
-    """Each class gets M imagined examples x′ = G(x, z), x one of its examples, z noise; generator and learner are trained end to end, on real queries.
+    """Each class gets M imagined examples x′ = G(x, z), x one of its examples, z noise; generator
+    and learner are trained end to end, on real queries.
 
-    residual: G(x, z) = x + MLP([x; z]), three layers as wide as the features; it begins as G(x, z) = x.
+    residual: G(x, z) = x + MLP([x; z]), three layers as wide as the features; it begins as G(x, z)
+        = x.
     concat: G(x, z) = ReLU(MLP([x; z])), from 2D over 1.5D and 1.5D to D, with dropout.
 
-    protonet: −s |x − μ_c|², μ_c = (1 − w) · mean of the imagined + w · mean of the real.  matching: log Σ_i w_i exp(s cos(x, x_i)) over the class, with w
-    shared among the real and 1 − w among the imagined.  pmn: the cosines s cos(f(x, S), g(μ_c, S)) to prototypes which an LSTM has read, of queries
-    that have looked at them. s is learned.
+    protonet: −s |x − μ_c|², μ_c = (1 − w) · mean of the imagined + w · mean of the real.  matching:
+        log Σ_i w_i exp(s cos(x, x_i)) over the class, with w
+    shared among the real and 1 − w among the imagined.  pmn: the cosines s cos(f(x, S), g(μ_c, S))
+    to prototypes which an LSTM has read, of queries that have looked at them. s is learned.
 
-    With ``n_imagined=0`` it is the plain learner. In eval mode the noise is the same for every task, so that a task has one answer.
+    With ``n_imagined=0`` it is the plain learner. In eval mode the noise is the same for every
+    task, so that a task has one answer.
 
     Shapes:
         support ``[T N *S]``, queries ``[T Q *S] -> [T Q C]``
 
     Args:
-        encoder: f; often one that was trained before. ``quickstudy train … --from RUN`` begins with its weights.
+        encoder: f; often one that was trained before. ``quickstudy train … --from RUN`` begins with
+            its weights.
         head: the learner: "protonet", "matching" or "pmn" (prototype matching network).
         generator: G: "residual" or "concat".
         n_imagined: M, per class.
@@ -55,9 +62,10 @@ class Hallucinator(FeatureHead):
     Raises:
         ConfigError: for an unknown head or generator, or numbers out of range.
 
-    Paper: Wang, Girshick, Hebert, Hariharan 2018, arXiv:1801.05401, section 4 and (the prototype matching network) section 5.2.
-    Differs: the generator is residual, not three layers that begin as the identity, so that features of either sign pass; w, and the variant that
-        concatenates, are not the paper's.
+    Paper: Wang, Girshick, Hebert, Hariharan 2018, arXiv:1801.05401, section 4 and (the prototype
+        matching network) section 5.2.
+    Differs: the generator is residual, not three layers that begin as the identity, so that
+        features of either sign pass; w, and the variant that concatenates, are not the paper's.
     """
 
     def __init__(
@@ -76,31 +84,50 @@ class Hallucinator(FeatureHead):
         if head not in HEADS:
             raise ConfigError(f"There is no head '{head}'. {did_you_mean(head, HEADS)}")
         if generator not in GENERATORS:
-            raise ConfigError(f"There is no generator '{generator}'. {did_you_mean(generator, GENERATORS)}")
+            raise ConfigError(
+                f"There is no generator '{generator}'. {did_you_mean(generator, GENERATORS)}"
+            )
         if n_imagined < 0 or not 0 < real_weight <= 1 or not 0 <= dropout < 1 or not scale > 0:
             raise ConfigError(
-                f"n_imagined cannot be negative, real_weight lies in (0, 1], dropout in [0, 1), and scale is above 0, got {n_imagined}, {real_weight}, "
+                "n_imagined cannot be negative, real_weight lies in (0, 1], dropout in [0, 1), "
+                f"and scale is above 0, got {n_imagined}, {real_weight}, "
                 f"{dropout} and {scale}."
             )
         super().__init__(encoder, transform=transform, order_free=False, class_equivariant=False)
         d, wide = encoder.out_dim, 3 * encoder.out_dim // 2
-        self.head, self.n_imagined, self.real_weight, self.at_test = head, n_imagined, real_weight, at_test
+        self.head, self.n_imagined, self.real_weight, self.at_test = (
+            head,
+            n_imagined,
+            real_weight,
+            at_test,
+        )
         self.residual = generator == "residual"
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
         if self.residual:
             last = nn.Linear(d, d)
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
-            self.generator: nn.Module = nn.Sequential(nn.Linear(2 * d, d), nn.ReLU(), nn.Linear(d, d), nn.ReLU(), last)
+            self.generator: nn.Module = nn.Sequential(
+                nn.Linear(2 * d, d), nn.ReLU(), nn.Linear(d, d), nn.ReLU(), last
+            )
         else:
-            layers = (nn.Linear(2 * d, wide), nn.ReLU(), nn.Dropout(dropout), nn.Linear(wide, wide), nn.ReLU(), nn.Dropout(dropout))
+            layers = (
+                nn.Linear(2 * d, wide),
+                nn.ReLU(),
+                nn.Dropout(dropout),
+                nn.Linear(wide, wide),
+                nn.ReLU(),
+                nn.Dropout(dropout),
+            )
             self.generator = nn.Sequential(*layers, nn.Linear(wide, d), nn.ReLU())
         if head == "pmn":
             self.support_lstm = nn.LSTM(d, d, bidirectional=True, batch_first=True)
             self.query_cell = nn.LSTMCell(2 * d, d)
 
     def learn(self, z: Tensor, y: Tensor, n: int, queries: Tensor | None) -> tuple[Tensor, ...]:
-        imagined = self.imagined(z, y, n) if self.n_imagined and (self.training or self.at_test) else None
+        imagined = (
+            self.imagined(z, y, n) if self.n_imagined and (self.training or self.at_test) else None
+        )
         if self.head == "matching":
             return self._weighted(z, y, n, imagined)
         means = class_means(z, y, n)
@@ -118,7 +145,12 @@ class Hallucinator(FeatureHead):
         return scale * cosine(look(self.query_cell, z, learned[0], steps=2), learned[0])
 
     def imagined(
-        self, z: Float[Tensor, "T N D"], y: Int[Tensor, "T N"], n: int, *, noise: Float[Tensor, "T C M D"] | None = None
+        self,
+        z: Float[Tensor, "T N D"],
+        y: Int[Tensor, "T N"],
+        n: int,
+        *,
+        noise: Float[Tensor, "T C M D"] | None = None,
     ) -> Float[Tensor, "T C M D"]:
         """M imagined examples of each class.
 
@@ -127,22 +159,37 @@ class Hallucinator(FeatureHead):
             n: classes.
             noise: instead of what is drawn, standard normal.
         """
-        t, m, d, source = len(z), self.n_imagined, z.shape[2], current() if self.training else generator("hallucination")
+        t, m, d, source = (
+            len(z),
+            self.n_imagined,
+            z.shape[2],
+            current() if self.training else generator("hallucination"),
+        )
         many = t if self.training else 1
         u = torch.rand(many, n, m, generator=source, dtype=torch.float32).to(z)
         drawn = torch.randn(many, n, m, d, generator=source, dtype=torch.float32).to(z)
         member = F.one_hot(y, n)  # [T N C]
-        rank = (u * member.sum(1)[:, :, None]).floor().long()  # which of its class's examples, [T C M]
+        rank = (
+            (u * member.sum(1)[:, :, None]).floor().long()
+        )  # which of its class's examples, [T C M]
         seed = ((member.cumsum(1) * member)[..., None] == rank[:, None] + 1).to(z.dtype).argmax(1)
         x = z.gather(1, seed.flatten(1)[..., None].expand(-1, -1, d)).view(t, n, m, d)
         made = self.generator(torch.cat((x, (drawn if noise is None else noise).expand_as(x)), -1))
         return x + made if self.residual else made
 
-    def _weighted(self, z: Tensor, y: Tensor, n: int, imagined: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _weighted(
+        self, z: Tensor, y: Tensor, n: int, imagined: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Real and imagined examples, and their weights ``[T N+C·M C]``."""
         member = F.one_hot(y, n).to(z.dtype)
         if imagined is None:
             return z, member
-        own = torch.eye(n, dtype=z.dtype, device=z.device).repeat_interleave(self.n_imagined, 0).expand(len(z), -1, -1)
+        own = (
+            torch.eye(n, dtype=z.dtype, device=z.device)
+            .repeat_interleave(self.n_imagined, 0)
+            .expand(len(z), -1, -1)
+        )
         real = self.real_weight * member / member.sum(1, keepdim=True)
-        return torch.cat((z, imagined.flatten(1, 2)), 1), torch.cat((real, (1 - self.real_weight) / self.n_imagined * own), 1)
+        return torch.cat((z, imagined.flatten(1, 2)), 1), torch.cat(
+            (real, (1 - self.real_weight) / self.n_imagined * own), 1
+        )

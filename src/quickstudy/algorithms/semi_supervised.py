@@ -1,4 +1,6 @@
-"""Prototypes that learn from unlabelled examples too: soft k-means, with a cluster for distractors, and with masks."""
+"""Prototypes that learn from unlabelled examples too: soft k-means, with a cluster for distractors,
+and with masks.
+"""
 
 import abc
 import math
@@ -20,15 +22,24 @@ SemiState: TypeAlias = tuple[Float[Tensor, "T C D"], Context]
 
 
 class _Refined(AbstractLearner[SemiState]):
-    """Class means, refined once by the unlabelled examples of the support; without any they are class means."""
+    """Class means, refined once by the unlabelled examples of the support; without any they are
+    class means.
+    """
 
     def __init__(self, encoder: AbstractEncoder, *, exact_gradient: bool = True) -> None:
         super().__init__()
         self.encoder = encoder
-        self.traits = Traits(encodes_alone=True, semi_supervised=True, transductive=encoder.transductive, exact_gradient=exact_gradient)
+        self.traits = Traits(
+            encodes_alone=True,
+            semi_supervised=True,
+            transductive=encoder.transductive,
+            exact_gradient=exact_gradient,
+        )
 
     @abc.abstractmethod
-    def shares(self, u: Float[Tensor, "T U D"], means: Float[Tensor, "T C D"]) -> Float[Tensor, "T U C"]:
+    def shares(
+        self, u: Float[Tensor, "T U D"], means: Float[Tensor, "T C D"]
+    ) -> Float[Tensor, "T U C"]:
         """How much of each unlabelled example a class takes over."""
 
     def adapt(self, support: Examples, target: Target, query_x: Tensor | None = None) -> SemiState:
@@ -37,7 +48,9 @@ class _Refined(AbstractLearner[SemiState]):
         if support.unlabelled is None or not support.unlabelled.shape[1]:
             return means, context
         u = self.encoder(support.unlabelled, context)
-        member = torch.cat((F.one_hot(support.y, target.width).to(z.dtype), self.shares(u, means)), 1)
+        member = torch.cat(
+            (F.one_hot(support.y, target.width).to(z.dtype), self.shares(u, means)), 1
+        )
         return class_means(torch.cat((z, u), 1), member, target.width), context
 
     def predict(self, state: SemiState, x: Tensor) -> Tensor:
@@ -48,7 +61,8 @@ class _Refined(AbstractLearner[SemiState]):
 class SemiSoft(_Refined):
     """Class means take over unlabelled examples by soft k-means, in one step.
 
-    p_uc = softmax_c( −|u − μ_c|² );  μ̃_c = ( Σ over the support of c of z_i + Σ_u p_uc u ) / ( n_c + Σ_u p_uc )
+    p_uc = softmax_c( −|u − μ_c|² );  μ̃_c = ( Σ over the support of c of z_i + Σ_u p_uc u ) / ( n_c
+    + Σ_u p_uc )
 
     Every unlabelled example counts as one of the classes: where some are not, see `SemiMasked`.
 
@@ -61,12 +75,17 @@ class SemiSoft(_Refined):
     Example:
         >>> from quickstudy.core.types import Classes
         >>> from quickstudy.encoders import Identity
-        >>> support = Examples(torch.tensor([[[0.0], [4.0]]]), torch.tensor([[0, 1]]), unlabelled=torch.tensor([[[8.0]]]))
+        >>> support = Examples(
+        ...     torch.tensor([[[0.0], [4.0]]]),
+        ...     torch.tensor([[0, 1]]),
+        ...     unlabelled=torch.tensor([[[8.0]]]),
+        ... )
         >>> SemiSoft(Identity(1)).fit(support, Classes(2))(torch.tensor([[6.0]]))
         tensor([[-36.,  -0.]])
 
     Paper: Ren et al. 2018, arXiv:1803.00676, section 3.
-    Differs: in training the support, the unlabelled examples and the queries are normalised in three batches.
+    Differs: in training the support, the unlabelled examples and the queries are normalised in
+        three batches.
     """
 
     def shares(self, u: Tensor, means: Tensor) -> Tensor:
@@ -74,9 +93,11 @@ class SemiSoft(_Refined):
 
 
 class SemiCluster(_Refined):
-    """As `SemiSoft`, with one more cluster, around 0, for unlabelled examples that are of no class of the task.
+    """As `SemiSoft`, with one more cluster, around 0, for unlabelled examples that are of no class
+    of the task.
 
-    p_uc = softmax over 0 … C of ( −|u − μ_c|² / 2 r_c² − log r_c ), μ_0 = 0, r_c = 1 for the classes, r_0 learned
+    p_uc = softmax over 0 … C of ( −|u − μ_c|² / 2 r_c² − log r_c ), μ_0 = 0, r_c = 1 for the
+    classes, r_0 learned
 
     Shapes:
         support ``[T N *S]`` with unlabelled ``[T U *S]``, queries ``[T Q *S] -> [T Q C]``
@@ -88,7 +109,11 @@ class SemiCluster(_Refined):
     Example:
         >>> from quickstudy.core.types import Classes
         >>> from quickstudy.encoders import Identity
-        >>> support = Examples(torch.tensor([[[10.0], [20.0]]]), torch.tensor([[0, 1]]), unlabelled=torch.tensor([[[-9.0]]]))
+        >>> support = Examples(
+        ...     torch.tensor([[[10.0], [20.0]]]),
+        ...     torch.tensor([[0, 1]]),
+        ...     unlabelled=torch.tensor([[[-9.0]]]),
+        ... )
         >>> SemiCluster(Identity(1), radius=5.0).fit(support, Classes(2))(torch.tensor([[10.0]]))
         tensor([[  -0., -100.]])
 
@@ -96,8 +121,9 @@ class SemiCluster(_Refined):
         ConfigError: for a radius that is not above 0.
 
     Paper: Ren et al. 2018, arXiv:1803.00676, section 3.
-    Differs: the radius's logarithm is learned and 2 r² divides, as in the authors' code (the paper: r²); it does so for the queries too, here they are
-        scored by −|x − μ̃_c|², so that without unlabelled examples this is the prototypical network.
+    Differs: the radius's logarithm is learned and 2 r² divides, as in the authors' code (the paper:
+        r²); it does so for the queries too, here they are scored by −|x − μ̃_c|², so that without
+        unlabelled examples this is the prototypical network.
     """
 
     def __init__(self, encoder: AbstractEncoder, *, radius: float = 100.0) -> None:
@@ -107,14 +133,18 @@ class SemiCluster(_Refined):
         self.log_radius = nn.Parameter(torch.tensor(math.log(radius)))
 
     def shares(self, u: Tensor, means: Tensor) -> Tensor:
-        stray = -u.square().sum(-1, keepdim=True) / (2 * (2 * self.log_radius).exp()) - self.log_radius
+        stray = (
+            -u.square().sum(-1, keepdim=True) / (2 * (2 * self.log_radius).exp()) - self.log_radius
+        )
         return torch.cat((stray, negative_squared_euclidean(u, means) / 2), -1).softmax(-1)[..., 1:]
 
 
 class SemiMasked(_Refined):
-    """As `SemiSoft`, but a class takes over only what lies within a distance that a small network tells from all distances.
+    """As `SemiSoft`, but a class takes over only what lies within a distance that a small network
+    tells from all distances.
 
-    d̃_uc = |u − μ_c|² / mean over u of it;  β_c, log γ_c = MLP( minimum, maximum, variance, skewness, kurtosis of d̃_·c ), β_c made positive
+    d̃_uc = |u − μ_c|² / mean over u of it;  β_c, log γ_c = MLP( minimum, maximum, variance,
+    skewness, kurtosis of d̃_·c ), β_c made positive
 
     m_uc = sigmoid( γ_c (β_c − d̃_uc) ), and p_uc m_uc in the place of p_uc
 
@@ -127,14 +157,21 @@ class SemiMasked(_Refined):
     Example:
         >>> from quickstudy.core.types import Classes
         >>> from quickstudy.encoders import Identity
-        >>> support = Examples(torch.tensor([[[0.0], [50.0]]]), torch.tensor([[0, 1]]), unlabelled=torch.tensor([[[4.0], [-40.0]]]))
+        >>> support = Examples(
+        ...     torch.tensor([[[0.0], [50.0]]]),
+        ...     torch.tensor([[0, 1]]),
+        ...     unlabelled=torch.tensor([[[4.0], [-40.0]]]),
+        ... )
         >>> _ = torch.manual_seed(0)
         >>> state = SemiMasked(Identity(1)).adapt(support, Classes(2))
-        >>> state[0][0, 0].item() > SemiSoft(Identity(1)).adapt(support, Classes(2))[0][0, 0].item() + 4  # less of −40 is taken over
+        >>> state[0][0, 0].item() > SemiSoft(Identity(1)).adapt(support, Classes(2))[0][
+        ...     0, 0
+        ... ].item() + 4  # less of −40 is taken over
         True
 
     Paper: Ren et al. 2018, arXiv:1803.00676, section 3.
-    Differs: both outputs of the network are exponents, as in the authors' code, and about 0 at the start; that code multiplies by the mask twice.
+    Differs: both outputs of the network are exponents, as in the authors' code, and about 0 at the
+        start; that code multiplies by the mask twice.
     """
 
     def __init__(self, encoder: AbstractEncoder) -> None:

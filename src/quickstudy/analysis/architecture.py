@@ -6,6 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from quickstudy.algorithms.architecture.decode import (
+    Architecture,
+    adapted_logits,
+    decode,
+    mixed_cell_of,
+)
 from quickstudy.analysis.figures import new_figure, save_figure
 from quickstudy.analysis.report import AbstractReport
 from quickstudy.core.learner import AbstractLearner
@@ -13,13 +19,17 @@ from quickstudy.core.tasks import AbstractTasks
 from quickstudy.encoders.cell import CellNet, pairs
 from quickstudy.encoders.operations import OPERATIONS
 from quickstudy.inner.learner import GradientLearner
-from quickstudy.search import Architecture, adapted_logits, decode
-from quickstudy.search.decode import mixed_cell_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLOURS = dict(zip(OPERATIONS, ("#0969da", "#54aeff", "#8250df", "#bf8700", "#e3b341", "#6e7781", "#d0d7de"), strict=True))
+_COLOURS = dict(
+    zip(
+        OPERATIONS,
+        ("#0969da", "#54aeff", "#8250df", "#bf8700", "#e3b341", "#6e7781", "#d0d7de"),
+        strict=True,
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,8 @@ class ArchitectureReport(AbstractReport):
 
     Args:
         edges: (from, to, operation), what `decode` makes of the weights.
-        weights: of every operation on every edge that there could be, the mean over tasks; rows as `pairs`.
+        weights: of every operation on every edge that there could be, the mean over tasks; rows as
+            `pairs`.
         nodes: of the cell.
         agreement: the share of the tasks whose own decoded cell has the edge, for each edge.
         n_tasks: how many tasks were adapted to; 1 where the wiring is the same for all.
@@ -43,7 +54,11 @@ class ArchitectureReport(AbstractReport):
     def rows(self) -> list[tuple[str, ...]]:
         """What a table shows."""
         return [
-            (f"{i} → {j}", f"{name}, weight {self._weight(i, j, name):.2f}, in {100 * share:.0f} % of {self.n_tasks} tasks' cells")
+            (
+                f"{i} → {j}",
+                f"{name}, weight {self._weight(i, j, name):.2f}, in {100 * share:.0f} % of "
+                f"{self.n_tasks} tasks' cells",
+            )
             for (i, j, name), share in zip(self.edges, self.agreement, strict=True)
         ]
 
@@ -54,8 +69,14 @@ class ArchitectureReport(AbstractReport):
         draw_cell(left, self.edges, self.nodes)
         left.set_title(title or "The decoded cell")
         image = right.imshow(self.weights, cmap="Blues", vmin=0, aspect="auto")
-        right.set_xticks(range(len(OPERATIONS)), labels=list(OPERATIONS), rotation=30, ha="right", fontsize=8)
-        right.set_yticks(range(len(self.weights)), labels=[f"{i} → {j}" for i, j in pairs(self.nodes)], fontsize=8)
+        right.set_xticks(
+            range(len(OPERATIONS)), labels=list(OPERATIONS), rotation=30, ha="right", fontsize=8
+        )
+        right.set_yticks(
+            range(len(self.weights)),
+            labels=[f"{i} → {j}" for i, j in pairs(self.nodes)],
+            fontsize=8,
+        )
         for row, (i, j) in enumerate(pairs(self.nodes)):
             for name in (n for a, b, n in self.edges if (a, b) == (i, j)):
                 right.plot(list(OPERATIONS).index(name), row, "o", color="#cf222e", markersize=5)
@@ -67,13 +88,17 @@ class ArchitectureReport(AbstractReport):
         return self.weights[pairs(self.nodes).index((i, j))][list(OPERATIONS).index(name)]
 
 
-def architecture(learner: AbstractLearner[Any], tasks: AbstractTasks, *, n_tasks: int = 100) -> ArchitectureReport:
-    """What a search has found: the mean of the mixture's weights after adaptation to each task, decoded.
+def architecture(
+    learner: AbstractLearner[Any], tasks: AbstractTasks, *, n_tasks: int = 100
+) -> ArchitectureReport:
+    """What a search has found: the mean of the mixture's weights after adaptation to each task,
+    decoded.
 
     Of a learner on a cell that is given already, that cell.
 
     Args:
-        learner: any on the encoder ``mixed_cell``; `t_nas` and `meta_nas` adapt its logits to each task, others have the same for all. Or any on ``cell``.
+        learner: any on the encoder ``mixed_cell``; `t_nas` and `meta_nas` adapt its logits to each
+            task, others have the same for all. Or any on ``cell``.
         tasks: to adapt to.
         n_tasks: the first so many.
 
@@ -82,16 +107,29 @@ def architecture(learner: AbstractLearner[Any], tasks: AbstractTasks, *, n_tasks
     """
     encoder = getattr(learner, "encoder", None)
     if isinstance(encoder, CellNet):
-        sure = [[float((i, j, name) in encoder.edges) for name in OPERATIONS] for i, j in pairs(encoder.nodes)]
-        return ArchitectureReport(encoder.edges, tuple(map(tuple, sure)), encoder.nodes, (1.0,) * len(encoder.edges), 1)
+        sure = [
+            [float((i, j, name) in encoder.edges) for name in OPERATIONS]
+            for i, j in pairs(encoder.nodes)
+        ]
+        return ArchitectureReport(
+            encoder.edges, tuple(map(tuple, sure)), encoder.nodes, (1.0,) * len(encoder.edges), 1
+        )
     mixed = mixed_cell_of(learner)
-    logits = adapted_logits(learner, tasks, n_tasks=n_tasks) if isinstance(learner, GradientLearner) else mixed.logits.detach()[None]
+    logits = (
+        adapted_logits(learner, tasks, n_tasks=n_tasks)
+        if isinstance(learner, GradientLearner)
+        else mixed.logits.detach()[None]
+    )
     weights = (logits / mixed.temperature).softmax(2).mean(0)
     edges = decode(weights.log(), mixed.nodes)
     own = [set(decode(one, mixed.nodes)) for one in logits]
     agreement = tuple(sum(edge in cell for cell in own) / len(own) for edge in edges)
     return ArchitectureReport(
-        edges, tuple(tuple(row) for row in torch.round(weights, decimals=4).tolist()), mixed.nodes, agreement, len(own)
+        edges,
+        tuple(tuple(row) for row in torch.round(weights, decimals=4).tolist()),
+        mixed.nodes,
+        agreement,
+        len(own),
     )
 
 
@@ -99,18 +137,55 @@ def draw_cell(axes: "Axes", edges: Architecture, nodes: int) -> None:
     """Nodes from left to right, an arrow for each edge."""
     for j in range(nodes + 2):
         label = "in" if j == 0 else "out" if j == nodes + 1 else str(j)
-        axes.text(j, 0, label, ha="center", va="center", fontsize=11, bbox={"boxstyle": "circle,pad=0.35", "fc": "white", "ec": "#24292f"})
+        axes.text(
+            j,
+            0,
+            label,
+            ha="center",
+            va="center",
+            fontsize=11,
+            bbox={"boxstyle": "circle,pad=0.35", "fc": "white", "ec": "#24292f"},
+        )
     for k, (i, j, name) in enumerate(edges):
-        bend = 0.0 if j == i + 1 and not any(e[:2] == (i, j) for e in edges[:k]) else (-0.5 if k % 2 else 0.5)
-        arrow = {"arrowstyle": "-|>", "color": _COLOURS[name], "lw": 2, "shrinkA": 16, "shrinkB": 16, "connectionstyle": f"arc3,rad={bend}"}
+        bend = (
+            0.0
+            if j == i + 1 and not any(e[:2] == (i, j) for e in edges[:k])
+            else (-0.5 if k % 2 else 0.5)
+        )
+        arrow = {
+            "arrowstyle": "-|>",
+            "color": _COLOURS[name],
+            "lw": 2,
+            "shrinkA": 16,
+            "shrinkB": 16,
+            "connectionstyle": f"arc3,rad={bend}",
+        }
         axes.annotate("", (j, 0), (i, 0), arrowprops=arrow)
         height = -bend * (j - i) / 2
-        axes.text((i + j) / 2, height + (0.06 if height >= 0 else -0.06), name, ha="center", va="bottom" if height >= 0 else "top",
-                  fontsize=9 if bend else 8, color=_COLOURS[name])  # fmt: skip
+        axes.text(
+            (i + j) / 2,
+            height + (0.06 if height >= 0 else -0.06),
+            name,
+            ha="center",
+            va="bottom" if height >= 0 else "top",
+            fontsize=9 if bend else 8,
+            color=_COLOURS[name],
+        )
     for j in range(1, nodes + 1):
-        arrow = {"arrowstyle": "-|>", "color": "#afb8c1", "lw": 1, "linestyle": ":", "shrinkA": 16, "shrinkB": 16}
+        arrow = {
+            "arrowstyle": "-|>",
+            "color": "#afb8c1",
+            "lw": 1,
+            "linestyle": ":",
+            "shrinkA": 16,
+            "shrinkB": 16,
+        }
         axes.annotate(
-            "", (nodes + 1, 0), (j, 0), arrowprops=arrow | ({"connectionstyle": f"arc3,rad={0.12 * (nodes + 1 - j)}"} if j < nodes else {})
+            "",
+            (nodes + 1, 0),
+            (j, 0),
+            arrowprops=arrow
+            | ({"connectionstyle": f"arc3,rad={0.12 * (nodes + 1 - j)}"} if j < nodes else {}),
         )
     axes.set(xlim=(-0.5, nodes + 1.5), ylim=(-1.1, 1.1), aspect="equal")
     axes.axis("off")

@@ -33,14 +33,16 @@ _MARKS = {"query": ("o", 22, 0.55), "imagined": ("x", 26, 0.9), "support": ("*",
 
 @dataclass(frozen=True)
 class EmbeddingReport(AbstractReport):
-    """Features of one task in two dimensions, by principal components and by t-SNE, and how well they part the classes.
+    """Features of one task in two dimensions, by principal components and by t-SNE, and how well
+    they part the classes.
 
     Args:
         pca, tsne: ``[points][2]``.
         label: the class of each point.
         kind: "support", "query" or "imagined".
         explained: the share of the variance in the two principal components.
-        silhouette: of real and of imagined points, in the features themselves, between −1 and 1; higher = classes further apart.
+        silhouette: of real and of imagined points, in the features themselves, between −1 and 1;
+            higher = classes further apart.
     """
 
     pca: list[list[float]]
@@ -52,7 +54,11 @@ class EmbeddingReport(AbstractReport):
 
     def rows(self) -> list[tuple[str, ...]]:
         """What a table shows."""
-        counts = [(f"{kind} points", str(self.kind.count(kind))) for kind in ("support", "query", "imagined") if kind in self.kind]
+        counts = [
+            (f"{kind} points", str(self.kind.count(kind)))
+            for kind in ("support", "query", "imagined")
+            if kind in self.kind
+        ]
         return [
             *counts,
             ("variance in two principal components", f"{100 * self.explained:.1f} %"),
@@ -72,23 +78,53 @@ class EmbeddingReport(AbstractReport):
                 mark, size, alpha = _MARKS[k]
                 for c in np.unique(label):
                     some = at[(label == c) & (kind == k)]
-                    edge = {"edgecolors": "black", "linewidths": 0.8} if k == "support" else {"linewidths": 1.2 if k == "imagined" else 0}
-                    axes.scatter(some[:, 0], some[:, 1], s=size, marker=mark, color=_COLOURS[c % len(_COLOURS)], alpha=alpha, **edge)
+                    edge = (
+                        {"edgecolors": "black", "linewidths": 0.8}
+                        if k == "support"
+                        else {"linewidths": 1.2 if k == "imagined" else 0}
+                    )
+                    axes.scatter(
+                        some[:, 0],
+                        some[:, 1],
+                        s=size,
+                        marker=mark,
+                        color=_COLOURS[c % len(_COLOURS)],
+                        alpha=alpha,
+                        **edge,
+                    )
             axes.set_title(name, fontsize=10)
             axes.set_xticks([])
             axes.set_yticks([])
-        classes = [Line2D([], [], marker="s", ls="", color=_COLOURS[c % len(_COLOURS)], label=f"class {c}") for c in np.unique(label)]
+        classes = [
+            Line2D([], [], marker="s", ls="", color=_COLOURS[c % len(_COLOURS)], label=f"class {c}")
+            for c in np.unique(label)
+        ]
         kinds = [
-            Line2D([], [], marker=_MARKS[k][0], ls="", color="#57606a", ms=12 if k == "support" else 6, label=k)
+            Line2D(
+                [],
+                [],
+                marker=_MARKS[k][0],
+                ls="",
+                color="#57606a",
+                ms=12 if k == "support" else 6,
+                label=k,
+            )
             for k in ("support", "query", "imagined")
             if k in self.kind
         ]
-        figure.legend(handles=[*classes, *kinds], loc="outside lower center", ncols=min(8, len(classes) + len(kinds)), frameon=False)
+        figure.legend(
+            handles=[*classes, *kinds],
+            loc="outside lower center",
+            ncols=min(8, len(classes) + len(kinds)),
+            frameon=False,
+        )
         figure.suptitle(title or "One task in the features of its learner")
         return save_figure(figure, path)
 
 
-def embedding(learner: AbstractLearner[Any], tasks: AbstractTasks, *, task: int = 0, seed: int = 0) -> EmbeddingReport:
+def embedding(
+    learner: AbstractLearner[Any], tasks: AbstractTasks, *, task: int = 0, seed: int = 0
+) -> EmbeddingReport:
     """The features of one task's support and queries, with the imagined ones of a hallucinator.
 
     Args:
@@ -111,30 +147,59 @@ def embedding(learner: AbstractLearner[Any], tasks: AbstractTasks, *, task: int 
     there = episode.to(next((p.device for p in learner.parameters()), torch.device("cpu")))
     with torch.no_grad():
         z, context = encoder.read(there.support.x)
-        parts = [("support", z[0], there.support.y[0]), ("query", encoder(there.query.x, context)[0], there.query.y[0])]
+        parts = [
+            ("support", z[0], there.support.y[0]),
+            ("query", encoder(there.query.x, context)[0], there.query.y[0]),
+        ]
         if isinstance(learner, Hallucinator) and learner.n_imagined:
             parts = [(k, learner.formed(p[None])[0], y) for k, p, y in parts]
-            made = learner.imagined(parts[0][1][None], there.support.y, episode.target.n)[0]  # [C M D]
-            parts.append(("imagined", made.flatten(0, 1), torch.arange(len(made)).repeat_interleave(made.shape[1])))
+            made = learner.imagined(parts[0][1][None], there.support.y, episode.target.n)[
+                0
+            ]  # [C M D]
+            parts.append(
+                (
+                    "imagined",
+                    made.flatten(0, 1),
+                    torch.arange(len(made)).repeat_interleave(made.shape[1]),
+                )
+            )
     x: NDArray[np.float64] = torch.cat([p for _, p, _ in parts]).double().cpu().numpy()
     label = torch.cat([y.cpu() for _, _, y in parts]).numpy()
     kind = np.repeat([k for k, _, _ in parts], [len(p) for _, p, _ in parts])
     pca = PCA(2).fit(x[kind != "imagined"])
-    near = TSNE(2, perplexity=min(30.0, (len(x) - 1) / 3), init="pca", random_state=seed).fit_transform(x)
+    near = TSNE(
+        2, perplexity=min(30.0, (len(x) - 1) / 3), init="pca", random_state=seed
+    ).fit_transform(x)
     sets = {"real": kind != "imagined", "imagined": kind == "imagined"}
-    parted = {n: float(silhouette_score(x[s], label[s])) for n, s in sets.items() if episode.target.n < s.sum()}
+    parted = {
+        n: float(silhouette_score(x[s], label[s]))
+        for n, s in sets.items()
+        if episode.target.n < s.sum()
+    }
     return EmbeddingReport(
-        pca.transform(x).round(5).tolist(), near.astype(float).round(5).tolist(), label.tolist(), kind.tolist(),
-        float(pca.explained_variance_ratio_.sum()), parted,
-    )  # fmt: skip
+        pca.transform(x).round(5).tolist(),
+        near.astype(float).round(5).tolist(),
+        label.tolist(),
+        kind.tolist(),
+        float(pca.explained_variance_ratio_.sum()),
+        parted,
+    )
 
 
 def imagined_spread(learner: Hallucinator, support: Examples, n: int) -> float:
-    """How much the noise matters: the standard deviation of a class's imagined points about their mean, as a part of the mean's length.
+    """How much the noise matters: the standard deviation of a class's imagined points about their
+    mean, as a part of the mean's length.
 
     0 = the generator pays no heed to the noise, and all its examples are one.
     """
     with torch.no_grad():
-        made: Tensor = learner.imagined(learner.formed(encoder_of(learner)(support.x)), support.y, n)
+        made: Tensor = learner.imagined(
+            learner.formed(encoder_of(learner)(support.x)), support.y, n
+        )
     mean = made.mean(2, keepdim=True)
-    return float(((made - mean).square().sum(-1).mean(2).sqrt() / mean[:, :, 0].norm(dim=-1).clamp_min(1e-12)).mean())
+    return float(
+        (
+            (made - mean).square().sum(-1).mean(2).sqrt()
+            / mean[:, :, 0].norm(dim=-1).clamp_min(1e-12)
+        ).mean()
+    )

@@ -1,4 +1,6 @@
-"""What the inner loop of a trained learner does: how many steps help, whether class positions matter, what the second order adds."""
+"""What the inner loop of a trained learner does: how many steps help, whether class positions
+matter, what the second order adds.
+"""
 
 import copy
 import itertools
@@ -19,9 +21,9 @@ from quickstudy.core.rng import generator
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.types import Classes, Episode, Examples
 from quickstudy.evaluation import compare, evaluate
-from quickstudy.functional.intervals import mean_ci95
 from quickstudy.inner.learner import GradientLearner
 from quickstudy.inner.loop import InnerLoop
+from quickstudy.metrics.intervals import mean_ci95
 from quickstudy.objectives import QueryLoss
 
 _BLUE, _INK = "#0969da", "#24292f"
@@ -35,7 +37,8 @@ def gradient_learner(learner: AbstractLearner[Any]) -> GradientLearner:
     """
     if not isinstance(learner, GradientLearner):
         raise ConfigError(
-            f"{type(learner).__name__} has no inner loop to look into. Give a run of a gradient-based learner (maml, anil, maml_pp, …)."
+            f"{type(learner).__name__} has no inner loop to look into. Give a run of a "
+            "gradient-based learner (maml, anil, maml_pp, …)."
         )
     return learner
 
@@ -59,22 +62,40 @@ class StepCurve(AbstractReport):
 
     def rows(self) -> list[tuple[str, ...]]:
         """What a table shows."""
-        return [(str(j), f"{m:.4f} ± {c:.4f}") for j, (m, c) in enumerate(zip(self.means, self.ci95, strict=True))]
+        return [
+            (str(j), f"{m:.4f} ± {c:.4f}")
+            for j, (m, c) in enumerate(zip(self.means, self.ci95, strict=True))
+        ]
 
     def draw(self, path: str | Path, *, title: str = "") -> Path:
         """The curve, with the number of steps that the learner takes by itself."""
         figure = new_figure(6.5, 4.0)
         axes = figure.subplots()
-        axes.errorbar(range(len(self.means)), self.means, yerr=self.ci95, color=_BLUE, marker="o", markersize=4, capsize=2)
+        axes.errorbar(
+            range(len(self.means)),
+            self.means,
+            yerr=self.ci95,
+            color=_BLUE,
+            marker="o",
+            markersize=4,
+            capsize=2,
+        )
         axes.axvline(self.trained_steps, color="#8c959f", linestyle="--")
-        axes.annotate(f" trained with {self.trained_steps}", (self.trained_steps, axes.get_ylim()[0]), fontsize=9, va="bottom")
+        axes.annotate(
+            f" trained with {self.trained_steps}",
+            (self.trained_steps, axes.get_ylim()[0]),
+            fontsize=9,
+            va="bottom",
+        )
         axes.set_xlabel("inner steps")
         axes.set_ylabel(self.metric)
         axes.set_title(title or f"Score against inner steps, {self.n_tasks} tasks")
         return save_figure(figure, path)
 
 
-def step_curve(learner: AbstractLearner[Any], tasks: AbstractTasks, *, n_tasks: int = 100, steps: int = 0) -> StepCurve:
+def step_curve(
+    learner: AbstractLearner[Any], tasks: AbstractTasks, *, n_tasks: int = 100, steps: int = 0
+) -> StepCurve:
     """The score against the number of inner steps, also beyond those trained with.
 
     Args:
@@ -92,7 +113,13 @@ def step_curve(learner: AbstractLearner[Any], tasks: AbstractTasks, *, n_tasks: 
             outs = learner.answers_along(_there(learner, e), steps=most)
         scores.append([float(e.target.score(out.cpu(), e.query.y)) for out in outs])
     means, ci95 = zip(*(mean_ci95(column) for column in zip(*scores, strict=True)), strict=True)
-    return StepCurve(learner.loop.steps, means, ci95, "accuracy" if classes else "minus the mean squared error", n_tasks)
+    return StepCurve(
+        learner.loop.steps,
+        means,
+        ci95,
+        "accuracy" if classes else "minus the mean squared error",
+        n_tasks,
+    )
 
 
 @dataclass(frozen=True)
@@ -118,7 +145,11 @@ class PermutationReport(AbstractReport):
         """What a table shows."""
         return [
             (name, f"{100 * m:.2f} ± {100 * c:.2f} %")
-            for name, (m, c) in (("mean order", self.mean), ("best order", self.best), ("worst order", self.worst))
+            for name, (m, c) in (
+                ("mean order", self.mean),
+                ("best order", self.best),
+                ("worst order", self.worst),
+            )
         ]
 
     def draw(self, path: str | Path, *, title: str = "") -> Path:
@@ -127,20 +158,43 @@ class PermutationReport(AbstractReport):
         axes = figure.subplots()
         ordered = sorted(self.by_task)
         places = range(len(ordered))
-        axes.vlines(places, [100 * t[1] for t in ordered], [100 * t[2] for t in ordered], color=_BLUE, alpha=0.5)
-        axes.plot(places, [100 * t[0] for t in ordered], ".", color=_INK, markersize=4, label="mean over the orders")
+        axes.vlines(
+            places,
+            [100 * t[1] for t in ordered],
+            [100 * t[2] for t in ordered],
+            color=_BLUE,
+            alpha=0.5,
+        )
+        axes.plot(
+            places,
+            [100 * t[0] for t in ordered],
+            ".",
+            color=_INK,
+            markersize=4,
+            label="mean over the orders",
+        )
         axes.plot([], [], color=_BLUE, alpha=0.5, label="from the worst to the best order")
         axes.set_xlabel("task, sorted by its mean")
         axes.set_ylabel("accuracy, %")
         axes.legend(frameon=False, loc="lower right", fontsize=9)
-        axes.set_title(title or f"{'All' if self.all else 'Random'} {self.n_orders} orders of the classes, {self.n_tasks} tasks")
+        axes.set_title(
+            title
+            or f"{'All' if self.all else 'Random'} {self.n_orders} orders of the classes, "
+            f"{self.n_tasks} tasks"
+        )
         return save_figure(figure, path)
 
 
 def label_permutations(
-    learner: AbstractLearner[Any], tasks: AbstractTasks, *, n_tasks: int = 100, most_orders: int = 120, seed: int = 0
+    learner: AbstractLearner[Any],
+    tasks: AbstractTasks,
+    *,
+    n_tasks: int = 100,
+    most_orders: int = 120,
+    seed: int = 0,
 ) -> PermutationReport:
-    """Accuracy of every task under all N! assignments of its classes to outputs, or a random sample of ``most_orders`` of them.
+    """Accuracy of every task under all N! assignments of its classes to outputs, or a random sample
+    of ``most_orders`` of them.
 
     Raises:
         ConfigError: for a regression.
@@ -180,14 +234,17 @@ class OrderReport(AbstractReport):
         ratio: norm of the first-order one over that of the other, likewise.
         by_part: cosine of each parameter tensor's share.
         n_tasks: how many tasks.
-        scores: of learners trained in the one and in the other order, and their paired difference (second minus first), if they were compared.
+        scores: of learners trained in the one and in the other order, and their paired difference
+            (second minus first), if they were compared.
     """
 
     cosine: tuple[float, float]
     ratio: tuple[float, float]
     by_part: Mapping[str, float]
     n_tasks: int
-    scores: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    scores: Mapping[str, tuple[float, float]] = field(
+        default_factory=dict[str, tuple[float, float]]
+    )
 
     def rows(self) -> list[tuple[str, ...]]:
         """What a table shows."""
@@ -195,7 +252,10 @@ class OrderReport(AbstractReport):
             ("cosine of the two gradients", f"{self.cosine[0]:.3f} ± {self.cosine[1]:.3f}"),
             ("norm, first order over second", f"{self.ratio[0]:.3f} ± {self.ratio[1]:.3f}"),
             *((f"cosine, {name}", f"{value:.3f}") for name, value in self.by_part.items()),
-            *((f"accuracy after training, {name}", f"{100 * a:.2f} ± {100 * b:.2f} %") for name, (a, b) in self.scores.items()),
+            *(
+                (f"accuracy after training, {name}", f"{100 * a:.2f} ± {100 * b:.2f} %")
+                for name, (a, b) in self.scores.items()
+            ),
         ]
 
     def draw(self, path: str | Path, *, title: str = "") -> Path:
@@ -207,11 +267,15 @@ class OrderReport(AbstractReport):
         axes.axvline(self.cosine[0], color=_INK, linestyle="--")
         axes.set_xlabel("cosine between the outer gradients of first and second order")
         whole = f"the whole gradient (dashed): {self.cosine[0]:.2f}"
-        axes.set_title(f"{title or f'First against second order, {self.n_tasks} tasks'}\n{whole}", fontsize=11)
+        axes.set_title(
+            f"{title or f'First against second order, {self.n_tasks} tasks'}\n{whole}", fontsize=11
+        )
         return save_figure(figure, path)
 
 
-def compare_orders(learner: AbstractLearner[Any], tasks: AbstractTasks, *, n_tasks: int = 50) -> OrderReport:
+def compare_orders(
+    learner: AbstractLearner[Any], tasks: AbstractTasks, *, n_tasks: int = 50
+) -> OrderReport:
     """How near the first-order outer gradient comes to the true one, at the learner's weights.
 
     Raises:
@@ -219,7 +283,10 @@ def compare_orders(learner: AbstractLearner[Any], tasks: AbstractTasks, *, n_tas
     """
     learner = gradient_learner(learner.eval())
     if not isinstance(learner.loop, InnerLoop):
-        raise ConfigError(f"A {type(learner.loop).__name__} has no first and second order. Give a run of maml or of a relative of it.")
+        raise ConfigError(
+            f"A {type(learner.loop).__name__} has no first and second order. Give a run of maml or "
+            "of a relative of it."
+        )
     variants = [copy.deepcopy(learner) for _ in range(2)]
     for variant, first in zip(variants, (True, False), strict=True):
         assert isinstance(variant.loop, InnerLoop)
@@ -239,9 +306,14 @@ def compare_orders(learner: AbstractLearner[Any], tasks: AbstractTasks, *, n_tas
 
 
 def compare_trained(
-    one: AbstractLearner[Any], other: AbstractLearner[Any], tasks: AbstractTasks, *, n_tasks: int = 50
+    one: AbstractLearner[Any],
+    other: AbstractLearner[Any],
+    tasks: AbstractTasks,
+    *,
+    n_tasks: int = 50,
 ) -> dict[str, tuple[float, float]]:
-    """What training in first and in second order came to: the scores of the two learners on the same tasks, and their paired difference.
+    """What training in first and in second order came to: the scores of the two learners on the
+    same tasks, and their paired difference.
 
     Raises:
         ConfigError: unless one of the two was trained in first and the other in second order.
@@ -249,12 +321,23 @@ def compare_trained(
     by_order = dict[str, AbstractLearner[Any]]()
     for learner in (one, other):
         loop = gradient_learner(learner).loop
-        by_order["first order" if isinstance(loop, InnerLoop) and loop.first_order else "second order"] = learner
+        by_order[
+            "first order" if isinstance(loop, InnerLoop) and loop.first_order else "second order"
+        ] = learner
     if len(by_order) < 2:
-        raise ConfigError(f"The two runs are both of {next(iter(by_order))}. Give one of each, trained alike otherwise (fomaml and maml).")
-    reports = {name: evaluate(by_order[name], tasks, n_tasks=n_tasks) for name in ("first order", "second order")}
+        raise ConfigError(
+            f"The two runs are both of {next(iter(by_order))}. Give one of each, trained alike "
+            "otherwise (fomaml and maml)."
+        )
+    reports = {
+        name: evaluate(by_order[name], tasks, n_tasks=n_tasks)
+        for name in ("first order", "second order")
+    }
     difference = compare(*reports.values())
-    return {**{name: (r.mean, r.ci95) for name, r in reports.items()}, "difference": (difference.difference, difference.ci95)}
+    return {
+        **{name: (r.mean, r.ci95) for name, r in reports.items()},
+        "difference": (difference.difference, difference.ci95),
+    }
 
 
 def _gradients(learner: GradientLearner, e: Episode) -> Sequence[Tensor]:

@@ -1,4 +1,6 @@
-"""How a learner that is asked before it is told gets better: its accuracy on the first, second, … example of a class."""
+"""How a learner that is asked before it is told gets better: its accuracy on the first, second, …
+example of a class.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.online import AbstractOnline
 from quickstudy.core.rng import generator
 from quickstudy.core.tasks import AbstractTasks
-from quickstudy.functional.intervals import mean_ci95
+from quickstudy.metrics.intervals import mean_ci95
 from quickstudy.objectives.online import sequence
 
 
@@ -22,7 +24,8 @@ class InstanceReport(AbstractReport):
     """Accuracy by instance.
 
     Args:
-        means, ci95: on the first, second, … example of a class, over the tasks; the first can only be guessed.
+        means, ci95: on the first, second, … example of a class, over the tasks; the first can only
+            be guessed.
         n_way: classes of a task.
         n_tasks: how many tasks.
     """
@@ -34,7 +37,10 @@ class InstanceReport(AbstractReport):
 
     def rows(self) -> list[tuple[str, ...]]:
         """What a table shows."""
-        return [(str(k), f"{100 * m:.2f} ± {100 * c:.2f} %") for k, (m, c) in enumerate(zip(self.means, self.ci95, strict=True), 1)]
+        return [
+            (str(k), f"{100 * m:.2f} ± {100 * c:.2f} %")
+            for k, (m, c) in enumerate(zip(self.means, self.ci95, strict=True), 1)
+        ]
 
     def draw(self, path: str | Path, *, title: str = "") -> Path:
         """The curve, and chance."""
@@ -42,24 +48,39 @@ class InstanceReport(AbstractReport):
         axes = figure.subplots()
         places = range(1, len(self.means) + 1)
         axes.errorbar(
-            places, [100 * m for m in self.means], yerr=[100 * c for c in self.ci95], color="#0969da", marker="o", markersize=4, capsize=2
+            places,
+            [100 * m for m in self.means],
+            yerr=[100 * c for c in self.ci95],
+            color="#0969da",
+            marker="o",
+            markersize=4,
+            capsize=2,
         )
         axes.axhline(100 / self.n_way, color="#8c959f", linestyle="--")
-        axes.annotate("chance", (len(self.means), 100 / self.n_way), fontsize=9, va="bottom", ha="right")
+        axes.annotate(
+            "chance", (len(self.means), 100 / self.n_way), fontsize=9, va="bottom", ha="right"
+        )
         axes.set_xticks(list(places))
         axes.set_ylim(0, 101)
         axes.set_xlabel("example of a class")
         axes.set_ylabel("accuracy before its label is told, %")
-        axes.set_title(title or f"Answers before the label is told, {self.n_way} classes, {self.n_tasks:,} tasks")
+        axes.set_title(
+            title
+            or f"Answers before the label is told, {self.n_way} classes, {self.n_tasks:,} tasks"
+        )
         return save_figure(figure, path)
 
 
-def instance_accuracy(learner: AbstractLearner[Any], tasks: AbstractTasks, *, n_tasks: int = 1000, batch: int = 20) -> InstanceReport:
-    """Show all examples of a task in one random order, and count the right answers to the k-th example of each class.
+def instance_accuracy(
+    learner: AbstractLearner[Any], tasks: AbstractTasks, *, n_tasks: int = 1000, batch: int = 20
+) -> InstanceReport:
+    """Show all examples of a task in one random order, and count the right answers to the k-th
+    example of each class.
 
     Args:
         learner: one that answers online; in eval mode afterwards.
-        tasks: with as many examples per class as instances are wanted, supports and queries together.
+        tasks: with as many examples per class as instances are wanted, supports and queries
+            together.
         n_tasks: the first so many of the stream.
         batch: tasks at a time.
 
@@ -69,7 +90,10 @@ def instance_accuracy(learner: AbstractLearner[Any], tasks: AbstractTasks, *, n_
     Paper: Santoro et al. 2016, arXiv:1605.06065, section 4.1 and table 1.
     """
     if not isinstance(learner, AbstractOnline):
-        raise ConfigError(f"{type(learner).__name__} does not answer before it is told. Give a run of one that does: mann or lstm.")
+        raise ConfigError(
+            f"{type(learner).__name__} does not answer before it is told. Give a run of one that "
+            "does: mann or lstm."
+        )
     learner.eval()
     right, at = [], 0
     for e in tasks.batches(range(n_tasks), batch):
@@ -78,7 +102,9 @@ def instance_accuracy(learner: AbstractLearner[Any], tasks: AbstractTasks, *, n_
         device = next(learner.parameters()).device
         with torch.no_grad():
             hit = learner.online(x.to(device), y.to(device), e.target.width).argmax(-1).cpu() == y
-        by_class = y.argsort(dim=1, stable=True)  # the classes one after another, each in its order of appearance
+        by_class = y.argsort(
+            dim=1, stable=True
+        )  # the classes one after another, each in its order of appearance
         right.append(hit.gather(1, by_class).double().unflatten(1, (e.target.width, -1)).mean(1))
     columns = torch.cat(right).numpy().T
     means, ci95 = zip(*(mean_ci95(column) for column in columns), strict=True)

@@ -1,4 +1,6 @@
-"""Pictures that a person understands at a glance: how training went, and what the learner does with new tasks."""
+"""Pictures that a person understands at a glance: how training went, and what the learner does with
+new tasks.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,18 +47,42 @@ def learning_curve(log: Sequence[Mapping[str, Any]], path: str | Path, *, title:
     if scores:
         steps, values, half = np.array(scores).T
         other = axes.twinx()
-        other.errorbar(steps, values, half, color=_RIGHT, marker="o", markersize=3, capsize=2, label="validation score, 95 % interval")
+        other.errorbar(
+            steps,
+            values,
+            half,
+            color=_RIGHT,
+            marker="o",
+            markersize=3,
+            capsize=2,
+            label="validation score, 95 % interval",
+        )
         other.set_ylabel("score on validation classes", color=_RIGHT)
         if values.min() >= 0:
             other.set_ylim(max(0.0, float((values - half).min()) - 0.05), 1.0)
         more, more_names = other.get_legend_handles_labels()
         handles, names = handles + more, names + more_names
-    axes.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False, fontsize=9)
+    axes.legend(
+        handles,
+        names,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.14),
+        ncols=2,
+        frameon=False,
+        fontsize=9,
+    )
     axes.set_title(title or "Learning curve")
     return save_figure(figure, path)
 
 
-def episode_page(learner: AbstractLearner[Any], tasks: AbstractTasks, path: str | Path, *, n_tasks: int = 4, title: str = "") -> Path:
+def episode_page(
+    learner: AbstractLearner[Any],
+    tasks: AbstractTasks,
+    path: str | Path,
+    *,
+    n_tasks: int = 4,
+    title: str = "",
+) -> Path:
     """One page of tasks: what was learned from, and what was said of each query, right or wrong.
 
     Args:
@@ -84,7 +110,12 @@ def _pictures(shown: Sequence[tuple[Episode, Tensor]], path: str | Path, title: 
     queries = min(_QUERIES_SHOWN, max(e.query.y.shape[1] for e, _ in shown))
     columns = supports + 1 + queries
     figure = new_figure(max(8.0, 0.72 * columns), 1.15 * len(shown) + 1.3)
-    grid = figure.subplots(len(shown), columns, squeeze=False, gridspec_kw={"width_ratios": [1.0] * supports + [0.5] + [1.0] * queries})
+    grid = figure.subplots(
+        len(shown),
+        columns,
+        squeeze=False,
+        gridspec_kw={"width_ratios": [1.0] * supports + [0.5] + [1.0] * queries},
+    )
     right = total = 0
     for row, (episode, out) in zip(grid, shown, strict=True):
         for cell in row:
@@ -99,9 +130,17 @@ def _pictures(shown: Sequence[tuple[Episode, Tensor]], path: str | Path, title: 
             truth, answer = int(episode.query.y[0, i]), int(said[i])
             right, total = right + (truth == answer), total + 1
             text = _letter(answer) if truth == answer else f"{_letter(answer)}, is {_letter(truth)}"
-            _draw(cell, episode.query.x[0, i], text, _RIGHT if truth == answer else _WRONG, frame=True)
-    head = "Left: the only examples given of each class.   Right: new ones and what the learner said (green right, red wrong)"
-    figure.suptitle(f"{title}\n{head}: {right} of {total}" if title else f"{head}: {right} of {total}", fontsize=10)
+            _draw(
+                cell, episode.query.x[0, i], text, _RIGHT if truth == answer else _WRONG, frame=True
+            )
+    head = (
+        "Left: the only examples given of each class.   Right: new ones and what the learner "
+        "said (green right, red wrong)"
+    )
+    figure.suptitle(
+        f"{title}\n{head}: {right} of {total}" if title else f"{head}: {right} of {total}",
+        fontsize=10,
+    )
     return save_figure(figure, path)
 
 
@@ -111,7 +150,11 @@ def _draw(cell: "Axes", x: Tensor, text: str, colour: str, *, frame: bool = Fals
     image = (image - low) / max(high - low, 1e-6)
     # Drawings are stored as light ink on dark, and read better as ink on paper.
     drawing = image.shape[-1] == 1 and float(image.mean()) < 0.35
-    cell.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray_r" if drawing else "gray", interpolation="nearest")
+    cell.imshow(
+        image if image.shape[-1] == 3 else image[..., 0],
+        cmap="gray_r" if drawing else "gray",
+        interpolation="nearest",
+    )
     cell.set_title(text, fontsize=9, color=colour, pad=2)
     if frame:
         cell.set_axis_on()
@@ -130,7 +173,14 @@ def _curves(shown: Sequence[tuple[Episode, Tensor]], path: str | Path, title: st
         order = x.argsort()
         cell.plot(x[order], episode.query.y[0, :, 0].numpy()[order], color="#8c959f", label="truth")
         cell.plot(x[order], out[:, 0].numpy()[order], color="#0969da", label="answered")
-        cell.plot(episode.support.x[0].flatten(), episode.support.y[0, :, 0], "o", color=_INK, markersize=4, label="points given")
+        cell.plot(
+            episode.support.x[0].flatten(),
+            episode.support.y[0, :, 0],
+            "o",
+            color=_INK,
+            markersize=4,
+            label="points given",
+        )
     grid[0].legend(fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=11)
     return save_figure(figure, path)
@@ -139,7 +189,11 @@ def _curves(shown: Sequence[tuple[Episode, Tensor]], path: str | Path, title: st
 def _tables(shown: Sequence[tuple[Episode, Tensor]], path: str | Path, title: str) -> Path:
     figure = new_figure(6.0, 3.0)
     axes = figure.subplots()
-    axes.bar(range(len(shown)), [float((out.argmax(-1) == e.query.y[0]).float().mean()) for e, out in shown], color="#0969da")
+    axes.bar(
+        range(len(shown)),
+        [float((out.argmax(-1) == e.query.y[0]).float().mean()) for e, out in shown],
+        color="#0969da",
+    )
     axes.set_ylim(0, 1)
     axes.set_xlabel("task")
     axes.set_ylabel("accuracy")

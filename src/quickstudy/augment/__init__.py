@@ -1,4 +1,6 @@
-"""Episode to episode: changes of the training tasks, drawn from a generator that the training loop seeds by step."""
+"""Episode to episode: changes of the training tasks, drawn from a generator that the training loop
+seeds by step.
+"""
 
 from quickstudy.augment.affine import Affine as Affine
 from quickstudy.augment.contrastive import Contrastive as Contrastive

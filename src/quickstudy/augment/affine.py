@@ -12,13 +12,15 @@ from quickstudy.core.types import Episode
 
 
 class Affine(AbstractTransform):
-    """Turns, scales, shears and shifts each image by its own small amount; what comes in from outside is 0.
+    """Turns, scales, shears and shifts each image by its own small amount; what comes in from
+    outside is 0.
 
     Args:
         degrees: largest rotation and shear, in degrees.
         scale: largest relative change of size.
         shift: largest shift, as a part of the image's height or width.
-        probability: the part of the images that is changed; the others stay sharp, as they will be when the learner is used.
+        probability: the part of the images that is changed; the others stay sharp, as they will be
+            when the learner is used.
 
     Example:
         >>> from quickstudy.core.types import Classes, Examples
@@ -28,7 +30,14 @@ class Affine(AbstractTransform):
         torch.Size([1, 2, 1, 28, 28])
     """
 
-    def __init__(self, *, degrees: float = 10.0, scale: float = 0.1, shift: float = 0.07, probability: float = 0.5) -> None:
+    def __init__(
+        self,
+        *,
+        degrees: float = 10.0,
+        scale: float = 0.1,
+        shift: float = 0.07,
+        probability: float = 0.5,
+    ) -> None:
         self.degrees, self.scale, self.shift, self.probability = degrees, scale, shift, probability
 
     def __call__(self, episode: Episode, generator: torch.Generator) -> Episode:
@@ -40,7 +49,10 @@ class Affine(AbstractTransform):
         turn, shear = (u[:, :2] * math.radians(self.degrees)).unbind(1)
         size = 1 + self.scale * u[:, 2]
         cos, sin = turn.cos() * size, turn.sin() * size
-        rows = [torch.stack((cos, -sin + shear, 2 * self.shift * u[:, 3]), 1), torch.stack((sin, cos, 2 * self.shift * u[:, 4]), 1)]
+        rows = [
+            torch.stack((cos, -sin + shear, 2 * self.shift * u[:, 3]), 1),
+            torch.stack((sin, cos, 2 * self.shift * u[:, 4]), 1),
+        ]
         grid = F.affine_grid(torch.stack(rows, 1), list(flat.shape), align_corners=False)
         moved = F.grid_sample(flat, grid, padding_mode="zeros", align_corners=False)
         return torch.where(changed[:, None, None, None], moved, flat)

@@ -12,9 +12,11 @@ _VIEWS = ("affine", "photos")
 
 
 class Contrastive(AbstractTransform):
-    """The N images of an episode, supports and queries alike, become N classes; support and queries of a class are changed views of its image.
+    """The N images of an episode, supports and queries alike, become N classes; support and queries
+    of a class are changed views of its image.
 
-    Labels are not used. With one view of each, prototypes on such tasks minimise the InfoNCE loss of contrastive learning, with their own distance.
+    Labels are not used. With one view of each, prototypes on such tasks minimise the InfoNCE loss
+    of contrastive learning, with their own distance.
 
     Args:
         support: views of each image in the support.
@@ -28,12 +30,16 @@ class Contrastive(AbstractTransform):
 
     Example:
         >>> x, y = torch.rand(1, 3, 1, 28, 28), torch.zeros(1, 3, dtype=torch.long)
-        >>> task = Contrastive()(Episode(Examples(x, y), Examples(x, y), Classes(1)), torch.Generator().manual_seed(0))
+        >>> task = Contrastive()(
+        ...     Episode(Examples(x, y), Examples(x, y), Classes(1)),
+        ...     torch.Generator().manual_seed(0),
+        ... )
         >>> task.target, task.support.y, task.query.y
         (Classes(n=6), tensor([[0, 1, 2, 3, 4, 5]]), tensor([[0, 1, 2, 3, 4, 5]]))
 
-    Paper: Ni, Shu, Souri, Goldblum, Goldstein 2022, "The Close Relationship Between Contrastive Learning and Meta-Learning", section 3;
-        several queries Medina, Devos, Grossglauser 2020, arXiv:2006.11325 (ProtoCLR).
+    Paper: Ni, Shu, Souri, Goldblum, Goldstein 2022, "The Close Relationship Between Contrastive
+        Learning and Meta-Learning", section 3; several queries Medina, Devos, Grossglauser 2020,
+        arXiv:2006.11325 (ProtoCLR).
     """
 
     def __init__(
@@ -50,7 +56,10 @@ class Contrastive(AbstractTransform):
         light: float = 0.4,
     ) -> None:
         if min(support, queries) < 1:
-            raise ConfigError(f"An image needs a view or more in the support and among the queries, got {support} and {queries}.")
+            raise ConfigError(
+                "An image needs a view or more in the support and among the queries, got "
+                f"{support} and {queries}."
+            )
         if views not in _VIEWS:
             raise ConfigError(f"There are no views '{views}'. {did_you_mean(views, _VIEWS)}")
         self.support, self.queries = support, queries
@@ -64,5 +73,8 @@ class Contrastive(AbstractTransform):
         x = torch.cat((episode.support.x, episode.query.x), 1)
         n = x.shape[1]
         y = torch.arange(n, device=x.device).expand(len(x), n)
-        support, query = (Examples(torch.cat([x] * k, 1), torch.cat([y] * k, 1)) for k in (self.support, self.queries))
+        support, query = (
+            Examples(torch.cat([x] * k, 1), torch.cat([y] * k, 1))
+            for k in (self.support, self.queries)
+        )
         return self._change(Episode(support, query, Classes(n)), generator)

@@ -10,14 +10,16 @@ from quickstudy.core.types import Episode
 
 
 def of_each_image(episode: Episode, change: Callable[[Tensor], Tensor]) -> Episode:
-    """The episode with all its images changed, ``[B C H W]`` at a time: the support's, the queries', and the unlabelled ones.
+    """The episode with all its images changed, ``[B C H W]`` at a time: the support's, the
+    queries', and the unlabelled ones.
 
     Raises:
         EpisodeError: when its examples are no images.
     """
     if episode.support.x.ndim != 5:
         raise EpisodeError(
-            f"This transform changes images, [T N C H W], but got examples of shape {tuple(episode.support.x.shape[2:])}. Leave it out for vectors."
+            "This transform changes images, [T N C H W], but got examples of shape "
+            f"{tuple(episode.support.x.shape[2:])}. Leave it out for vectors."
         )
 
     def changed(x: Tensor) -> Tensor:

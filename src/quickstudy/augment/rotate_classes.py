@@ -11,10 +11,12 @@ from quickstudy.core.types import Classes, Episode, Examples
 
 
 class RotateClasses(AbstractTransform):
-    """Turns all images of a class, in support and queries alike, by the same random multiple of 90°: another class than before.
+    """Turns all images of a class, in support and queries alike, by the same random multiple of
+    90°: another class than before.
 
-    A task's classes are turned independently of each other. It multiplies the classes that tasks are drawn from by four without making
-    their number larger; with the data's own rotations (Omniglot, glyphs) it adds nothing.
+    A task's classes are turned independently of each other. It multiplies the classes that tasks
+    are drawn from by four without making their number larger; with the data's own rotations
+    (Omniglot, glyphs) it adds nothing.
 
     Args:
         probability: the part of the classes that is turned; each of the three turns is as likely.
@@ -26,7 +28,8 @@ class RotateClasses(AbstractTransform):
         >>> torch.equal(turned.support.x, turned.query.x), torch.equal(turned.support.x, x)
         (True, False)
 
-    Paper: Santoro et al. 2016, arXiv:1605.06065, section 4.1; as task augmentation Liu et al. 2020, arXiv:2004.07892.
+    Paper: Santoro et al. 2016, arXiv:1605.06065, section 4.1; as task augmentation Liu et al. 2020,
+        arXiv:2004.07892.
     """
 
     def __init__(self, *, probability: float = 0.75) -> None:
@@ -36,19 +39,29 @@ class RotateClasses(AbstractTransform):
 
     def __call__(self, episode: Episode, generator: torch.Generator) -> Episode:
         s = episode.support
-        if not isinstance(episode.target, Classes) or s.x.ndim != 5 or s.x.shape[-1] != s.x.shape[-2]:
+        if (
+            not isinstance(episode.target, Classes)
+            or s.x.ndim != 5
+            or s.x.shape[-1] != s.x.shape[-2]
+        ):
             raise EpisodeError(
-                f"RotateClasses turns square images of classes, [T N C H H], but got {episode.target} and examples of shape {tuple(s.x.shape[2:])}. "
+                "RotateClasses turns square images of classes, [T N C H H], but got "
+                f"{episode.target} and examples of shape {tuple(s.x.shape[2:])}. "
                 "Leave it out for others."
             )
         if s.unlabelled is not None:
             raise EpisodeError(
-                "RotateClasses cannot turn unlabelled examples with their class, which is not told. Leave it out for such tasks."
+                "RotateClasses cannot turn unlabelled examples with their class, which is not "
+                "told. Leave it out for such tasks."
             )
         n = (len(s.x), episode.target.n)
         turned = torch.rand(n, generator=generator) < self.probability
-        turns = torch.where(turned, torch.randint(1, 4, n, generator=generator), 0).to(s.x.device)  # [T C]
-        return replace(episode, support=_turned(s, turns), query=_turned(episode.query, turns), classes=None)
+        turns = torch.where(turned, torch.randint(1, 4, n, generator=generator), 0).to(
+            s.x.device
+        )  # [T C]
+        return replace(
+            episode, support=_turned(s, turns), query=_turned(episode.query, turns), classes=None
+        )
 
 
 def _turned(examples: Examples, turns: Tensor) -> Examples:

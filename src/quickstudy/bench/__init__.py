@@ -1,4 +1,6 @@
-"""How fast quickstudy is, beside the other libraries, in time that can be compared. See docs/speed.md."""
+"""How fast quickstudy is, beside the other libraries, in time that can be compared. See
+docs/speed.md.
+"""
 
 from quickstudy.bench.growth import AXES as AXES
 from quickstudy.bench.growth import GrowthReport as GrowthReport

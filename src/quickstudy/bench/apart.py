@@ -1,4 +1,6 @@
-"""Contenders in processes of their own, so that thread pools, allocator and compilers of one neither help nor hurt another."""
+"""Contenders in processes of their own, so that thread pools, allocator and compilers of one
+neither help nor hurt another.
+"""
 
 import contextlib
 import json
@@ -22,7 +24,8 @@ _ERROR = re.compile(r"(?:\[rank\d+\]: )?[\w.]+: \S")
 
 @final
 class Contender:
-    """A process that runs `quickstudy.bench.contender`: it works when it is asked, and waits otherwise. A context, at whose end it ends.
+    """A process that runs `quickstudy.bench.contender`: it works when it is asked, and waits
+    otherwise. A context, at whose end it ends.
 
     Args:
         name: as in error messages.
@@ -32,9 +35,15 @@ class Contender:
     def __init__(self, name: str, command: Sequence[str]) -> None:
         self._name = name
         self._stderr = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - lasts as long as the process
-        # A file, not a pipe: a pipe that nobody reads is full one day, and the process would wait for ever.
+        # A file, not a pipe: a pipe that nobody reads is full one day, and the process would wait
+        # for ever.
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True, encoding="utf-8"
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            text=True,
+            encoding="utf-8",
         )
 
     @classmethod
@@ -71,7 +80,10 @@ class Contender:
         if not answer:
             status = self._process.wait()
             self._stderr.seek(0)
-            raise TrainingError(f"The process of {self._name} ended with status {status}: {last_words(self._stderr.read())}")
+            raise TrainingError(
+                f"The process of {self._name} ended with status {status}: "
+                f"{last_words(self._stderr.read())}"
+            )
         return json.loads(answer)
 
     def __enter__(self) -> Self:
@@ -99,7 +111,11 @@ def contenders(entries: Sequence[Entry], device: torch.device) -> Iterator[dict[
 
 
 def rounds_of(
-    them: Mapping[Entry, Contender], workload: Workload, *, rounds: int, on_round: Callable[[int], None] | None = None
+    them: Mapping[Entry, Contender],
+    workload: Workload,
+    *,
+    rounds: int,
+    on_round: Callable[[int], None] | None = None,
 ) -> dict[str, list[float]]:
     """The seconds of each contender's step in each counted round; only one of them works at a time.
 
@@ -108,11 +124,16 @@ def rounds_of(
     """
     for entry, contender in them.items():
         contender.prepare(entry.own(workload))
-    return rotated({e.name: contender.seconds for e, contender in them.items()}, rounds=rounds, on_round=on_round)
+    return rotated(
+        {e.name: contender.seconds for e, contender in them.items()},
+        rounds=rounds,
+        on_round=on_round,
+    )
 
 
 def last_words(stderr: str) -> str:
-    r"""The line that says best why a process ended: the last one that names an error, or else the last one.
+    r"""The line that says best why a process ended: the last one that names an error, or else the
+    last one.
 
     >>> last_words("Traceback (most recent call last):\nValueError: 3 is too many\n\nafterword\n")
     'ValueError: 3 is too many'

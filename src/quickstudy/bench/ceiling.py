@@ -1,4 +1,6 @@
-"""How fast a workload could be: its arithmetic, counted, at the rate at which this machine does convolutions."""
+"""How fast a workload could be: its arithmetic, counted, at the rate at which this machine does
+convolutions.
+"""
 
 import os
 import sys
@@ -17,7 +19,9 @@ _REPEATS = 15
 
 
 def flops_per_task(workload: Workload) -> int:
-    """Floating-point operations of the convolutions and matrix products of one task, as a plain loop does them."""
+    """Floating-point operations of the convolutions and matrix products of one task, as a plain
+    loop does them.
+    """
     with Job.of(workload.changed(n_tasks=1), torch.device("cpu")) as job:
         step = PLAIN.step(job)
         with FlopCounterMode(display=False) as counter:
@@ -26,15 +30,25 @@ def flops_per_task(workload: Workload) -> int:
 
 
 def machine_rate(device: torch.device) -> float:
-    """FLOP a second of a 3×3 convolution, channels last: of one thread times the cores it may use, or of the GPU."""
+    """FLOP a second of a 3×3 convolution, channels last: of one thread times the cores it may use,
+    or of the GPU.
+    """
     images = 256 * _IMAGES if device.type == "cuda" else _IMAGES
-    x = torch.randn(images, _CHANNELS, _SIZE, _SIZE, device=device).to(memory_format=torch.channels_last)
-    weight = torch.randn(_CHANNELS, _CHANNELS, 3, 3, device=device).to(memory_format=torch.channels_last)
+    x = torch.randn(images, _CHANNELS, _SIZE, _SIZE, device=device).to(
+        memory_format=torch.channels_last
+    )
+    weight = torch.randn(_CHANNELS, _CHANNELS, 3, 3, device=device).to(
+        memory_format=torch.channels_last
+    )
     flops = 2 * images * _SIZE**2 * 9 * _CHANNELS**2
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        taken = interleaved({"convolution": lambda: {"y": F.conv2d(x, weight, padding=1)}}, rounds=_REPEATS, device=device)
+        taken = interleaved(
+            {"convolution": lambda: {"y": F.conv2d(x, weight, padding=1)}},
+            rounds=_REPEATS,
+            device=device,
+        )
     finally:
         torch.set_num_threads(threads)
     return flops / min(taken["convolution"]) * (cores() if device.type == "cpu" else 1)

@@ -1,8 +1,10 @@
-"""One contender in a process of its own, which does a timed step whenever it is told to; `quickstudy.bench.apart` tells it.
+"""One contender in a process of its own, which does a timed step whenever it is told to;
+`quickstudy.bench.apart` tells it.
 
 python -m quickstudy.bench.contender '{"entry": …, "device": …}'
 
-Lines come in, and each is answered by one line of JSON: a workload as JSON, which is prepared, by "ready"; then each `go` by the seconds of a step.
+Lines come in, and each is answered by one line of JSON: a workload as JSON, which is prepared, by
+"ready"; then each `go` by the seconds of a step.
 """
 
 import contextlib
@@ -20,12 +22,14 @@ from quickstudy.bench.ours import OURS
 from quickstudy.bench.peers import PEERS
 from quickstudy.bench.timing import old_objects_left_alone, timed
 from quickstudy.bench.workloads import Workload
-from quickstudy.core.memory import keep_freed_memory
+from quickstudy.core.malloc import keep_freed_memory
 
 GO = "go"
 
 
-def serve(prepared: Callable[[Workload], AbstractContextManager[Step]], device: torch.device) -> None:
+def serve(
+    prepared: Callable[[Workload], AbstractContextManager[Step]], device: torch.device
+) -> None:
     """Answer line by line, until there are no more.
 
     Args:
@@ -49,7 +53,8 @@ def serve(prepared: Callable[[Workload], AbstractContextManager[Step]], device: 
 @contextlib.contextmanager
 def step_of(entry: Entry, device: torch.device, workload: Workload) -> Iterator[Step]:
     """A step of an entry, in a process like that of its users."""
-    # Our training loop has a CPU's process keep freed memory, so this is a part of what a user of quickstudy gets; evaluation does not.
+    # Our training loop has a CPU's process keep freed memory, so this is a part of what a user of
+    # quickstudy gets; evaluation does not.
     if entry.keeps_memory and workload.trains and device.type == "cpu":
         keep_freed_memory()
     with Job.of(workload, device) as job:
@@ -57,7 +62,9 @@ def step_of(entry: Entry, device: torch.device, workload: Workload) -> Iterator[
 
 
 def _answers() -> TextIO:
-    """The real standard output. Whatever else is printed, by compilers and native libraries too, goes to standard error from now on."""
+    """The real standard output. Whatever else is printed, by compilers and native libraries too,
+    goes to standard error from now on.
+    """
     answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
     return answers

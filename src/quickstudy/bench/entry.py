@@ -15,7 +15,9 @@ from quickstudy.bench.workloads import Task, Workload
 from quickstudy.core.errors import ConfigError
 
 Result: TypeAlias = Mapping[str, Any]
-"""What a step computes: the outer gradient by parameter name, or ``answers`` [T Q O]. Any array that numpy can read."""
+"""What a step computes: the outer gradient by parameter name, or ``answers`` [T Q O]. Any array
+that numpy can read.
+"""
 Step: TypeAlias = Callable[[], Result]
 """One step of a workload, done again at every call."""
 C = TypeVar("C")
@@ -23,7 +25,9 @@ C = TypeVar("C")
 
 @dataclass(frozen=True)
 class Job:
-    """One entry's own copy of a workload's network and tasks. A context: what the entry opened is closed at its end."""
+    """One entry's own copy of a workload's network and tasks. A context: what the entry opened is
+    closed at its end.
+    """
 
     workload: Workload
     model: Textbook
@@ -32,9 +36,21 @@ class Job:
     _opened: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, repr=False)
 
     @classmethod
-    def of(cls, workload: Workload, device: torch.device, *, dtype: torch.dtype = torch.float32, seed: int = 1) -> Self:
+    def of(
+        cls,
+        workload: Workload,
+        device: torch.device,
+        *,
+        dtype: torch.dtype = torch.float32,
+        seed: int = 1,
+    ) -> Self:
         """The same numbers for every entry."""
-        return cls(workload, textbook(workload).to(device, dtype), workload.tasks(seed=seed).to(device, dtype), device)
+        return cls(
+            workload,
+            textbook(workload).to(device, dtype),
+            workload.tasks(seed=seed).to(device, dtype),
+            device,
+        )
 
     def opened(self, context: contextlib.AbstractContextManager[C]) -> C:
         """Enter a context that lasts as long as the job."""
@@ -43,7 +59,12 @@ class Job:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._opened.close()
 
 
@@ -61,8 +82,9 @@ class Entry:
         squared: whether its ProtoNet scores by the squared distance.
         is_torch: whether it runs on PyTorch.
         program: a program that it needs beside.
-        compiled: whether a compiler makes one program of the whole step; such entries are compared with their like.
-        keeps_memory: whether its process keeps freed memory, see `quickstudy.core.memory`.
+        compiled: whether a compiler makes one program of the whole step; such entries are compared
+            with their like.
+        keeps_memory: whether its process keeps freed memory, see `quickstudy.core.malloc`.
     """
 
     name: str
@@ -81,9 +103,15 @@ class Entry:
     def missing(self) -> str:
         """What keeps it from running here, and what to do; empty if nothing does."""
         if self.package and importlib.util.find_spec(self.package) is None:
-            return f"'{self.name}' needs the package {self.package}, which is not installed. Install it with: pip install 'quickstudy[{self.extra}]'"
+            return (
+                f"'{self.name}' needs the package {self.package}, which is not installed. "
+                f"Install it with: pip install 'quickstudy[{self.extra}]'"
+            )
         if self.program and shutil.which(self.program) is None:
-            return f"'{self.name}' needs {self.program} on the PATH at run time, and there is none. Install it, or leave '{self.name}' out."
+            return (
+                f"'{self.name}' needs {self.program} on the PATH at run time, and there is "
+                f"none. Install it, or leave '{self.name}' out."
+            )
         return ""
 
     def step(self, job: Job) -> Step:

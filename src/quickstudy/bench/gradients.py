@@ -18,8 +18,9 @@ _SMALL_RATE = 0.01  # at larger rates single precision itself is off by 1e-3
 
 @dataclass(frozen=True)
 class Error:
-    """Relative errors over a few tasks. In single precision a unit, or a maximum, that stands within rounding of its kink may fall to the
-    other side in one task or another, which is no mistake: judge by the median, beside that of the plain loop in single precision.
+    """Relative errors over a few tasks. In single precision a unit, or a maximum, that stands
+    within rounding of its kink may fall to the other side in one task or another, which is no
+    mistake: judge by the median, beside that of the plain loop in single precision.
     """
 
     median: float
@@ -27,7 +28,8 @@ class Error:
 
 
 class Reference:
-    """The outer gradients (or answers) of single tasks by a plain loop in float64, computed once for all who are compared with them.
+    """The outer gradients (or answers) of single tasks by a plain loop in float64, computed once
+    for all who are compared with them.
 
     Args:
         workload: what is done; the check takes its own number of tasks, and a small inner rate.
@@ -35,7 +37,9 @@ class Reference:
         seeds: of the tasks, one each.
     """
 
-    def __init__(self, workload: Workload, device: torch.device, *, seeds: Sequence[int] = (1, 2, 3)) -> None:
+    def __init__(
+        self, workload: Workload, device: torch.device, *, seeds: Sequence[int] = (1, 2, 3)
+    ) -> None:
         self._workload = workload.changed(n_tasks=1, inner_lr=min(workload.inner_lr, _SMALL_RATE))
         self._device, self._seeds = device, seeds
         self._known: dict[Workload, list[Result]] = {}
@@ -57,7 +61,9 @@ class Reference:
 
 
 def distance(got: Result, expected: Result) -> float:
-    """The norm of the difference over the norm of what was expected; what is not there counts as zero (the bias of a convolution)."""
+    """The norm of the difference over the norm of what was expected; what is not there counts as
+    zero (the bias of a convolution).
+    """
     off = size = 0.0
     for name, tensor in expected.items():
         wanted = as_float64(tensor)
@@ -68,7 +74,11 @@ def distance(got: Result, expected: Result) -> float:
 
 def as_float64(values: object) -> Tensor:
     """Any array as a tensor on the CPU."""
-    return values.detach().cpu().double() if isinstance(values, Tensor) else torch.from_numpy(np.asarray(values).astype(np.float64))
+    return (
+        values.detach().cpu().double()
+        if isinstance(values, Tensor)
+        else torch.from_numpy(np.asarray(values).astype(np.float64))
+    )
 
 
 def _summary(errors: Sequence[float]) -> Error:

@@ -13,8 +13,8 @@ import torch
 from quickstudy.bench.apart import contenders, rounds_of
 from quickstudy.bench.entry import Entry
 from quickstudy.bench.machine import about
-from quickstudy.bench.memory import is_measured, peak_bytes
 from quickstudy.bench.ours import QUICKSTUDY
+from quickstudy.bench.peak_memory import is_measured, peak_bytes
 from quickstudy.bench.processes import N_PROCESSES, Processes, unable
 from quickstudy.bench.processes import compare as compare_processes
 from quickstudy.bench.speed import Progress, write_json
@@ -38,12 +38,18 @@ class Axis:
 
     def applies(self, workload: Workload) -> bool:
         """Whether the workload has such a thing."""
-        applies = {"ways": not workload.regression, "inner steps": workload.has_inner_loop, "processes": not unable(workload)}
+        applies = {
+            "ways": not workload.regression,
+            "inner steps": workload.has_inner_loop,
+            "processes": not unable(workload),
+        }
         return applies.get(self.name, True)
 
     def up_to(self, largest: int) -> Self:
         """The same axis without its larger sizes; the smallest always stays."""
-        return dataclasses.replace(self, values=self.values[:1] + tuple(v for v in self.values[1:] if v <= largest))
+        return dataclasses.replace(
+            self, values=self.values[:1] + tuple(v for v in self.values[1:] if v <= largest)
+        )
 
 
 AXES: dict[str, Axis] = {
@@ -96,8 +102,16 @@ class GrowthReport:
             }
             for axis, entries in self.curves.items()
         }
-        processes = self.processes and {"seconds": self.processes.seconds, "ratio": self.processes.ratio}
-        return {"about": dict(self.about), "workload": self.workload.to_json(), "curves": curves, "processes": processes}
+        processes = self.processes and {
+            "seconds": self.processes.seconds,
+            "ratio": self.processes.ratio,
+        }
+        return {
+            "about": dict(self.about),
+            "workload": self.workload.to_json(),
+            "curves": curves,
+            "processes": processes,
+        }
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON."""
@@ -134,22 +148,36 @@ def measure_growth(
     for axis in axes:
         if axis.name == "processes":
             processes = compare_processes(workload, on_progress=on_progress)
-            curves[axis.name] = {QUICKSTUDY.name: [Point(n, statistics.median(s)) for n, s in processes.seconds.items()]}
+            curves[axis.name] = {
+                QUICKSTUDY.name: [
+                    Point(n, statistics.median(s)) for n, s in processes.seconds.items()
+                ]
+            }
         else:
-            base = workload if axis.name == "tasks" else workload.changed(n_tasks=min(_TASKS, workload.n_tasks))
+            base = (
+                workload
+                if axis.name == "tasks"
+                else workload.changed(n_tasks=min(_TASKS, workload.n_tasks))
+            )
             sizes = {value: axis.grown(base, value) for value in axis.values}
-            curves[axis.name] = _curves(axis.name, sizes, entries, device, rounds, with_memory, on_progress)
+            curves[axis.name] = _curves(
+                axis.name, sizes, entries, device, rounds, with_memory, on_progress
+            )
     return GrowthReport(about(device, entries), workload, curves, processes)
 
 
 def exponent(points: Sequence[Point], of: str) -> float | None:
-    """The slope of a curve on doubly logarithmic paper, over the larger half of its points: what small ones take whatever their size is
-    left out. None where there are not two points.
+    """The slope of a curve on doubly logarithmic paper, over the larger half of its points: what
+    small ones take whatever their size is left out. None where there are not two points.
 
     >>> round(exponent([Point(n, 3.0 * n**2) for n in (1, 2, 4, 8)], "seconds"), 6)
     2.0
     """
-    known = [(math.log(p.value), math.log(y)) for p in points if (y := {"seconds": p.seconds, "peak_bytes": p.peak_bytes}[of])]
+    known = [
+        (math.log(p.value), math.log(y))
+        for p in points
+        if (y := {"seconds": p.seconds, "peak_bytes": p.peak_bytes}[of])
+    ]
     large = known[-max(2, math.ceil(len(known) / 2)) :]
     return statistics.linear_regression(*zip(*large, strict=True)).slope if len(large) > 1 else None
 
@@ -166,7 +194,13 @@ def axis_named(name: str) -> Axis:
 
 
 def _curves(
-    axis: str, sizes: Mapping[int, Workload], entries: Sequence[Entry], device: torch.device, rounds: int, with_memory: bool, say: Progress
+    axis: str,
+    sizes: Mapping[int, Workload],
+    entries: Sequence[Entry],
+    device: torch.device,
+    rounds: int,
+    with_memory: bool,
+    say: Progress,
 ) -> dict[str, list[Point]]:
     found: dict[str, list[Point]] = {e.name: [] for e in entries}
     with contenders(entries, device) as them:

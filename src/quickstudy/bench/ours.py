@@ -16,31 +16,38 @@ from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.types import Episode
 from quickstudy.encoders import MLP, Conv4
-from quickstudy.functional.fused import carrier
-from quickstudy.inner.head import LinearHead
 from quickstudy.inner.learner import GradientLearner
 from quickstudy.inner.loop import InnerLoop
 from quickstudy.inner.rules import FixedRate
 from quickstudy.inner.select import Selection, head_only
+from quickstudy.inner.start import LinearHead
+from quickstudy.kernels import backend
 from quickstudy.objectives import QueryLoss
 
 
 def learner_of(workload: Workload, *, recompute: bool = False) -> AbstractLearner[Any]:
-    """The learner that does the work of the textbook network: batch statistics, and, in MAML, an inner loop that adapts the
-    normalisation too, as other libraries' loops over all parameters do.
+    """The learner that does the work of the textbook network: batch statistics, and, in MAML, an
+    inner loop that adapts the normalisation too, as other libraries' loops over all parameters do.
     """
     encoder = (
         MLP(1, widths=(workload.width, workload.width))
         if workload.regression
-        else Conv4(in_channels=workload.channels, width=workload.width, size=workload.size, norm="batch")
+        else Conv4(
+            in_channels=workload.channels, width=workload.width, size=workload.size, norm="batch"
+        )
     )
     if workload.algorithm == "protonet":
         return ProtoNet(encoder)
     loop = InnerLoop(
-        FixedRate(workload.inner_lr), steps=workload.inner_steps, first_order=workload.algorithm == "fomaml", recompute=recompute
+        FixedRate(workload.inner_lr),
+        steps=workload.inner_steps,
+        first_order=workload.algorithm == "fomaml",
+        recompute=recompute,
     )
     adapts = head_only() if workload.algorithm == "anil" else Selection(("*",))
-    return GradientLearner(encoder, LinearHead(encoder.out_dim, workload.target.width), loop=loop, adapts=adapts)
+    return GradientLearner(
+        encoder, LinearHead(encoder.out_dim, workload.target.width), loop=loop, adapts=adapts
+    )
 
 
 def make(job: Job, *, form: str = "auto", recompute: bool = False, how: str = "") -> Step:
@@ -48,7 +55,7 @@ def make(job: Job, *, form: str = "auto", recompute: bool = False, how: str = ""
 
     Args:
         job: what is done.
-        form: the carrier of the fused blocks.
+        form: the backend of the fused blocks.
         recompute: whether the graph of each inner step is built anew.
         how: the step is recorded: played back ("trace"), or compiled ("inductor"); "" for neither.
     """
@@ -58,10 +65,16 @@ def make(job: Job, *, form: str = "auto", recompute: bool = False, how: str = ""
         for name, p in learner.named_parameters():
             p.copy_(theirs[name])
     episode = job.workload.episode(job.tasks)
-    return _training(job, learner, episode, form, how) if job.workload.trains else _answering(learner, episode, form)
+    return (
+        _training(job, learner, episode, form, how)
+        if job.workload.trains
+        else _answering(learner, episode, form)
+    )
 
 
-def _training(job: Job, learner: AbstractLearner[Any], episode: Episode, form: str, how: str) -> Step:
+def _training(
+    job: Job, learner: AbstractLearner[Any], episode: Episode, form: str, how: str
+) -> Step:
     """What `quickstudy.training` does between drawing the tasks and stepping the optimiser."""
     step, n = MetaStep(learner, QueryLoss()).train(), episode.n_tasks
     strategy = strategy_for(step, job.device, n_tasks=n, task_numel=job.workload.task_numel)
@@ -78,10 +91,16 @@ def _training(job: Job, learner: AbstractLearner[Any], episode: Episode, form: s
         return loss.item(), torch.autograd.grad(loss, parameters)
 
     def again() -> dict[str, Tensor]:
-        pieces = [pytree.tree_map(lambda leaf, at=at: leaf[at : at + strategy.chunk], episode) for at in range(0, n, strategy.chunk)]
-        with carrier(form):
+        pieces = [
+            pytree.tree_map(lambda leaf, at=at: leaf[at : at + strategy.chunk], episode)
+            for at in range(0, n, strategy.chunk)
+        ]
+        with backend(form):
             parts = [gradients for _, gradients in workers.map(gradient, pieces)]
-        return {name: functools.reduce(torch.add, of_all) for name, of_all in zip(names, zip(*parts, strict=True), strict=True)}
+        return {
+            name: functools.reduce(torch.add, of_all)
+            for name, of_all in zip(names, zip(*parts, strict=True), strict=True)
+        }
 
     return again
 
@@ -90,7 +109,7 @@ def _answering(learner: AbstractLearner[Any], episode: Episode, form: str) -> St
     learner.eval()
 
     def again() -> dict[str, Tensor]:
-        with torch.no_grad(), carrier(form):
+        with torch.no_grad(), backend(form):
             return {"answers": learner(episode)}
 
     return again
@@ -106,7 +125,11 @@ def _is_small(workload: Workload) -> bool:
 
 
 QUICKSTUDY = Entry(
-    "quickstudy", "quickstudy, with the extra `fast` if it is installed", make, lambda workload, device: True, keeps_memory=True
+    "quickstudy",
+    "quickstudy, with the extra `fast` if it is installed",
+    make,
+    lambda workload, device: True,
+    keeps_memory=True,
 )
 OURS: dict[str, Entry] = {
     e.name: e

@@ -20,9 +20,14 @@ _LEAST_SPAN = 4.0
 
 
 def ratio_bars(report: SpeedReport, path: str | Path) -> Path:
-    """Tasks a second of each of quickstudy's entries, as a multiple of the best peer's; one group of bars per workload."""
+    """Tasks a second of each of quickstudy's entries, as a multiple of the best peer's; one group
+    of bars per workload.
+    """
     rows = [
-        (m, name, ratio) for m in report.workloads.values() for name in m.timings if name in OURS and (ratio := m.ratio(name)) is not None
+        (m, name, ratio)
+        for m in report.workloads.values()
+        for name in m.timings
+        if name in OURS and (ratio := m.ratio(name)) is not None
     ]
     figure = _figure(8.0, 1.4 + 0.3 * len(rows) + 0.15 * len(report.workloads))
     axes = figure.subplots()
@@ -34,7 +39,14 @@ def ratio_bars(report: SpeedReport, path: str | Path) -> Path:
         text = f"{ratio:.2f}×  {name.removeprefix(QUICKSTUDY.name).removeprefix('-')}".rstrip()
         if m.best_peer(name) != m.best_peer(QUICKSTUDY.name):
             text += f", against {m.best_peer(name)}"
-        axes.bar_label(bar, [text], padding=3, fontsize=8, color=_INK, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
+        axes.bar_label(
+            bar,
+            [text],
+            padding=3,
+            fontsize=8,
+            color=_INK,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+        )
         if first:
             ticks.append((at, f"{m.workload.name}\nagainst {m.best_peer(QUICKSTUDY.name)}"))
     axes.axvline(1.0, color=_GREY, linewidth=0.8, zorder=0)
@@ -44,16 +56,27 @@ def ratio_bars(report: SpeedReport, path: str | Path) -> Path:
     axes.set_xlim(0, 1.25 * max([1.0, *(ratio for _, _, ratio in rows)]))
     axes.set_xlabel("tasks per second, as a multiple of the best peer's")
     axes.set_title(
-        f"{QUICKSTUDY.name} against the best PyTorch peer ({report.about['cores']} cores, {report.about['device']})", fontsize=10
+        f"{QUICKSTUDY.name} against the best PyTorch peer ({report.about['cores']} cores, "
+        f"{report.about['device']})",
+        fontsize=10,
     )
     _plain(axes)
     return _save(figure, path)
 
 
 def growth_page(report: GrowthReport, path: str | Path) -> Path:
-    """Time above, memory below, one column per axis, all doubly logarithmic; the legend of each panel gives the exponents."""
-    has_memory = any(p.peak_bytes for curves in report.curves.values() for points in curves.values() for p in points)
-    rows = (("seconds", "seconds per step", 1.0), ("peak_bytes", "peak MB per step", 1e6))[: 2 if has_memory else 1]
+    """Time above, memory below, one column per axis, all doubly logarithmic; the legend of each
+    panel gives the exponents.
+    """
+    has_memory = any(
+        p.peak_bytes
+        for curves in report.curves.values()
+        for points in curves.values()
+        for p in points
+    )
+    rows = (("seconds", "seconds per step", 1.0), ("peak_bytes", "peak MB per step", 1e6))[
+        : 2 if has_memory else 1
+    ]
     figure = _figure(max(5.0, 3.3 * len(report.curves)), 3.4 * len(rows) + 0.6)
     grid = figure.subplots(len(rows), len(report.curves), squeeze=False)
     for row, (of, label, unit) in zip(grid, rows, strict=True):
@@ -69,22 +92,39 @@ def growth_page(report: GrowthReport, path: str | Path) -> Path:
             axes.set_visible(bool(axes.lines))
             low, high = axes.get_ylim()
             if axes.lines and high < _LEAST_SPAN * low:  # or noise would look like growth
-                axes.set_ylim(math.sqrt(low * high / _LEAST_SPAN), math.sqrt(low * high * _LEAST_SPAN))
+                axes.set_ylim(
+                    math.sqrt(low * high / _LEAST_SPAN), math.sqrt(low * high * _LEAST_SPAN)
+                )
         row[0].set_ylabel(label)
     w = report.workload
-    figure.suptitle(f"{w.name}: {w.summary}. Exponents are those of the larger half of each curve", fontsize=10)
+    figure.suptitle(
+        f"{w.name}: {w.summary}. Exponents are those of the larger half of each curve", fontsize=10
+    )
     return _save(figure, path)
 
 
-def _curve(axes: "Axes", points: Sequence[Point], of: str, unit: float, name: str, colour: str) -> None:
+def _curve(
+    axes: "Axes", points: Sequence[Point], of: str, unit: float, name: str, colour: str
+) -> None:
     from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
-    known = [(p.value, y / unit) for p in points if (y := {"seconds": p.seconds, "peak_bytes": p.peak_bytes}[of])]
+    known = [
+        (p.value, y / unit)
+        for p in points
+        if (y := {"seconds": p.seconds, "peak_bytes": p.peak_bytes}[of])
+    ]
     if not known:
         return
     slope = exponent(points, of)
     text = name if slope is None else f"{name}: exponent {slope:.2f}"
-    axes.loglog(*zip(*known, strict=True), color=colour, marker="o", markersize=3.5, linewidth=1.4, label=text)
+    axes.loglog(
+        *zip(*known, strict=True),
+        color=colour,
+        marker="o",
+        markersize=3.5,
+        linewidth=1.4,
+        label=text,
+    )
     axes.xaxis.set_major_locator(FixedLocator([p.value for p in points]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -92,7 +132,14 @@ def _curve(axes: "Axes", points: Sequence[Point], of: str, unit: float, name: st
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     # Above the panel, where no curve can run through it.
-    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), fontsize=8, frameon=False, handlelength=1.2, borderaxespad=0.2)
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        fontsize=8,
+        frameon=False,
+        handlelength=1.2,
+        borderaxespad=0.2,
+    )
     axes.grid(color=_GREY, alpha=0.25, linewidth=0.6)
     _plain(axes)
 

@@ -1,4 +1,6 @@
-"""What several processes cost: two of one worker each, joined by the training engine, against two workers of one process."""
+"""What several processes cost: two of one worker each, joined by the training engine, against two
+workers of one process.
+"""
 
 import functools
 import importlib.util
@@ -31,19 +33,34 @@ class Processes:
     @property
     def ratio(self) -> float:
         """Tasks a second of several processes over those of one: the median over the rounds."""
-        return statistics.median(one / several for one, several in zip(self.seconds[1], self.seconds[N_PROCESSES], strict=True))
+        return statistics.median(
+            one / several
+            for one, several in zip(self.seconds[1], self.seconds[N_PROCESSES], strict=True)
+        )
 
 
 def unable(workload: Workload) -> str:
     """Why it cannot be measured, and what to do; empty if it can."""
     if not workload.trains or workload.n_tasks < N_PROCESSES:
-        return f"{workload.name} is no training step that {N_PROCESSES} processes could share. Choose another --workload."
+        return (
+            f"{workload.name} is no training step that {N_PROCESSES} processes could share. "
+            "Choose another --workload."
+        )
     if importlib.util.find_spec("accelerate") is None:
-        return "Several processes need the package accelerate, which is not installed. Install it with: pip install 'quickstudy[scale]'"
+        return (
+            "Several processes need the package accelerate, which is not installed. Install it "
+            "with: pip install 'quickstudy[scale]'"
+        )
     return ""
 
 
-def compare(workload: Workload, *, rounds: int = 3, steps: int = 10, on_progress: Callable[[str], None] = lambda text: None) -> Processes:
+def compare(
+    workload: Workload,
+    *,
+    rounds: int = 3,
+    steps: int = 10,
+    on_progress: Callable[[str], None] = lambda text: None,
+) -> Processes:
     """Train by one process and by several in turn, on the CPU.
 
     Args:
@@ -59,15 +76,28 @@ def compare(workload: Workload, *, rounds: int = 3, steps: int = 10, on_progress
     if why := unable(workload):
         raise ConfigError(why)
     timers = {str(n): functools.partial(_seconds, workload, n, steps) for n in (1, N_PROCESSES)}
-    taken = rotated(timers, rounds=rounds, warm_up=0, on_round=lambda r: on_progress(f"processes: round {r} of {rounds}"))
+    taken = rotated(
+        timers,
+        rounds=rounds,
+        warm_up=0,
+        on_round=lambda r: on_progress(f"processes: round {r} of {rounds}"),
+    )
     return Processes({int(n): seconds for n, seconds in taken.items()})
 
 
 def _seconds(workload: Workload, n: int, steps: int) -> float:
     """Seconds of a step of n processes."""
-    asked = json.dumps({"workload": workload.to_json(), "steps": steps, "workers": N_PROCESSES // n})
+    asked = json.dumps(
+        {"workload": workload.to_json(), "steps": steps, "workers": N_PROCESSES // n}
+    )
     launcher = _TORCHRUN if n > 1 else ()
-    done = subprocess.run([sys.executable, *launcher, "-m", "quickstudy.bench.together", asked], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, *launcher, "-m", "quickstudy.bench.together", asked],
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
-        raise TrainingError(f"{workload.name} could not be trained by {n} processes: {last_words(done.stderr)}")
+        raise TrainingError(
+            f"{workload.name} could not be trained by {n} processes: {last_words(done.stderr)}"
+        )
     return float(done.stdout.splitlines()[-1])

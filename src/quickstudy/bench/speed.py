@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from quickstudy.bench import drawing, memory
+from quickstudy.bench import drawing, peak_memory
 from quickstudy.bench.apart import contenders, rounds_of
 from quickstudy.bench.ceiling import flops_per_task, machine_rate
 from quickstudy.bench.drawing import Shares, shares
@@ -30,7 +30,8 @@ class Timing:
     Args:
         seconds: of one step, the median over the rounds.
         quartiles: the lower and the upper one.
-        error: of its outer gradient (or answers) in single precision, relative to a plain loop in double precision.
+        error: of its outer gradient (or answers) in single precision, relative to a plain loop in
+            double precision.
         error64: the same in double precision; for quickstudy's own entries alone.
     """
 
@@ -59,8 +60,8 @@ class Measured:
     compiled: frozenset[str] = frozenset()
 
     def best_peer(self, name: str) -> str:
-        """The fastest peer on PyTorch that an entry is compared with: compiled if it is, eager if it is not, where there are such peers,
-        otherwise any; empty if none took part.
+        """The fastest peer on PyTorch that an entry is compared with: compiled if it is, eager if
+        it is not, where there are such peers, otherwise any; empty if none took part.
         """
         alike = [peer for peer in self.peers if (peer in self.compiled) == (name in self.compiled)]
         return min(alike or self.peers, key=lambda peer: self.timings[peer].seconds, default="")
@@ -70,12 +71,16 @@ class Measured:
         return self.workload.n_tasks / self.timings[name].seconds
 
     def ratio(self, name: str, to: str = "") -> float | None:
-        """How many times the tasks a second of another entry, by default of its best peer; None where there is none."""
+        """How many times the tasks a second of another entry, by default of its best peer; None
+        where there is none.
+        """
         other = to or self.best_peer(name)
         return self.timings[other].seconds / self.timings[name].seconds if other else None
 
     def of_ceiling(self, name: str, machine_rate: float) -> float:
-        """The part of the tasks a second that the machine would do if it did the counted arithmetic, at that rate, and nothing else."""
+        """The part of the tasks a second that the machine would do if it did the counted
+        arithmetic, at that rate, and nothing else.
+        """
         return self.rate(name) * self.flops_per_task / machine_rate
 
     def to_json(self, machine_rate: float) -> dict[str, Any]:
@@ -87,7 +92,9 @@ class Measured:
                 "of_ceiling": self.of_ceiling(name, machine_rate),
                 "best_peer": self.best_peer(name),
                 "ratio": self.ratio(name),
-                "ratios": {other: self.ratio(name, other) for other in self.timings if other not in OURS},
+                "ratios": {
+                    other: self.ratio(name, other) for other in self.timings if other not in OURS
+                },
             }
             for name, t in self.timings.items()
         }
@@ -127,7 +134,10 @@ class SpeedReport:
             "machine_rate": self.machine_rate,
             "workloads": {name: m.to_json(self.machine_rate) for name, m in self.workloads.items()},
             "memory": {name: dict(m) for name, m in self.memory.items()},
-            "shares": {name: {**dataclasses.asdict(s), "waiting": s.waiting} for name, s in self.shares.items()},
+            "shares": {
+                name: {**dataclasses.asdict(s), "waiting": s.waiting}
+                for name, s in self.shares.items()
+            },
         }
 
     def save(self, path: str | Path) -> None:
@@ -145,7 +155,8 @@ def compare_speed(
     with_shares: bool = True,
     on_progress: Progress = lambda text: None,
 ) -> SpeedReport:
-    """Time quickstudy and its peers on each workload, check that they compute the same, and measure their memory.
+    """Time quickstudy and its peers on each workload, check that they compute the same, and measure
+    their memory.
 
     Args:
         workloads: what to do.
@@ -160,9 +171,11 @@ def compare_speed(
     for workload in workloads:
         # Again and again, as other work on the machine can only lower it.
         rates.append(machine_rate(device))
-        entries = [e for e in (*OURS.values(), *peers) if e.serves(workload, device) and not e.missing]
+        entries = [
+            e for e in (*OURS.values(), *peers) if e.serves(workload, device) and not e.missing
+        ]
         measured[workload.name] = _measure(workload, entries, device, rounds, on_progress)
-        if with_memory and workload.name in memory.WORKLOADS_MEASURED:
+        if with_memory and workload.name in peak_memory.WORKLOADS_MEASURED:
             peaks[workload.name] = _peaks(workload, entries, device, on_progress)
         if with_shares and workload.name in drawing.WORKLOADS_MEASURED:
             on_progress(f"{workload.name}: share of drawing the tasks")
@@ -171,18 +184,38 @@ def compare_speed(
     return SpeedReport(about(device, peers), rounds, max(rates), measured, peaks, parts)
 
 
-def _measure(workload: Workload, entries: Sequence[Entry], device: torch.device, rounds: int, on_progress: Progress) -> Measured:
+def _measure(
+    workload: Workload,
+    entries: Sequence[Entry],
+    device: torch.device,
+    rounds: int,
+    on_progress: Progress,
+) -> Measured:
     errors: dict[str, tuple[Error, Error | None]] = {}
     reference = Reference(workload, device)
     for e in entries:
         on_progress(f"{workload.name}: checking {e.name}")
-        errors[e.name] = reference.error(e), reference.error(e, dtype=torch.float64) if e.name in OURS else None
+        errors[e.name] = (
+            reference.error(e),
+            reference.error(e, dtype=torch.float64) if e.name in OURS else None,
+        )
     on_progress(f"{workload.name}: starting {len(entries)} processes")
     with contenders(entries, device) as them:
-        taken = rounds_of(them, workload, rounds=rounds, on_round=lambda r: on_progress(f"{workload.name}: round {r}"))
+        taken = rounds_of(
+            them,
+            workload,
+            rounds=rounds,
+            on_round=lambda r: on_progress(f"{workload.name}: round {r}"),
+        )
     timings = {name: Timing(*_spread(seconds), *errors[name]) for name, seconds in taken.items()}
     peers = tuple(e.name for e in entries if e.is_torch and e.name not in OURS)
-    return Measured(workload, flops_per_task(workload), timings, peers, frozenset(e.name for e in entries if e.compiled))
+    return Measured(
+        workload,
+        flops_per_task(workload),
+        timings,
+        peers,
+        frozenset(e.name for e in entries if e.compiled),
+    )
 
 
 def _spread(seconds: Sequence[float]) -> tuple[float, tuple[float, float]]:
@@ -193,12 +226,14 @@ def _spread(seconds: Sequence[float]) -> tuple[float, tuple[float, float]]:
     return middle, (low, high)
 
 
-def _peaks(workload: Workload, entries: Sequence[Entry], device: torch.device, on_progress: Progress) -> dict[str, int]:
+def _peaks(
+    workload: Workload, entries: Sequence[Entry], device: torch.device, on_progress: Progress
+) -> dict[str, int]:
     found = {}
     for e in entries:
-        if memory.is_measured(e):
+        if peak_memory.is_measured(e):
             on_progress(f"{workload.name}: memory of {e.name}")
-            found[e.name] = memory.peak_bytes(e, memory.one_task(workload), device)
+            found[e.name] = peak_memory.peak_bytes(e, peak_memory.one_task(workload), device)
     return found
 
 
@@ -206,7 +241,9 @@ def write_json(values: Mapping[str, Any], path: str | Path) -> None:
     """Write a report; numbers keep six digits, which is more than any of them holds."""
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(_rounded(values), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    file.write_text(
+        json.dumps(_rounded(values), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
 
 
 def _rounded(value: Any) -> Any:

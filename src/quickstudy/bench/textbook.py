@@ -1,7 +1,10 @@
-"""The networks as users of other libraries write them: `torch.nn` layers in the order of the papers.
+"""The networks as users of other libraries write them: `torch.nn` layers in the order of the
+papers.
 
-Parameters have the names of quickstudy's own learners (``encoder.blocks.0.conv.weight``), so that gradients can be compared name by name.
-The bias of the convolutions is the one thing quickstudy leaves out; it starts at zero and batch norm takes it away again.
+Parameters have the names of quickstudy's own learners (``encoder.blocks.0.conv.weight``), so that
+gradients can be compared name by name.
+The bias of the convolutions is the one thing quickstudy leaves out; it starts at zero and batch
+norm takes it away again.
 """
 
 from collections import OrderedDict
@@ -23,14 +26,18 @@ class Textbook(nn.Module):
     def __init__(self, workload: Workload) -> None:
         super().__init__()
         self.encoder, features = _mlp(workload.width) if workload.regression else _conv4(workload)
-        self.head = nn.Linear(features, workload.target.width) if workload.has_inner_loop else nn.Identity()
+        self.head = (
+            nn.Linear(features, workload.target.width) if workload.has_inner_loop else nn.Identity()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.encoder(x))
 
 
 def textbook(workload: Workload, *, seed: int = 0) -> Textbook:
-    """The network of a workload; equal seeds give equal weights, and torch's own generator is left alone."""
+    """The network of a workload; equal seeds give equal weights, and torch's own generator is left
+    alone.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Textbook(workload)
@@ -45,7 +52,9 @@ def features(p: Mapping[str, Tensor], x: Tensor) -> Tensor:
     for i in range(_BLOCKS):
         block = f"encoder.blocks.{i}"
         x = F.conv2d(x, p[f"{block}.conv.weight"], p[f"{block}.conv.bias"], padding=1)
-        x = F.batch_norm(x, None, None, p[f"{block}.norm.weight"], p[f"{block}.norm.bias"], True, 0.0, EPS)
+        x = F.batch_norm(
+            x, None, None, p[f"{block}.norm.weight"], p[f"{block}.norm.bias"], True, 0.0, EPS
+        )
         x = F.max_pool2d(F.relu(x), 2)
     return x.flatten(1)
 
@@ -61,8 +70,15 @@ def loss(workload: Workload, out: Tensor, y: Tensor) -> Tensor:
 
 
 def _conv4(workload: Workload) -> tuple[nn.Module, int]:
-    blocks = nn.Sequential(*(_block(workload.width if i else workload.channels, workload.width) for i in range(_BLOCKS)))
-    return nn.Sequential(OrderedDict(blocks=blocks, flatten=nn.Flatten())), workload.width * (workload.size // 2**_BLOCKS) ** 2
+    blocks = nn.Sequential(
+        *(
+            _block(workload.width if i else workload.channels, workload.width)
+            for i in range(_BLOCKS)
+        )
+    )
+    return nn.Sequential(OrderedDict(blocks=blocks, flatten=nn.Flatten())), workload.width * (
+        workload.size // 2**_BLOCKS
+    ) ** 2
 
 
 def _block(channels_in: int, channels: int) -> nn.Module:

@@ -1,4 +1,6 @@
-"""Time that can be compared on a noisy machine: every round runs every entry once, in another order each time."""
+"""Time that can be compared on a noisy machine: every round runs every entry once, in another order
+each time.
+"""
 
 import contextlib
 import functools
@@ -14,7 +16,11 @@ WARM_UP = 2  # rounds that are not counted: compilers, caches and thread pools s
 
 
 def rotated(
-    timers: Mapping[str, Callable[[], float]], *, rounds: int, warm_up: int = WARM_UP, on_round: Callable[[int], None] | None = None
+    timers: Mapping[str, Callable[[], float]],
+    *,
+    rounds: int,
+    warm_up: int = WARM_UP,
+    on_round: Callable[[int], None] | None = None,
 ) -> dict[str, list[float]]:
     """What each timer said in each counted round.
 
@@ -36,14 +42,23 @@ def rotated(
     return taken
 
 
-def interleaved(steps: Mapping[str, Step], *, rounds: int, device: torch.device) -> dict[str, list[float]]:
-    """The seconds of each step in each counted round, all in this process; `apart.rounds_of` takes contenders that could disturb each other."""
+def interleaved(
+    steps: Mapping[str, Step], *, rounds: int, device: torch.device
+) -> dict[str, list[float]]:
+    """The seconds of each step in each counted round, all in this process; `apart.rounds_of` takes
+    contenders that could disturb each other.
+    """
     with old_objects_left_alone():
-        return rotated({name: functools.partial(timed, step, device) for name, step in steps.items()}, rounds=rounds)
+        return rotated(
+            {name: functools.partial(timed, step, device) for name, step in steps.items()},
+            rounds=rounds,
+        )
 
 
 def timed(step: Step, device: torch.device) -> float:
-    """Seconds of one step. The garbage of the step before is collected first, so that nobody pays for another."""
+    """Seconds of one step. The garbage of the step before is collected first, so that nobody pays
+    for another.
+    """
     gc.collect()
     synchronise(device)
     start = time.perf_counter()
@@ -62,7 +77,9 @@ def synchronise(device: torch.device) -> None:
 
 @contextlib.contextmanager
 def old_objects_left_alone() -> Iterator[None]:
-    """Python's collector looks at new objects only; with several libraries loaded the old ones would take it half a second each time."""
+    """Python's collector looks at new objects only; with several libraries loaded the old ones
+    would take it half a second each time.
+    """
     gc.collect()
     gc.freeze()
     try:

@@ -1,4 +1,6 @@
-"""What is timed: the workloads by which few-shot libraries can be compared, as sizes and as tasks."""
+"""What is timed: the workloads by which few-shot libraries can be compared, as sizes and as
+tasks.
+"""
 
 import dataclasses
 import math
@@ -18,7 +20,9 @@ _NOISE = 0.5  # of an image around its class's prototype, whose pixels have vari
 
 
 class Task(NamedTuple):
-    """One task, or several of them with a leading task axis: what is learned from, and what is asked."""
+    """One task, or several of them with a leading task axis: what is learned from, and what is
+    asked.
+    """
 
     support_x: Tensor
     support_y: Tensor
@@ -42,13 +46,16 @@ class Workload:
         name: as on the command line and in the results.
         summary: one line for people.
         algorithm: maml, fomaml, anil or protonet.
-        setting: the size of a task; n_way 0 is regression of a sinusoid by a small MLP, all else images for Conv4.
+        setting: the size of a task; n_way 0 is regression of a sinusoid by a small MLP, all else
+            images for Conv4.
         n_tasks: tasks per step.
         channels, size: of the images.
         width: filters of Conv4, or units of the MLP.
         inner_lr, inner_steps: of the inner loop; 0 steps for protonet.
-        trains: a training step with its outer gradient; if False, adapting and answering without one.
-        squared: protonet scores by minus the squared distance, as in the paper; if False, by minus the distance.
+        trains: a training step with its outer gradient; if False, adapting and answering without
+            one.
+        squared: protonet scores by minus the squared distance, as in the paper; if False, by minus
+            the distance.
 
     >>> (w := WORKLOADS["W1"].setting).n_way, w.n_shot, w.n_query, WORKLOADS["W1"].n_tasks
     (5, 1, 15, 8)
@@ -69,9 +76,13 @@ class Workload:
 
     def __post_init__(self) -> None:
         if self.algorithm not in _ALGORITHMS:
-            raise ConfigError(f"No workload runs '{self.algorithm}'. {did_you_mean(self.algorithm, _ALGORITHMS)}")
+            raise ConfigError(
+                f"No workload runs '{self.algorithm}'. {did_you_mean(self.algorithm, _ALGORITHMS)}"
+            )
         if self.n_tasks < 1:
-            raise ConfigError(f"A step of {self.name} needs at least 1 task, got n_tasks={self.n_tasks}.")
+            raise ConfigError(
+                f"A step of {self.name} needs at least 1 task, got n_tasks={self.n_tasks}."
+            )
 
     @property
     def regression(self) -> bool:
@@ -92,7 +103,11 @@ class Workload:
     def task_numel(self) -> int:
         """Numbers in the support and the queries of one task."""
         s = self.setting
-        return (s.n_shot + s.n_query) * max(1, s.n_way) * (1 if self.regression else self.channels * self.size**2)
+        return (
+            (s.n_shot + s.n_query)
+            * max(1, s.n_way)
+            * (1 if self.regression else self.channels * self.size**2)
+        )
 
     def tasks(self, *, seed: int = 1) -> Task:
         """The step's tasks: sinusoids, or noise around one random prototype per class."""
@@ -106,7 +121,9 @@ class Workload:
         prototypes = torch.randn(n, s.n_way, 1, self.channels, self.size, self.size, generator=g)
 
         def examples(per_class: int) -> tuple[Tensor, Tensor]:
-            noise = torch.randn(n, s.n_way, per_class, self.channels, self.size, self.size, generator=g)
+            noise = torch.randn(
+                n, s.n_way, per_class, self.channels, self.size, self.size, generator=g
+            )
             y = torch.arange(s.n_way).repeat_interleave(per_class).expand(n, -1).contiguous()
             return (prototypes + _NOISE * noise).flatten(1, 2), y
 
@@ -114,7 +131,11 @@ class Workload:
 
     def episode(self, tasks: Task) -> Episode:
         """The tasks as quickstudy takes them."""
-        return Episode(Examples(tasks.support_x, tasks.support_y), Examples(tasks.query_x, tasks.query_y), self.target)
+        return Episode(
+            Examples(tasks.support_x, tasks.support_y),
+            Examples(tasks.query_x, tasks.query_y),
+            self.target,
+        )
 
     def changed(self, **changes: Any) -> Self:
         """The same workload in another size."""
@@ -153,7 +174,13 @@ _W8_PROTONET = _W8.changed(
     inner_steps=0,
 )
 _MINI = {"channels": 3, "size": 84, "width": 32, "inner_lr": 0.01}
-_W6 = Workload("W6-60way", "ProtoNet step, 60-way 1-shot 5 queries, 28×28", "protonet", Setting(60, 1, 5), n_tasks=1)
+_W6 = Workload(
+    "W6-60way",
+    "ProtoNet step, 60-way 1-shot 5 queries, 28×28",
+    "protonet",
+    Setting(60, 1, 5),
+    n_tasks=1,
+)
 
 WORKLOADS: dict[str, Workload] = {
     w.name: w
@@ -161,17 +188,34 @@ WORKLOADS: dict[str, Workload] = {
         _W1,
         _W1.changed(name="W1s1", summary="the same with 1 inner step", inner_steps=1),
         _W1.changed(
-            name="W2", summary="MAML step, 20-way 1-shot, 28×28, 5 inner steps, second order", setting=Setting(20, 1, 15), n_tasks=4
+            name="W2",
+            summary="MAML step, 20-way 1-shot, 28×28, 5 inner steps, second order",
+            setting=Setting(20, 1, 15),
+            n_tasks=4,
         ),
-        _W1.changed(name="W3", summary="first-order MAML step, otherwise as W1", algorithm="fomaml"),
+        _W1.changed(
+            name="W3", summary="first-order MAML step, otherwise as W1", algorithm="fomaml"
+        ),
         _W1.changed(name="W4", summary="ANIL step, otherwise as W1", algorithm="anil"),
-        _W1.changed(name="W5", summary="MAML step, 5-way 1-shot, 84×84×3, 32 filters, 5 inner steps, second order", n_tasks=4, **_MINI),
+        _W1.changed(
+            name="W5",
+            summary="MAML step, 5-way 1-shot, 84×84×3, 32 filters, 5 inner steps, second order",
+            n_tasks=4,
+            **_MINI,
+        ),
         _W6,
         _W6.changed(
-            name="W6-5way", summary="ProtoNet step, 8 episodes of 5-way 1-shot 15 queries, 28×28", setting=Setting(5, 1, 15), n_tasks=8
+            name="W6-5way",
+            summary="ProtoNet step, 8 episodes of 5-way 1-shot 15 queries, 28×28",
+            setting=Setting(5, 1, 15),
+            n_tasks=8,
         ),
         _W6.changed(
-            name="W6-84", summary="ProtoNet step, 5-way 5-shot 15 queries, 84×84×3", setting=Setting(5, 5, 15), channels=3, size=84
+            name="W6-84",
+            summary="ProtoNet step, 5-way 5-shot 15 queries, 84×84×3",
+            setting=Setting(5, 5, 15),
+            channels=3,
+            size=84,
         ),
         Workload(
             "W7",
@@ -186,7 +230,12 @@ WORKLOADS: dict[str, Workload] = {
         _W8,
         _W8_PROTONET,
         _W8.changed(name="W8-mini-maml", summary="W8-maml at 84×84×3 with 32 filters", **_MINI),
-        _W8_PROTONET.changed(name="W8-mini-protonet", summary="W8-protonet at 84×84×3 with 64 filters", channels=3, size=84),
+        _W8_PROTONET.changed(
+            name="W8-mini-protonet",
+            summary="W8-protonet at 84×84×3 with 64 filters",
+            channels=3,
+            size=84,
+        ),
     )
 }
 

@@ -8,7 +8,9 @@ from quickstudy.core.errors import QuickstudyError
 
 
 def main() -> None:
-    """Run the command line. Errors raised on purpose are told in one line and end with status 2; others keep their trace."""
+    """Run the command line. Errors raised on purpose are told in one line and end with status 2;
+    others keep their trace.
+    """
     from quickstudy.cli.app import app
 
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -1,4 +1,7 @@
-"""The commands ``analyse steps``, ``permutations``, ``order`` and ``cka``: what a trained learner's inner loop does; ``embedding``: where examples lie; ``instances``: online answers; ``architecture``: the cell of a search."""
+"""The commands ``analyse steps``, ``permutations``, ``order`` and ``cka``: what a trained learner's
+inner loop does; ``embedding``: where examples lie; ``instances``: online answers; ``architecture``:
+the cell of a search.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,20 +26,35 @@ from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.recipes import Run, load, load_run
 
-analyse = typer.Typer(help="Look into a trained learner. Each command writes a table and a picture.", no_args_is_help=True)
+analyse = typer.Typer(
+    help="Look into a trained learner. Each command writes a table and a picture.",
+    no_args_is_help=True,
+)
 
-_Folder = Annotated[Path, typer.Argument(help="The folder that `quickstudy train` wrote.", show_default=False)]
+_Folder = Annotated[
+    Path, typer.Argument(help="The folder that `quickstudy train` wrote.", show_default=False)
+]
 _Tasks = Annotated[int, typer.Option(min=2, help="How many tasks.")]
 _Seed = Annotated[int, typer.Option(help="Of the tasks.")]
 _Norm = Annotated[str, typer.Option(help="Another normalisation policy, e.g. support.")]
-_Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers here; default RUN/analysis/NAME.json.")]
-_Plot = Annotated[Path | None, typer.Option(help="Draw the picture here; default RUN/analysis/NAME.png.")]
+_Json = Annotated[
+    Path | None,
+    typer.Option("--json", help="Write the numbers here; default RUN/analysis/NAME.json."),
+]
+_Plot = Annotated[
+    Path | None, typer.Option(help="Draw the picture here; default RUN/analysis/NAME.png.")
+]
 
 
 @analyse.command()
 def steps(
     run_dir: _Folder,
-    most: Annotated[int, typer.Option("--steps", min=0, help="The most inner steps; 0 = twice as many as trained with.")] = 0,
+    most: Annotated[
+        int,
+        typer.Option(
+            "--steps", min=0, help="The most inner steps; 0 = twice as many as trained with."
+        ),
+    ] = 0,
     n_tasks: _Tasks = 100,
     seed: _Seed = 0,
     norm: _Norm = "",
@@ -53,7 +71,9 @@ def steps(
 @analyse.command()
 def permutations(
     run_dir: _Folder,
-    orders: Annotated[int, typer.Option(min=2, help="The most orders; where there are more, so many random ones.")] = 120,
+    orders: Annotated[
+        int, typer.Option(min=2, help="The most orders; where there are more, so many random ones.")
+    ] = 120,
     n_tasks: _Tasks = 100,
     seed: _Seed = 0,
     norm: _Norm = "",
@@ -64,7 +84,14 @@ def permutations(
     run, learner, tasks = _opened(run_dir, norm, seed, "test")
     with progress().status("permutations"):
         report = label_permutations(learner, tasks, n_tasks=n_tasks, most_orders=orders)
-    _write(run, "permutations", ("order of the classes", f"accuracy, {report.n_orders} orders"), report, json_file, plot)
+    _write(
+        run,
+        "permutations",
+        ("order of the classes", f"accuracy, {report.n_orders} orders"),
+        report,
+        json_file,
+        plot,
+    )
 
 
 @analyse.command()
@@ -72,7 +99,10 @@ def order(
     run_dir: _Folder,
     other: Annotated[
         Path | None,
-        typer.Argument(help="A run trained alike in the other order; then the accuracies are compared too.", show_default=False),
+        typer.Argument(
+            help="A run trained alike in the other order; then the accuracies are compared too.",
+            show_default=False,
+        ),
     ] = None,
     n_tasks: _Tasks = 50,
     seed: _Seed = 0,
@@ -80,14 +110,18 @@ def order(
     json_file: _Json = None,
     plot: _Plot = None,
 ) -> None:
-    """The outer gradient of first against that of second order, on training tasks; with a second run also what either came to."""
+    """The outer gradient of first against that of second order, on training tasks; with a second
+    run also what either came to.
+    """
     run, learner, tasks = _opened(run_dir, norm, seed, "train")
     with progress().status("order"):
         report = compare_orders(learner, tasks, n_tasks=n_tasks)
         if other:
             _, second, _ = _opened(other, norm, seed, "test")
             exams = _opened(run_dir, norm, seed, "test")[2]
-            report = replace(report, scores=compare_trained(learner, second, exams, n_tasks=n_tasks))
+            report = replace(
+                report, scores=compare_trained(learner, second, exams, n_tasks=n_tasks)
+            )
     _write(run, "order", ("", "first against second order"), report, json_file, plot)
 
 
@@ -100,7 +134,9 @@ def cka(
     json_file: _Json = None,
     plot: _Plot = None,
 ) -> None:
-    """Features before and after adaptation, stage by stage, and the score with the first stages frozen."""
+    """Features before and after adaptation, stage by stage, and the score with the first stages
+    frozen.
+    """
     run, learner, tasks = _opened(run_dir, norm, seed, "test")
     with progress().status("cka"):
         report = feature_reuse(learner, tasks, n_tasks=n_tasks)
@@ -117,7 +153,9 @@ def embedding_of(
     json_file: _Json = None,
     plot: _Plot = None,
 ) -> None:
-    """The features of one task by principal components and t-SNE: support, queries, and what a hallucinator imagines."""
+    """The features of one task by principal components and t-SNE: support, queries, and what a
+    hallucinator imagines.
+    """
     run, learner, tasks = _opened(run_dir, norm, seed, "test", n_query=n_query)
     with progress().status("embedding"):
         report = embedding(learner, tasks, task=task, seed=seed)
@@ -134,7 +172,9 @@ def instances(
     json_file: _Json = None,
     plot: _Plot = None,
 ) -> None:
-    """The accuracy on the first, second, … example of a class, each answered before its label is told: for mann and lstm."""
+    """The accuracy on the first, second, … example of a class, each answered before its label is
+    told: for mann and lstm.
+    """
     run, learner, tasks = _opened(run_dir, norm, seed, "test", n_shot=1, n_query=n - 1)
     with progress().status("instances"):
         report = instance_accuracy(learner, tasks, n_tasks=n_tasks)
@@ -157,13 +197,23 @@ def architecture_of(
     _write(run, "architecture", ("edge", "operation"), report, json_file, plot)
 
 
-def _opened(folder: Path, norm: str, seed: int, split: str, **changed: int) -> tuple[Run, AbstractLearner, AbstractTasks]:
+def _opened(
+    folder: Path, norm: str, seed: int, split: str, **changed: int
+) -> tuple[Run, AbstractLearner, AbstractTasks]:
     """A run, its learner, and tasks as it is scored on, or with a setting that is ``changed``."""
     run = load_run(folder)
     learner = load(folder, norm=norm) if norm else run.learner
     assert isinstance(learner, AbstractLearner)
-    setting = run.recipe.evaluations[0].setting if split == "test" and run.recipe.evaluations else run.recipe.episodes
-    return run, learner, run.recipe.build_data().tasks(split, replace(setting, **changed), seed=seed)
+    setting = (
+        run.recipe.evaluations[0].setting
+        if split == "test" and run.recipe.evaluations
+        else run.recipe.episodes
+    )
+    return (
+        run,
+        learner,
+        run.recipe.build_data().tasks(split, replace(setting, **changed), seed=seed),
+    )
 
 
 def _write(
@@ -178,7 +228,11 @@ def _write(
     for row in report.rows():
         shown.add_row(*row)
     results().print(shown)
-    about = {"recipe": run.recipe.name, "algorithm": run.recipe.learner.name, "train_tasks": run.result.tasks}
+    about = {
+        "recipe": run.recipe.name,
+        "algorithm": run.recipe.learner.name,
+        "train_tasks": run.result.tasks,
+    }
     file = write_report(report, json_file or run.folder / "analysis" / f"{name}.json", about=about)
     picture = report.draw(plot or run.folder / "analysis" / f"{name}.png")
     results().print(f"Numbers: {file}. Picture: {picture}.")

@@ -1,4 +1,6 @@
-"""The commands of researchers: list, show, train, eval, compare; ``tune`` has its own file, and those of practitioners are in ``own``."""
+"""The commands of researchers: list, show, train, eval, compare; ``tune`` has its own file, and
+those of practitioners are in ``own``.
+"""
 
 import dataclasses
 import json
@@ -28,7 +30,17 @@ from quickstudy.core.tasks import AbstractData, Setting
 from quickstudy.encoders import Identity
 from quickstudy.evaluation import Origin, Report, evaluate
 from quickstudy.evaluation import compare as compare_reports
-from quickstudy.recipes import RECIPES, Evaluation, Part, Recipe, Run, load_run, recipe_named, saved_recipe, train_recipe
+from quickstudy.recipes import (
+    RECIPES,
+    Evaluation,
+    Part,
+    Recipe,
+    Run,
+    load_run,
+    recipe_named,
+    saved_recipe,
+    train_recipe,
+)
 from quickstudy.training import launch
 from quickstudy.training.log import read_log
 from quickstudy.version import __version__
@@ -52,13 +64,19 @@ app.command()(add_class)
 app.command()(remove_class)
 app.command()(tune)
 
-RunFolder = Annotated[Path, typer.Argument(help="The folder that `quickstudy train` wrote.", show_default=False)]
+RunFolder = Annotated[
+    Path, typer.Argument(help="The folder that `quickstudy train` wrote.", show_default=False)
+]
 
 
 @app.callback(invoke_without_command=True)
 def options(
     data_root: Annotated[
-        Path | None, typer.Option(help="Folder with the data sets; default: QUICKSTUDY_DATA, else the user's cache folder.")
+        Path | None,
+        typer.Option(
+            help="Folder with the data sets; default: QUICKSTUDY_DATA, else the user's cache "
+            "folder."
+        ),
     ] = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
 ) -> None:
@@ -78,7 +96,11 @@ def list_recipes() -> None:
     rows = table("recipe", "what it does", "published")
     for name in RECIPES:
         recipe = recipe_named(name)
-        published = ", ".join(f"{e.title} {100 * e.published:.1f}" for e in recipe.evaluations if e.published is not None)
+        published = ", ".join(
+            f"{e.title} {100 * e.published:.1f}"
+            for e in recipe.evaluations
+            if e.published is not None
+        )
         rows.add_row(name, recipe.summary, published)
     results().print(rows)
 
@@ -89,23 +111,44 @@ def show(
     set_: Annotated[list[str] | None, typer.Option("--set")] = None,
 ) -> None:
     """Show everything a recipe fixes, as JSON; the paths of its fields are what --set takes."""
-    results().print(json.dumps(_changed(recipe_named(recipe), set_).to_json(), indent=1, ensure_ascii=False))
+    results().print(
+        json.dumps(_changed(recipe_named(recipe), set_).to_json(), indent=1, ensure_ascii=False)
+    )
 
 
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="A name from `quickstudy list`.")],
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field, e.g. learner.inner_steps=10.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="FIELD=VALUE", help="Change a field, e.g. learner.inner_steps=10."
+        ),
     ] = None,
-    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the run; default runs/RECIPE.")] = None,
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the run; default runs/RECIPE.")
+    ] = None,
     from_: Annotated[
-        Path | None, typer.Option("--from", metavar="RUN", help="Begin with the weights of this run (tsa_maml makes its groups from it).")
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Begin with the weights of this run (tsa_maml makes its groups from it).",
+        ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    n_tasks: Annotated[int | None, typer.Option(help="Tasks of each final score; default as the recipe says.")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds after which a process that does not answer counts as lost (torchrun).")] = 300.0,
+    n_tasks: Annotated[
+        int | None, typer.Option(help="Tasks of each final score; default as the recipe says.")
+    ] = None,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            help="Seconds after which a process that does not answer counts as lost (torchrun)."
+        ),
+    ] = 300.0,
 ) -> None:
     """Meta-train a recipe, score it as it says, and draw the pictures.
 
@@ -116,27 +159,43 @@ def train(
     if resume:
         chosen = saved_recipe(folder)
         if chosen.name != recipe:
-            raise ConfigError(f"{folder} holds a run of {chosen.name}, not of {recipe}. Resume that one, or name another --out.")
+            raise ConfigError(
+                f"{folder} holds a run of {chosen.name}, not of {recipe}. Resume that one, or name "
+                "another --out."
+            )
     chosen = _changed(chosen, set_)
     if from_:
         chosen = dataclasses.replace(chosen, start_from=str(from_))
-    run, finished = train_recipe(chosen, folder, resume=resume, device=device, console=progress(), timeout=timeout)
+    run, finished = train_recipe(
+        chosen, folder, resume=resume, device=device, console=progress(), timeout=timeout
+    )
     if launch().rank:
         raise typer.Exit(0 if finished else 130)  # process 0 tells the results
     if not finished:
         results().print(
-            f"Stopped after {run.result.steps} of {chosen.train.steps} steps; nothing is lost. Go on with: quickstudy train {recipe} --out {shlex.quote(str(folder))} --resume"
+            f"Stopped after {run.result.steps} of {chosen.train.steps} steps; nothing is lost. Go "
+            f"on with: quickstudy train {recipe} --out {shlex.quote(str(folder))} --resume"
         )
         raise typer.Exit(130)
     results().print(
-        f"Trained {run.result.steps} steps on {run.result.tasks} tasks in {run.result.seconds:.0f} s; kept the weights of step {run.result.best_step}."
+        f"Trained {run.result.steps} steps on {run.result.tasks} tasks in {run.result.seconds:.0f} "
+        f"s; kept the weights of step {run.result.best_step}."
     )
-    learning_curve(read_log(folder / "log.jsonl"), folder / "learning_curve.png", title=f"{chosen.name}: learning curve")
+    learning_curve(
+        read_log(folder / "log.jsonl"),
+        folder / "learning_curve.png",
+        title=f"{chosen.name}: learning curve",
+    )
     for evaluation in chosen.evaluations:
-        report = _scored(run, dataclasses.replace(evaluation, n_tasks=n_tasks or evaluation.n_tasks), seed=0)
+        report = _scored(
+            run, dataclasses.replace(evaluation, n_tasks=n_tasks or evaluation.n_tasks), seed=0
+        )
         report.save(folder / "reports" / f"{evaluation.title}.json")
     _draw_page(run, chosen.build_data(), "test", folder / "episodes.png")
-    results().print(f"Pictures: {folder / 'learning_curve.png'}, {folder / 'episodes.png'}. Reports: {folder / 'reports'}.")
+    results().print(
+        f"Pictures: {folder / 'learning_curve.png'}, {folder / 'episodes.png'}. Reports: "
+        f"{folder / 'reports'}."
+    )
 
 
 @app.command("eval")
@@ -148,22 +207,46 @@ def evaluate_run(
     n_tasks: Annotated[int | None, typer.Option(help="Tasks; default as the recipe says.")] = None,
     data: Annotated[str | None, typer.Option(help="Another data set, by name.")] = None,
     split: Annotated[str | None, typer.Option(help="train, val or test.")] = None,
-    norm: Annotated[str, typer.Option(help="Another normalisation policy, e.g. support to make MAML inductive.")] = "",
-    as_: Annotated[str, typer.Option("--as", help="Another learner on the trained encoder, e.g. nil, protonet, linear_probe.")] = "",
-    seed: Annotated[int, typer.Option(help="Of the tasks; equal seeds give equal tasks to every learner.")] = 0,
-    unknown: Annotated[
-        int, typer.Option(min=0, help="Also ask about so many classes that the learner was not shown: how well does it tell strangers?")
+    norm: Annotated[
+        str, typer.Option(help="Another normalisation policy, e.g. support to make MAML inductive.")
+    ] = "",
+    as_: Annotated[
+        str,
+        typer.Option(
+            "--as", help="Another learner on the trained encoder, e.g. nil, protonet, linear_probe."
+        ),
+    ] = "",
+    seed: Annotated[
+        int, typer.Option(help="Of the tasks; equal seeds give equal tasks to every learner.")
     ] = 0,
-    known_by: Annotated[str, typer.Option(help="What strangers are told by: logit, energy or msp.")] = "logit",
+    unknown: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Also ask about so many classes that the learner was not shown: how well does it "
+            "tell strangers?",
+        ),
+    ] = 0,
+    known_by: Annotated[
+        str, typer.Option(help="What strangers are told by: logit, energy or msp.")
+    ] = "logit",
     baselines: Annotated[
-        bool, typer.Option(help="Also score the untrained learner and pixel nearest neighbour, on the same tasks.")
+        bool,
+        typer.Option(
+            help="Also score the untrained learner and pixel nearest neighbour, on the same tasks."
+        ),
     ] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here. With several settings, a folder.")] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write the report here. With several settings, a folder."),
+    ] = None,
 ) -> None:
     """Score a trained run: in the settings of its recipe, or in the one given."""
     run = load_run(run_dir)
     recipe = run.recipe
-    settings = tuple(dataclasses.replace(e, n_tasks=n_tasks or e.n_tasks) for e in recipe.evaluations)
+    settings = tuple(
+        dataclasses.replace(e, n_tasks=n_tasks or e.n_tasks) for e in recipe.evaluations
+    )
     if norm or as_ or any(v is not None for v in (n_way, n_shot, n_query, split)):
         base = settings[0]
         size = Setting(
@@ -175,7 +258,9 @@ def evaluate_run(
         same = (e for e in settings if dataclasses.replace(e, published=None, source="") == asked)
         settings = (next(same, asked),)
     if data is not None:
-        run = dataclasses.replace(run, recipe=dataclasses.replace(recipe, data=_same_data(data, recipe)))
+        run = dataclasses.replace(
+            run, recipe=dataclasses.replace(recipe, data=_same_data(data, recipe))
+        )
         settings = tuple(dataclasses.replace(e, published=None) for e in settings)
     for evaluation in settings:
         report = _scored(run, evaluation, seed=seed, n_unknown=unknown, known_by=known_by)
@@ -215,7 +300,10 @@ def _changed(recipe: Recipe, changes: list[str] | None) -> Recipe:
     for text in changes or []:
         field, equals, value = text.partition("=")
         if not equals:
-            raise ConfigError(f"--set takes FIELD=VALUE, got '{text}'. `quickstudy show {recipe.name}` lists the fields.")
+            raise ConfigError(
+                f"--set takes FIELD=VALUE, got '{text}'. `quickstudy show {recipe.name}` lists the "
+                "fields."
+            )
         pairs[field] = value
     return recipe.with_changes(pairs)
 
@@ -224,14 +312,18 @@ def _same_data(name: str, recipe: Recipe) -> Part:
     return recipe.data if name == recipe.data.name else Part(name)
 
 
-def _scored(run: Run, evaluation: Evaluation, *, seed: int, n_unknown: int = 0, known_by: str = "logit") -> Report:
+def _scored(
+    run: Run, evaluation: Evaluation, *, seed: int, n_unknown: int = 0, known_by: str = "logit"
+) -> Report:
     with progress().status(f"{run.recipe.name} {evaluation.title}") as status:
         report = run.evaluate(
             evaluation,
             seed=seed,
             n_unknown=n_unknown,
             known_by=known_by,
-            on_batch=lambda n: status.update(f"{evaluation.title}: {n} of {evaluation.n_tasks} tasks"),
+            on_batch=lambda n: status.update(
+                f"{evaluation.title}: {n} of {evaluation.n_tasks} tasks"
+            ),
         )
     beside = f"  published {100 * report.published:.1f}" if report.published is not None else ""
     results().print(f"{report}{beside}")
@@ -241,14 +333,23 @@ def _scored(run: Run, evaluation: Evaluation, *, seed: int, n_unknown: int = 0, 
 def _beside(run: Run, evaluation: Evaluation, report: Report) -> None:
     """The baselines on the tasks of a report, and how much better the run is."""
     data = run.recipe.build_data()
-    setting = dataclasses.replace(evaluation.setting, n_way=evaluation.setting.n_way + report.n_unknown)
+    setting = dataclasses.replace(
+        evaluation.setting, n_way=evaluation.setting.n_way + report.n_unknown
+    )
     tasks = data.tasks(evaluation.split, setting, seed=report.seed)
-    rivals = {"untrained": run.recipe.build_learner(), "raw nearest neighbour": NearestNeighbour(Identity(math.prod(data.shape)))}
+    rivals = {
+        "untrained": run.recipe.build_learner(),
+        "raw nearest neighbour": NearestNeighbour(Identity(math.prod(data.shape))),
+    }
     for name, learner in rivals.items():
         other = evaluate(
-            learner, tasks, n_tasks=evaluation.n_tasks, origin=Origin(algorithm=name), n_unknown=report.n_unknown,
+            learner,
+            tasks,
+            n_tasks=evaluation.n_tasks,
+            origin=Origin(algorithm=name),
+            n_unknown=report.n_unknown,
             known_by=report.known_by or "logit",
-        )  # fmt: skip
+        )
         results().print(f"  {other}\n  the run is better by {compare_reports(other, report)}")
 
 
@@ -258,7 +359,11 @@ def _draw_page(run: Run, data: AbstractData, split: str, file: Path) -> None:
     shots = run.recipe.evaluations[0].setting if run.recipe.evaluations else run.recipe.episodes
     way = shots.n_way if not learner.traits.any_way else min(shots.n_way, 5)
     try:
-        tasks = data.tasks(split, Setting(way, shots.n_shot, min(2, shots.n_query) if way else shots.n_query), seed=1)
+        tasks = data.tasks(
+            split,
+            Setting(way, shots.n_shot, min(2, shots.n_query) if way else shots.n_query),
+            seed=1,
+        )
         episode_page(learner, tasks, file, title=f"{run.recipe.name}: tasks of the {split} split")
     except (QuickstudyError, OSError) as error:
         results().print(f"The page of episodes could not be drawn: {error}")

@@ -39,15 +39,31 @@ _PLOT = typer.Option(help="Draw a picture here.")
 @bench.command()
 def speed(
     against: Annotated[
-        list[str] | None, typer.Option(metavar="PEER", help=f"{', '.join(PEERS)}; several with commas. Default: those that are installed.")
+        list[str] | None,
+        typer.Option(
+            metavar="PEER",
+            help=f"{', '.join(PEERS)}; several with commas. Default: those that are installed.",
+        ),
     ] = None,
     workload: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help=f"{', '.join(WORKLOADS)}; several with commas. Default: all.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help=f"{', '.join(WORKLOADS)}; several with commas. Default: all."
+        ),
     ] = None,
     rounds: Annotated[int, _ROUNDS] = 9,
-    n_tasks: Annotated[int, typer.Option(min=0, help="Tasks per step instead of each workload's own; 0 = its own.")] = 0,
-    memory: Annotated[bool, typer.Option(help="Also the peak memory at 20 inner steps (W1 and W5).")] = True,
-    shares: Annotated[bool, typer.Option(help="Also the share of a step that drawing its tasks takes (W1 and W6-60way).")] = True,
+    n_tasks: Annotated[
+        int, typer.Option(min=0, help="Tasks per step instead of each workload's own; 0 = its own.")
+    ] = 0,
+    memory: Annotated[
+        bool, typer.Option(help="Also the peak memory at 20 inner steps (W1 and W5).")
+    ] = True,
+    shares: Annotated[
+        bool,
+        typer.Option(
+            help="Also the share of a step that drawing its tasks takes (W1 and W6-60way)."
+        ),
+    ] = True,
     device: Annotated[str, _DEVICE] = "auto",
     json_file: Annotated[Path | None, _JSON] = None,
     plot: Annotated[Path | None, _PLOT] = None,
@@ -75,9 +91,17 @@ def speed(
 
 @bench.command()
 def growth(
-    axis: Annotated[list[str] | None, typer.Option(metavar="AXIS", help=f"{', '.join(AXES)}; several with commas. Default: all.")] = None,
-    against: Annotated[list[str] | None, typer.Option(metavar="PEER", help="Peers to draw beside it; default plain.")] = None,
-    workload: Annotated[str, typer.Option(metavar="NAME", help="Where the axes start from.")] = "W1",
+    axis: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AXIS", help=f"{', '.join(AXES)}; several with commas. Default: all."),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PEER", help="Peers to draw beside it; default plain."),
+    ] = None,
+    workload: Annotated[
+        str, typer.Option(metavar="NAME", help="Where the axes start from.")
+    ] = "W1",
     largest: Annotated[int, typer.Option(min=0, help="Leave out larger sizes; 0 = none.")] = 0,
     rounds: Annotated[int, _ROUNDS] = 5,
     memory: Annotated[bool, typer.Option(help="Also the peak memory.")] = True,
@@ -85,13 +109,23 @@ def growth(
     json_file: Annotated[Path | None, _JSON] = None,
     plot: Annotated[Path | None, _PLOT] = None,
 ) -> None:
-    """Measure how time and memory of a step grow with tasks, ways, shots and inner steps, and what a second process adds."""
+    """Measure how time and memory of a step grow with tasks, ways, shots and inner steps, and what
+    a second process adds.
+    """
     base, where = workload_named(workload), device_named(device)
-    entries = [next(iter(OURS.values())), *(peer_named(name) for name in _names(against) or ["plain"])]
+    entries = [
+        next(iter(OURS.values())),
+        *(peer_named(name) for name in _names(against) or ["plain"]),
+    ]
     if unable := [e.name for e in entries if not e.serves(base, where)]:
-        raise ConfigError(f"{', '.join(unable)} cannot do {base.name} on {where}. Choose another --against or --workload.")
+        raise ConfigError(
+            f"{', '.join(unable)} cannot do {base.name} on {where}. Choose another --against or "
+            "--workload."
+        )
     axes = [axis_named(name) for name in _names(axis)] or [
-        a for a in AXES.values() if a.applies(base) and (where.type == "cpu" or a.name != "processes")
+        a
+        for a in AXES.values()
+        if a.applies(base) and (where.type == "cpu" or a.name != "processes")
     ]
     with progress().status("") as status:
         report = measure_growth(
@@ -116,7 +150,16 @@ def _names(given: Sequence[str] | None) -> list[str]:
 
 def _print_speed(out: Console, report: SpeedReport) -> None:
     shown = table(
-        "workload", "entry", "tasks/s", "ms per step", "× best peer", "best peer", "of the ceiling", "error", "error in float64", "peak MB"
+        "workload",
+        "entry",
+        "tasks/s",
+        "ms per step",
+        "× best peer",
+        "best peer",
+        "of the ceiling",
+        "error",
+        "error in float64",
+        "peak MB",
     )
     for m in report.workloads.values():
         for name, t in m.timings.items():
@@ -136,12 +179,16 @@ def _print_speed(out: Console, report: SpeedReport) -> None:
     out.print(shown)
     for name, s in report.shares.items():
         out.print(
-            f"{name}: {100 * s.waiting:.1f} % of a step is not learning (drawing {1000 * s.drawing:.1f} ms, augmentation "
-            f"{1000 * s.augmentation:.1f} ms, transfer {1000 * s.transfer:.1f} ms; learning {1000 * s.learning:.1f} ms)"
+            f"{name}: {100 * s.waiting:.1f} % of a step is not learning (drawing "
+            f"{1000 * s.drawing:.1f} ms, augmentation "
+            f"{1000 * s.augmentation:.1f} ms, transfer {1000 * s.transfer:.1f} ms; learning "
+            f"{1000 * s.learning:.1f} ms)"
         )
     out.print(
-        f"{report.rounds} rounds, {report.about['threads']} threads, {report.about['cores']} cores of {report.about['processor']}, "
-        f"{report.about['device']}; the ceiling is counted arithmetic at {report.machine_rate / 1e9:.0f} GFLOP/s"
+        f"{report.rounds} rounds, {report.about['threads']} threads, {report.about['cores']} cores "
+        f"of {report.about['processor']}, "
+        f"{report.about['device']}; the ceiling is counted arithmetic at "
+        f"{report.machine_rate / 1e9:.0f} GFLOP/s"
     )
 
 
@@ -160,4 +207,7 @@ def _print_growth(out: Console, report: GrowthReport) -> None:
             )
     out.print(shown)
     if report.processes is not None:
-        out.print(f"2 processes of 1 worker do {report.processes.ratio:.2f} times the tasks per second of 1 process of 2 workers")
+        out.print(
+            f"2 processes of 1 worker do {report.processes.ratio:.2f} times the tasks per second "
+            "of 1 process of 2 workers"
+        )

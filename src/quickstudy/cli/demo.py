@@ -21,33 +21,54 @@ from quickstudy.training.log import read_log
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--out", help="Folder for everything the demo writes; an earlier demo in it is replaced.")] = Path(
-        "runs/demo"
-    ),
-    steps: Annotated[int, typer.Option(help="Training steps; 0 = as the recipe says, about three minutes on 2 cores.")] = 0,
+    folder: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            help="Folder for everything the demo writes; an earlier demo in it is replaced.",
+        ),
+    ] = Path("runs/demo"),
+    steps: Annotated[
+        int,
+        typer.Option(
+            help="Training steps; 0 = as the recipe says, about three minutes on 2 cores."
+        ),
+    ] = 0,
     n_tasks: Annotated[int, typer.Option(help="Tasks per score.")] = 600,
 ) -> None:
-    """Meta-train on rendered characters, score on unseen scripts, then learn five new characters from one drawing each."""
+    """Meta-train on rendered characters, score on unseen scripts, then learn five new characters
+    from one drawing each.
+    """
     out = results()
     marker = folder / "demo.txt"
     if folder.exists():
         if not marker.exists() and any(folder.iterdir()):
-            raise ConfigError(f"{folder} holds something that is not a demo; it is left alone. Choose another --out.")
+            raise ConfigError(
+                f"{folder} holds something that is not a demo; it is left alone. Choose another "
+                "--out."
+            )
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    marker.write_text("Written by `quickstudy demo`; the next one replaces this folder.\n", encoding="utf-8")
+    marker.write_text(
+        "Written by `quickstudy demo`; the next one replaces this folder.\n", encoding="utf-8"
+    )
 
     recipe = recipe_named("glyphs-protonet")
     if steps:
-        recipe = recipe.with_changes({"train.steps": str(steps), "train.validate_every": str(steps)})
+        recipe = recipe.with_changes(
+            {"train.steps": str(steps), "train.validate_every": str(steps)}
+        )
     data = Glyphs()
     test = data.split("test")
     out.print(
-        f"1. {recipe.summary}\n   Training on {len(data.split('train').index)} characters, testing on {len(test.index)} of other scripts."
+        f"1. {recipe.summary}\n   Training on {len(data.split('train').index)} characters, testing "
+        f"on {len(test.index)} of other scripts."
     )
     run, finished = train_recipe(recipe, folder / "run", console=progress())
     if not finished:
-        out.print(f"Stopped. Go on with: quickstudy train glyphs-protonet --out {folder / 'run'} --resume")
+        out.print(
+            f"Stopped. Go on with: quickstudy train glyphs-protonet --out {folder / 'run'} --resume"
+        )
         raise typer.Exit(130)
     out.print(f"   {run.result.tasks} tasks in {run.result.seconds:.0f} s.\n")
 
@@ -58,12 +79,17 @@ def demo(
     }
     shown = table("5-way accuracy on unseen scripts", "1-shot", "5-shot")
     for name, learner in rivals.items():
-        reports = [evaluate(learner, data.tasks("test", Setting(5, shots, 15)), n_tasks=n_tasks) for shots in (1, 5)]
+        reports = [
+            evaluate(learner, data.tasks("test", Setting(5, shots, 15)), n_tasks=n_tasks)
+            for shots in (1, 5)
+        ]
         shown.add_row(name, *(f"{100 * r.mean:.1f} ± {100 * r.ci95:.1f} %" for r in reports))
     out.print(f"2. Accuracy on {n_tasks} tasks each, with 95 % intervals; inductive.")
     out.print(shown)
 
-    out.print("\n3. What it is for: five characters it never saw, one drawing of each, then new drawings.")
+    out.print(
+        "\n3. What it is for: five characters it never saw, one drawing of each, then new drawings."
+    )
     known, new, truth = _five_characters(test, folder)
     predictor, _ = fit_folder(known, folder / "run", invert=False)
     predictor.save(folder / "model")
@@ -73,22 +99,40 @@ def demo(
     for row in rows:
         is_right = row["label"] == truth[Path(row["image"]).name]
         right += is_right
-        shown.add_row(truth[Path(row["image"]).name], row["label"], f"{row['score']:.2f}", "right" if is_right else "wrong")
+        shown.add_row(
+            truth[Path(row["image"]).name],
+            row["label"],
+            f"{row['score']:.2f}",
+            "right" if is_right else "wrong",
+        )
     out.print(shown)
     out.print(f"   {right} of {len(rows)} right.")
 
-    curve = learning_curve(read_log(folder / "run" / "log.jsonl"), folder / "learning_curve.png", title="Demo: learning curve")
+    curve = learning_curve(
+        read_log(folder / "run" / "log.jsonl"),
+        folder / "learning_curve.png",
+        title="Demo: learning curve",
+    )
     page = episode_page(
-        run.learner, data.tasks("test", Setting(5, 1, 2), seed=1), folder / "episodes.png", title="Demo: tasks from unseen scripts"
+        run.learner,
+        data.tasks("test", Setting(5, 1, 2), seed=1),
+        folder / "episodes.png",
+        title="Demo: tasks from unseen scripts",
     )
     out.print(
-        f"\nPictures: {curve}, {page}.\nThe drawings: {known} and {new}. The run: {folder / 'run'}; the fitted model: {folder / 'model'}."
+        f"\nPictures: {curve}, {page}.\nThe drawings: {known} and {new}. The run: "
+        f"{folder / 'run'}; the fitted model: {folder / 'model'}."
     )
-    out.print(f"Your own folder: quickstudy fit FOLDER -o MODEL --run {folder / 'run'}, then quickstudy predict MODEL PICTURES")
+    out.print(
+        f"Your own folder: quickstudy fit FOLDER -o MODEL --run {folder / 'run'}, then quickstudy "
+        "predict MODEL PICTURES"
+    )
 
 
 def _five_characters(test: ClassDataset, folder: Path) -> tuple[Path, Path, dict[str, str]]:
-    """Drawings as PNG files: one of each of five characters to learn from, two new ones of each to be asked about."""
+    """Drawings as PNG files: one of each of five characters to learn from, two new ones of each to
+    be asked about.
+    """
     known, new, truth = folder / "five-characters", folder / "new-drawings", {}
     new.mkdir()
     spread = range(0, len(test.index), len(test.index) // 5)[:5]

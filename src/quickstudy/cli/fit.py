@@ -15,28 +15,47 @@ from numpy.typing import NDArray
 
 from quickstudy.cli.own import UNKNOWN, fit_with_run, name_to_rename, whose
 from quickstudy.cli.screen import Bar, progress, results
-from quickstudy.cli.tables import ENDINGS, column, encode_sentences, numbers, numeric_columns, read_table
+from quickstudy.cli.tables import (
+    ENDINGS,
+    column,
+    encode_sentences,
+    numbers,
+    numeric_columns,
+    read_table,
+)
 from quickstudy.core.errors import ConfigError, DataError, did_you_mean
 from quickstudy.data import find_classes, find_files
-from quickstudy.embedders import AbstractEmbedder, embed_files, open_embedder
-from quickstudy.estimator import Encoding, FewShotClassifier, FittedModel, OpenSetClassifier, fit_page
-from quickstudy.estimator.saved import FILE, ROWS
+from quickstudy.estimators import Encoding, FewShotClassifier, FittedModel, OpenSetClassifier
+from quickstudy.estimators.fitted import FILE, ROWS
+from quickstudy.pretrained import AbstractPretrained, encode_files, open_encoder
+from quickstudy.report import fit_page
 
 HEADS = ("auto", "prototype", "cosine", "ridge", "logistic")
-_MANY = 4  # examples of the smallest class from which on ridge regression is taken; measured, neither is ahead with every encoder
+# examples of the smallest class from which on ridge regression is taken; measured, neither is ahead
+# with every encoder
+_MANY = 4
 _ADVICE = 10  # lines of it on the screen
-_USUAL = {"encoder": "auto", "head": "auto", "kind": "pictures", "label": "label", "on_bad": "refuse", "known_by": "similarity"}
+_USUAL = {
+    "encoder": "auto",
+    "head": "auto",
+    "kind": "images",
+    "label": "label",
+    "on_bad": "refuse",
+    "known_by": "similarity",
+}
 
 
 @dataclass(frozen=True)
 class _Examples:
-    """What there is to learn: things (paths or texts; of tables row numbers), their vectors, labels, and how they became vectors."""
+    """What there is to learn: things (paths or texts; of tables row numbers), their vectors,
+    labels, and how they became vectors.
+    """
 
     things: list[Any]
     x: Any
     labels: list[str]
     encoding: Encoding
-    encoder: AbstractEmbedder | None
+    encoder: AbstractPretrained | None
     skipped: list[tuple[Path, str]]
     remarks: tuple[str, ...] = ()
 
@@ -45,75 +64,169 @@ def fit(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A folder with one sub-folder of pictures (or recordings) per class, or a table (.csv, .tsv, .jsonl).", show_default=False
+            help="A folder with one sub-folder of pictures (or recordings) per class, or a table "
+            "(.csv, .tsv, .jsonl).",
+            show_default=False,
         ),
     ],
-    model: Annotated[Path, typer.Option("--out", "-o", help="Folder for the fitted model.", show_default=False)],
+    model: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the fitted model.", show_default=False)
+    ],
     encoder: Annotated[
-        str, typer.Option(help="auto, symbols, the folder of a trained run, a model of the hub (owner/name), FILE.onnx, timm:NAME.")
+        str,
+        typer.Option(
+            help="auto, symbols, the folder of a trained run, a model of the hub (owner/name), "
+            "FILE.onnx, timm:NAME."
+        ),
     ] = "auto",
     head: Annotated[str, typer.Option(help="auto, prototype, cosine, ridge or logistic.")] = "auto",
     run: Annotated[
-        Path | None, typer.Option(help="Use this trained run's own learner (MAML, matching networks, …) and its encoder.")
+        Path | None,
+        typer.Option(
+            help="Use this trained run's own learner (MAML, matching networks, …) and its encoder."
+        ),
     ] = None,
-    kind: Annotated[str, typer.Option(help="What the folder holds: pictures or recordings.")] = "pictures",
+    kind: Annotated[
+        str, typer.Option(help="What the folder holds: pictures or recordings.")
+    ] = "images",
     label: Annotated[str, typer.Option(help="Of a table: the column with the class.")] = "label",
-    text: Annotated[str, typer.Option(help="Of a table of sentences: the column with the sentence.")] = "",
-    columns: Annotated[str, typer.Option(help="Of a table of numbers: the columns, with commas; default all that are numbers.")] = "",
-    on_bad: Annotated[str, typer.Option(help="Files that cannot be read: refuse them all, or skip and name them.")] = "refuse",
+    text: Annotated[
+        str, typer.Option(help="Of a table of sentences: the column with the sentence.")
+    ] = "",
+    columns: Annotated[
+        str,
+        typer.Option(
+            help="Of a table of numbers: the columns, with commas; default all that are numbers."
+        ),
+    ] = "",
+    on_bad: Annotated[
+        str, typer.Option(help="Files that cannot be read: refuse them all, or skip and name them.")
+    ] = "refuse",
     invert: Annotated[
-        bool | None, typer.Option(help="Of drawings: turn dark ink on light paper to light on dark; default as the encoder was trained.")
+        bool | None,
+        typer.Option(
+            help="Of drawings: turn dark ink on light paper to light on dark; default as the "
+            "encoder was trained."
+        ),
     ] = None,
-    norm: Annotated[str, typer.Option(help="With --run: another normalisation policy of the learner, e.g. support for MAML.")] = "",
-    reject_rate: Annotated[
-        float, typer.Option(help="Call things unknown, so that this share of strangers is taken for a class; 0 = always name a class.")
+    norm: Annotated[
+        str,
+        typer.Option(
+            help="With --run: another normalisation policy of the learner, e.g. support for MAML."
+        ),
+    ] = "",
+    false_accept_rate: Annotated[
+        float,
+        typer.Option(
+            help="Call things unknown, so that this share of strangers is taken for a class; 0 = "
+            "always name a class."
+        ),
     ] = 0.0,
     review_rate: Annotated[
         float,
-        typer.Option(help="The share of --reject-rate at which certainty begins; between the two a person should look. 0 = no such band."),
+        typer.Option(
+            help="The share of --false-accept-rate at which certainty begins; between the two a "
+            "person "
+            "should look. 0 = no such band."
+        ),
     ] = 0.0,
-    known_by: Annotated[str, typer.Option(help="How a member is told: similarity, nearest, energy or mahalanobis.")] = "similarity",
+    known_by: Annotated[
+        str, typer.Option(help="How a member is told: similarity, nearest, energy or mahalanobis.")
+    ] = "similarity",
     cohort: Annotated[
         Path | None,
-        typer.Option(help="A folder (or table) of things that belong to no class, to set --reject-rate by; else each class plays it."),
+        typer.Option(
+            help="A folder (or table) of things that belong to no class, to set "
+            "--false-accept-rate by; "
+            "else each class plays it."
+        ),
     ] = None,
     report: Annotated[bool, typer.Option(help="Write report.html into the model's folder.")] = True,
-    cache: Annotated[bool, typer.Option(help="Keep vectors in the user's cache folder, so that no file is encoded twice.")] = True,
+    cache: Annotated[
+        bool,
+        typer.Option(
+            help="Keep vectors in the user's cache folder, so that no file is encoded twice."
+        ),
+    ] = True,
 ) -> None:
     """Learn the classes of a folder or a table from a few examples each; nothing is trained.
 
-    A model has an encoder, which makes vectors and stays as it is, and a head, which learns the classes from them.
+    A model has an encoder, which makes vectors and stays as it is, and a head, which learns the
+    classes from them.
     """
     if source.is_file() and source.suffix.lower() not in ENDINGS and run is None:
         read_table(source)  # which says what a table is
     _refuse_what_has_no_use(
-        source, run=run, encoder=encoder, head=head, kind=kind, label=label, text=text, columns=columns, on_bad=on_bad, invert=invert, norm=norm,
-        reject_rate=reject_rate, review_rate=review_rate, known_by=known_by, cohort=cohort,
-    )  # fmt: skip
+        source,
+        run=run,
+        encoder=encoder,
+        head=head,
+        kind=kind,
+        label=label,
+        text=text,
+        columns=columns,
+        on_bad=on_bad,
+        invert=invert,
+        norm=norm,
+        false_accept_rate=false_accept_rate,
+        review_rate=review_rate,
+        known_by=known_by,
+        cohort=cohort,
+    )
     if run is not None:
-        fit_with_run(source, model, run, on_bad=on_bad, invert=invert, norm=norm, reject_rate=reject_rate, cohort=cohort)
+        fit_with_run(
+            source,
+            model,
+            run,
+            on_bad=on_bad,
+            invert=invert,
+            norm=norm,
+            false_accept_rate=false_accept_rate,
+            cohort=cohort,
+        )
         return
-    if model.exists() and not (model / FILE).exists() and (not model.is_dir() or any(model.iterdir())):
-        raise ConfigError(f"{model} exists and is no model that was fitted with an encoder; it is left alone. Choose another name for -o.")
+    if (
+        model.exists()
+        and not (model / FILE).exists()
+        and (not model.is_dir() or any(model.iterdir()))
+    ):
+        raise ConfigError(
+            f"{model} exists and is no model that was fitted with an encoder; it is left alone. "
+            "Choose another name for -o."
+        )
     if head not in HEADS:
         raise ConfigError(f"There is no head '{head}'. {did_you_mean(head, HEADS)}")
     out = results()
     if source.suffix.lower() in ENDINGS:
         examples = _from_table(source, label=label, text=text, columns=columns, encoder=encoder)
     else:
-        examples = _from_folder(source, kind=kind, encoder=encoder, invert=invert, on_bad=on_bad, cache=cache)
+        examples = _from_folder(
+            source, kind=kind, encoder=encoder, invert=invert, on_bad=on_bad, cache=cache
+        )
     counts = Counter(examples.labels)
     if len(counts) < 2:
-        raise DataError(f"{source} holds one class, '{next(iter(counts))}', but a classifier needs at least two. Add examples of another.")
-    if reject_rate and UNKNOWN in counts:
+        raise DataError(
+            f"{source} holds one class, '{next(iter(counts))}', but a classifier needs at least "
+            "two. Add examples of another."
+        )
+    if false_accept_rate and UNKNOWN in counts:
         raise name_to_rename()
-    strangers = _Strangers() if cohort is None else _strangers(cohort, examples, on_bad=on_bad, cache=cache)
+    strangers = (
+        _Strangers() if cohort is None else _strangers(cohort, examples, on_bad=on_bad, cache=cache)
+    )
     chosen = head if head != "auto" else "ridge" if min(counts.values()) >= _MANY else "prototype"
     classifier: Any = FewShotClassifier(chosen)
     with progress().status("learning"):
-        if reject_rate:
-            classifier = OpenSetClassifier(classifier, known_by=known_by, false_accept_rate=reject_rate, review_rate=review_rate)
-            classifier.fit(examples.x, examples.labels, cohort=strangers.x, cohort_groups=strangers.groups)
+        if false_accept_rate:
+            classifier = OpenSetClassifier(
+                classifier,
+                known_by=known_by,
+                false_accept_rate=false_accept_rate,
+                review_rate=review_rate,
+            )
+            classifier.fit(
+                examples.x, examples.labels, cohort=strangers.x, cohort_groups=strangers.groups
+            )
         else:
             classifier.fit(examples.x, examples.labels)
         notes = examples.encoder.notes if examples.encoder else ()
@@ -133,12 +246,23 @@ def fit(
     if len(told.advice) > _ADVICE:
         out.print(f"… and {len(told.advice) - _ADVICE} more, in the report.")
     if np.isfinite(told.accuracy):
-        out.print(f"Of the examples, {100 * told.accuracy:.1f} % are recognised by the classifier without them.")
-    if reject_rate:
-        out.print(f"Says unknown, at a false-accept rate of {100 * reject_rate:g} % by the rule: {classifier.rule_}.")
-    listed = ", ".join(f"{name} {n}" for name, n in sorted(counts.items())[:20]) + (" …" if len(counts) > 20 else "")
+        out.print(
+            f"Of the examples, {100 * told.accuracy:.1f} % are recognised by the classifier "
+            "without them."
+        )
+    if false_accept_rate:
+        out.print(
+            f"Says unknown, at a false-accept rate of {100 * false_accept_rate:g} % by the rule: "
+            f"{classifier.rule_}."
+        )
+    listed = ", ".join(f"{name} {n}" for name, n in sorted(counts.items())[:20]) + (
+        " …" if len(counts) > 20 else ""
+    )
     what = examples.encoding.kind
-    out.print(f"Learned {len(counts)} classes from {len(examples.labels)} {what} ({listed}), head {chosen}. Model: {model}")
+    out.print(
+        f"Learned {len(counts)} classes from {len(examples.labels)} {what} ({listed}), head "
+        f"{chosen}. Model: {model}"
+    )
     if report:
         order = np.argsort(np.unique(examples.labels, return_inverse=True)[1], kind="stable")
         page = fit_page(
@@ -154,13 +278,20 @@ def fit(
 
 def _refuse_what_has_no_use(source: Path, **given: Any) -> None:
     """An option that would be passed over in silence is a misunderstanding."""
-    said = {n for n, value in given.items() if value is not None and (n == "invert" or value not in ("", 0.0, _USUAL.get(n)))}
+    said = {
+        n
+        for n, value in given.items()
+        if value is not None and (n == "invert" or value not in ("", 0.0, _USUAL.get(n)))
+    }
     if source.suffix.lower() not in ENDINGS:
         kept, why = {"label", "text", "columns"}, f"is for tables only, and {source} is none"
     elif given["text"]:
         kept, why = {"kind", "on_bad", "invert", "columns"}, "is not for tables of sentences"
     else:
-        kept, why = {"kind", "on_bad", "invert", "encoder"}, "is not for tables of numbers; of sentences, name their column with --text"
+        kept, why = (
+            {"kind", "on_bad", "invert", "encoder"},
+            "is not for tables of numbers; of sentences, name their column with --text",
+        )
     checks = [
         (
             {"encoder", "head", "kind", "label", "text", "columns", "review_rate", "known_by"},
@@ -169,26 +300,36 @@ def _refuse_what_has_no_use(source: Path, **given: Any) -> None:
         if given["run"] is not None
         else ({"norm"}, "is for --run only"),
         (set() if given["run"] is not None else kept, why),
-        (set() if given["reject_rate"] else {"review_rate", "known_by", "cohort"}, "is for --reject-rate only"),
+        (
+            set() if given["false_accept_rate"] else {"review_rate", "known_by", "cohort"},
+            "is for --false-accept-rate only",
+        ),
     ]
     for names, reason in checks:
         wrong = sorted(names & said)
         if wrong:
-            raise ConfigError(f"--{wrong[0].replace('_', '-')} {reason}. Leave it out, or change the rest.")
+            raise ConfigError(
+                f"--{wrong[0].replace('_', '-')} {reason}. Leave it out, or change the rest."
+            )
 
 
-def _from_folder(source: Path, *, kind: str, encoder: str, invert: bool | None, on_bad: str, cache: bool) -> _Examples:
+def _from_folder(
+    source: Path, *, kind: str, encoder: str, invert: bool | None, on_bad: str, cache: bool
+) -> _Examples:
     found = find_classes(source, kind=kind)
     paths = [path for files in found.values() for path in files]
     labels = {path: name for name, files in found.items() for path in files}
-    embedder = open_embedder(encoder, kind=kind, invert=invert)
+    embedder = open_encoder(encoder, kind=kind, invert=invert)
     with Bar("encoding", len(paths)) as bar:
-        made = embed_files(embedder, paths, cache=cache or None, on_bad=on_bad, progress=bar.update)
+        made = encode_files(
+            embedder, paths, cache=cache or None, on_bad=on_bad, progress=bar.update
+        )
     kept = [labels[path] for path in made.paths]
     empty = sorted(set(found) - set(kept))
     if empty:
         raise DataError(
-            f"In {source} these classes have nothing that can be read: {', '.join(empty)}. Repair the files, or remove the folders. The first: {made.skipped[0][1]}"
+            f"In {source} these classes have nothing that can be read: {', '.join(empty)}. Repair "
+            f"the files, or remove the folders. The first: {made.skipped[0][1]}"
         )
     encoding = Encoding(kind, embedder.source, embedder.key, invert)
     return _Examples(made.paths, made.vectors, kept, encoding, embedder, made.skipped, made.notes)
@@ -203,37 +344,57 @@ def _from_table(source: Path, *, label: str, text: str, columns: str, encoder: s
         names, rest = numeric_columns(rows, source, but=label)
     if label in names or len(set(names)) < len(names):
         raise ConfigError(
-            f"The columns to learn from are named once each and without that of the class, '{label}', but got {', '.join(names)}."
+            "The columns to learn from are named once each and without that of the class, "
+            f"'{label}', but got {', '.join(names)}."
         )
     if text:
         sentences = column(rows, text, source)
-        embedder = open_embedder(encoder, kind="sentences")
+        embedder = open_encoder(encoder, kind="text")
         with Bar("encoding", len(sentences)) as bar:
             vectors, warned = encode_sentences(embedder, sentences, progress=bar.update)
-        encoding = Encoding("sentences", embedder.source, embedder.key, columns=(text,))
+        encoding = Encoding("text", embedder.source, embedder.key, columns=(text,))
         return _Examples(sentences, vectors, labels, encoding, embedder, [], tuple(warned))
     if not names:
         raise DataError(
-            f"'{source}' has no column of numbers beside '{label}'. Name them with --columns; of sentences, name their column with --text."
+            f"'{source}' has no column of numbers beside '{label}'. Name them with --columns; of "
+            "sentences, name their column with --text."
         )
     x = _all_numbers(rows, names, source)
     with np.errstate(over="ignore", invalid="ignore"):
         mean, std = x.mean(0), x.std(0)
     huge = [name for name, m, s in zip(names, mean, std, strict=True) if not np.isfinite(m + s)]
     if huge:
-        raise DataError(f"In '{source}' the numbers of the column '{huge[0]}' are too large to be standardised. Give it in another unit.")
+        raise DataError(
+            f"In '{source}' the numbers of the column '{huge[0]}' are too large to be "
+            "standardised. Give it in another unit."
+        )
     std[std == 0] = 1.0
-    encoding = Encoding(ROWS, columns=tuple(names), mean=tuple(mean.tolist()), std=tuple(std.tolist()))
-    remarks = f"Learned from the columns {', '.join(names)}" + (f"; these are no numbers: {', '.join(rest)}." if rest else ".")
-    return _Examples([f"row {i + 1}" for i in range(len(rows))], (x - mean) / std, labels, encoding, None, [], (remarks,))
+    encoding = Encoding(
+        ROWS, columns=tuple(names), mean=tuple(mean.tolist()), std=tuple(std.tolist())
+    )
+    remarks = f"Learned from the columns {', '.join(names)}" + (
+        f"; these are no numbers: {', '.join(rest)}." if rest else "."
+    )
+    return _Examples(
+        [f"row {i + 1}" for i in range(len(rows))],
+        (x - mean) / std,
+        labels,
+        encoding,
+        None,
+        [],
+        (remarks,),
+    )
 
 
-def _all_numbers(rows: list[dict[str, Any]], names: Sequence[str], file: Path) -> NDArray[np.float64]:
+def _all_numbers(
+    rows: list[dict[str, Any]], names: Sequence[str], file: Path
+) -> NDArray[np.float64]:
     x, wrong = numbers(rows, names, file)
     bad = [i for i, why in enumerate(wrong) if why]
     if bad:
         raise DataError(
-            f"In '{file}', row {bad[0] + 1}, {wrong[bad[0]]}. Of {len(rows)} rows {len(bad)} are like this. Correct them, or leave the column out with --columns."
+            f"In '{file}', row {bad[0] + 1}, {wrong[bad[0]]}. Of {len(rows)} rows {len(bad)} are "
+            "like this. Correct them, or leave the column out with --columns."
         )
     return x
 
@@ -253,15 +414,27 @@ def _strangers(cohort: Path, examples: _Examples, *, on_bad: str, cache: bool) -
     if encoding.kind == ROWS or examples.encoder is None:
         x = _all_numbers(read_table(place), encoding.columns, place)
         return _Strangers((x - np.asarray(encoding.mean)) / np.asarray(encoding.std))
-    if encoding.kind == "sentences":
-        x, warned = encode_sentences(examples.encoder, column(read_table(place), encoding.columns[0], place))
+    if encoding.kind == "text":
+        x, warned = encode_sentences(
+            examples.encoder, column(read_table(place), encoding.columns[0], place)
+        )
         return _Strangers(x, remarks=tuple(warned))
     paths = find_files([place], kind=encoding.kind)
     with Bar("encoding strangers", len(paths)) as bar:
-        made = embed_files(examples.encoder, paths, cache=cache or None, on_bad=on_bad, progress=bar.update)
+        made = encode_files(
+            examples.encoder, paths, cache=cache or None, on_bad=on_bad, progress=bar.update
+        )
     if not made.paths:
-        raise DataError(f"None of the {len(paths)} files of {cohort} can be read. The first: {made.skipped[0][1]}")
-    return _Strangers(made.vectors, np.asarray([whose(p, place) for p in made.paths]), tuple(made.skipped), made.notes)
+        raise DataError(
+            f"None of the {len(paths)} files of {cohort} can be read. The first: "
+            f"{made.skipped[0][1]}"
+        )
+    return _Strangers(
+        made.vectors,
+        np.asarray([whose(p, place) for p in made.paths]),
+        tuple(made.skipped),
+        made.notes,
+    )
 
 
 def _in_two_classes(examples: _Examples) -> list[tuple[Any, ...]]:
@@ -272,5 +445,13 @@ def _in_two_classes(examples: _Examples) -> list[tuple[Any, ...]]:
             with suppress(OSError), thing.open("rb") as stream:
                 same[hashlib.file_digest(stream, "sha256").digest()].append(i)
         else:
-            same[thing.encode(errors="surrogatepass") if examples.encoder else np.asarray(examples.x[i]).tobytes()].append(i)
-    return [tuple(examples.things[i] for i in group) for group in same.values() if len({examples.labels[i] for i in group}) > 1]
+            same[
+                thing.encode(errors="surrogatepass")
+                if examples.encoder
+                else np.asarray(examples.x[i]).tobytes()
+            ].append(i)
+    return [
+        tuple(examples.things[i] for i in group)
+        for group in same.values()
+        if len({examples.labels[i] for i in group}) > 1
+    ]

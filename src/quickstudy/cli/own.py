@@ -14,7 +14,7 @@ from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.predictor import Predictor
 from quickstudy.core.types import Classes, Examples
 from quickstudy.data import FolderContent, ImageFormat, find_images, read_folder
-from quickstudy.functional.thresholds import conformal_threshold
+from quickstudy.metrics.thresholds import conformal_threshold
 from quickstudy.recipes import learner_json, load
 
 _BATCH = 64
@@ -23,7 +23,11 @@ UNKNOWN = "unknown"
 
 def name_to_rename() -> DataError:
     """The error where a class has the name that strangers get."""
-    return DataError(f"With --reject-rate, '{UNKNOWN}' is what strangers are called, so no class can be called so. Rename it.")
+    return DataError(
+        f"With --false-accept-rate, '{UNKNOWN}' is what strangers are called, so no class can be "
+        "called "
+        "so. Rename it."
+    )
 
 
 def fit_with_run(
@@ -34,15 +38,24 @@ def fit_with_run(
     on_bad: str = "refuse",
     invert: bool | None = None,
     norm: str = "",
-    reject_rate: float = 0.0,
+    false_accept_rate: float = 0.0,
     cohort: Path | None = None,
 ) -> None:
-    """``quickstudy fit --run``: the run's own learner learns the classes of a folder, and the model is its predictor."""
+    """``quickstudy fit --run``: the run's own learner learns the classes of a folder, and the model
+    is its predictor.
+    """
     predictor, content = fit_folder(folder, run, on_bad=on_bad, invert=invert, norm=norm)
-    if reject_rate:
-        predictor = rejecting(predictor, content, reject_rate, cohort=cohort)
-    if model.exists() and not (model / "predictor.json").exists() and (not model.is_dir() or any(model.iterdir())):
-        raise ConfigError(f"{model} exists and is no model that was fitted with --run; it is left alone. Choose another name for -o.")
+    if false_accept_rate:
+        predictor = rejecting(predictor, content, false_accept_rate, cohort=cohort)
+    if (
+        model.exists()
+        and not (model / "predictor.json").exists()
+        and (not model.is_dir() or any(model.iterdir()))
+    ):
+        raise ConfigError(
+            f"{model} exists and is no model that was fitted with --run; it is left alone. Choose "
+            "another name for -o."
+        )
     try:
         predictor.save(model)
     except (OSError, SafetensorError) as error:
@@ -50,19 +63,30 @@ def fit_with_run(
             part.unlink(missing_ok=True)
         why = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(
-            f"The model cannot be written to {model}: {why}. An older one there is as it was; make room, or choose another folder."
+            f"The model cannot be written to {model}: {why}. An older one there is as it was; make "
+            "room, or choose another folder."
         ) from error
     for path, reason in content.skipped:
         results().print(f"skipped {path}: {reason}")
     for same in content.duplicates:
         results().print(f"the same picture in two classes: {', '.join(map(str, same))}")
     if not learner_json(run)["extra"].get("result", {}).get("finished", True):
-        results().print(f"{run} was stopped before its training was done; `quickstudy train … --resume` would make a better model.")
-    counts = ", ".join(f"{name} {n}" for name, n in zip(predictor.labels, content.dataset.index.counts, strict=True))
-    results().print(f"Learned {len(predictor.labels)} classes from {len(content.paths)} pictures ({counts}). Model: {model}")
-    if reject_rate:
         results().print(
-            f"Says unknown, at a false-accept rate of {100 * reject_rate:g} % by the rule: {predictor.extra['unknown']['rule']}."
+            f"{run} was stopped before its training was done; `quickstudy train … --resume` would "
+            "make a better model."
+        )
+    counts = ", ".join(
+        f"{name} {n}"
+        for name, n in zip(predictor.labels, content.dataset.index.counts, strict=True)
+    )
+    results().print(
+        f"Learned {len(predictor.labels)} classes from {len(content.paths)} pictures ({counts}). "
+        f"Model: {model}"
+    )
+    if false_accept_rate:
+        results().print(
+            f"Says unknown, at a false-accept rate of {100 * false_accept_rate:g} % by the rule: "
+            f"{predictor.extra['unknown']['rule']}."
         )
 
 
@@ -77,19 +101,29 @@ def fit_folder(
     """
     learner = load(run, norm=norm)
     if not isinstance(learner, AbstractLearner):
-        raise LoadError(f"{run} holds a fitted model, not a trained run. Give the folder that `quickstudy train` wrote.")
+        raise LoadError(
+            f"{run} holds a fitted model, not a trained run. Give the folder that `quickstudy "
+            "train` wrote."
+        )
     image = learner_json(run)["extra"].get("image")
     if not image:
-        raise LoadError(f"{run} was not trained on pictures, so it cannot learn a folder of them. Use a run of an image recipe.")
+        raise LoadError(
+            f"{run} was not trained on pictures, so it cannot learn a folder of them. Use a run of "
+            "an image recipe."
+        )
     fmt = ImageFormat.from_json(image if invert is None else {**image, "invert": invert})
     content = read_folder(folder, fmt, on_bad=on_bad)
     data = content.dataset
     labels = torch.from_numpy(data.index.labels)
-    predictor = learner.fit(Examples.single(fmt.normalise(data.x), labels), Classes(len(data.index)))
+    predictor = learner.fit(
+        Examples.single(fmt.normalise(data.x), labels), Classes(len(data.index))
+    )
     return predictor.named(data.index.names, extra={"image": fmt.to_json()}), content
 
 
-def rejecting(predictor: Predictor, content: FolderContent, rate: float, *, cohort: Path | None = None) -> Predictor:
+def rejecting(
+    predictor: Predictor, content: FolderContent, rate: float, *, cohort: Path | None = None
+) -> Predictor:
     """The predictor with a threshold for the best class's score: what stays below is unknown.
 
     Args:
@@ -108,32 +142,48 @@ def rejecting(predictor: Predictor, content: FolderContent, rate: float, *, coho
     if cohort:
         place = cohort.expanduser()
         paths, rule = find_images([place]), "cohort"
-        strangers, groups = [fmt.read(path) for path in paths], np.asarray([whose(path, place) for path in paths])
+        strangers, groups = (
+            [fmt.read(path) for path in paths],
+            np.asarray([whose(path, place) for path in paths]),
+        )
         for at in range(0, len(strangers), _BATCH):
             with torch.no_grad():
-                scores.append(predictor(fmt.normalise(torch.stack(strangers[at : at + _BATCH]))).amax(1))
+                scores.append(
+                    predictor(fmt.normalise(torch.stack(strangers[at : at + _BATCH]))).amax(1)
+                )
     else:
         n, rule = len(predictor.labels), "leave one class out"
         if not learner.traits.any_way or n < 2:
             raise ConfigError(
-                f"{type(learner).__name__} cannot learn these {n} classes without one of them, to see what strangers score. Give --cohort, a folder of "
-                "pictures that belong to no class, or a learner for any number of classes (protonet)."
+                f"{type(learner).__name__} cannot learn these {n} classes without one of them, to "
+                "see what strangers score. Give --cohort, a folder of "
+                "pictures that belong to no class, or a learner for any number of classes "
+                "(protonet)."
             )
         x, y = fmt.normalise(content.dataset.x), torch.from_numpy(content.dataset.index.labels)
         for c in range(n):
             rest = y != c
-            without = learner.fit(Examples.single(x[rest], y[rest] - (y[rest] > c).long()), Classes(n - 1))
+            without = learner.fit(
+                Examples.single(x[rest], y[rest] - (y[rest] > c).long()), Classes(n - 1)
+            )
             with torch.no_grad():
                 scores.append(without(x[~rest]).amax(1))
         groups = np.sort(content.dataset.index.labels)
     threshold = conformal_threshold(torch.cat(scores).double().numpy(), rate, groups=groups)
-    return predictor.named(predictor.labels, extra={**predictor.extra, "unknown": {"threshold": threshold, "rate": rate, "rule": rule}})
+    return predictor.named(
+        predictor.labels,
+        extra={**predictor.extra, "unknown": {"threshold": threshold, "rate": rate, "rule": rule}},
+    )
 
 
 def whose(path: Path, cohort: Path) -> str:
-    """Which stranger a file of a cohort is of: those in one sub-folder of it are of one, those beside each other in the folder itself of one each.
+    """Which stranger a file of a cohort is of: those in one sub-folder of it are of one, those
+    beside each other in the folder itself of one each.
 
-    >>> [whose(Path(p), Path("others")) for p in ("others/a.png", "others/anna/1.png", "others/anna/more/2.png")]
+    >>> [
+    ...     whose(Path(p), Path("others"))
+    ...     for p in ("others/a.png", "others/anna/1.png", "others/anna/more/2.png")
+    ... ]
     ['others/a.png', 'anna', 'anna']
     """
     return str(path) if cohort in (path, path.parent) else path.relative_to(cohort).parts[0]
@@ -142,8 +192,9 @@ def whose(path: Path, cohort: Path) -> str:
 def classify(predictor: Predictor, paths: list[Path]) -> list[dict[str, Any]]:
     """Label and score of each picture, or why it could not be read.
 
-    The score is the softmax of the outputs over the known classes: it compares them with each other and says nothing of
-    pictures that belong to none of them. A model fitted with a reject rate calls these "unknown", and names the nearest class besides.
+    The score is the softmax of the outputs over the known classes: it compares them with each other
+    and says nothing of pictures that belong to none of them. A model fitted with a reject rate
+    calls these "unknown", and names the nearest class besides.
     """
     line = predictor.extra.get("unknown", {}).get("threshold", -math.inf)
     fmt = ImageFormat.from_json(predictor.extra["image"])
@@ -162,9 +213,14 @@ def classify(predictor: Predictor, paths: list[Path]) -> list[dict[str, Any]]:
         with torch.no_grad():
             out = predictor(fmt.normalise(torch.stack(pictures)))  # [B C]
         known = out.amax(1).double() > line
-        for row, score, is_known in zip(good, out.softmax(-1).numpy().astype(np.float64), known.tolist(), strict=True):
+        for row, score, is_known in zip(
+            good, out.softmax(-1).numpy().astype(np.float64), known.tolist(), strict=True
+        ):
             best = int(score.argmax())
-            row.update(label=predictor.labels[best] if is_known else UNKNOWN, score=round(float(score[best]), 4))
+            row.update(
+                label=predictor.labels[best] if is_known else UNKNOWN,
+                score=round(float(score[best]), 4),
+            )
             if not is_known:
                 row["nearest"] = predictor.labels[best]
     return rows

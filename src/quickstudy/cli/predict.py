@@ -19,33 +19,60 @@ from quickstudy.cli.tables import ENDINGS, encode_sentences, numbers, read_table
 from quickstudy.core.errors import ConfigError, LoadError, did_you_mean
 from quickstudy.core.predictor import Predictor
 from quickstudy.data import find_files, find_images
-from quickstudy.embedders import FeatureCache, embed_files
-from quickstudy.embedders.files import cache_for
-from quickstudy.estimator import FittedModel, OpenSetClassifier
-from quickstudy.estimator.saved import FILE, ROWS, decide
+from quickstudy.estimators import FittedModel, OpenSetClassifier
+from quickstudy.estimators.fitted import FILE, ROWS, decide
+from quickstudy.pretrained import FeatureCache, encode_files
+from quickstudy.pretrained.encode_files import cache_for
 from quickstudy.recipes import load
 
 FORMATS = ("table", "csv", "jsonl")
 _AT_ONCE = 256
 _COLUMNS = ("label", "score", "similarity", "threshold", "certain", "nearest", "error")
 
-_Model = Annotated[Path, typer.Argument(help="A model that `quickstudy fit` wrote.", show_default=False)]
-_Encoder = Annotated[str, typer.Option(help="Where the encoder lies now; default where it lay when the model was fitted.")]
+_Model = Annotated[
+    Path, typer.Argument(help="A model that `quickstudy fit` wrote.", show_default=False)
+]
+_Encoder = Annotated[
+    str,
+    typer.Option(
+        help="Where the encoder lies now; default where it lay when the model was fitted."
+    ),
+]
 
 
 def predict(
     model: _Model,
-    things: Annotated[list[Path], typer.Argument(help="Pictures or recordings, folders of them, or tables.", show_default=False)],
-    form: Annotated[str, typer.Option("--format", help="table, csv, or jsonl: one JSON object per line.")] = "table",
+    things: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Pictures or recordings, folders of them, or tables.", show_default=False
+        ),
+    ],
+    form: Annotated[
+        str, typer.Option("--format", help="table, csv, or jsonl: one JSON object per line.")
+    ] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write csv or jsonl into this file.")] = None,
-    reject_rate: Annotated[
-        float, typer.Option(help="Say unknown at this false-accept rate, whatever the model was fitted with; 0 = as fitted.")
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write csv or jsonl into this file.")
+    ] = None,
+    false_accept_rate: Annotated[
+        float,
+        typer.Option(
+            help="Say unknown at this false-accept rate, whatever the model was fitted with; 0 = "
+            "as fitted."
+        ),
     ] = 0.0,
     encoder: _Encoder = "",
-    cache: Annotated[bool, typer.Option(help="Keep vectors in the user's cache folder, so that no file is encoded twice.")] = True,
+    cache: Annotated[
+        bool,
+        typer.Option(
+            help="Keep vectors in the user's cache folder, so that no file is encoded twice."
+        ),
+    ] = True,
 ) -> None:
-    """Print label and score of each thing. What cannot be read is named, and the command then ends with status 1."""
+    """Print label and score of each thing. What cannot be read is named, and the command then ends
+    with status 1.
+    """
     form = "jsonl" if as_json else form
     if form not in FORMATS:
         raise ConfigError(f"There is no format '{form}'. {did_you_mean(form, FORMATS)}")
@@ -54,24 +81,36 @@ def predict(
     if (model / FILE).exists():
         fitted = FittedModel.load(model, encoder=encoder)
         if encoder and fitted.encoder is None:
-            raise ConfigError(f"{model} was fitted to rows of numbers, which need no encoder. Leave --encoder out.")
-        if reject_rate:
-            fitted = _rejecting(fitted, reject_rate)
+            raise ConfigError(
+                f"{model} was fitted to rows of numbers, which need no encoder. Leave --encoder "
+                "out."
+            )
+        if false_accept_rate:
+            fitted = _rejecting(fitted, false_accept_rate)
         rows = _rows(fitted, things, cache=cache)
     else:
         predictor = load(model)
         if not isinstance(predictor, Predictor):
             raise LoadError(
-                f"{model} holds a trained learner, not a fitted model. Fit one first: quickstudy fit FOLDER -o MODEL --run {model}"
+                f"{model} holds a trained learner, not a fitted model. Fit one first: quickstudy "
+                f"fit FOLDER -o MODEL --run {model}"
             )
-        if reject_rate:
+        if false_accept_rate:
             raise ConfigError(
-                f"{model} was fitted with a run's own learner; its threshold is set when it is fitted: quickstudy fit … --reject-rate {reject_rate}"
+                f"{model} was fitted with a run's own learner; its threshold is set when it is "
+                f"fitted: quickstudy fit … --false-accept-rate {false_accept_rate}"
             )
         if encoder:
-            raise ConfigError(f"{model} was fitted with a run's own learner, which is in it with its encoder. Leave --encoder out.")
+            raise ConfigError(
+                f"{model} was fitted with a run's own learner, which is in it with its encoder. "
+                "Leave --encoder out."
+            )
         paths = find_images(things)
-        rows = (row for at in range(0, len(paths), _AT_ONCE) for row in classify(predictor, paths[at : at + _AT_ONCE]))
+        rows = (
+            row
+            for at in range(0, len(paths), _AT_ONCE)
+            for row in classify(predictor, paths[at : at + _AT_ONCE])
+        )
     if _written(rows, form, out):
         raise typer.Exit(1)
 
@@ -88,19 +127,34 @@ def classes(model: _Model) -> None:
 def add_class(
     model: _Model,
     name: Annotated[str, typer.Argument(help="Of the class.", show_default=False)],
-    things: Annotated[list[Path], typer.Argument(help="Its pictures or recordings, or folders of them.", show_default=False)],
-    replace: Annotated[bool, typer.Option("--replace", help="Give a class that is there these examples in place of its own.")] = False,
+    things: Annotated[
+        list[Path],
+        typer.Argument(help="Its pictures or recordings, or folders of them.", show_default=False),
+    ],
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace", help="Give a class that is there these examples in place of its own."
+        ),
+    ] = False,
     encoder: _Encoder = "",
 ) -> None:
     """Teach a fitted model one more class; the result equals fitting anew."""
     fitted = _opened(model, encoder=encoder)
     found = _files(fitted, things)
     called = _label(fitted, name)
-    _changed(lambda: (fitted.update_class if replace else fitted.add_class)(called, found).save(model))
-    results().print(f"{model} knows {len(fitted.known.classes_)} classes now; {called} has {len(found)} examples.")
+    _changed(
+        lambda: (fitted.update_class if replace else fitted.add_class)(called, found).save(model)
+    )
+    results().print(
+        f"{model} knows {len(fitted.known.classes_)} classes now; {called} has {len(found)} "
+        "examples."
+    )
 
 
-def remove_class(model: _Model, name: Annotated[str, typer.Argument(help="Of the class.", show_default=False)]) -> None:
+def remove_class(
+    model: _Model, name: Annotated[str, typer.Argument(help="Of the class.", show_default=False)]
+) -> None:
     """Let a fitted model forget a class and its examples."""
     fitted = _opened(model, encoder=None)
     called = _label(fitted, name)
@@ -111,7 +165,8 @@ def remove_class(model: _Model, name: Annotated[str, typer.Argument(help="Of the
 def _opened(model: Path, *, encoder: str | None) -> FittedModel:
     if (model / "predictor.json").is_file() and not (model / FILE).is_file():
         raise ConfigError(
-            f"{model} was fitted with --run, by a learner that learns all classes together. Change the folder of pictures and fit again."
+            f"{model} was fitted with --run, by a learner that learns all classes together. Change "
+            "the folder of pictures and fit again."
         )
     return FittedModel.load(model, encoder=encoder)
 
@@ -131,7 +186,8 @@ def _label(fitted: FittedModel, name: str) -> Any:
         if type(value) is kind or (kind is float and type(value) is int):
             return kind(value)
     raise ConfigError(
-        f"The classes of this model are called {classes[0]!r} and the like, so '{written}' cannot be one. Give a value of type {kind.__name__}."
+        f"The classes of this model are called {classes[0]!r} and the like, so '{written}' cannot "
+        f"be one. Give a value of type {kind.__name__}."
     )
 
 
@@ -145,8 +201,11 @@ def _changed(change: Callable[[], object]) -> None:
 
 
 def _files(fitted: FittedModel, things: list[Path]) -> list[Path]:
-    if fitted.encoding.kind not in ("pictures", "recordings"):
-        raise ConfigError(f"The model was fitted to {fitted.encoding.kind} of a table. Change the table and fit again.")
+    if fitted.encoding.kind not in ("images", "audio"):
+        raise ConfigError(
+            f"The model was fitted to {fitted.encoding.kind} of a table. Change the table and fit "
+            "again."
+        )
     return find_files(things, kind=fitted.encoding.kind)
 
 
@@ -165,7 +224,7 @@ def _rejecting(fitted: FittedModel, rate: float) -> FittedModel:
 
 def _rows(fitted: FittedModel, things: list[Path], *, cache: bool) -> Iterator[dict[str, Any]]:
     kind = fitted.encoding.kind
-    if kind in ("pictures", "recordings"):
+    if kind in ("images", "audio"):
         paths = _files(fitted, things)
         assert fitted.encoder is not None
         with cache_for(fitted.encoder, cache) as kept:
@@ -177,38 +236,66 @@ def _rows(fitted: FittedModel, things: list[Path], *, cache: bool) -> Iterator[d
     for file in things:
         if file.suffix.lower() not in ENDINGS or not file.exists():
             found = "" if file.exists() else ", which does not exist"
-            raise ConfigError(f"The model was fitted to {kind} of a table, so it takes tables ({', '.join(ENDINGS)}), not '{file}'{found}.")
+            raise ConfigError(
+                f"The model was fitted to {kind} of a table, so it takes tables "
+                f"({', '.join(ENDINGS)}), not '{file}'{found}."
+            )
     for file in things:
         rows = read_table(file)
         for at in range(0, len(rows), _AT_ONCE):
             # Where there are several tables, a row's number alone would not tell it.
             where = {"table": str(file)} if len(things) > 1 else {}
-            yield from ({**row, **where} for row in _of_rows(fitted, rows, slice(at, at + _AT_ONCE), file))
+            yield from (
+                {**row, **where} for row in _of_rows(fitted, rows, slice(at, at + _AT_ONCE), file)
+            )
 
 
-def _of_files(fitted: FittedModel, paths: list[Path], cache: FeatureCache | None) -> list[dict[str, Any]]:
+def _of_files(
+    fitted: FittedModel, paths: list[Path], cache: FeatureCache | None
+) -> list[dict[str, Any]]:
     assert fitted.encoder is not None
-    made = embed_files(fitted.encoder, paths, cache=cache, on_bad="skip")
-    told = dict(zip(made.paths, _decided(fitted, made.vectors.astype(np.float64)), strict=True)) if made.paths else {}
+    made = encode_files(fitted.encoder, paths, cache=cache, on_bad="skip")
+    told = (
+        dict(zip(made.paths, _decided(fitted, made.vectors.astype(np.float64)), strict=True))
+        if made.paths
+        else {}
+    )
     told |= {path: {"error": reason} for path, reason in made.skipped}
-    return [{"image" if fitted.encoding.kind == "pictures" else "recording": str(path), **told[path]} for path in paths]
+    return [
+        {"image" if fitted.encoding.kind == "images" else "recording": str(path), **told[path]}
+        for path in paths
+    ]
 
 
-def _of_rows(fitted: FittedModel, rows: list[dict[str, Any]], some: slice, file: Path) -> list[dict[str, Any]]:
+def _of_rows(
+    fitted: FittedModel, rows: list[dict[str, Any]], some: slice, file: Path
+) -> list[dict[str, Any]]:
     """Rows of a table: those that lack something are told so, the others are answered."""
     names = fitted.encoding.columns
     out: list[dict[str, Any]]
     if fitted.encoding.kind == ROWS:
         x, wrong = numbers(rows[some], names, file)
-        out = [{"row": some.start + i + 1} | ({"error": f"{why}."} if why else {}) for i, why in enumerate(wrong)]
+        out = [
+            {"row": some.start + i + 1} | ({"error": f"{why}."} if why else {})
+            for i, why in enumerate(wrong)
+        ]
         good = [i for i, why in enumerate(wrong) if not why]
         x = fitted.standardised(x[good])
     else:
         assert fitted.encoder is not None
         said = texts(rows[some], names[0], file)
-        out = [{"text": text} if text else {"text": "", "error": f"row {some.start + i + 1} has no text."} for i, text in enumerate(said)]
+        out = [
+            {"text": text}
+            if text
+            else {"text": "", "error": f"row {some.start + i + 1} has no text."}
+            for i, text in enumerate(said)
+        ]
         good = [i for i, text in enumerate(said) if text]
-        x, warned = encode_sentences(fitted.encoder, [said[i] for i in good]) if good else (np.empty((0, 0)), [])
+        x, warned = (
+            encode_sentences(fitted.encoder, [said[i] for i in good])
+            if good
+            else (np.empty((0, 0)), [])
+        )
         for note in warned:
             progress().print(f"Note: {note}", markup=False, soft_wrap=True)
     for i, told in zip(good, _decided(fitted, x.astype(np.float64)) if good else [], strict=True):
@@ -221,7 +308,11 @@ def _decided(fitted: FittedModel, x: Any) -> list[dict[str, Any]]:
     model = fitted.classifier
     out = []
     for d, p in zip(decide(fitted.classifier, x), likely, strict=True):
-        row: dict[str, Any] = {"label": d.label, "score": round(float(p.max()), 4), "similarity": round(d.score, 4)}
+        row: dict[str, Any] = {
+            "label": d.label,
+            "score": round(float(p.max()), 4),
+            "similarity": round(d.score, 4),
+        }
         if isinstance(model, OpenSetClassifier):
             row |= {"threshold": round(d.threshold, 4), "certain": d.certain}
             if d.label is None:
@@ -239,16 +330,20 @@ def _written(rows: Iterator[dict[str, Any]], form: str, out: Path | None) -> boo
             raise
         except OSError as error:
             raise ConfigError(
-                f"The output cannot be written: {error.strerror or error}. Make room, or write into a file with -o."
+                f"The output cannot be written: {error.strerror or error}. Make room, or write "
+                "into a file with -o."
             ) from error
     part = out.with_name(f"{out.name}.part")
     try:
-        # Names of files that are no valid Unicode are written as escapes, which JSON reads back as they were.
+        # Names of files that are no valid Unicode are written as escapes, which JSON reads back as
+        # they were.
         with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
             failed = _streamed(rows, form, stream)
         part.replace(out)
     except OSError as error:
-        raise ConfigError(f"{out} cannot be written: {error.strerror or error}. Make room, or choose another -o.") from error
+        raise ConfigError(
+            f"{out} cannot be written: {error.strerror or error}. Make room, or choose another -o."
+        ) from error
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -264,11 +359,20 @@ def _shown(rows: Iterator[dict[str, Any]]) -> bool:
         shown.show_header, head = head, False
         for row in some:
             remark = row.get("error") or (
-                "look" if row.get("certain") is False else f"nearest: {row['nearest']}" if "nearest" in row else ""
+                "look"
+                if row.get("certain") is False
+                else f"nearest: {row['nearest']}"
+                if "nearest" in row
+                else ""
             )
             failed |= "error" in row
             thing = f"{row['table']}: {row[first]}" if "table" in row else str(row[first])
-            shown.add_row(thing, str(row.get("label", "—")), f"{row['score']:.3f}" if "score" in row else "", remark)
+            shown.add_row(
+                thing,
+                str(row.get("label", "—")),
+                f"{row['score']:.3f}" if "score" in row else "",
+                remark,
+            )
         results().print(shown)
     return failed
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from quickstudy.core.errors import DataError, did_you_mean
-from quickstudy.embedders import AbstractEmbedder
+from quickstudy.pretrained import AbstractPretrained
 
 ENDINGS = (".csv", ".tsv", ".jsonl")
 _AT_ONCE = 64
@@ -26,16 +26,28 @@ def read_table(file: Path) -> list[dict[str, Any]]:
         DataError: when it cannot be read, is empty, or a row does not fit, by its number.
     """
     if file.suffix.lower() not in ENDINGS:
-        raise DataError(f"'{file}' is no table that can be read here. Give a file that ends in {', '.join(ENDINGS)}.")
+        raise DataError(
+            f"'{file}' is no table that can be read here. Give a file that ends in "
+            f"{', '.join(ENDINGS)}."
+        )
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            rows = _objects(stream.read(), file) if file.suffix.lower() == ".jsonl" else _values(stream, file)
+            rows = (
+                _objects(stream.read(), file)
+                if file.suffix.lower() == ".jsonl"
+                else _values(stream, file)
+            )
     except UnicodeDecodeError as error:
-        raise DataError(f"'{file}' is not text in UTF-8 (byte {error.start} does not belong). Save it as UTF-8.") from None
+        raise DataError(
+            f"'{file}' is not text in UTF-8 (byte {error.start} does not belong). Save it as UTF-8."
+        ) from None
     except OSError as error:
         raise DataError(f"'{file}' cannot be read: {error.strerror}. Check the path.") from error
     if not rows:
-        raise DataError(f"'{file}' has no rows. Give one per example, below a line with the names of the columns.")
+        raise DataError(
+            f"'{file}' has no rows. Give one per example, below a line with the names of the "
+            "columns."
+        )
     return rows
 
 
@@ -65,13 +77,17 @@ def column(rows: Sequence[dict[str, Any]], name: str, file: Path) -> list[str]:
     empty = [i + 1 for i, value in enumerate(values) if not value]
     if empty:
         raise DataError(
-            f"In '{file}' the column '{name}' is empty in {len(empty)} of {len(rows)} rows, the first being row {empty[0]}. Fill it in, or leave them out."
+            f"In '{file}' the column '{name}' is empty in {len(empty)} of {len(rows)} rows, the "
+            f"first being row {empty[0]}. Fill it in, or leave them out."
         )
     return values
 
 
-def numbers(rows: Sequence[dict[str, Any]], names: Sequence[str], file: Path) -> tuple[Float[NDArray[np.float64], "n D"], list[str]]:
-    """The values of columns as numbers, and of each row what is wrong with it: empty where nothing is.
+def numbers(
+    rows: Sequence[dict[str, Any]], names: Sequence[str], file: Path
+) -> tuple[Float[NDArray[np.float64], "n D"], list[str]]:
+    """The values of columns as numbers, and of each row what is wrong with it: empty where nothing
+    is.
 
     Raises:
         DataError: when there is no such column.
@@ -82,12 +98,19 @@ def numbers(rows: Sequence[dict[str, Any]], names: Sequence[str], file: Path) ->
             if _is_number(text):
                 out[i, j] = float(text)
             elif not wrong[i]:
-                wrong[i] = f"the column '{name}' holds {text!r}, which is no finite number" if text else f"the column '{name}' is empty"
+                wrong[i] = (
+                    f"the column '{name}' holds {text!r}, which is no finite number"
+                    if text
+                    else f"the column '{name}' is empty"
+                )
     return out, wrong
 
 
-def numeric_columns(rows: Sequence[dict[str, Any]], file: Path, *, but: str) -> tuple[list[str], list[str]]:
-    """The columns in which every value is a number, without the label's, and those without any number.
+def numeric_columns(
+    rows: Sequence[dict[str, Any]], file: Path, *, but: str
+) -> tuple[list[str], list[str]]:
+    """The columns in which every value is a number, without the label's, and those without any
+    number.
 
     Raises:
         DataError: for a column that holds both, by row: nobody can guess what is meant.
@@ -98,7 +121,8 @@ def numeric_columns(rows: Sequence[dict[str, Any]], file: Path, *, but: str) -> 
         bad = [i for i, value in enumerate(values) if not _is_number(value)]
         if name != but and bad and len(bad) < len(rows):
             raise DataError(
-                f"In '{file}' the column '{name}' holds numbers in {len(rows) - len(bad)} of {len(rows)} rows, but {values[bad[0]]!r} in row {bad[0] + 1}. "
+                f"In '{file}' the column '{name}' holds numbers in {len(rows) - len(bad)} of "
+                f"{len(rows)} rows, but {values[bad[0]]!r} in row {bad[0] + 1}. "
                 "Correct it, or say with --columns what to learn from."
             )
         if name != but:
@@ -107,7 +131,10 @@ def numeric_columns(rows: Sequence[dict[str, Any]], file: Path, *, but: str) -> 
 
 
 def encode_sentences(
-    embedder: AbstractEmbedder, sentences: Sequence[str], *, progress: Callable[[int, int], None] | None = None
+    embedder: AbstractPretrained,
+    sentences: Sequence[str],
+    *,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Float[NDArray[np.float32], "n D"], list[str]]:
     """The vectors of sentences, and what the encoder warned of."""
     parts: list[NDArray[np.float32]] = []
@@ -134,18 +161,24 @@ def _values(stream: Any, file: Path) -> list[dict[str, Any]]:
     try:
         return _rows(stream, file)
     except csv.Error as error:
-        raise DataError(f"'{file}' is not in the form of CSV ({error}). Save it again as CSV, or check its quotes.") from error
+        raise DataError(
+            f"'{file}' is not in the form of CSV ({error}). Save it again as CSV, or check its "
+            "quotes."
+        ) from error
 
 
 def _rows(stream: Any, file: Path) -> list[dict[str, Any]]:
     reader = csv.DictReader(stream, delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
     if reader.fieldnames and len(set(reader.fieldnames)) < len(reader.fieldnames):
-        raise DataError(f"'{file}' names a column twice: {', '.join(reader.fieldnames)}. Rename one.")
+        raise DataError(
+            f"'{file}' names a column twice: {', '.join(reader.fieldnames)}. Rename one."
+        )
     rows = []
     for i, row in enumerate(reader):
         if None in row or None in row.values():
             raise DataError(
-                f"In '{file}', row {i + 1} does not have {len(reader.fieldnames or ())} values. Put texts with commas into quotes."
+                f"In '{file}', row {i + 1} does not have {len(reader.fieldnames or ())} values. "
+                "Put texts with commas into quotes."
             )
         rows.append(row)
     return rows
@@ -161,7 +194,8 @@ def _objects(text: str, file: Path) -> list[dict[str, Any]]:
                 row = None
             if not isinstance(row, dict):
                 raise DataError(
-                    f'In \'{file}\', line {i + 1} is no JSON object. Give one object per line, such as {{"text": "…", "label": "…"}}.'
+                    f"In '{file}', line {i + 1} is no JSON object. Give one object per line, "
+                    f'such as {{"text": "…", "label": "…"}}.'
                 )
             rows.append(row)
     return rows

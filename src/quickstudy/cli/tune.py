@@ -21,52 +21,102 @@ def tune(
         typer.Option(
             "--tune",
             metavar="FIELD=RANGE",
-            help="A field to search: optimiser.lr=1e-4..1e-2:log, learner.inner_steps=1..5, encoder.width=32,64.",
+            help="A field to search: optimiser.lr=1e-4..1e-2:log, learner.inner_steps=1..5, "
+            "encoder.width=32,64.",
         ),
     ],
-    trials: Annotated[int, typer.Option(help="Trials of the whole study, over all processes that share it.")] = 20,
+    trials: Annotated[
+        int, typer.Option(help="Trials of the whole study, over all processes that share it.")
+    ] = 20,
     storage: Annotated[
         str,
         typer.Option(
             envvar="QUICKSTUDY_STORAGE",
-            help="Database of the study: sqlite:///study.db, postgresql+psycopg://USER:PASSWORD@HOST/NAME. Default: in memory.",
+            help="Database of the study: sqlite:///study.db, "
+            "postgresql+psycopg://USER:PASSWORD@HOST/NAME. Default: in memory.",
         ),
     ] = "",
-    study: Annotated[str, typer.Option(help="Name of the study in the database; default: the recipe's.")] = "",
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Fix a field for all trials.")] = None,
-    out_dir: Annotated[Path | None, typer.Option("--out", help="Keep trial N as the run OUT/trial-N; default: nothing is kept.")] = None,
+    study: Annotated[
+        str, typer.Option(help="Name of the study in the database; default: the recipe's.")
+    ] = "",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Fix a field for all trials."),
+    ] = None,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Keep trial N as the run OUT/trial-N; default: nothing is kept."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the proposed values.")] = 0,
     prune: Annotated[bool, typer.Option(help="End poor trials early.")] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
-    """Search hyper-parameters of a recipe on validation classes, alone or with other processes and machines."""
-    fixed, space = _pairs("--set", "FIELD=VALUE", set_ or ()), _pairs("--tune", "FIELD=RANGE", tune_)
+    """Search hyper-parameters of a recipe on validation classes, alone or with other processes and
+    machines.
+    """
+    fixed, space = (
+        _pairs("--set", "FIELD=VALUE", set_ or ()),
+        _pairs("--tune", "FIELD=RANGE", tune_),
+    )
     if len(space) < len(tune_):
-        raise ConfigError(f"--tune takes each field once, got {', '.join(tune_)}. For several values of one write FIELD=A,B,C.")
+        raise ConfigError(
+            f"--tune takes each field once, got {', '.join(tune_)}. For several values of one "
+            "write FIELD=A,B,C."
+        )
     found = search(
-        recipe_named(recipe).with_changes(fixed), space, n_trials=trials, storage=storage, study=study, seed=seed, prune=prune,
-        out=out_dir, device=device, console=progress(),
-    )  # fmt: skip
+        recipe_named(recipe).with_changes(fixed),
+        space,
+        n_trials=trials,
+        storage=storage,
+        study=study,
+        seed=seed,
+        prune=prune,
+        out=out_dir,
+        device=device,
+        console=progress(),
+    )
     out = results()
     rows = table("trial", *space, "score", "state")
     for trial in found.trials:
         score = "" if trial.score is None else f"{trial.score:.4f}"
-        rows.add_row(str(trial.number), *(short(trial.values.get(f, "")) for f in space), score, trial.state)
+        rows.add_row(
+            str(trial.number), *(short(trial.values.get(f, "")) for f in space), score, trial.state
+        )
     out.print(rows)
     for trial in found.trials:
         if trial.reason:
             out.print(f"trial {trial.number} failed: {trial.reason}")
     out.print(", ".join(f"{n} {state}" for state, n in found.counts.items()))
     if running := found.counts.get("running"):
-        out.print(f"{running} of them in other processes, so the best may change. Once they are done, the same command shows it.")
+        out.print(
+            f"{running} of them in other processes, so the best may change. Once they are done, "
+            "the same command shows it."
+        )
     if not found.finished:
-        out.print("Stopped. " + ("The same command goes on." if storage else "Without --storage the next search begins anew."))
+        out.print(
+            "Stopped. "
+            + (
+                "The same command goes on."
+                if storage
+                else "Without --storage the next search begins anew."
+            )
+        )
         raise typer.Exit(130)
     best = found.best
     changes = {**fixed, **best.values}
-    command = shlex.join(["quickstudy", "train", recipe, *(a for field, value in changes.items() for a in ("--set", f"{field}={value}"))])
+    command = shlex.join(
+        [
+            "quickstudy",
+            "train",
+            recipe,
+            *(a for field, value in changes.items() for a in ("--set", f"{field}={value}")),
+        ]
+    )
     out.print(
-        f"Best: trial {best.number}, {best.score:.4f} on validation tasks; as the best of many it is a little too good. Train it and score it on test classes:"
+        f"Best: trial {best.number}, {best.score:.4f} on validation tasks; as the best of many it "
+        "is a little too good. Train it and score it on test classes:"
     )
     out.print(command)
 

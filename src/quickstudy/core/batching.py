@@ -19,12 +19,19 @@ class OrderDependent:
 
 
 R = TypeVar("R")
-_USES_RUNNING_STATE = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd, OrderDependent)
-_NUMBERS_PER_GRAPH = 32_768  # of input, on a CPU: the activations of so many still fit the cache of one core (measured 2026-11, two cores)
+_USES_RUNNING_STATE = (
+    nn.modules.batchnorm._NormBase,
+    nn.modules.dropout._DropoutNd,
+    OrderDependent,
+)
+# of input, on a CPU: the activations of so many still fit the cache of one core (measured 2026-11,
+# two cores)
+_NUMBERS_PER_GRAPH = 32_768
 
 
 def per_task(fn: Callable[..., R], *batched: Any) -> R:
-    """``fn`` on each task's slice (a task axis of length 1 is kept), its results joined along the task axis.
+    """``fn`` on each task's slice (a task axis of length 1 is kept), its results joined along the
+    task axis.
 
     Arguments and results are trees of tensors that all begin with the task axis.
     """
@@ -35,20 +42,31 @@ def per_task(fn: Callable[..., R], *batched: Any) -> R:
 
 @dataclass(frozen=True)
 class Strategy:
-    """How the tasks of one step are spread over the machine: ``chunk`` tasks share a graph, ``workers`` graphs are at work side by side."""
+    """How the tasks of one step are spread over the machine: ``chunk`` tasks share a graph,
+    ``workers`` graphs are at work side by side.
+    """
 
     chunk: int
     workers: int
 
 
 def strategy_for(
-    module: nn.Module, device: torch.device, *, n_tasks: int, task_numel: int, chunk: int = 0, workers: int = 0, split: int = 1
+    module: nn.Module,
+    device: torch.device,
+    *,
+    n_tasks: int,
+    task_numel: int,
+    chunk: int = 0,
+    workers: int = 0,
+    split: int = 1,
 ) -> Strategy:
     """The strategy for a step, where the caller does not say it himself.
 
-    On a CPU a loop over tasks on several workers of one thread each is fastest, as one task's activations stay in a core's cache; tasks so
-    small that the calls cost more than the arithmetic share a graph. On other devices all tasks share one. A module with running statistics or
-    dropout sees all tasks of a step at once, wherever it is. The chunk never depends on the number of cores, so neither does the result.
+    On a CPU a loop over tasks on several workers of one thread each is fastest, as one task's
+    activations stay in a core's cache; tasks so small that the calls cost more than the arithmetic
+    share a graph. On other devices all tasks share one. A module with running statistics or dropout
+    sees all tasks of a step at once, wherever it is. The chunk never depends on the number of
+    cores, so neither does the result.
 
     Args:
         module: what is trained.
@@ -69,7 +87,9 @@ def strategy_for(
         if device.type == "cpu" and not held:
             chunk = max(1, min(_NUMBERS_PER_GRAPH // max(1, task_numel), n_tasks))
     if not workers:
-        cores = max(1, torch.get_num_threads() // split)  # what torch was allowed: all that the process may use, unless said otherwise
+        cores = max(
+            1, torch.get_num_threads() // split
+        )  # what torch was allowed: all that the process may use, unless said otherwise
         workers = 1 if held or device.type != "cpu" else min(cores, math.ceil(n_tasks / chunk))
     return Strategy(chunk, workers)
 
@@ -77,12 +97,14 @@ def strategy_for(
 class Workers:
     """Replicas of a module that share its parameters and work side by side, one thread each.
 
-    On a CPU a loop over tasks on several single-threaded workers beats many threads inside one task. The result does not
-    depend on the number of workers: each piece is computed alone and the pieces are joined in order.
+    On a CPU a loop over tasks on several single-threaded workers beats many threads inside one
+    task. The result does not
+    depend on the number of workers: each piece is computed alone and the pieces are joined in
+        order.
 
     Args:
-        module: what to replicate. With more than one worker it may not hold running statistics or dropout, whose updates
-            would depend on the order of the threads.
+        module: what to replicate. With more than one worker it may not hold running statistics or
+            dropout, whose updates would depend on the order of the threads.
         n: how many workers.
 
     Raises:
@@ -92,11 +114,16 @@ class Workers:
     def __init__(self, module: nn.Module, n: int) -> None:
         if n > 1 and (held := order_dependent(module)):
             raise TrainingError(
-                f"{n} workers cannot share {', '.join(held)}: the result would depend on their order. Set workers=1, or norm='batch'."
+                f"{n} workers cannot share {', '.join(held)}: the result would depend on their "
+                "order. Set workers=1, or norm='batch'."
             )
         shared = {id(t): t for t in (*module.parameters(), *module.buffers())}
         self._replicas = [module, *(copy.deepcopy(module, dict(shared)) for _ in range(n - 1))]
-        self._pool = ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,)) if n > 1 else None
+        self._pool = (
+            ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,))
+            if n > 1
+            else None
+        )
 
     def map(self, fn: Callable[[nn.Module, Any], R], pieces: Sequence[Any]) -> list[R]:
         """``fn(replica, piece)`` for every piece, results in the order of the pieces."""
@@ -121,7 +148,13 @@ class Workers:
 
 def order_dependent(module: nn.Module) -> list[str]:
     """The kinds of layer whose work on one task depends on what they did before."""
-    return sorted({type(m).__name__ for m in module.modules() if isinstance(m, _USES_RUNNING_STATE) and _changes_in_training(m)})
+    return sorted(
+        {
+            type(m).__name__
+            for m in module.modules()
+            if isinstance(m, _USES_RUNNING_STATE) and _changes_in_training(m)
+        }
+    )
 
 
 def _changes_in_training(module: nn.Module) -> bool:

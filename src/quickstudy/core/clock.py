@@ -5,7 +5,9 @@ from torch import Tensor, nn
 
 
 class Clock(nn.Module):
-    """The number of outer steps done, as a buffer: workers share it and checkpoints keep it. The training loop sets it before each step."""
+    """The number of outer steps done, as a buffer: workers share it and checkpoints keep it. The
+    training loop sets it before each step.
+    """
 
     steps: Tensor
 

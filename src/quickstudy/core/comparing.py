@@ -12,7 +12,9 @@ State = TypeVar("State")
 
 
 class AbstractComparer(AbstractLearner[State], abc.ABC):
-    """A learner that turns examples into features and says of two how much they look alike, without a task."""
+    """A learner that turns examples into features and says of two how much they look alike, without
+    a task.
+    """
 
     @abc.abstractmethod
     def features(self, x: Float[Tensor, "T N *S"]) -> Float[Tensor, "T N D"]:

@@ -19,41 +19,59 @@ COMPILERS = ("trace", "inductor")
 
 
 class CompiledGradient:
-    """Loss and gradient of a `MetaStep`, recorded once for each shape of batch, inner loop and all, and then played back.
+    """Loss and gradient of a `MetaStep`, recorded once for each shape of batch, inner loop and all,
+    and then played back.
 
-    Pays where the calls cost more than the arithmetic: small networks on a CPU, and GPUs, where the compiled graph is replayed as a CUDA graph.
-    The gradient is that of the step to rounding. What the step decides by looking at tensors is decided when it is recorded.
+    Pays where the calls cost more than the arithmetic: small networks on a CPU, and GPUs, where the
+        compiled graph is replayed as a CUDA graph.
+    The gradient is that of the step to rounding. What the step decides by looking at tensors is
+    decided when it is recorded.
 
     Args:
         step: the module; replicas that share its parameters may call, from several threads.
-        how: "trace" plays the operations back one by one; "inductor" has torch compile them, for which a CPU needs a C++ compiler.
+        how: "trace" plays the operations back one by one; "inductor" has torch compile them, for
+            which a CPU needs a C++ compiler.
 
     Raises:
         ConfigError: for another ``how``.
-        TrainingError: the module holds running statistics or dropout, a batch is padded, or the graph cannot be compiled.
+        TrainingError: the module holds running statistics or dropout, a batch is padded, or the
+            graph cannot be compiled.
     """
 
     def __init__(self, step: nn.Module, *, how: str = "inductor") -> None:
         if how not in COMPILERS:
-            raise ConfigError(f"A step cannot be compiled by '{how}'. {did_you_mean(how, COMPILERS)}")
+            raise ConfigError(
+                f"A step cannot be compiled by '{how}'. {did_you_mean(how, COMPILERS)}"
+            )
         if held := order_dependent(step):
             raise TrainingError(
-                f"A compiled step cannot hold {', '.join(held)}, which change at each call. Leave compile empty, or set norm='batch'."
+                f"A compiled step cannot hold {', '.join(held)}, which change at each call. Leave "
+                "compile empty, or set norm='batch'."
             )
         if has_clock(step):
-            raise TrainingError("A compiled step cannot change in the course of training, as this one does. Leave compile empty.")
+            raise TrainingError(
+                "A compiled step cannot change in the course of training, as this one does. Leave "
+                "compile empty."
+            )
         if isinstance(step, MetaStep) and step.objective.draws:
             raise TrainingError(
-                f"A compiled step cannot draw random numbers, as {type(step.objective).__name__} does. Leave compile empty."
+                f"A compiled step cannot draw random numbers, as {type(step.objective).__name__} "
+                "does. Leave compile empty."
             )
-        self._how, self._parameters = how, {n: p for n, p in step.named_parameters() if p.requires_grad}
+        self._how, self._parameters = (
+            how,
+            {n: p for n, p in step.named_parameters() if p.requires_grad},
+        )
         self._compiled, self._lock = dict[Any, Any](), threading.Lock()
 
     def __call__(self, step: nn.Module, batch: Batch) -> tuple[Tensor, tuple[Tensor | None, ...]]:
-        """The step's loss and the gradients of its trainable parameters; None for those the loss does not depend on."""
+        """The step's loss and the gradients of its trainable parameters; None for those the loss
+        does not depend on.
+        """
         if batch.padded:
             raise TrainingError(
-                "A recorded step cannot leave out padding, which differs from batch to batch. Set compile= (empty), or chunk=1."
+                "A recorded step cannot leave out padding, which differs from batch to batch. Set "
+                "compile= (empty), or chunk=1."
             )
         leaves, spec = pytree.tree_flatten(batch)
         key = (spec, *((leaf.shape, leaf.dtype) for leaf in leaves))
@@ -69,14 +87,18 @@ class CompiledGradient:
         gradients = iter(found)
         return loss, tuple(next(gradients) if there else None for there in reached)
 
-    def _compile(self, step: nn.Module, parameters: list[Tensor], leaves: list[Tensor], spec: Any) -> tuple[Any, list[bool]]:
+    def _compile(
+        self, step: nn.Module, parameters: list[Tensor], leaves: list[Tensor], spec: Any
+    ) -> tuple[Any, list[bool]]:
         reached: list[bool] = []
 
         def gradient(*tensors: Tensor) -> tuple[Tensor, ...]:
             now = [p.detach().requires_grad_() for p in tensors[: len(parameters)]]
             batch = pytree.tree_unflatten(list(tensors[len(parameters) :]), spec)
             with torch.enable_grad():
-                loss = functional_call(step, dict(zip(self._parameters, now, strict=True)), (batch,))
+                loss = functional_call(
+                    step, dict(zip(self._parameters, now, strict=True)), (batch,)
+                )
             found = torch.autograd.grad(loss, now, allow_unused=True)
             reached[:] = [g is not None for g in found]
             return loss.detach(), *(g for g in found if g is not None)
@@ -85,13 +107,18 @@ class CompiledGradient:
             graph = _without_detours(make_fx(gradient)(*parameters, *leaves))
             if self._how == "trace":
                 return graph, list(reached)
-            # Without its patterns: on a graph of one task they gave wrong numbers (*measured*, torch 2.13).
+            # Without its patterns: on a graph of one task they gave wrong numbers (*measured*,
+            # torch 2.13).
             options: dict[str, Any] = {"pattern_matcher": False}
             if parameters[0].is_cuda:
                 options["triton.cudagraphs"] = True
-            return torch._inductor.compile(graph, [*parameters, *leaves], options=options), list(reached)
+            return torch._inductor.compile(graph, [*parameters, *leaves], options=options), list(
+                reached
+            )
         except Exception as error:
-            raise TrainingError(f"This step cannot be compiled: {error}. Train without compile.") from error
+            raise TrainingError(
+                f"This step cannot be compiled: {error}. Train without compile."
+            ) from error
 
 
 def _without_detours(module: torch.fx.GraphModule) -> torch.fx.GraphModule:

@@ -16,16 +16,23 @@ Context: TypeAlias = tuple[Tensor, ...]
 class AbstractEncoder(Described, nn.Module, abc.ABC):
     """Examples to feature vectors, task by task: ``[T N *S] -> [T N D]``.
 
-    The task axis is there because an encoder may depend on it: batch statistics belong to one task, and what an encoder
-    learns of a support set (its `Context`: normalisation statistics, modulation weights) is used again on the queries.
+    The task axis is there because an encoder may depend on it: batch statistics belong to one task,
+        and what an encoder
+    learns of a support set (its `Context`: normalisation statistics, modulation weights) is used
+    again on the queries.
 
     Attributes:
         out_dim: ``D``.
-        norm: the normalisation policy, printed with every result: batch, running, support, group or none.
-        stacks: whether it also works when each of its parameters is replaced by a stack of them, one per task, ``[T ...]``.
-            Gradient-based learners then adapt all tasks in one graph; otherwise they go through the tasks one by one.
-        map_shape: channels, height and width of the feature map that the vector is, flattened; None where it is none.
-        stages: the names of the modules that work one after another, for `between`; empty where there are none to tell apart.
+        norm: the normalisation policy, printed with every result: batch, running, support, group or
+            none.
+        stacks: whether it also works when each of its parameters is replaced by a stack of them,
+            one per task, ``[T ...]``.
+            Gradient-based learners then adapt all tasks in one graph; otherwise they go through the
+            tasks one by one.
+        map_shape: channels, height and width of the feature map that the vector is, flattened; None
+            where it is none.
+        stages: the names of the modules that work one after another, for `between`; empty where
+            there are none to tell apart.
     """
 
     out_dim: int
@@ -40,11 +47,14 @@ class AbstractEncoder(Described, nn.Module, abc.ABC):
         """Encode; ``context`` is what `read` gave for the same tasks' support."""
 
     def read(self, x: Float[Tensor, "T N *S"]) -> tuple[Float[Tensor, "T N D"], Context]:
-        """Encode a support set and say what of it must be remembered for the queries (nothing, unless overridden)."""
+        """Encode a support set and say what of it must be remembered for the queries (nothing,
+        unless overridden).
+        """
         return self(x), ()
 
     def prepare(self, x: Float[Tensor, "T N *S"]) -> Any:
-        """What can be computed of the input once and reused at every inner step, whatever the weights; `forward` and `read` take it in its stead.
+        """What can be computed of the input once and reused at every inner step, whatever the
+        weights; `forward` and `read` take it in its stead.
 
         The input itself, unless overridden; else a tree whose tensors all begin with the task axis.
         """
@@ -52,7 +62,8 @@ class AbstractEncoder(Described, nn.Module, abc.ABC):
 
     @contextlib.contextmanager
     def between(self, fn: Callable[[int, Tensor], Tensor]) -> Iterator[None]:
-        """While it lasts, ``fn(stage, features)`` is called behind every stage, from 1, and what it returns goes on in their place.
+        """While it lasts, ``fn(stage, features)`` is called behind every stage, from 1, and what it
+        returns goes on in their place.
 
         ``features`` are ``[T N ...]``, as they leave the stage.
         """

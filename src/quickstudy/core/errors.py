@@ -1,4 +1,6 @@
-"""Every error that quickstudy raises on purpose. A message says what was expected, what came, where, and what to do."""
+"""Every error that quickstudy raises on purpose. A message says what was expected, what came,
+where, and what to do.
+"""
 
 import difflib
 from collections.abc import Iterable
@@ -41,7 +43,9 @@ class LoadError(QuickstudyError, ValueError):
 
 
 class GalleryError(QuickstudyError, ValueError):
-    """A gallery that cannot be used, or a change of it that was refused; nothing was changed then."""
+    """A gallery that cannot be used, or a change of it that was refused; nothing was changed
+    then.
+    """
 
 
 class TrainingError(QuickstudyError, RuntimeError):

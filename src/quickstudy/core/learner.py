@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 from quickstudy.core.describe import Described
 from quickstudy.core.encoder import AbstractEncoder
-from quickstudy.core.errors import ConfigError, EpisodeError, LoadError, TargetError, TransductiveError
+from quickstudy.core.errors import (
+    ConfigError,
+    EpisodeError,
+    LoadError,
+    TargetError,
+    TransductiveError,
+)
 from quickstudy.core.predictor import Predictor, in_mode
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.types import Classes, Episode, Examples, Target
@@ -22,7 +28,8 @@ State = TypeVar("State")
 
 @dataclass(frozen=True)
 class Traits:
-    """What a learner promises. `quickstudy.testing.check_learner` runs the checks that the promises call for.
+    """What a learner promises. `quickstudy.testing.check_learner` runs the checks that the promises
+    call for.
 
     Args:
         transductive: predictions for one query may depend on the other queries.
@@ -31,11 +38,14 @@ class Traits:
         any_way: serves any number of classes without retraining.
         targets: the kinds of target it serves.
         exportable: its predictor passes torch.export.
-        exact_gradient: the gradient of the query loss is the true one (first-order methods say False).
+        exact_gradient: the gradient of the query loss is the true one (first-order methods say
+            False).
         semi_supervised: learns also from the support's unlabelled examples. Others pass them over.
-        encodes_alone: sees examples through its one encoder only, whose weights no task changes; features that were computed beforehand then
-            serve as well, where the encoder looks at each example by itself.
-        black_box: how it learns a task is itself learned, from nothing: it needs many training tasks before it learns any.
+        encodes_alone: sees examples through its one encoder only, whose weights no task changes;
+            features that were computed beforehand then serve as well, where the encoder looks at
+            each example by itself.
+        black_box: how it learns a task is itself learned, from nothing: it needs many training
+            tasks before it learns any.
     """
 
     transductive: bool = False
@@ -51,17 +61,22 @@ class Traits:
 
 
 class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):
-    """Learns tasks. Subclasses give `adapt` and `predict`, both batched over tasks, and say what they promise in `traits`.
+    """Learns tasks. Subclasses give `adapt` and `predict`, both batched over tasks, and say what
+    they promise in `traits`.
 
-    `adapt` must not change the learner, and the state it returns is a tree (tensors in tuples, lists and dicts) whose tensors all
-    begin with the task axis. Neither method ever sees padding.
+    `adapt` must not change the learner, and the state it returns is a tree (tensors in tuples,
+    lists and dicts) whose tensors all begin with the task axis. Neither method ever sees padding.
     """
 
     traits: Traits
 
     @abc.abstractmethod
-    def adapt(self, support: Examples, target: Target, query_x: Float[Tensor, "T Q *S"] | None = None) -> State:
-        """Learn from each task's support. ``query_x`` is passed only to a learner whose traits say transductive."""
+    def adapt(
+        self, support: Examples, target: Target, query_x: Float[Tensor, "T Q *S"] | None = None
+    ) -> State:
+        """Learn from each task's support. ``query_x`` is passed only to a learner whose traits say
+        transductive.
+        """
 
     @abc.abstractmethod
     def predict(self, state: State, x: Float[Tensor, "T Q *S"]) -> Float[Tensor, "T Q O"]:
@@ -79,7 +94,8 @@ class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):
         episode.query.check("query")
         if len(episode.support.x) != len(episode.query.x):
             raise EpisodeError(
-                f"The support holds {len(episode.support.x)} tasks but the query {len(episode.query.x)}. Give each task its support and its queries."
+                f"The support holds {len(episode.support.x)} tasks but the query "
+                f"{len(episode.query.x)}. Give each task its support and its queries."
             )
         self.check_target(episode.target)
         if not episode.padded:
@@ -87,7 +103,9 @@ class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):
         out = [_answer(self, episode.task(t))[0] for t in range(episode.n_tasks)]
         if episode.query.mask is None:
             return torch.stack(out)
-        return torch.stack([_spread(rows, mask) for rows, mask in zip(out, episode.query.mask, strict=True)])
+        return torch.stack(
+            [_spread(rows, mask) for rows, mask in zip(out, episode.query.mask, strict=True)]
+        )
 
     @final
     def fit(self, support: Examples, target: Target) -> Predictor:
@@ -98,7 +116,8 @@ class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):
             target: ``Classes(n)`` or ``Reals(dim)``.
 
         Raises:
-            EpisodeError: more than one task, or a class index outside 0 … n−1, or a class without an example.
+            EpisodeError: more than one task, or a class index outside 0 … n−1, or a class without
+                an example.
             TargetError: when this learner does not serve this kind of target.
             TransductiveError: when this learner needs all its queries at once.
         """
@@ -106,12 +125,18 @@ class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):
         self.check_target(target)
         if self.traits.transductive:
             raise TransductiveError(
-                f"{type(self).__name__} is transductive: its answer to one query depends on the other queries, so it gives no predictor "
-                "for queries that come one at a time. Call learner(episode) on a batch, or use an inductive variant (for batch "
-                'statistics: the encoder with norm="support", for a saved run load(path, norm="support")).'
+                f"{type(self).__name__} is transductive: its answer to one query depends on the "
+                "other queries, so it gives no predictor "
+                "for queries that come one at a time. Call learner(episode) on a batch, or use an "
+                "inductive variant (for batch "
+                'statistics: the encoder with norm="support", for a saved run load(path, '
+                'norm="support")).'
             )
         if support.x.shape[0] != 1:
-            raise EpisodeError(f"fit learns one task but got {support.x.shape[0]}. Call adapt for a batch of tasks.")
+            raise EpisodeError(
+                f"fit learns one task but got {support.x.shape[0]}. Call adapt for a batch of "
+                "tasks."
+            )
         if support.mask is not None:
             support = support.task(0)
         if isinstance(target, Classes):
@@ -121,11 +146,13 @@ class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):
             return Predictor(self, self.adapt(support, target), target)
 
     def start_from(self, trained: "AbstractLearner[Any]", tasks: AbstractTasks) -> tuple[str, ...]:
-        """Begin with what a trained learner has in common with this one: every tensor of the same name and shape.
+        """Begin with what a trained learner has in common with this one: every tensor of the same
+        name and shape.
 
         Args:
             trained: the other learner.
-            tasks: the tasks that this one will be trained on, for learners that prepare themselves on some of them.
+            tasks: the tasks that this one will be trained on, for learners that prepare themselves
+                on some of them.
 
         Returns:
             the names of what was taken.
@@ -134,18 +161,23 @@ class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):
             LoadError: when there is nothing in common.
         """
         own = self.state_dict()
-        taken = {n: t for n, t in trained.state_dict().items() if n in own and own[n].shape == t.shape}
+        taken = {
+            n: t for n, t in trained.state_dict().items() if n in own and own[n].shape == t.shape
+        }
         if not taken:
             raise LoadError(
-                f"{type(trained).__name__} has no tensor in common with {type(self).__name__}, by name and shape. Start from a run with the same encoder."
+                f"{type(trained).__name__} has no tensor in common with {type(self).__name__}, by "
+                "name and shape. Start from a run with the same encoder."
             )
         self.load_state_dict(taken, strict=False)
         return tuple(taken)
 
     def prepare(self, tasks: Callable[[], AbstractTasks]) -> None:
-        """Take from the training classes what the learner needs to know of them besides its weights (a mean feature, say); nothing, unless overridden.
+        """Take from the training classes what the learner needs to know of them besides its weights
+        (a mean feature, say); nothing, unless overridden.
 
-        Called when a training is over, and before a learner is scored on the encoder of another one.
+        Called when a training is over, and before a learner is scored on the encoder of another
+        one.
 
         Args:
             tasks: opens the stream of training tasks.
@@ -156,7 +188,10 @@ class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):
         """Raise `TargetError` unless this learner serves this kind of target."""
         if type(target) not in self.traits.targets:
             served = " or ".join(sorted(t.__name__ for t in self.traits.targets))
-            raise TargetError(f"{type(self).__name__} serves {served} but the task's target is {target}. Choose a learner that serves it.")
+            raise TargetError(
+                f"{type(self).__name__} serves {served} but the task's target is {target}. Choose "
+                "a learner that serves it."
+            )
 
 
 def _answer(learner: AbstractLearner[Any], episode: Episode) -> Tensor:
@@ -171,15 +206,22 @@ def _spread(rows: Tensor, mask: Tensor) -> Tensor:
 
 def _check_labels(y: Tensor, n: int) -> None:
     if y.is_floating_point():
-        raise EpisodeError(f"Class labels must be integers 0 … {n - 1}, but y has dtype {y.dtype}. Convert it with y.long().")
+        raise EpisodeError(
+            f"Class labels must be integers 0 … {n - 1}, but y has dtype {y.dtype}. Convert it "
+            "with y.long()."
+        )
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= n:
         raise EpisodeError(
-            f"Class labels must lie in 0 … {n - 1} for Classes({n}), but y holds {low} … {high}. Renumber them, or use Classes({high + 1})."
+            f"Class labels must lie in 0 … {n - 1} for Classes({n}), but y holds {low} … {high}. "
+            f"Renumber them, or use Classes({high + 1})."
         )
     empty = (F.one_hot(y[0].long(), n).sum(0) == 0).nonzero()[:, 0].tolist()
     if empty:
-        raise EpisodeError(f"Classes({n}) needs at least one example of each class, but there is none of {empty}. Add examples or lower n.")
+        raise EpisodeError(
+            f"Classes({n}) needs at least one example of each class, but there is none of {empty}. "
+            "Add examples or lower n."
+        )
 
 
 def encoder_of(learner: nn.Module) -> AbstractEncoder:
@@ -191,7 +233,8 @@ def encoder_of(learner: nn.Module) -> AbstractEncoder:
     encoders = [m for m in learner.children() if isinstance(m, AbstractEncoder)]
     if len(encoders) != 1:
         raise ConfigError(
-            f"{type(learner).__name__} has {len(encoders) or 'no'} encoders of its own where one is needed. Use a learner that compares features, e.g. protonet."
+            f"{type(learner).__name__} has {len(encoders) or 'no'} encoders of its own where one "
+            "is needed. Use a learner that compares features, e.g. protonet."
         )
     return encoders[0]
 
@@ -207,5 +250,7 @@ def norm_policy(learner: nn.Module) -> str:
     >>> norm_policy(torch.nn.Identity())
     'none'
     """
-    policies: set[Any] = {m.norm for m in learner.modules() if isinstance(m, AbstractEncoder)} - {"none"}
+    policies: set[Any] = {m.norm for m in learner.modules() if isinstance(m, AbstractEncoder)} - {
+        "none"
+    }
     return "+".join(sorted(policies)) or "none"

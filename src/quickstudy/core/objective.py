@@ -29,7 +29,8 @@ class AbstractObjective(Described, nn.Module, abc.ABC):
         """The mean loss over the batch's tasks. The batch has no padding."""
 
     def start_from(self, trained: AbstractLearner[Any], state: Mapping[str, Tensor]) -> None:
-        """Take from an earlier training what the objective needs of it (a teacher, say); nothing, unless overridden.
+        """Take from an earlier training what the objective needs of it (a teacher, say); nothing,
+        unless overridden.
 
         Called before the first step, and before the state of a checkpoint is loaded.
 
@@ -44,14 +45,20 @@ class AbstractObjective(Described, nn.Module, abc.ABC):
 
 @final
 class MetaStep(nn.Module):
-    """Learner and objective as one module: batch in, loss out. It is what workers replicate and what is trained."""
+    """Learner and objective as one module: batch in, loss out. It is what workers replicate and
+    what is trained.
+    """
 
     def __init__(self, learner: AbstractLearner[Any], objective: AbstractObjective) -> None:
         super().__init__()
         self.learner, self.objective = learner, objective
 
     def forward(self, batch: Batch) -> Float[Tensor, ""]:
-        """The mean loss over the batch's tasks; padded tasks are taken one at a time without their padding."""
+        """The mean loss over the batch's tasks; padded tasks are taken one at a time without their
+        padding.
+        """
         if not batch.padded:
             return self.objective(self.learner, batch)
-        return torch.stack([self.objective(self.learner, batch.task(t)) for t in range(batch.n_tasks)]).mean()
+        return torch.stack(
+            [self.objective(self.learner, batch.task(t)) for t in range(batch.n_tasks)]
+        ).mean()

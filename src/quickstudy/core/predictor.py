@@ -27,7 +27,9 @@ FORMAT = 1
 
 @contextlib.contextmanager
 def in_mode(module: nn.Module, *, training: bool) -> Iterator[None]:
-    """The module in train or eval mode for a while; afterwards each part is in its own mode again."""
+    """The module in train or eval mode for a while; afterwards each part is in its own mode
+    again.
+    """
     before = [(part, part.training) for part in module.modules()]
     module.train(training)
     try:
@@ -38,9 +40,11 @@ def in_mode(module: nn.Module, *, training: bool) -> Iterator[None]:
 
 
 class Predictor(nn.Module):
-    """A learner bound to one adapted state: ``x [Q *S] -> [Q O]``. This is what is saved, served and exported.
+    """A learner bound to one adapted state: ``x [Q *S] -> [Q O]``. This is what is saved, served
+    and exported.
 
-    It shares the learner's weights, so training the learner on would change it; save it, or copy it, to keep it as it is.
+    It shares the learner's weights, so training the learner on would change it; save it, or copy
+    it, to keep it as it is.
     The state's tensors are buffers, so the predictor moves, saves and exports like any module.
 
     Args:
@@ -62,25 +66,40 @@ class Predictor(nn.Module):
     ) -> None:
         super().__init__()
         if labels and len(labels) != target.width:
-            raise ConfigError(f"{len(labels)} labels for {target.width} outputs; give one name per class, or none.")
-        self.learner, self.target, self.labels, self.extra = learner, target, labels, dict(extra or {})
+            raise ConfigError(
+                f"{len(labels)} labels for {target.width} outputs; give one name per class, or "
+                "none."
+            )
+        self.learner, self.target, self.labels, self.extra = (
+            learner,
+            target,
+            labels,
+            dict(extra or {}),
+        )
         leaves, self._tree = pytree.tree_flatten(state)
         self._outline = _outline(state)
         for i, leaf in enumerate(leaves):
             if leaf.shape[:1] != (1,):
-                raise ConfigError(f"A predictor holds one task, but leaf {i} of its state has shape {tuple(leaf.shape)}, not [1 ...].")
+                raise ConfigError(
+                    f"A predictor holds one task, but leaf {i} of its state has shape "
+                    f"{tuple(leaf.shape)}, not [1 ...]."
+                )
             self.register_buffer(f"state_{i}", leaf.detach())
         self._n_leaves = len(leaves)
         self.eval()
 
-    def named(self, labels: tuple[str, ...], *, extra: Mapping[str, Any] | None = None) -> "Predictor":
+    def named(
+        self, labels: tuple[str, ...], *, extra: Mapping[str, Any] | None = None
+    ) -> "Predictor":
         """The same predictor with names for its classes, and JSON values to keep with it."""
         return Predictor(self.learner, self.state, self.target, labels=labels, extra=extra)
 
     @property
     def state(self) -> Any:
         """The adapted state, as ``learner.adapt`` returned it."""
-        return pytree.tree_unflatten([getattr(self, f"state_{i}") for i in range(self._n_leaves)], self._tree)
+        return pytree.tree_unflatten(
+            [getattr(self, f"state_{i}") for i in range(self._n_leaves)], self._tree
+        )
 
     def forward(self, x: Float[Tensor, "Q *S"]) -> Float[Tensor, "Q O"]:
         """Scores (class logits) or values for each query."""
@@ -91,7 +110,8 @@ class Predictor(nn.Module):
             return self.learner.predict(self.state, x[None])[0]
 
     def save(self, path: str | Path) -> Path:
-        """Write ``predictor.json`` and ``predictor.safetensors`` into the folder ``path`` (made if needed).
+        """Write ``predictor.json`` and ``predictor.safetensors`` into the folder ``path`` (made if
+        needed).
 
         Raises:
             ConfigError: when a part of the learner has no JSON description.
@@ -107,12 +127,16 @@ class Predictor(nn.Module):
             "extra": self.extra,
         }
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: t.detach().cpu().contiguous().clone() for name, t in self.state_dict().items()}
+        tensors = {
+            name: t.detach().cpu().contiguous().clone() for name, t in self.state_dict().items()
+        }
         files = [folder / "predictor.safetensors", folder / "predictor.json"]
         parts = [file.with_name(file.name + ".part") for file in files]
         save_file(tensors, parts[0])
         about["sha256"] = _sha256(parts[0])
-        parts[1].write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        parts[1].write_text(
+            json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         # Only when both are whole on disk does an older model give way.
         for part, file in zip(parts, files, strict=True):
             os.replace(part, file)
@@ -131,30 +155,45 @@ class Predictor(nn.Module):
             tensors = load_file(folder / "predictor.safetensors")
         except (OSError, ValueError, SafetensorError) as error:
             raise LoadError(
-                f"{folder} holds no readable predictor: {error}. It must have predictor.json and predictor.safetensors."
+                f"{folder} holds no readable predictor: {error}. It must have predictor.json and "
+                "predictor.safetensors."
             ) from error
         if not isinstance(about, dict) or about.get("format") != FORMAT:
             raise LoadError(
-                f"{folder}/predictor.json is not of format {FORMAT}, the one this version reads. Install the version that wrote it."
+                f"{folder}/predictor.json is not of format {FORMAT}, the one this version reads. "
+                "Install the version that wrote it."
             )
         try:
             if about["sha256"] != _sha256(folder / "predictor.safetensors"):
                 raise ValueError("the checksums differ")
-            leaves = [tensors[f"state_{i}"] for i in range(sum(name.startswith("state_") for name in tensors))]
+            leaves = [
+                tensors[f"state_{i}"]
+                for i in range(sum(name.startswith("state_") for name in tensors))
+            ]
             state = _rebuild_state(about["state"], leaves)
-            learner, target, labels = rebuild(about["learner"]), rebuild(about["target"]), about["labels"]
-            if not (isinstance(learner, _learner_type()) and isinstance(target, Target) and isinstance(about["extra"], dict)):
+            learner, target, labels = (
+                rebuild(about["learner"]),
+                rebuild(about["target"]),
+                about["labels"],
+            )
+            if not (
+                isinstance(learner, _learner_type())
+                and isinstance(target, Target)
+                and isinstance(about["extra"], dict)
+            ):
                 raise ValueError("there must be a learner, a target and extras")
             if not (isinstance(labels, list) and all(isinstance(name, str) for name in labels)):
                 raise ValueError(f"labels must be a list of names, not {labels}")
             made = cls(learner, state, target, labels=tuple(labels), extra=about["extra"])
             for name, fresh in made.state_dict(keep_vars=True).items():
-                # Fresh weights are float32, the saved ones need not be; assign=True would also lose their memory format.
+                # Fresh weights are float32, the saved ones need not be; assign=True would also lose
+                # their memory format.
                 fresh.data = fresh.data.to(tensors[name].dtype)
             made.load_state_dict(tensors)
         except (LookupError, RuntimeError, AttributeError, TypeError, ValueError) as error:
             raise LoadError(
-                f"{folder}: predictor.json and predictor.safetensors do not belong together, or are damaged: {error}"
+                f"{folder}: predictor.json and predictor.safetensors do not belong together, or "
+                f"are damaged: {error}"
             ) from error
         return made
 
@@ -182,7 +221,10 @@ def _outline(state: Any) -> Any:
             return {"tuple" if isinstance(node, tuple) else "list": [walk(v) for v in node]}
         if isinstance(node, dict):
             return {"dict": [[k, walk(v)] for k, v in node.items()]}
-        raise ConfigError(f"A learner's state is made of tensors in tuples, lists and dicts, but this one has a {type(node).__qualname__}.")
+        raise ConfigError(
+            "A learner's state is made of tensors in tuples, lists and dicts, but this one has a "
+            f"{type(node).__qualname__}."
+        )
 
     return walk(numbered)
 

@@ -19,10 +19,13 @@ class Setting:
         n_way: classes; 0 for regression.
         n_shot, n_query: labelled support examples and queries per class.
         n_unlabelled: support examples per class whose label is not told (y = −1).
-        n_distractors: further classes with ``n_unlabelled`` such examples each, which no query is of.
-        labelled: the share of each class's examples that supports and queries are drawn from, the same ones in every task; unlabelled ones
-            come from the rest. 1 = from all, wherever the others were not.
-        alpha: of a symmetric Dirichlet distribution by which a task's ``n_way · n_query`` queries are spread over its classes; 0 = evenly.
+        n_distractors: further classes with ``n_unlabelled`` such examples each, which no query is
+            of.
+        labelled: the share of each class's examples that supports and queries are drawn from, the
+            same ones in every task; unlabelled ones come from the rest. 1 = from all, wherever the
+            others were not.
+        alpha: of a symmetric Dirichlet distribution by which a task's ``n_way · n_query`` queries
+            are spread over its classes; 0 = evenly.
 
     Raises:
         ConfigError: for sizes that make no task.
@@ -39,14 +42,24 @@ class Setting:
     def __post_init__(self) -> None:
         if self.n_way < 0 or self.n_shot < 1 or self.n_query < 1:
             raise ConfigError(
-                f"A task needs n_way ≥ 0 (0 = regression), n_shot ≥ 1 and n_query ≥ 1, got n_way={self.n_way}, n_shot={self.n_shot}, n_query={self.n_query}."
+                "A task needs n_way ≥ 0 (0 = regression), n_shot ≥ 1 and n_query ≥ 1, got "
+                f"n_way={self.n_way}, n_shot={self.n_shot}, n_query={self.n_query}."
             )
-        if self.n_unlabelled < 0 or self.n_distractors < 0 or self.alpha < 0 or not 0 < self.labelled <= 1:
+        if (
+            self.n_unlabelled < 0
+            or self.n_distractors < 0
+            or self.alpha < 0
+            or not 0 < self.labelled <= 1
+        ):
             raise ConfigError(
-                f"n_unlabelled, n_distractors and alpha cannot be negative, and 'labelled' is a share above 0 and at most 1, got {self!r}."
+                "n_unlabelled, n_distractors and alpha cannot be negative, and 'labelled' is a "
+                f"share above 0 and at most 1, got {self!r}."
             )
         if self.n_distractors and not self.n_unlabelled:
-            raise ConfigError(f"{self.n_distractors} classes of distractors have no example: set n_unlabelled, which counts for them too.")
+            raise ConfigError(
+                f"{self.n_distractors} classes of distractors have no example: set n_unlabelled, "
+                "which counts for them too."
+            )
 
     def __str__(self) -> str:
         more = f", {self.n_unlabelled} unlabelled" if self.n_unlabelled else ""
@@ -56,7 +69,8 @@ class Setting:
 
 
 class AbstractTasks(abc.ABC):
-    """Task ``i`` of the stream depends on (data set, split, seed, i) alone: not on batch size, worker count or learner.
+    """Task ``i`` of the stream depends on (data set, split, seed, i) alone: not on batch size,
+    worker count or learner.
 
     Attributes:
         data, split, split_hash: where the tasks come from.
@@ -81,7 +95,9 @@ class AbstractTasks(abc.ABC):
         return self
 
     def batches(self, numbers: Sequence[int], size: int) -> Iterator[Episode]:
-        """The tasks with these numbers, ``size`` at a time (one at a time where their shapes differ)."""
+        """The tasks with these numbers, ``size`` at a time (one at a time where their shapes
+        differ).
+        """
         step = size if self.uniform else 1
         for at in range(0, len(numbers), step):
             yield self.batch(numbers[at : at + step])
@@ -93,8 +109,10 @@ class AbstractData(abc.ABC):
     Attributes:
         name: as printed with results.
         shape: of one example.
-        image_format: how a picture file becomes an example, as JSON (see `quickstudy.data.images`); None if examples are no pictures.
-        sound_format: how a recording becomes examples, as JSON (see `quickstudy.data.sounds`); None if examples are no recordings.
+        image_format: how a picture file becomes an example, as JSON (see `quickstudy.data.images`);
+            None if examples are no pictures.
+        sound_format: how a recording becomes examples, as JSON (see `quickstudy.data.sounds`); None
+            if examples are no recordings.
     """
 
     name: str

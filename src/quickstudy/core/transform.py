@@ -9,7 +9,9 @@ from quickstudy.core.types import Episode
 
 
 class AbstractTransform(Described, abc.ABC):
-    """Episode to episode. All randomness comes from the generator, so a step of training can be repeated exactly."""
+    """Episode to episode. All randomness comes from the generator, so a step of training can be
+    repeated exactly.
+    """
 
     @abc.abstractmethod
     def __call__(self, episode: Episode, generator: torch.Generator) -> Episode:

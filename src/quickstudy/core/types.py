@@ -1,7 +1,8 @@
 """What flows between the parts: examples, episodes and the two kinds of target.
 
-Axis letters, here and everywhere: ``T`` tasks, ``N`` support examples, ``Q`` queries, ``C`` classes, ``K`` shots,
-``D`` features, ``O`` outputs, ``L`` inner steps, ``*S`` the shape of one example.
+Axis letters, here and everywhere: ``T`` tasks, ``N`` support examples, ``Q`` queries, ``C``
+classes, ``K`` shots, ``D`` features, ``O`` outputs, ``L`` inner steps, ``*S`` the shape of one
+example.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,8 @@ _C = TypeVar("_C", bound=type)
 
 @dataclass_transform(frozen_default=True)
 def tensor_dataclass(*, static: tuple[str, ...] = ()) -> Callable[[_C], _C]:
-    """A frozen dataclass that vmap, torch.export and ``tree_map`` see through; ``static`` fields ride along.
+    """A frozen dataclass that vmap, torch.export and ``tree_map`` see through; ``static`` fields
+    ride along.
 
     A field that is ``None`` is no leaf, so ``tree_map`` never meets one.
     """
@@ -36,7 +38,8 @@ def tensor_dataclass(*, static: tuple[str, ...] = ()) -> Callable[[_C], _C]:
 
         def unflatten(leaves: Any, context: Any) -> Any:
             here, riding = context
-            # Not through __init__: what passes here (a vmap or export tracer, a None) is not ours to judge.
+            # Not through __init__: what passes here (a vmap or export tracer, a None) is not ours
+            # to judge.
             obj = object.__new__(made)
             for name in live:
                 object.__setattr__(obj, name, None)
@@ -54,7 +57,9 @@ def tensor_dataclass(*, static: tuple[str, ...] = ()) -> Callable[[_C], _C]:
 class Classes:
     """A classification target: ``n`` classes, labels 0 … n−1.
 
-    >>> Classes(2).loss(torch.tensor([[[9.0, 0.0], [0.0, 9.0]]]), torch.tensor([[0, 1]])).round(decimals=4)
+    >>> Classes(2).loss(torch.tensor([[[9.0, 0.0], [0.0, 9.0]]]), torch.tensor([[0, 1]])).round(
+    ...     decimals=4
+    ... )
     tensor([1.0000e-04])
     """
 
@@ -69,9 +74,17 @@ class Classes:
         """How many outputs a learner gives per query."""
         return self.n
 
-    def loss(self, out: Float[Tensor, "T Q O"], y: Int[Tensor, "T Q"] | Float[Tensor, "T Q O"]) -> Float[Tensor, " T"]:
-        """Mean cross entropy of each task; ``y`` may also be soft labels, a distribution over the classes."""
-        return F.cross_entropy(out.flatten(0, 1), y.flatten(0, 1), reduction="none").view(y.shape[:2]).mean(1)
+    def loss(
+        self, out: Float[Tensor, "T Q O"], y: Int[Tensor, "T Q"] | Float[Tensor, "T Q O"]
+    ) -> Float[Tensor, " T"]:
+        """Mean cross entropy of each task; ``y`` may also be soft labels, a distribution over the
+        classes.
+        """
+        return (
+            F.cross_entropy(out.flatten(0, 1), y.flatten(0, 1), reduction="none")
+            .view(y.shape[:2])
+            .mean(1)
+        )
 
     def score(self, out: Float[Tensor, "T Q O"], y: Int[Tensor, "T Q"]) -> Float[Tensor, " T"]:
         """Accuracy of each task, between 0 and 1."""
@@ -111,9 +124,12 @@ class Examples:
 
     Args:
         x: the examples.
-        y: class indices (or, in training, soft labels: a distribution over the classes), or real vectors.
-        mask: False where a row is padding. Learners never see padding: the core removes it before `adapt` and `predict`.
-        unlabelled: of a support set, further examples whose label is not told; learners that are not made for them pass them over.
+        y: class indices (or, in training, soft labels: a distribution over the classes), or real
+            vectors.
+        mask: False where a row is padding. Learners never see padding: the core removes it before
+            `adapt` and `predict`.
+        unlabelled: of a support set, further examples whose label is not told; learners that are
+            not made for them pass them over.
     """
 
     x: Float[Tensor, "T N *S"]
@@ -154,27 +170,38 @@ class Examples:
         """Refuse tensors that do not fit together, saying which.
 
         Raises:
-            EpisodeError: when the task and example axes of x, y and mask differ, or there is no example.
+            EpisodeError: when the task and example axes of x, y and mask differ, or there is no
+                example.
         """
         if self.x.ndim < 2 or self.y.ndim < 2:
             raise EpisodeError(
-                f"{where}: x and y need a task axis and an example axis, [T N ...], but have shapes "
-                f"{tuple(self.x.shape)} and {tuple(self.y.shape)}. For one task use Examples.single(x, y)."
+                f"{where}: x and y need a task axis and an example axis, [T N ...], but have "
+                "shapes "
+                f"{tuple(self.x.shape)} and {tuple(self.y.shape)}. For one task use "
+                "Examples.single(x, y)."
             )
         if self.x.shape[:2] != self.y.shape[:2]:
             raise EpisodeError(
-                f"{where}: x has {tuple(self.x.shape[:2])} tasks × examples but y has {tuple(self.y.shape[:2])}. Give one label per example."
+                f"{where}: x has {tuple(self.x.shape[:2])} tasks × examples but y has "
+                f"{tuple(self.y.shape[:2])}. Give one label per example."
             )
         if self.mask is not None and self.mask.shape != self.x.shape[:2]:
             raise EpisodeError(
-                f"{where}: mask has shape {tuple(self.mask.shape)} but must be {tuple(self.x.shape[:2])}, one flag per example."
+                f"{where}: mask has shape {tuple(self.mask.shape)} but must be "
+                f"{tuple(self.x.shape[:2])}, one flag per example."
             )
-        if self.unlabelled is not None and (self.unlabelled.shape[:1] + self.unlabelled.shape[2:]) != (self.x.shape[:1] + self.x.shape[2:]):
+        if self.unlabelled is not None and (
+            self.unlabelled.shape[:1] + self.unlabelled.shape[2:]
+        ) != (self.x.shape[:1] + self.x.shape[2:]):
             raise EpisodeError(
-                f"{where}: the unlabelled examples have shape {tuple(self.unlabelled.shape)} beside x of {tuple(self.x.shape)}. Tasks and examples must be alike."
+                f"{where}: the unlabelled examples have shape {tuple(self.unlabelled.shape)} "
+                f"beside x of {tuple(self.x.shape)}. Tasks and examples must be alike."
             )
         if 0 in self.x.shape[:2]:
-            raise EpisodeError(f"{where}: {self.x.shape[0]} tasks of {self.x.shape[1]} examples; at least one of each is needed.")
+            raise EpisodeError(
+                f"{where}: {self.x.shape[0]} tasks of {self.x.shape[1]} examples; at least one of "
+                "each is needed."
+            )
 
 
 @tensor_dataclass(static=("target",))
@@ -184,8 +211,8 @@ class Episode:
     Args:
         support, query: the examples.
         target: what is to be told of them.
-        classes: which of the data's classes the task's classes are, ``[T C]``, for objectives that classify among all of them; None where
-            that is not known.
+        classes: which of the data's classes the task's classes are, ``[T C]``, for objectives that
+            classify among all of them; None where that is not known.
     """
 
     support: Examples
@@ -200,7 +227,12 @@ class Episode:
 
     def task(self, t: int) -> "Episode":
         """Task ``t`` alone, with a task axis of length 1 and its padding removed."""
-        return Episode(self.support.task(t), self.query.task(t), self.target, None if self.classes is None else self.classes[t : t + 1])
+        return Episode(
+            self.support.task(t),
+            self.query.task(t),
+            self.target,
+            None if self.classes is None else self.classes[t : t + 1],
+        )
 
     def to(self, device: torch.device | str) -> "Episode":
         """The same episode on another device."""
@@ -214,4 +246,6 @@ class Episode:
 
 
 Batch: TypeAlias = Episode | Examples
-"""What one step of training learns from: tasks, or labelled examples as they are (pairs, sequences, ordinary classification)."""
+"""What one step of training learns from: tasks, or labelled examples as they are (pairs, sequences,
+ordinary classification).
+"""

@@ -18,12 +18,15 @@ _ALONE = ("running", "group", "none")  # policies by which an example has a vect
 
 
 def can_be_encoded(learner: AbstractLearner) -> bool:
-    """Whether features computed once serve this learner: it sees examples through its one encoder alone, which looks at each by itself."""
+    """Whether features computed once serve this learner: it sees examples through its one encoder
+    alone, which looks at each by itself.
+    """
     return learner.traits.encodes_alone and encoder_of(learner).norm in _ALONE
 
 
 def encoded(dataset: ClassDataset, encoder: AbstractEncoder, *, batch: int = 256) -> ClassDataset:
-    """The examples as the encoder's features ``[M D]``. It keeps its name, split and classes, so its tasks are those of the examples, number by number.
+    """The examples as the encoder's features ``[M D]``. It keeps its name, split and classes, so
+    its tasks are those of the examples, number by number.
 
     Args:
         dataset: the examples.
@@ -35,7 +38,8 @@ def encoded(dataset: ClassDataset, encoder: AbstractEncoder, *, batch: int = 256
     """
     if encoder.norm not in _ALONE:
         raise ConfigError(
-            f"An encoder that normalises by the {encoder.norm} gives an example no vector of its own. Use norm={', '.join(_ALONE)}."
+            f"An encoder that normalises by the {encoder.norm} gives an example no vector of its "
+            f"own. Use norm={', '.join(_ALONE)}."
         )
     device = next((p.device for p in encoder.parameters()), dataset.x.device)
     there, training, parts = dataset.to(device), encoder.training, []
@@ -57,7 +61,10 @@ def on_features(learner: Learner) -> Learner:
         ConfigError: for a learner that needs the examples themselves.
     """
     if not learner.traits.encodes_alone:
-        raise ConfigError(f"{type(learner).__name__} needs the examples themselves: it does not see them through one encoder alone.")
+        raise ConfigError(
+            f"{type(learner).__name__} needs the examples themselves: it does not see them through "
+            "one encoder alone."
+        )
     encoder = encoder_of(learner)
     name = next(n for n, m in learner.named_children() if m is encoder)
     stand_in = Identity(encoder.out_dim)

@@ -24,7 +24,9 @@ from quickstudy.data.images import ImageFormat, picture_endings
 
 _SPLITS = ("train", "val", "test")
 _ON_BAD = ("refuse", "skip")
-_SOUNDS = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf"})
+_SOUNDS = frozenset(
+    {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf"}
+)
 # What macOS and network disks leave beside the pictures, with pictures in it that are none.
 _NOT_OURS = frozenset({"__MACOSX", "@eaDir"})
 
@@ -37,7 +39,8 @@ class FolderContent:
         dataset: the pictures; its classes are named as their folders, in natural order.
         paths: the file of each row.
         skipped: the files that could not be read, each with the reason.
-        duplicates: groups of files that became the same pixels although they lie in different classes.
+        duplicates: groups of files that became the same pixels although they lie in different
+            classes.
         ignored: how many files were passed over because their ending is not that of a picture.
     """
 
@@ -49,22 +52,28 @@ class FolderContent:
 
 
 class ImageFolder(Described, AbstractData):
-    """A folder of own pictures, ``root/CLASS/picture.jpg``, its classes split into ``train``, ``val`` and ``test``.
+    """A folder of own pictures, ``root/CLASS/picture.jpg``, its classes split into ``train``,
+    ``val`` and ``test``.
 
-    If the only sub-folders are ``train``, ``val`` and ``test`` (one of them may be missing), they are the splits:
-    ``root/train/CLASS/picture.jpg``. Nothing is read before the first split is asked for; then everything is, into memory.
+    If the only sub-folders are ``train``, ``val`` and ``test`` (one of them may be missing), they
+    are the splits:
+    ``root/train/CLASS/picture.jpg``. Nothing is read before the first split is asked for; then
+    everything is, into memory.
 
     Args:
         root: the folder.
         size, channels, invert, fit: as in `ImageFormat`.
-        on_bad: what happens when a picture cannot be read: "refuse" the folder, or "skip" the picture.
+        on_bad: what happens when a picture cannot be read: "refuse" the folder, or "skip" the
+            picture.
         min_per_class: classes with fewer pictures are left out.
-        val, test: the share of the classes in these splits, see `split_classes`; not used where the folder has splits.
+        val, test: the share of the classes in these splits, see `split_classes`; not used where the
+            folder has splits.
         seed: of the split.
 
     Raises:
         ConfigError: for options that cannot be used.
-        DataError: from `split` and `tasks`, for a folder that is not laid out like this, as `read_folder` does.
+        DataError: from `split` and `tasks`, for a folder that is not laid out like this, as
+            `read_folder` does.
     """
 
     def __init__(
@@ -86,7 +95,11 @@ class ImageFolder(Described, AbstractData):
         check_shares(val, test)
         self.root, self.on_bad, self.min_per_class = Path(root).expanduser(), on_bad, min_per_class
         self._val, self._test, self._seed = val, test, seed
-        self.name, self.shape, self.image_format = _name(self.root), self._format.shape, self._format.to_json()
+        self.name, self.shape, self.image_format = (
+            _name(self.root),
+            self._format.shape,
+            self._format.to_json(),
+        )
 
     def split(self, name: str) -> ClassDataset:
         """The classes of ``train``, ``val`` or ``test``."""
@@ -98,43 +111,67 @@ class ImageFolder(Described, AbstractData):
     @cached_property
     def contents(self) -> dict[str, FolderContent]:
         """What was found: by split where the folder has splits, else under ``all``."""
-        given = [] if not self.root.is_dir() else _given_splits(folder.name for folder in _entries(self.root)[0])
+        given = (
+            []
+            if not self.root.is_dir()
+            else _given_splits(folder.name for folder in _entries(self.root)[0])
+        )
         places = {split: self.root / split for split in given} or {"all": self.root}
-        return {split: read_folder(place, self._format, on_bad=self.on_bad) for split, place in places.items()}
+        return {
+            split: read_folder(place, self._format, on_bad=self.on_bad)
+            for split, place in places.items()
+        }
 
     @property
     def left_out(self) -> list[str]:
         """The classes with fewer than ``min_per_class`` pictures."""
-        return [name for content in self.contents.values() for name in enough_examples(content.dataset, self.min_per_class)[1]]
+        return [
+            name
+            for content in self.contents.values()
+            for name in enough_examples(content.dataset, self.min_per_class)[1]
+        ]
 
     @cached_property
     def _splits(self) -> dict[str, ClassDataset]:
-        enough = {split: enough_examples(content.dataset, self.min_per_class)[0] for split, content in self.contents.items()}
+        enough = {
+            split: enough_examples(content.dataset, self.min_per_class)[0]
+            for split, content in self.contents.items()
+        }
         if "all" in enough:
-            return splits_of(enough["all"], prefix="folder", val=self._val, test=self._test, seed=self._seed)
-        splits = {split: replace(data, name=self.name, split=f"folder/{split}") for split, data in enough.items()}
+            return splits_of(
+                enough["all"], prefix="folder", val=self._val, test=self._test, seed=self._seed
+            )
+        splits = {
+            split: replace(data, name=self.name, split=f"folder/{split}")
+            for split, data in enough.items()
+        }
         check_disjoint(splits)
         return splits
 
 
-def read_folder(root: str | Path, fmt: ImageFormat, *, on_bad: str = "refuse", min_per_class: int = 1) -> FolderContent:
+def read_folder(
+    root: str | Path, fmt: ImageFormat, *, on_bad: str = "refuse", min_per_class: int = 1
+) -> FolderContent:
     """All pictures of a folder with a sub-folder per class.
 
-    Pictures may lie in folders of their own below the class folder. Hidden files and files that are not pictures are passed over.
+    Pictures may lie in folders of their own below the class folder. Hidden files and files that are
+    not pictures are passed over.
 
     Args:
         root: the folder.
         fmt: how a picture becomes a tensor.
-        on_bad: what happens when a picture cannot be read: "refuse" the folder, or "skip" the picture.
+        on_bad: what happens when a picture cannot be read: "refuse" the folder, or "skip" the
+            picture.
         min_per_class: a class with fewer pictures is an error.
 
     Raises:
-        DataError: when the folder is not laid out like this, when there are fewer than two classes, when a class has too few
-            pictures, or when pictures cannot be read (all of them are looked at before the error is raised).
+        DataError: when the folder is not laid out like this, when there are fewer than two classes,
+            when a class has too few pictures, or when pictures cannot be read (all of them are
+            looked at before the error is raised).
     """
     _check_on_bad(on_bad)
     root = Path(root).expanduser()
-    found, ignored = _class_folders(root, _named("pictures"))
+    found, ignored = _class_folders(root, _named("images"))
     x = np.empty((sum(map(len, found.values())), *fmt.shape), dtype=np.uint8)
     labels: list[int] = []
     paths: list[Path] = []
@@ -151,31 +188,40 @@ def read_folder(root: str | Path, fmt: ImageFormat, *, on_bad: str = "refuse", m
         reasons = _listed([why for _, why in bad], between="\n")
         raise DataError(
             f"{len(bad)} of {len(x)} pictures in {_shown(root)} cannot be read:\n{reasons}\n"
-            'Repair or remove them, or leave them out with on_bad="skip" (on the command line: --on-bad skip).'
+            'Repair or remove them, or leave them out with on_bad="skip" (on the command line: '
+            "--on-bad skip)."
         )
-    names, counts = list(found), np.bincount(np.asarray(labels, dtype=np.int64), minlength=len(found))
+    names, counts = (
+        list(found),
+        np.bincount(np.asarray(labels, dtype=np.int64), minlength=len(found)),
+    )
     empty = [repr(name) for name, n in zip(names, counts, strict=True) if n == 0]
     if empty:
         raise DataError(
-            f"In {_shown(root)} these classes have no picture that can be read: {_listed(empty)}. Repair the pictures, or remove the "
+            f"In {_shown(root)} these classes have no picture that can be read: {_listed(empty)}. "
+            "Repair the pictures, or remove the "
             f"folders. The first of {len(bad)} files that cannot be read: {bad[0][1]}"
         )
     few = [f"{name!r} ({n})" for name, n in zip(names, counts, strict=True) if n < min_per_class]
     if few:
         raise DataError(
-            f"In {_shown(root)} these classes have fewer than min_per_class={min_per_class} pictures: {_listed(few)}. "
+            f"In {_shown(root)} these classes have fewer than min_per_class={min_per_class} "
+            f"pictures: {_listed(few)}. "
             "Add pictures, remove the folders, or lower min_per_class."
         )
-    data = ClassDataset(_name(root), "folder/all", torch.from_numpy(x[: len(paths)]), ClassIndex(labels, names))
+    data = ClassDataset(
+        _name(root), "folder/all", torch.from_numpy(x[: len(paths)]), ClassIndex(labels, names)
+    )
     return FolderContent(data, paths, bad, _duplicates(x[: len(paths)], labels, paths), ignored)
 
 
-def find_classes(root: str | Path, *, kind: str = "pictures") -> dict[str, list[Path]]:
-    """The files of each class of a folder with a sub-folder per class, in natural order; nothing is read.
+def find_classes(root: str | Path, *, kind: str = "images") -> dict[str, list[Path]]:
+    """The files of each class of a folder with a sub-folder per class, in natural order; nothing is
+    read.
 
     Args:
         root: the folder.
-        kind: "pictures" or "recordings".
+        kind: "images" or "audio".
 
     Raises:
         DataError: when the folder is not laid out like this, as `read_folder` does.
@@ -186,12 +232,13 @@ def find_classes(root: str | Path, *, kind: str = "pictures") -> dict[str, list[
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
     """Files as they are given, and the pictures in folders and everything below, in natural order.
 
-    Hidden files and files whose ending is not that of a picture are found only when given themselves.
+    Hidden files and files whose ending is not that of a picture are found only when given
+    themselves.
 
     Raises:
         DataError: for a path that does not exist, or when there is no picture.
     """
-    return find_files(paths, kind="pictures")
+    return find_files(paths, kind="images")
 
 
 def find_files(paths: Iterable[str | Path], *, kind: str) -> list[Path]:
@@ -199,17 +246,26 @@ def find_files(paths: Iterable[str | Path], *, kind: str) -> list[Path]:
 
     Args:
         paths: files and folders.
-        kind: "pictures" or "recordings".
+        kind: "images" or "audio".
     """
     sought = _named(kind)
     given = [Path(path).expanduser() for path in paths]
     gone = [_shown(path) for path in given if not path.exists()]
     if gone:
-        raise DataError(f"There is no such file or folder: {_listed(gone)}. Check the paths and their spelling.")
-    found = [file for path in given for file in (_below(path, sought.endings)[0] if path.is_dir() else [path])]
+        raise DataError(
+            f"There is no such file or folder: {_listed(gone)}. Check the paths and their spelling."
+        )
+    found = [
+        file
+        for path in given
+        for file in (_below(path, sought.endings)[0] if path.is_dir() else [path])
+    ]
     if not found:
         where = _listed([_shown(path) for path in given]) or "an empty list of paths"
-        raise DataError(f"There is no {sought.word} in {where}. Give {sought.word} files, or folders with files such as {sought.such_as}.")
+        raise DataError(
+            f"There is no {sought.word} in {where}. Give {sought.word} files, or folders with "
+            f"files such as {sought.such_as}."
+        )
     return found
 
 
@@ -225,26 +281,33 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
 
 def _class_folders(root: Path, sought: "_Sought") -> tuple[dict[str, list[Path]], int]:
     """The files of each class, and how many other files there are."""
-    layout = f"Give each class a sub-folder of its own: {root / 'CLASS' / sought.such_as.split()[0]}."
+    layout = (
+        f"Give each class a sub-folder of its own: {root / 'CLASS' / sought.such_as.split()[0]}."
+    )
     if not root.exists():
         raise DataError(f"There is no folder {_shown(root)}. Check the path and its spelling.")
     if not root.is_dir():
         raise DataError(
-            f"{_shown(root)} is a file, but a folder of {sought.word}s was expected. If it is an archive, unpack it first. {layout}"
+            f"{_shown(root)} is a file, but a folder of {sought.word}s was expected. If it is an "
+            f"archive, unpack it first. {layout}"
         )
     folders, files = _entries(root)
     loose = [file for file in files if file.suffix.lower() in sought.endings]
     if loose:
         raise DataError(
-            f"{_shown(root)} holds {len(loose)} {sought.word}s that belong to no class, the first being {loose[0].name!r}, "
+            f"{_shown(root)} holds {len(loose)} {sought.word}s that belong to no class, the first "
+            f"being {loose[0].name!r}, "
             f"beside {len(folders)} sub-folders. {layout}"
         )
     if not folders:
-        raise DataError(f"{_shown(root)} has no sub-folders, but one per class was expected. {layout}")
+        raise DataError(
+            f"{_shown(root)} has no sub-folders, but one per class was expected. {layout}"
+        )
     splits = _given_splits(folder.name for folder in folders)
     if splits:
         raise DataError(
-            f"{_shown(root)} holds the splits {', '.join(splits)}, but a sub-folder per class was expected. "
+            f"{_shown(root)} holds the splits {', '.join(splits)}, but a sub-folder per class was "
+            "expected. "
             f"Give one of them, such as {_shown(root / splits[0])}."
         )
     found, ignored, empty = {}, len(files), []
@@ -252,23 +315,34 @@ def _class_folders(root: Path, sought: "_Sought") -> tuple[dict[str, list[Path]]
         name, (pictures, others) = _class_name(folder), _below(folder, sought.endings)
         if name in found:
             raise DataError(
-                f"{_shown(root)} has two folders whose names look the same, {name!r}. Rename one, or move its {sought.word}s to the other."
+                f"{_shown(root)} has two folders whose names look the same, {name!r}. Rename one, "
+                f"or move its {sought.word}s to the other."
             )
         found[name] = pictures
         ignored += len(others)
         if not pictures:
             kinds = ", ".join(sorted({other.suffix.lower() or "none" for other in others}))
-            empty.append(f"{folder.name!r}" + (f" ({len(others)} files with the ending {kinds})" if others else ""))
+            empty.append(
+                f"{folder.name!r}"
+                + (f" ({len(others)} files with the ending {kinds})" if others else "")
+            )
     if empty:
         raise DataError(
-            f"In {_shown(root)} these class folders hold no file with the ending of a {sought.word}: {', '.join(empty)}. "
-            f"Add {sought.word}s ({sought.some}, …), convert those in other formats, or remove the folders."
+            f"In {_shown(root)} these class folders hold no file with the ending of a "
+            f"{sought.word}: {', '.join(empty)}. "
+            f"Add {sought.word}s ({sought.some}, …), convert those in other formats, or remove the "
+            "folders."
         )
     if len(found) == 1:
         (inner,) = folders
         below = len(_entries(inner)[0])
-        hint = f" Or did you mean {_shown(inner)}, which has {below} sub-folders?" if below > 1 else ""
-        raise DataError(f"{_shown(root)} holds one class, {inner.name!r}, but a classifier needs at least two. {layout}{hint}")
+        hint = (
+            f" Or did you mean {_shown(inner)}, which has {below} sub-folders?" if below > 1 else ""
+        )
+        raise DataError(
+            f"{_shown(root)} holds one class, {inner.name!r}, but a classifier needs at least two. "
+            f"{layout}{hint}"
+        )
     return found, ignored
 
 
@@ -282,40 +356,61 @@ class _Sought(NamedTuple):
 
 
 def _named(kind: str) -> _Sought:
-    if kind == "recordings":
+    if kind == "audio":
         return _Sought("recording", _SOUNDS, "recording.wav or recording.flac", ".wav, .flac")
-    if kind == "pictures":
+    if kind == "images":
         return _Sought("picture", picture_endings(), "picture.jpg or picture.png", ".jpg, .png")
     raise ConfigError(f"Folders hold pictures or recordings, not '{kind}'.")
 
 
 def _class_name(folder: Path) -> str:
-    # macOS hands out accents as letters of their own: without this the same folder would be another class there.
+    # macOS hands out accents as letters of their own: without this the same folder would be another
+    # class there.
     name = unicodedata.normalize("NFC", folder.name)
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
-        raise DataError(f"The name of the class folder {_shown(folder)} holds control characters or is not valid Unicode. Rename it.")
+        raise DataError(
+            f"The name of the class folder {_shown(folder)} holds control characters or is not "
+            "valid Unicode. Rename it."
+        )
     return name
 
 
 def _given_splits(names: Iterable[str]) -> list[str]:
-    """The splits, if these folders are splits and not classes: one of them alone could well be a class of trains."""
+    """The splits, if these folders are splits and not classes: one of them alone could well be a
+    class of trains.
+    """
     here = set(names)
-    return [split for split in _SPLITS if split in here] if len(here) > 1 and here <= set(_SPLITS) else []
+    return (
+        [split for split in _SPLITS if split in here]
+        if len(here) > 1 and here <= set(_SPLITS)
+        else []
+    )
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
     """The sub-folders and the files of a folder in natural order, without the hidden ones."""
     try:
-        names = [path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in _NOT_OURS]
+        names = [
+            path
+            for path in folder.iterdir()
+            if not path.name.startswith(".") and path.name not in _NOT_OURS
+        ]
     except OSError as error:
-        raise DataError(f"The folder {_shown(folder)} cannot be read: {error.strerror}. Change its permissions, or remove it.") from error
+        raise DataError(
+            f"The folder {_shown(folder)} cannot be read: {error.strerror}. Change its "
+            "permissions, or remove it."
+        ) from error
     ordered = sorted(names, key=lambda path: natural_key(path.name))
     is_folder = [path.is_dir() for path in ordered]
-    return [p for p, yes in zip(ordered, is_folder, strict=True) if yes], [p for p, yes in zip(ordered, is_folder, strict=True) if not yes]
+    return [p for p, yes in zip(ordered, is_folder, strict=True) if yes], [
+        p for p, yes in zip(ordered, is_folder, strict=True) if not yes
+    ]
 
 
 def _below(folder: Path, endings: frozenset[str]) -> tuple[list[Path], list[Path]]:
-    """The files with such an ending in a folder and below it in natural order, and all other files; links are followed, but nowhere twice."""
+    """The files with such an ending in a folder and below it in natural order, and all other files;
+    links are followed, but nowhere twice.
+    """
     top = Path(os.path.realpath(folder))
     seen, waiting = {top}, [folder]
     every: list[Path] = []
@@ -329,14 +424,24 @@ def _below(folder: Path, endings: frozenset[str]) -> tuple[list[Path], list[Path
                 seen.add(real)
                 waiting.append(sub)
     every.sort(key=lambda path: [natural_key(part) for part in path.relative_to(folder).parts])
-    return [p for p in every if p.suffix.lower() in endings], [p for p in every if p.suffix.lower() not in endings]
+    return [p for p in every if p.suffix.lower() in endings], [
+        p for p in every if p.suffix.lower() not in endings
+    ]
 
 
-def _duplicates(x: NDArray[np.uint8], labels: Sequence[int], paths: Sequence[Path]) -> list[tuple[Path, ...]]:
+def _duplicates(
+    x: NDArray[np.uint8], labels: Sequence[int], paths: Sequence[Path]
+) -> list[tuple[Path, ...]]:
     groups: dict[bytes, list[int]] = {}
     for row, pixels in enumerate(x):
-        groups.setdefault(hashlib.blake2b(pixels.tobytes(), digest_size=16).digest(), []).append(row)
-    return [tuple(paths[row] for row in rows) for rows in groups.values() if len({labels[row] for row in rows}) > 1]
+        groups.setdefault(hashlib.blake2b(pixels.tobytes(), digest_size=16).digest(), []).append(
+            row
+        )
+    return [
+        tuple(paths[row] for row in rows)
+        for rows in groups.values()
+        if len({labels[row] for row in rows}) > 1
+    ]
 
 
 def _check_on_bad(on_bad: str) -> None:

@@ -25,7 +25,8 @@ from quickstudy.functional.normalise import normalise
 MAX_PIXELS = 100_000_000
 """The largest picture that is decoded, as width × height."""
 
-# Film, data files that only look like pictures, and formats that Pillow hands to another program (EPS to Ghostscript).
+# Film, data files that only look like pictures, and formats that Pillow hands to another program
+# (EPS to Ghostscript).
 _NOT_PICTURES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 
 # Tried first: some of the rare formats have no signature and would be tried in vain on every file.
@@ -53,23 +54,29 @@ Result = TypeVar("Result")
 class ImageFormat:
     """How a picture becomes a tensor; kept with every trained run and saved predictor.
 
-    A picture is turned upright (EXIF), laid on white paper where it is transparent, brought to 8 bits, made square and resampled with
-    a Lanczos filter. Of an animation or a file of several pages the first picture is read; colour profiles are ignored.
-    16-bit grey is scaled by 1/257; floating-point grey is taken as 0 … 1. Grey values outside of that have no agreed meaning,
-    so there the picture's own smallest value becomes black and its largest white.
+    A picture is turned upright (EXIF), laid on white paper where it is transparent, brought to 8
+    bits, made square and resampled with a Lanczos filter. Of an animation or a file of several
+    pages the first picture is read; colour profiles are ignored.
+    16-bit grey is scaled by 1/257; floating-point grey is taken as 0 … 1. Grey values outside of
+    that have no agreed meaning, so there the picture's own smallest value becomes black and its
+    largest white.
 
     Args:
         size: height and width of the result.
         channels: 1 for grey, 3 for colour.
-        invert: dark ink on light paper becomes light ink on dark, as models trained on Omniglot and Glyphs expect.
-        fit: how a picture becomes square: "crop" keeps the middle, "stretch" changes the proportions, "pad" adds white paper.
+        invert: dark ink on light paper becomes light ink on dark, as models trained on Omniglot and
+            Glyphs expect.
+        fit: how a picture becomes square: "crop" keeps the middle, "stretch" changes the
+            proportions, "pad" adds white paper.
         mean, std: of the channels, in units of 0 … 1: learners see (pixel / 255 − mean) / std.
 
     Raises:
         ConfigError: for a size, a number of channels or a fit that does not exist.
 
     Example:
-        >>> ImageFormat(size=2, channels=1, invert=True).convert(Image.new("RGB", (30, 20), "white"))
+        >>> ImageFormat(size=2, channels=1, invert=True).convert(
+        ...     Image.new("RGB", (30, 20), "white")
+        ... )
         tensor([[[0, 0], [0, 0]]], dtype=torch.uint8)
     """
 
@@ -85,9 +92,14 @@ class ImageFormat:
         if not 1 <= self.size <= largest:
             raise ConfigError(f"The size of pictures must lie in 1 … {largest}, got {self.size}.")
         if self.channels not in (1, 3):
-            raise ConfigError(f"Pictures have channels=1 (grey) or channels=3 (colour), got {self.channels}.")
+            raise ConfigError(
+                f"Pictures have channels=1 (grey) or channels=3 (colour), got {self.channels}."
+            )
         if self.fit not in _FITS:
-            raise ConfigError(f"There is no way to make pictures square called '{self.fit}'. {did_you_mean(self.fit, _FITS)}")
+            raise ConfigError(
+                f"There is no way to make pictures square called '{self.fit}'. "
+                f"{did_you_mean(self.fit, _FITS)}"
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -98,18 +110,21 @@ class ImageFormat:
         """The picture in a file.
 
         Raises:
-            ImageError: when there is no such file, or no picture in it, or a damaged or too large one; the message names the file.
+            ImageError: when there is no such file, or no picture in it, or a damaged or too large
+                one; the message names the file.
         """
         return _from_file(path, lambda file, shown: self.decode(file, name=shown))
 
     def decode(self, file: io.BufferedReader | io.BytesIO, *, name: str) -> UInt8[Tensor, "C S S"]:
-        """The picture in an open file or an upload, which must be seekable; ``name`` is what error messages call it.
+        """The picture in an open file or an upload, which must be seekable; ``name`` is what error
+        messages call it.
 
         Raises:
             ImageError: as `read` does.
         """
         with _opened(file, name) as image:
-            # A JPEG can be decoded at a half, a quarter or an eighth of its size, ten times as fast for a photograph;
+            # A JPEG can be decoded at a half, a quarter or an eighth of its size, ten times as fast
+            # for a photograph;
             # twice the wanted size is left for the Lanczos filter.
             drafted = image.draft(None, (2 * self.size, 2 * self.size))
             return self._pixels(image, name, drafted[1][2:] if drafted else None)
@@ -130,7 +145,10 @@ class ImageFormat:
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain values, for `from_json`."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "ImageFormat":
@@ -144,26 +162,40 @@ class ImageFormat:
         """
         known = {f.name: f for f in fields(cls)}
         kinds = {name: get_origin(hint) or hint for name, hint in get_type_hints(cls).items()}
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        values = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
         for name, value in values.items():
             if name not in known:
-                raise LoadError(f"An image format has no entry '{name}'. {did_you_mean(name, known)}")
+                raise LoadError(
+                    f"An image format has no entry '{name}'. {did_you_mean(name, known)}"
+                )
             if type(value) is not kinds[name]:
-                raise LoadError(f"The entry '{name}' of an image format must be of type {kinds[name].__name__}, got {value!r}.")
+                raise LoadError(
+                    f"The entry '{name}' of an image format must be of type "
+                    f"{kinds[name].__name__}, got {value!r}."
+                )
         missing = [n for n, f in known.items() if f.default is MISSING and n not in values]
         if missing:
             raise LoadError(
-                f"An image format needs the entries {', '.join(missing)}, got only {', '.join(values) or 'none'}. The file is damaged."
+                f"An image format needs the entries {', '.join(missing)}, got only "
+                f"{', '.join(values) or 'none'}. The file is damaged."
             )
         try:
             return cls(**values)
         except ConfigError as error:
             raise LoadError(f"The image format cannot be used: {error}") from error
 
-    def _pixels(self, image: Image.Image, name: str, area: tuple[float, float] | None = None) -> Tensor:
+    def _pixels(
+        self, image: Image.Image, name: str, area: tuple[float, float] | None = None
+    ) -> Tensor:
         try:
             coloured, turn = _plain(image, name)
-            square = self._square(coloured.convert("L" if self.channels == 1 else "RGB"), area or (float(image.width), float(image.height)))
+            square = self._square(
+                coloured.convert("L" if self.channels == 1 else "RGB"),
+                area or (float(image.width), float(image.height)),
+            )
             upright = square if turn is None else square.transpose(turn)
         except (ImageError, MemoryError):
             raise
@@ -175,12 +207,18 @@ class ImageFormat:
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))  # [C S S]
 
     def _square(self, image: Image.Image, area: tuple[float, float]) -> Image.Image:
-        """``area`` is what the picture covers of ``image``: a JPEG decoded at a quarter of its size may end within a pixel."""
+        """``area`` is what the picture covers of ``image``: a JPEG decoded at a quarter of its size
+        may end within a pixel.
+        """
         (w, h), s, lanczos = area, self.size, Image.Resampling.LANCZOS
         if self.fit == "stretch":
             return image.resize((s, s), lanczos, box=(0, 0, w, h))
         if self.fit == "pad":
-            scaled = image.resize((max(1, round(s * w / max(w, h))), max(1, round(s * h / max(w, h)))), lanczos, box=(0, 0, w, h))
+            scaled = image.resize(
+                (max(1, round(s * w / max(w, h))), max(1, round(s * h / max(w, h)))),
+                lanczos,
+                box=(0, 0, w, h),
+            )
             paper = Image.new(image.mode, (s, s), "white")
             paper.paste(scaled, ((s - scaled.width) // 2, (s - scaled.height) // 2))
             return paper
@@ -190,11 +228,13 @@ class ImageFormat:
 
 
 def read_picture(path: str | Path, *, at_least: int = 0) -> Image.Image:
-    """The picture in a file as it is: in colour, 8 bits, upright, on white paper where it is transparent.
+    """The picture in a file as it is: in colour, 8 bits, upright, on white paper where it is
+    transparent.
 
     Args:
         path: the file.
-        at_least: where height and width above this are not needed, a JPEG may be decoded at a half, a quarter or an eighth of its size; 0 = never.
+        at_least: where height and width above this are not needed, a JPEG may be decoded at a half,
+            a quarter or an eighth of its size; 0 = never.
 
     Raises:
         ImageError: as `ImageFormat.read`.
@@ -215,7 +255,8 @@ def read_picture(path: str | Path, *, at_least: int = 0) -> Image.Image:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """A picture in memory as `read_picture` gives one in a file: in colour, 8 bits, upright, on white paper where it is transparent.
+    """A picture in memory as `read_picture` gives one in a file: in colour, 8 bits, upright, on
+    white paper where it is transparent.
 
     Raises:
         ImageError: as `ImageFormat.convert`.
@@ -237,7 +278,9 @@ def picture_endings() -> frozenset[str]:
     (True, False)
     """
     readable = set(_formats())
-    return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in readable)
+    return frozenset(
+        ending for ending, kind in Image.registered_extensions().items() if kind in readable
+    )
 
 
 def _from_file(path: str | Path, then: Callable[[io.BufferedReader, str], Result]) -> Result:
@@ -246,7 +289,9 @@ def _from_file(path: str | Path, then: Callable[[io.BufferedReader, str], Result
     try:
         found = Path(path).stat()
         if stat.S_ISDIR(found.st_mode):
-            raise ImageError(f"{shown} is a folder where a picture file was expected. Give the files in it.")
+            raise ImageError(
+                f"{shown} is a folder where a picture file was expected. Give the files in it."
+            )
         # Opening a pipe would wait for ever.
         if not stat.S_ISREG(found.st_mode):
             raise ImageError(f"{shown} is not a regular file. Give a picture file.")
@@ -255,10 +300,17 @@ def _from_file(path: str | Path, then: Callable[[io.BufferedReader, str], Result
     except ImageError:
         raise
     except FileNotFoundError:
-        gone = "is a link to a file that does not exist" if Path(path).is_symlink() else "does not exist"
+        gone = (
+            "is a link to a file that does not exist"
+            if Path(path).is_symlink()
+            else "does not exist"
+        )
         raise ImageError(f"{shown} {gone}. Check the path and its spelling.") from None
     except PermissionError as error:
-        raise ImageError(f"{shown} may not be read by this user ({error.strerror}). Change the file's permissions.") from error
+        raise ImageError(
+            f"{shown} may not be read by this user ({error.strerror}). Change the file's "
+            "permissions."
+        ) from error
     except (OSError, ValueError) as error:
         raise ImageError(f"{shown} cannot be opened: {error}. Check the path.") from error
 
@@ -282,7 +334,9 @@ def _opened(file: io.BufferedReader | io.BytesIO, name: str) -> Iterator[Image.I
         ) from None
     except MemoryError:
         raise
-    except Exception as error:  # Pillow's readers raise whatever error the damaged byte happens to cause.
+    except (
+        Exception
+    ) as error:  # Pillow's readers raise whatever error the damaged byte happens to cause.
         raise _damaged(name, error) from error
     with image:
         _check_pixels(image, name)
@@ -290,7 +344,9 @@ def _opened(file: io.BufferedReader | io.BytesIO, name: str) -> Iterator[Image.I
 
 
 def _plain(image: Image.Image, name: str) -> tuple[Image.Image, Image.Transpose | None]:
-    """Decoded, of 8 bits, without transparency, in the mode 1, L or RGB; and how to turn it upright."""
+    """Decoded, of 8 bits, without transparency, in the mode 1, L or RGB; and how to turn it
+    upright.
+    """
     image.load()
     turn = _turn(image)
     plain = _eight_bit(image, name) if _is_deep(image) else _opaque(image)
@@ -313,7 +369,8 @@ def _formats() -> list[str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Pillow's warnings: of a large picture, which has its own limit here, and of broken EXIF data, which does no harm.
+    """Without Pillow's warnings: of a large picture, which has its own limit here, and of broken
+    EXIF data, which does no harm.
 
     The list of warning filters belongs to the whole process, hence the lock.
     """
@@ -324,18 +381,29 @@ def _quiet() -> Iterator[None]:
 
 def _check_pixels(image: Image.Image, name: str) -> None:
     if image.width * image.height > MAX_PIXELS:
-        raise _too_large(name, f"{image.width:,} × {image.height:,} = {image.width * image.height:,}")
+        raise _too_large(
+            name, f"{image.width:,} × {image.height:,} = {image.width * image.height:,}"
+        )
     if image.width * image.height == 0:
-        raise ImageError(f"{name} is {image.width} × {image.height} pixels, so there is nothing to see. Remove it.")
+        raise ImageError(
+            f"{name} is {image.width} × {image.height} pixels, so there is nothing to see. Remove "
+            "it."
+        )
 
 
 def _too_large(name: str, pixels: str) -> ImageError:
-    return ImageError(f"{name} has {pixels} pixels, but at most {MAX_PIXELS:,} are read. Shrink it with a picture editor, or remove it.")
+    return ImageError(
+        f"{name} has {pixels} pixels, but at most {MAX_PIXELS:,} are read. Shrink it with a "
+        "picture editor, or remove it."
+    )
 
 
 def _damaged(name: str, error: Exception) -> ImageError:
     said = str(error) or type(error).__name__
-    return ImageError(f"{name} is damaged or incomplete (Pillow says: {said}). Copy or download it again, or remove it.")
+    return ImageError(
+        f"{name} is damaged or incomplete (Pillow says: {said}). Copy or download it again, or "
+        "remove it."
+    )
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
@@ -362,14 +430,21 @@ def _is_deep(image: Image.Image) -> bool:
 def _eight_bit(image: Image.Image, name: str) -> Image.Image:
     """Grey of more than 8 bits, scaled: Pillow's own conversion cuts off at 255."""
     values: NDArray[Any] = np.asarray(image)
-    low, high, full = float(values.min()), float(values.max()), 1.0 if image.mode == "F" else 65535.0
+    low, high, full = (
+        float(values.min()),
+        float(values.max()),
+        1.0 if image.mode == "F" else 65535.0,
+    )
     if not math.isfinite(low) or not math.isfinite(high):
         raise ImageError(
-            f"{name} holds values that are not finite numbers (from {low} to {high}). Replace them and save it again, or remove it."
+            f"{name} holds values that are not finite numbers (from {low} to {high}). Replace them "
+            "and save it again, or remove it."
         )
     if image.mode != "F" and low >= 0 and high <= full:
         # A table, as a large picture in float64 would need eight times its memory.
         table = ((np.arange(65536) * 255 + 32767) // 65535).astype(np.uint8)
         return Image.fromarray(table[values])
     base, width = (0.0, full) if low >= 0 and high <= full else (low, high - low)
-    return Image.fromarray(((values.astype(np.float64) - base) * (255 / width if width else 0) + 0.5).astype(np.uint8))
+    return Image.fromarray(
+        ((values.astype(np.float64) - base) * (255 / width if width else 0) + 0.5).astype(np.uint8)
+    )

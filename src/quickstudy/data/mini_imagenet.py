@@ -30,15 +30,18 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class MiniImageNet(Described, AbstractData):
-    """miniImageNet from a zip that holds ``images/`` and ``train.csv``, ``val.csv``, ``test.csv`` (columns filename and label).
+    """miniImageNet from a zip that holds ``images/`` and ``train.csv``, ``val.csv``, ``test.csv``
+    (columns filename and label).
 
-    The pictures belong to ImageNet (research only) and cannot be downloaded by us: put ``mini-imagenet.zip`` under the data root.
+    The pictures belong to ImageNet (research only) and cannot be downloaded by us: put
+    ``mini-imagenet.zip`` under the data root.
 
     Raises:
         DataError: when the zip is missing or not of that form.
 
-    Source: Vinyals et al. 2016, arXiv:1606.04080; the split of Ravi and Larochelle 2017 (64 / 16 / 20 classes)
-        is shipped as a list; tables that differ from it are taken too, and their split is then called ``own``.
+    Source: Vinyals et al. 2016, arXiv:1606.04080; the split of Ravi and Larochelle 2017 (64 / 16 /
+        20 classes) is shipped as a list; tables that differ from it are taken too, and their split
+        is then called ``own``.
     """
 
     name, shape = "mini-imagenet", (3, _SIZE, _SIZE)
@@ -60,8 +63,10 @@ class MiniImageNet(Described, AbstractData):
             if (folder / _FILE).is_file():
                 return folder / _FILE
         raise DataError(
-            f"{_FILE} is not in {data_root()}. Its pictures may not be redistributed: make a zip with images/ and train.csv, val.csv, test.csv "
-            "(filename,label) and put it there, or name its folder with QUICKSTUDY_DATA or --data-root."
+            f"{_FILE} is not in {data_root()}. Its pictures may not be redistributed: make a zip "
+            "with images/ and train.csv, val.csv, test.csv "
+            "(filename,label) and put it there, or name its folder with QUICKSTUDY_DATA or "
+            "--data-root."
         )
 
     @cached_property
@@ -69,9 +74,18 @@ class MiniImageNet(Described, AbstractData):
         archive = self._archive
         try:
             with zipfile.ZipFile(archive) as z:
-                return {s: [(r["filename"], r["label"]) for r in csv.DictReader(io.StringIO(z.read(f"{s}.csv").decode()))] for s in _SPLITS}
+                return {
+                    s: [
+                        (r["filename"], r["label"])
+                        for r in csv.DictReader(io.StringIO(z.read(f"{s}.csv").decode()))
+                    ]
+                    for s in _SPLITS
+                }
         except UNREADABLE as error:
-            raise DataError(f"{archive} must hold train.csv, val.csv and test.csv with the columns filename and label: {error}.") from error
+            raise DataError(
+                f"{archive} must hold train.csv, val.csv and test.csv with the columns filename "
+                f"and label: {error}."
+            ) from error
 
     @cached_property
     def _lists(self) -> Mapping[str, list[str]]:
@@ -82,18 +96,30 @@ class MiniImageNet(Described, AbstractData):
     @cached_property
     def _split_name(self) -> str:
         """``ravi`` if the tables deal out the classes as the shipped list does, else ``own``."""
-        text = (resources.files("quickstudy.data") / "splits" / "mini-imagenet-ravi.csv").read_text(encoding="utf-8")
+        text = (resources.files("quickstudy.data") / "splits" / "mini-imagenet-ravi.csv").read_text(
+            encoding="utf-8"
+        )
         ravi = {(row["class"], row["split"]) for row in csv.DictReader(io.StringIO(text))}
-        return "ravi" if ravi == {(label, s) for s, labels in self._lists.items() for label in labels} else "own"
+        return (
+            "ravi"
+            if ravi == {(label, s) for s, labels in self._lists.items() for label in labels}
+            else "own"
+        )
 
     @cached_property
     def _everything(self) -> ClassDataset:
         rows = [row for s in _SPLITS for row in self._tables[s]]
         names = sorted({label for _, label in rows})
         number = {name: c for c, name in enumerate(names)}
-        made = prepared(f"mini-imagenet-{_SIZE}", [self._archive], lambda: {"x": _read(self._archive, [f for f, _ in rows])})
+        made = prepared(
+            f"mini-imagenet-{_SIZE}",
+            [self._archive],
+            lambda: {"x": _read(self._archive, [f for f, _ in rows])},
+        )
         labels = np.array([number[label] for _, label in rows])
-        return ClassDataset("mini-imagenet", "all", made["x"], ClassIndex(labels, names), mean=_MEAN, std=_STD)
+        return ClassDataset(
+            "mini-imagenet", "all", made["x"], ClassIndex(labels, names), mean=_MEAN, std=_STD
+        )
 
 
 def _read(archive: Path, files: list[str]) -> Tensor:
@@ -106,7 +132,9 @@ def _read(archive: Path, files: list[str]) -> Tensor:
                 try:
                     image = Image.open(io.BytesIO(z.read(f"images/{files[i]}"))).convert("RGB")
                 except UNREADABLE as error:
-                    raise DataError(f"{archive}: images/{files[i]} is missing or damaged: {error}.") from error
+                    raise DataError(
+                        f"{archive}: images/{files[i]} is missing or damaged: {error}."
+                    ) from error
                 if image.size != (_SIZE, _SIZE):
                     image = image.resize((_SIZE, _SIZE), Image.Resampling.LANCZOS)
                 x[i] = torch.from_numpy(np.array(image)).permute(2, 0, 1)

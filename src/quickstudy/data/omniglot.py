@@ -23,7 +23,10 @@ from quickstudy.data.episodes import Episodes
 from quickstudy.data.images import ImageFormat
 
 _URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
-_MD5 = {"images_background.zip": "68d2efa1b9178cc56df9314c21c6e718", "images_evaluation.zip": "6b91aef0f799c5bb55b94e3f2daec811"}
+_MD5 = {
+    "images_background.zip": "68d2efa1b9178cc56df9314c21c6e718",
+    "images_evaluation.zip": "6b91aef0f799c5bb55b94e3f2daec811",
+}
 _CHARACTERS, _DRAWINGS, _SIZE = 1623, 20, 28
 _PROTOCOLS = ("vinyals", "maml", "lake")
 _MAML_SEED = 1  # our shuffle: the authors shuffled with an unpublished state of Python's generator
@@ -32,29 +35,40 @@ _MAML_SEED = 1  # our shuffle: the authors shuffled with an unpublished state of
 class Omniglot(Described, AbstractData):
     """Omniglot at 28×28, ink = 1, with one of its three protocols.
 
-    ``vinyals``: fixed lists, 1028 / 172 / 423 characters. ``maml``: all 1623 shuffled (seed 1), 1100 / 100 / 423.
-    ``lake``: the 964 characters of the 30 background alphabets (every tenth for validation) and the 659 of the 20 evaluation alphabets.
+    ``vinyals``: fixed lists, 1028 / 172 / 423 characters. ``maml``: all 1623 shuffled (seed 1),
+    1100 / 100 / 423.
+    ``lake``: the 964 characters of the 30 background alphabets (every tenth for validation) and the
+    659 of the 20 evaluation alphabets.
 
     Args:
         protocol: vinyals, maml or lake.
-        rotations: each character turned by 90, 180 and 270 degrees counts as a new class, in every split.
-        n_train_classes: train on so many of the training characters only, a fixed random choice, to see how a method does with few; 0 = all.
+        rotations: each character turned by 90, 180 and 270 degrees counts as a new class, in every
+            split.
+        n_train_classes: train on so many of the training characters only, a fixed random choice, to
+            see how a method does with few; 0 = all.
 
     Raises:
         DownloadError: when the archives are neither at hand nor to be fetched.
 
-    Source: Lake, Salakhutdinov, Tenenbaum 2015, doi:10.1126/science.aab3050 (MIT licence). Splits: arXiv:1606.04080 as listed by
+    Source: Lake, Salakhutdinov, Tenenbaum 2015, doi:10.1126/science.aab3050 (MIT licence). Splits:
+        arXiv:1606.04080 as listed by
     arXiv:1703.05175's authors; arXiv:1703.03400.
     """
 
     name, shape = "omniglot", (1, _SIZE, _SIZE)
     image_format = ImageFormat(size=_SIZE, channels=1, invert=True).to_json()
 
-    def __init__(self, *, protocol: str = "vinyals", rotations: bool = True, n_train_classes: int = 0) -> None:
+    def __init__(
+        self, *, protocol: str = "vinyals", rotations: bool = True, n_train_classes: int = 0
+    ) -> None:
         if protocol not in _PROTOCOLS:
-            raise ConfigError(f"Omniglot has no protocol '{protocol}'. {did_you_mean(protocol, _PROTOCOLS)}")
+            raise ConfigError(
+                f"Omniglot has no protocol '{protocol}'. {did_you_mean(protocol, _PROTOCOLS)}"
+            )
         if n_train_classes < 0:
-            raise ConfigError(f"n_train_classes cannot be negative, got {n_train_classes}. Use 0 for all.")
+            raise ConfigError(
+                f"n_train_classes cannot be negative, got {n_train_classes}. Use 0 for all."
+            )
         self.protocol, self.rotations, self.n_train_classes = protocol, rotations, n_train_classes
 
     def split(self, name: str) -> ClassDataset:
@@ -65,8 +79,13 @@ class Omniglot(Described, AbstractData):
         chosen, title = lists[name], f"{self.protocol}/{name}"
         if name == "train" and self.n_train_classes:
             if self.n_train_classes > len(chosen):
-                raise DataError(f"{title} has {len(chosen)} characters, fewer than n_train_classes={self.n_train_classes}. Lower it.")
-            ranks = np.argsort([words(1, "omniglot", "few", n)[0] for n in chosen], kind="stable")[: self.n_train_classes]
+                raise DataError(
+                    f"{title} has {len(chosen)} characters, fewer than "
+                    f"n_train_classes={self.n_train_classes}. Lower it."
+                )
+            ranks = np.argsort([words(1, "omniglot", "few", n)[0] for n in chosen], kind="stable")[
+                : self.n_train_classes
+            ]
             chosen, title = [chosen[i] for i in sorted(ranks)], f"{title}-{self.n_train_classes}"
         data = self._everything.only(chosen, split=title)
         return data.with_rotations() if self.rotations else data
@@ -86,26 +105,45 @@ class Omniglot(Described, AbstractData):
     def _lists(self) -> dict[str, list[str]]:
         table = _names()
         if self.protocol == "vinyals":
-            lists = {s: [n for n, row in table.items() if row["split"] == s] for s in ("train", "val", "test")}
+            lists = {
+                s: [n for n, row in table.items() if row["split"] == s]
+                for s in ("train", "val", "test")
+            }
         elif self.protocol == "maml":
-            shuffled = [sorted(table)[i] for i in np.argsort(words(len(table), "omniglot", "maml", _MAML_SEED), kind="stable")]
+            shuffled = [
+                sorted(table)[i]
+                for i in np.argsort(
+                    words(len(table), "omniglot", "maml", _MAML_SEED), kind="stable"
+                )
+            ]
             lists = {"train": shuffled[:1100], "val": shuffled[1100:1200], "test": shuffled[1200:]}
         else:
             background = [n for n, row in table.items() if row["set"] == "background"]
-            lists = {"train": [n for i, n in enumerate(background) if i % 10], "val": background[::10]}
+            lists = {
+                "train": [n for i, n in enumerate(background) if i % 10],
+                "val": background[::10],
+            }
             lists["test"] = [n for n, row in table.items() if row["set"] == "evaluation"]
         check_disjoint(lists)
         return lists
 
 
 def _names() -> dict[str, dict[str, Any]]:
-    """``alphabet/character`` to its row of the shipped table, in the order of the stored drawings."""
-    text = (resources.files("quickstudy.data") / "splits" / "omniglot-vinyals.csv").read_text(encoding="utf-8")
-    return {f"{row['alphabet']}/{row['character']}": row for row in csv.DictReader(io.StringIO(text))}
+    """``alphabet/character`` to its row of the shipped table, in the order of the stored
+    drawings.
+    """
+    text = (resources.files("quickstudy.data") / "splits" / "omniglot-vinyals.csv").read_text(
+        encoding="utf-8"
+    )
+    return {
+        f"{row['alphabet']}/{row['character']}": row for row in csv.DictReader(io.StringIO(text))
+    }
 
 
 def _read(archives: list[Path]) -> Tensor:
-    """All drawings as uint8 [M 1 28 28], ink = 255, in the order of the table, each character's drawings by file name."""
+    """All drawings as uint8 [M 1 28 28], ink = 255, in the order of the table, each character's
+    drawings by file name.
+    """
     found: dict[str, list[Tensor]] = {}
     for archive in archives:
         try:
@@ -114,17 +152,24 @@ def _read(archives: list[Path]) -> Tensor:
                     character = "/".join(entry.split("/")[-3:-1])
                     found.setdefault(character, []).append(_drawing(z.read(entry)))
         except UNREADABLE as error:
-            raise DataError(f"{archive} is not a readable Omniglot archive: {error}. Delete it and fetch it again.") from error
+            raise DataError(
+                f"{archive} is not a readable Omniglot archive: {error}. Delete it and fetch it "
+                "again."
+            ) from error
     names = list(_names())
     wrong = [n for n in names if len(found.get(n, [])) != _DRAWINGS]
     if wrong:
         raise DataError(
-            f"The Omniglot archives should hold {_DRAWINGS} drawings of each of {_CHARACTERS} characters, but {len(wrong)} characters differ, "
-            f"the first being {wrong[0]} with {len(found.get(wrong[0], []))}. Fetch images_background.zip and images_evaluation.zip again."
+            f"The Omniglot archives should hold {_DRAWINGS} drawings of each of {_CHARACTERS} "
+            f"characters, but {len(wrong)} characters differ, "
+            f"the first being {wrong[0]} with {len(found.get(wrong[0], []))}. Fetch "
+            "images_background.zip and images_evaluation.zip again."
         )
     return torch.stack([drawing for n in names for drawing in found[n]])
 
 
 def _drawing(png: bytes) -> Tensor:
-    image = Image.open(io.BytesIO(png)).convert("L").resize((_SIZE, _SIZE), Image.Resampling.LANCZOS)
+    image = (
+        Image.open(io.BytesIO(png)).convert("L").resize((_SIZE, _SIZE), Image.Resampling.LANCZOS)
+    )
     return 255 - torch.from_numpy(np.array(image))[None]

@@ -11,7 +11,9 @@ def data_root() -> Path:
 
 
 def cache_folder() -> Path:
-    """The folder for downloads and prepared data: ``QUICKSTUDY_CACHE``, else ``quickstudy`` in the user's cache folder."""
+    """The folder for downloads and prepared data: ``QUICKSTUDY_CACHE``, else ``quickstudy`` in the
+    user's cache folder.
+    """
     named = os.environ.get("QUICKSTUDY_CACHE")
     if named:
         return Path(named).expanduser()

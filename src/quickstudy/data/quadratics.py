@@ -15,18 +15,26 @@ _SPLITS = ("train", "val", "test")
 
 
 class Quadratics(Described, AbstractData):
-    """A task is one function f(θ) = |Wθ − y|² of ``dim`` numbers, W and y standard normal, to be minimised from a random start.
+    """A task is one function f(θ) = |Wθ − y|² of ``dim`` numbers, W and y standard normal, to be
+    minimised from a random start.
 
-    It is given as the regression it is: the rows of W are the examples, y the targets, in support and queries alike; a linear head
-    without features before it has θ as its weight, and the mean squared error is f/dim. A start θ₀ ~ N(0, 1) is folded into y, so that a
-    weight of zero is the start.
+    It is given as the regression it is: the rows of W are the examples, y the targets, in support
+        and queries alike; a linear head
+    without features before it has θ as its weight, and the mean squared error is f/dim. A start θ₀
+    ~ N(0, 1) is folded into y, so that a weight of zero is the start.
 
     Args:
         dim: how many numbers.
 
     Example:
-        >>> episode = Quadratics().tasks("test", Setting(n_way=0, n_shot=10, n_query=10)).batch([0, 1])
-        >>> episode.support.x.shape, episode.support.y.shape, torch.equal(episode.support.x, episode.query.x)
+        >>> episode = (
+        ...     Quadratics().tasks("test", Setting(n_way=0, n_shot=10, n_query=10)).batch([0, 1])
+        ... )
+        >>> (
+        ...     episode.support.x.shape,
+        ...     episode.support.y.shape,
+        ...     torch.equal(episode.support.x, episode.query.x),
+        ... )
         (torch.Size([2, 10, 10]), torch.Size([2, 10, 1]), True)
 
     Paper: Andrychowicz et al. 2016, arXiv:1606.04474, section 3.1.
@@ -60,15 +68,28 @@ class QuadraticTasks(AbstractTasks):
             raise DataError(f"quadratics has no split '{split}'. {did_you_mean(split, _SPLITS)}")
         if setting != Setting(0, dim, dim):
             raise EpisodeError(
-                f"A quadratic of {dim} numbers is given whole: use n_way=0, n_shot={dim} and n_query={dim}, got {setting!r}."
+                f"A quadratic of {dim} numbers is given whole: use n_way=0, n_shot={dim} and "
+                f"n_query={dim}, got {setting!r}."
             )
-        self.data, self.split, self.setting, self.seed, self.dim = "quadratics", split, setting, seed, dim
-        self.split_hash = hashlib.sha256(f"|W theta - y|^2, standard normal, dim {dim}".encode()).hexdigest()[:12]
+        self.data, self.split, self.setting, self.seed, self.dim = (
+            "quadratics",
+            split,
+            setting,
+            seed,
+            dim,
+        )
+        self.split_hash = hashlib.sha256(
+            f"|W theta - y|^2, standard normal, dim {dim}".encode()
+        ).hexdigest()[:12]
 
     def batch(self, numbers: Sequence[int]) -> Episode:
         x, y = [], []
         for number in numbers:
-            drawn = torch.randn(self.dim, self.dim + 2, generator=generator("quadratics", self.split, self.seed, int(number)))
+            drawn = torch.randn(
+                self.dim,
+                self.dim + 2,
+                generator=generator("quadratics", self.split, self.seed, int(number)),
+            )
             w, target, start = drawn[:, : self.dim], drawn[:, self.dim], drawn[:, self.dim + 1]
             x.append(w)
             y.append((target - w @ start)[:, None])

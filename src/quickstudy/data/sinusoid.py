@@ -24,7 +24,8 @@ class Sinusoid(Described, AbstractData):
     A ~ U[0.1, 5], φ ~ U[0, π], x ~ U[−5, 5]. The splits are different tasks of the same law.
 
     Args:
-        half_range: the support points of a task lie all in one half of the range, its queries in the other half.
+        half_range: the support points of a task lie all in one half of the range, its queries in
+            the other half.
 
     Example:
         >>> tasks = Sinusoid().tasks("test", Setting(n_way=0, n_shot=10, n_query=50))
@@ -45,7 +46,8 @@ class Sinusoid(Described, AbstractData):
 
 
 class SinusoidTasks(AbstractTasks):
-    """The stream of sine waves. A task's wave does not depend on ``setting``, and its K support points are the first K of any larger K.
+    """The stream of sine waves. A task's wave does not depend on ``setting``, and its K support
+    points are the first K of any larger K.
 
     Args:
         split: train, val or test.
@@ -58,18 +60,30 @@ class SinusoidTasks(AbstractTasks):
         EpisodeError: for a setting with classes.
     """
 
-    def __init__(self, split: str, setting: Setting, *, half_range: bool = False, seed: int = 0) -> None:
+    def __init__(
+        self, split: str, setting: Setting, *, half_range: bool = False, seed: int = 0
+    ) -> None:
         if split not in _SPLITS:
             raise DataError(f"sinusoid has no split '{split}'. {did_you_mean(split, _SPLITS)}")
         if setting.n_way:
-            raise EpisodeError(f"sinusoid is a regression problem, so n_way must be 0, got {setting.n_way}.")
-        self.data, self.split, self.setting, self.seed, self.half_range = "sinusoid", split, setting, seed, half_range
+            raise EpisodeError(
+                f"sinusoid is a regression problem, so n_way must be 0, got {setting.n_way}."
+            )
+        self.data, self.split, self.setting, self.seed, self.half_range = (
+            "sinusoid",
+            split,
+            setting,
+            seed,
+            half_range,
+        )
         law = f"A sin(x - phi), A {_AMPLITUDE}, phi 0 ... pi, x {_X}, half_range {half_range}"
         self.split_hash = hashlib.sha256(law.encode()).hexdigest()[:12]
 
     def batch(self, numbers: Sequence[int]) -> Episode:
         law = self._draws(numbers, "wave", 3)
-        amplitude, phase = (_between(law[:, [k]], bounds) for k, bounds in ((0, _AMPLITUDE), (1, _PHASE)))  # [T 1]
+        amplitude, phase = (
+            _between(law[:, [k]], bounds) for k, bounds in ((0, _AMPLITUDE), (1, _PHASE))
+        )  # [T 1]
         right = law[:, [2]] >= 0.5
 
         def examples(part: str, n: int, half: NDArray[np.bool_]) -> Examples:
@@ -78,10 +92,16 @@ class SinusoidTasks(AbstractTasks):
             y = amplitude * np.sin(x - phase)
             return Examples(*(torch.from_numpy(v.astype(np.float32))[..., None] for v in (x, y)))
 
-        return Episode(examples("support", self.setting.n_shot, right), examples("query", self.setting.n_query, ~right), Reals(1))
+        return Episode(
+            examples("support", self.setting.n_shot, right),
+            examples("query", self.setting.n_query, ~right),
+            Reals(1),
+        )
 
     def _draws(self, numbers: Sequence[int], what: str, n: int) -> NDArray[np.float64]:
-        return np.stack([uniform(n, self.data, self.split, self.seed, what, int(i)) for i in numbers])  # [T n]
+        return np.stack(
+            [uniform(n, self.data, self.split, self.seed, what, int(i)) for i in numbers]
+        )  # [T n]
 
 
 def _between(u: NDArray[np.float64], bounds: tuple[float, float]) -> NDArray[np.float64]:

@@ -9,10 +9,13 @@ from quickstudy.data.omniglot import Omniglot
 
 
 class Symbols(Described, AbstractData):
-    """Handwritten and printed characters in one set of classes, 28×28, ink = 1: what an encoder of drawings and symbols should have seen.
+    """Handwritten and printed characters in one set of classes, 28×28, ink = 1: what an encoder of
+    drawings and symbols should have seen.
 
-    Each split is Omniglot's (by the Vinyals lists, with rotations as classes) and Glyphs' of the same name, so no class of one split is in another. A
-    script may be handwritten in one split and printed in another (Tifinagh is); to score on what is new in every way, use the parts by themselves.
+    Each split is Omniglot's (by the Vinyals lists, with rotations as classes) and Glyphs' of the
+    same name, so no class of one split is in another. A script may be handwritten in one split and
+    printed in another (Tifinagh is); to score on what is new in every way, use the parts by
+    themselves.
 
     Args:
         drawings: of each printed character.
@@ -29,7 +32,9 @@ class Symbols(Described, AbstractData):
         self._parts = (Omniglot(), Glyphs(drawings=drawings, rotations=True))
 
     def split(self, name: str) -> ClassDataset:
-        """The classes of ``train``, ``val`` or ``test``, the handwritten ones first; their names begin with that of their data set."""
+        """The classes of ``train``, ``val`` or ``test``, the handwritten ones first; their names
+        begin with that of their data set.
+        """
         hand, print_ = (part.split(name) for part in self._parts)
         return hand.joined(print_, name=self.name, split=name)
 

@@ -16,10 +16,12 @@ _HIDDEN = ("train", "trainval")
 
 
 class Unlabelled(Described, AbstractData):
-    """Other data, whose training examples are all of one class: what self-supervised training may know of them.
+    """Other data, whose training examples are all of one class: what self-supervised training may
+    know of them.
 
-    A training task is a batch of examples, drawn evenly from the whole split, ``n_way = 1``; a transform makes tasks of it (`contrastive`), or an objective learns
-    from them as they are. Validation and test tasks are those of the data itself.
+    A training task is a batch of examples, drawn evenly from the whole split, ``n_way = 1``; a
+    transform makes tasks of it (`contrastive`), or an objective learns from them as they are.
+    Validation and test tasks are those of the data itself.
 
     Args:
         of: the name of the data, as in ``DATA``.
@@ -29,7 +31,11 @@ class Unlabelled(Described, AbstractData):
         ConfigError: for data that there is not, or that has no classes.
 
     Example:
-        >>> batch = Unlabelled("glyphs").tasks("train", Setting(n_way=1, n_shot=30, n_query=2)).batch([0])
+        >>> batch = (
+        ...     Unlabelled("glyphs")
+        ...     .tasks("train", Setting(n_way=1, n_shot=30, n_query=2))
+        ...     .batch([0])
+        ... )
         >>> batch.support.x.shape, batch.support.y.unique()
         (torch.Size([1, 30, 1, 28, 28]), tensor([0]))
     """
@@ -51,4 +57,6 @@ class Unlabelled(Described, AbstractData):
             raise ConfigError(f"{self.name} has no classes whose labels could be put away.")
         dataset = labelled.dataset
         index = ClassIndex(np.zeros(len(dataset.x), dtype=np.int64), ["unlabelled"])
-        return Episodes(replace(dataset, split=f"{dataset.split}, unlabelled", index=index), setting, seed=seed)
+        return Episodes(
+            replace(dataset, split=f"{dataset.split}, unlabelled", index=index), setting, seed=seed
+        )

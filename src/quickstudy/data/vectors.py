@@ -23,7 +23,8 @@ class Vectors(AbstractData):
         min_per_class: classes with fewer rows are left out.
 
     Raises:
-        DataError: for arrays of other shapes, for a value that is not a finite number, and for a missing label; with the row's number.
+        DataError: for arrays of other shapes, for a value that is not a finite number, and for a
+            missing label; with the row's number.
 
     Example:
         >>> data = Vectors(np.eye(6), ["a", "a", "b", "b", "c", "c"], val=0.0, test=0.3)
@@ -44,7 +45,9 @@ class Vectors(AbstractData):
     ) -> None:
         rows, (labels, names) = _rows(x), _classes(y)
         if len(rows) != len(labels):
-            raise DataError(f"x has {len(rows)} rows but y has {len(labels)} labels. Give one label per row.")
+            raise DataError(
+                f"x has {len(rows)} rows but y has {len(labels)} labels. Give one label per row."
+            )
         data = ClassDataset(name, "vectors/all", torch.from_numpy(rows), ClassIndex(labels, names))
         data, self.left_out = enough_examples(data, min_per_class)
         self._splits = splits_of(data, prefix="vectors", val=val, test=test, seed=seed)
@@ -61,9 +64,15 @@ class Vectors(AbstractData):
 def _rows(x: ArrayLike) -> NDArray[np.float32]:
     given = np.asarray(x)
     if given.ndim != 2 or 0 in given.shape:
-        raise DataError(f"x must hold one vector per row, [M D] with at least one row and column, but has the shape {list(given.shape)}.")
+        raise DataError(
+            "x must hold one vector per row, [M D] with at least one row and column, but has the "
+            f"shape {list(given.shape)}."
+        )
     if given.dtype.kind not in "biuf":
-        raise DataError(f"x must hold real numbers, but its dtype is {given.dtype}. Turn other columns into numbers first.")
+        raise DataError(
+            f"x must hold real numbers, but its dtype is {given.dtype}. Turn other columns into "
+            "numbers first."
+        )
     with np.errstate(over="ignore"):
         rows = given.astype(np.float32)
     wrong = np.flatnonzero(~np.isfinite(rows).all(1))
@@ -71,8 +80,10 @@ def _rows(x: ArrayLike) -> NDArray[np.float32]:
         row = wrong[0]
         column = np.flatnonzero(~np.isfinite(rows[row]))[0]
         raise DataError(
-            f"{len(wrong)} of {len(rows)} rows of x hold a value that is not a finite float32 number; "
-            f"the first is {given[row, column]} in row {row}, column {column}. Replace these values or leave the rows out."
+            f"{len(wrong)} of {len(rows)} rows of x hold a value that is not a finite float32 "
+            "number; "
+            f"the first is {given[row, column]} in row {row}, column {column}. Replace these "
+            "values or leave the rows out."
         )
     return rows
 
@@ -80,11 +91,22 @@ def _rows(x: ArrayLike) -> NDArray[np.float32]:
 def _classes(y: ArrayLike) -> tuple[NDArray[np.int64], list[str]]:
     given = np.asarray(y)
     if given.ndim != 1:
-        raise DataError(f"y must hold one label per row, [M], but has the shape {list(given.shape)}.")
+        raise DataError(
+            f"y must hold one label per row, [M], but has the shape {list(given.shape)}."
+        )
     # From y itself: numpy has already made text of a NaN among texts.
-    missing = [row for row, label in enumerate(np.asarray(y, dtype=object)) if label is None or label != label]
+    missing = [
+        row
+        for row, label in enumerate(np.asarray(y, dtype=object))
+        if label is None or label != label
+    ]
     if missing:
-        raise DataError(f"{len(missing)} of {len(given)} labels in y are missing, the first in row {missing[0]}. Leave these rows out.")
+        raise DataError(
+            f"{len(missing)} of {len(given)} labels in y are missing, the first in row "
+            f"{missing[0]}. Leave these rows out."
+        )
     # Text and numbers side by side have no order of their own.
-    labels, rows = np.unique(given.astype(str) if given.dtype.kind == "O" else given, return_inverse=True)
+    labels, rows = np.unique(
+        given.astype(str) if given.dtype.kind == "O" else given, return_inverse=True
+    )
     return rows.astype(np.int64), [str(label) for label in labels.astype(str)]

@@ -5,7 +5,7 @@ from quickstudy.encoders.cell import CellNet as CellNet
 from quickstudy.encoders.cell import MixedCellNet as MixedCellNet
 from quickstudy.encoders.conv4 import Conv4 as Conv4
 from quickstudy.encoders.flat import Identity as Identity
-from quickstudy.encoders.flat import PerExample as PerExample
+from quickstudy.encoders.flat import Wrapped as Wrapped
 from quickstudy.encoders.mlp import MLP as MLP
 from quickstudy.encoders.resnet12 import ResNet12 as ResNet12
 

@@ -11,10 +11,12 @@ from quickstudy.core.errors import ConfigError
 
 
 class DropBlock(nn.Module, OrderDependent):
-    """In training, sets squares of a feature map to 0 and scales up what stays, channel by channel. With ``block=1`` it is dropout.
+    """In training, sets squares of a feature map to 0 and scales up what stays, channel by channel.
+    With ``block=1`` it is dropout.
 
-    Centres of squares are drawn with probability  γ = (rate / block²) · H·W / ((H − block + 1)(W − block + 1)),  so that about ``rate`` of the map is dropped: a
-    little less, as squares may overlap.
+    Centres of squares are drawn with probability  γ = (rate / block²) · H·W / ((H − block + 1)(W −
+    block + 1)),  so that about ``rate`` of the map is dropped: a little less, as squares may
+    overlap.
 
     Shapes:
         ``[B C H W] -> [B C H W]``; on a map smaller than the square the square is the whole map.
@@ -37,7 +39,10 @@ class DropBlock(nn.Module, OrderDependent):
     def __init__(self, rate: float, *, block: int = 5, warm_up: int = 0) -> None:
         super().__init__()
         if not 0 <= rate < 1 or block < 1 or warm_up < 0:
-            raise ConfigError(f"rate lies in [0, 1), block is at least 1 and warm_up not negative, got {rate}, {block} and {warm_up}.")
+            raise ConfigError(
+                f"rate lies in [0, 1), block is at least 1 and warm_up not negative, got {rate}, "
+                f"{block} and {warm_up}."
+            )
         self.rate, self.block, self.warm_up = rate, block, warm_up
         self.clock = Clock()
 
@@ -48,6 +53,8 @@ class DropBlock(nn.Module, OrderDependent):
         h, w = x.shape[2:]
         block = min(self.block, h, w)
         gamma = rate / block**2 * h * w / ((h - block + 1) * (w - block + 1))
-        corner = (torch.rand(*x.shape[:2], h - block + 1, w - block + 1, device=x.device) < gamma).to(x.dtype)
+        corner = (
+            torch.rand(*x.shape[:2], h - block + 1, w - block + 1, device=x.device) < gamma
+        ).to(x.dtype)
         kept = 1 - F.max_pool2d(F.pad(corner, [block - 1] * 4), block, stride=1)
         return x * kept * (kept.numel() / kept.sum().clamp(min=1.0))

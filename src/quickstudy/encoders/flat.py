@@ -26,16 +26,18 @@ class Identity(AbstractEncoder):
         return x.flatten(2)
 
 
-class PerExample(AbstractEncoder):
-    """Any torch module that maps ``[B *S] -> [B D]``, one example at a time. Not described in JSON, so not saved.
+class Wrapped(AbstractEncoder):
+    """Any torch module that maps ``[B *S] -> [B D]``, one example at a time. Not described in JSON,
+    so not saved.
 
     Args:
-        module: the network; put it in eval mode if it has batch norm or dropout that should not act.
+        module: the network; put it in eval mode if it has batch norm or dropout that should not
+            act.
         out_dim: ``D``.
 
     Example:
         >>> import torch
-        >>> PerExample(nn.Linear(3, 8), out_dim=8)(torch.zeros(2, 5, 3)).shape
+        >>> Wrapped(nn.Linear(3, 8), out_dim=8)(torch.zeros(2, 5, 3)).shape
         torch.Size([2, 5, 8])
     """
 

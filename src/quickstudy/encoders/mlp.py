@@ -33,10 +33,15 @@ class MLP(AbstractEncoder):
     def __init__(self, in_dim: int, *, widths: Sequence[int] = (64, 64)) -> None:
         super().__init__()
         if not widths:
-            raise ConfigError("MLP needs at least one layer, got widths=(). For the vectors as they are use Identity(in_dim).")
+            raise ConfigError(
+                "MLP needs at least one layer, got widths=(). For the vectors as they are use "
+                "Identity(in_dim)."
+            )
         self.norm, self.out_dim = "none", widths[-1]
         self.stages = tuple(f"layers.{i}" for i in range(len(widths)))
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise((in_dim, *widths)))
+        self.layers = nn.ModuleList(
+            nn.Linear(a, b) for a, b in itertools.pairwise((in_dim, *widths))
+        )
 
     def forward(self, x: Float[Tensor, "T N D"], context: Context = ()) -> Float[Tensor, "T N E"]:
         for i, layer in enumerate(self.layers):

@@ -1,4 +1,5 @@
-"""Batch normalisation with its policy said aloud: the main hidden difference between papers (methods: T-BN, E-BN, S-BN).
+"""Batch normalisation with its policy said aloud: the main hidden difference between papers
+(methods: T-BN, E-BN, S-BN).
 
 ========= =================================================================== ===============
 policy    statistics come from                                                transductive
@@ -30,7 +31,8 @@ Statistics: TypeAlias = Float[Tensor, "T 2 C"]  # mean and variance of each chan
 
 
 class AbstractNorm(nn.Module, abc.ABC):
-    """Normalises feature maps channel by channel, then scales by ``weight`` (unless ``scale`` is False) and adds ``bias``.
+    """Normalises feature maps channel by channel, then scales by ``weight`` (unless ``scale`` is
+    False) and adds ``bias``.
 
     Both may be replaced by a stack of them, one per task: ``[T C]``.
     """
@@ -46,23 +48,33 @@ class AbstractNorm(nn.Module, abc.ABC):
         self.register_parameter("bias", nn.Parameter(torch.zeros(channels)) if shift else None)
 
     @abc.abstractmethod
-    def forward(self, x: Float[Tensor, "T N C H W"], statistics: Statistics | None = None) -> Float[Tensor, "T N C H W"]:
+    def forward(
+        self, x: Float[Tensor, "T N C H W"], statistics: Statistics | None = None
+    ) -> Float[Tensor, "T N C H W"]:
         """Normalise; ``statistics`` are what `read` gave for the same tasks' support."""
 
-    def read(self, x: Float[Tensor, "T N C H W"]) -> tuple[Float[Tensor, "T N C H W"], Statistics | None]:
+    def read(
+        self, x: Float[Tensor, "T N C H W"]
+    ) -> tuple[Float[Tensor, "T N C H W"], Statistics | None]:
         """Normalise a support set; also what of it the queries need (None, unless overridden)."""
         return self(x), None
 
     def measures(self, statistics: Statistics | None) -> str:
-        """Whose mean and variance `forward` takes: each "task"'s, the whole "batch"'s, those of neither ("fixed"), or "other"."""
+        """Whose mean and variance `forward` takes: each "task"'s, the whole "batch"'s, those of
+        neither ("fixed"), or "other".
+        """
         return "other"
 
     def affine(self, statistics: Statistics | None) -> tuple[Tensor | None, Tensor | None]:
-        """With fixed statistics: what the layer multiplies by and what it then adds, ``[C]`` or ``[T C]`` each; None is 1 and 0."""
+        """With fixed statistics: what the layer multiplies by and what it then adds, ``[C]`` or
+        ``[T C]`` each; None is 1 and 0.
+        """
         raise NotImplementedError
 
     def saw(self, mean: Float[Tensor, " C"], var: Float[Tensor, " C"], count: int) -> None:
-        """Take note of the statistics of a batch of ``count`` pixels that was normalised elsewhere (by a fused operation)."""
+        """Take note of the statistics of a batch of ``count`` pixels that was normalised elsewhere
+        (by a fused operation).
+        """
 
 
 class BatchNorm(AbstractNorm):
@@ -76,7 +88,9 @@ class BatchNorm(AbstractNorm):
 
 
 class RunningNorm(AbstractNorm):
-    """Running averages, as `torch.nn.BatchNorm2d`; in training the statistics of all examples of all tasks at hand."""
+    """Running averages, as `torch.nn.BatchNorm2d`; in training the statistics of all examples of
+    all tasks at hand.
+    """
 
     keeps = True
 
@@ -86,11 +100,15 @@ class RunningNorm(AbstractNorm):
 
     def forward(self, x: Tensor, statistics: Statistics | None = None) -> Tensor:
         if _stacked(self.weight, self.bias):
-            return _scale_and_shift(self.norm(x.flatten(0, 1)).view(x.shape), self.weight, self.bias)
+            return _scale_and_shift(
+                self.norm(x.flatten(0, 1)).view(x.shape), self.weight, self.bias
+            )
         if self.training:
             self.norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
         mean, var = self.norm.running_mean, self.norm.running_var
-        return F.batch_norm(x.flatten(0, 1), mean, var, self.weight, self.bias, self.training, MOMENTUM, EPS).view(x.shape)
+        return F.batch_norm(
+            x.flatten(0, 1), mean, var, self.weight, self.bias, self.training, MOMENTUM, EPS
+        ).view(x.shape)
 
     def measures(self, statistics: Statistics | None) -> str:
         return "batch" if self.training else "fixed"
@@ -130,9 +148,11 @@ class SupportNorm(AbstractNorm):
 
 
 class TaskRunningNorm(AbstractNorm, OrderDependent):
-    """Statistics of the examples at hand, for each task its own, in training; in evaluation their running averages over the tasks.
+    """Statistics of the examples at hand, for each task its own, in training; in evaluation their
+    running averages over the tasks.
 
-    ``mean`` and ``var`` may be replaced, for instance by those of one inner step; they are changed in place.
+    ``mean`` and ``var`` may be replaced, for instance by those of one inner step; they are changed
+    in place.
     """
 
     keeps = True
@@ -168,7 +188,11 @@ class GroupNorm(AbstractNorm):
     """Statistics of each example alone, over groups of channels (at most 8)."""
 
     def forward(self, x: Tensor, statistics: Statistics | None = None) -> Tensor:
-        return _scale_and_shift(F.group_norm(x.flatten(0, 1), math.gcd(8, self.channels), eps=EPS).view(x.shape), self.weight, self.bias)
+        return _scale_and_shift(
+            F.group_norm(x.flatten(0, 1), math.gcd(8, self.channels), eps=EPS).view(x.shape),
+            self.weight,
+            self.bias,
+        )
 
 
 class NoNorm(AbstractNorm):
@@ -194,14 +218,18 @@ NORMS: dict[str, type[AbstractNorm]] = {
 }
 
 
-def norm_named(policy: str, channels: int, *, scale: bool = True, shift: bool = True) -> AbstractNorm:
+def norm_named(
+    policy: str, channels: int, *, scale: bool = True, shift: bool = True
+) -> AbstractNorm:
     """The normalisation layer of a policy: batch, running, support, per_task, group or none.
 
     Raises:
         ConfigError: for any other policy.
     """
     if policy not in NORMS:
-        raise ConfigError(f"No normalisation policy is called '{policy}'. {did_you_mean(policy, NORMS)}")
+        raise ConfigError(
+            f"No normalisation policy is called '{policy}'. {did_you_mean(policy, NORMS)}"
+        )
     return NORMS[policy](channels, scale=scale and policy != "none", shift=shift)
 
 
@@ -211,13 +239,17 @@ def statistics_of(x: Float[Tensor, "T N C H W"]) -> Statistics:
     return torch.stack((mean, var), 1)
 
 
-def _affine(mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+def _affine(
+    mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
     scale = torch.rsqrt(var + EPS) if weight is None else torch.rsqrt(var + EPS) * weight
     return scale, -mean * scale if bias is None else bias - mean * scale
 
 
 def _normalise_tasks(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """Batch norm of each task by itself: the tasks become channels, so that one call serves them all."""
+    """Batch norm of each task by itself: the tasks become channels, so that one call serves them
+    all.
+    """
     t, n, c, h, w = x.shape
     wide = x.transpose(0, 1).reshape(n, t * c, h, w)
     y = F.batch_norm(wide, None, None, every_task(weight, t), every_task(bias, t), True, 0.0, EPS)

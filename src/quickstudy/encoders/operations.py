@@ -11,7 +11,9 @@ from quickstudy.encoders.norm import AbstractNorm, norm_named
 
 
 class Memory:
-    """The statistics of normalisations in the order in which they are met: those of a support that was read before, or those that are being read."""
+    """The statistics of normalisations in the order in which they are met: those of a support that
+    was read before, or those that are being read.
+    """
 
     def __init__(self, known: tuple[Tensor, ...] = (), *, reads: bool = False) -> None:
         self.known, self.reads, self.seen = list(known), reads, list[Tensor]()
@@ -40,11 +42,15 @@ class Convolution(AbstractOperation):
 
     def __init__(self, channels: int, norm: str, *, dilation: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, bias=False)
+        self.conv = nn.Conv2d(
+            channels, channels, 3, padding=dilation, dilation=dilation, bias=False
+        )
         self.norm = norm_named(norm, channels)
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
-        return memory.normalise(self.norm, self.conv(F.relu(x.flatten(0, 1))).unflatten(0, x.shape[:2]))
+        return memory.normalise(
+            self.norm, self.conv(F.relu(x.flatten(0, 1))).unflatten(0, x.shape[:2])
+        )
 
 
 class Separable(AbstractOperation):
@@ -53,10 +59,15 @@ class Separable(AbstractOperation):
     def __init__(self, channels: int, norm: str) -> None:
         super().__init__()
         self.depth = nn.Conv2d(channels, channels, 5, padding=2, groups=channels, bias=False)
-        self.point, self.norm = nn.Conv2d(channels, channels, 1, bias=False), norm_named(norm, channels)
+        self.point, self.norm = (
+            nn.Conv2d(channels, channels, 1, bias=False),
+            norm_named(norm, channels),
+        )
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
-        return memory.normalise(self.norm, self.point(self.depth(F.relu(x.flatten(0, 1)))).unflatten(0, x.shape[:2]))
+        return memory.normalise(
+            self.norm, self.point(self.depth(F.relu(x.flatten(0, 1)))).unflatten(0, x.shape[:2])
+        )
 
 
 class Pooling(AbstractOperation):
@@ -68,7 +79,11 @@ class Pooling(AbstractOperation):
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
         flat = x.flatten(0, 1)
-        pooled = F.max_pool2d(flat, 3, 1, 1) if self.largest else F.avg_pool2d(flat, 3, 1, 1, count_include_pad=False)
+        pooled = (
+            F.max_pool2d(flat, 3, 1, 1)
+            if self.largest
+            else F.avg_pool2d(flat, 3, 1, 1, count_include_pad=False)
+        )
         return memory.normalise(self.norm, pooled.unflatten(0, x.shape[:2]))
 
 

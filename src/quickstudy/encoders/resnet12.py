@@ -16,12 +16,15 @@ _SLOPE = 0.1
 
 
 class ResNet12(AbstractEncoder):
-    """Four residual blocks of three 3×3 convolutions, each block halving the image; 12.4 million weights.
+    """Four residual blocks of three 3×3 convolutions, each block halving the image; 12.4 million
+    weights.
 
-    block(x) = drop( pool( lrelu( n(c(lrelu(n(c(lrelu(n(c(x)))))))) + n(c₁ₓ₁(x)) ) ) ), with a slope of 0.1; dropout behind the first two blocks, `DropBlock` behind the others.
+    block(x) = drop( pool( lrelu( n(c(lrelu(n(c(lrelu(n(c(x)))))))) + n(c₁ₓ₁(x)) ) ) ), with a slope
+    of 0.1; dropout behind the first two blocks, `DropBlock` behind the others.
 
     Shapes:
-        ``[T N in_channels size size] -> [T N widths[-1]]``, without ``pool`` ``[T N widths[-1]·⌊size/16⌋²]``
+        ``[T N in_channels size size] -> [T N widths[-1]]``, without ``pool`` ``[T N
+        widths[-1]·⌊size/16⌋²]``
 
     Args:
         in_channels: 1 for grey images, 3 for colour.
@@ -60,18 +63,31 @@ class ResNet12(AbstractEncoder):
     ) -> None:
         super().__init__()
         if size < 16:
-            raise ConfigError(f"ResNet12 halves the image four times and needs size ≥ 16, got {size}. Enlarge the images.")
+            raise ConfigError(
+                f"ResNet12 halves the image four times and needs size ≥ 16, got {size}. Enlarge "
+                "the images."
+            )
         if len(widths) != 4 or min(widths) < 1:
-            raise ConfigError(f"ResNet12 has four blocks and takes four widths, got {tuple(widths)}.")
+            raise ConfigError(
+                f"ResNet12 has four blocks and takes four widths, got {tuple(widths)}."
+            )
         self.norm, self.pool = norm, pool
         side = size // 16
         self.map_shape = None if pool else (widths[-1], side, side)
         self.out_dim = widths[-1] if pool else widths[-1] * side**2
-        drops = [DropBlock(drop, block=1 if i < 2 else block, warm_up=0 if i < 2 else drop_warm_up) for i in range(4)]
-        self.blocks = nn.ModuleList(_Block(i, o, norm, d) for i, o, d in zip((in_channels, *widths[:3]), widths, drops, strict=True))
+        drops = [
+            DropBlock(drop, block=1 if i < 2 else block, warm_up=0 if i < 2 else drop_warm_up)
+            for i in range(4)
+        ]
+        self.blocks = nn.ModuleList(
+            _Block(i, o, norm, d)
+            for i, o, d in zip((in_channels, *widths[:3]), widths, drops, strict=True)
+        )
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch does not declare this form
 
-    def forward(self, x: Float[Tensor, "T N C H W"], context: Context = ()) -> Float[Tensor, "T N D"]:
+    def forward(
+        self, x: Float[Tensor, "T N C H W"], context: Context = ()
+    ) -> Float[Tensor, "T N D"]:
         return self._encoded(x, list(context) or None)[0]
 
     def read(self, x: Float[Tensor, "T N C H W"]) -> tuple[Float[Tensor, "T N D"], Context]:
@@ -89,18 +105,28 @@ class ResNet12(AbstractEncoder):
 
 
 class _Block(nn.Module):
-    """Returns the features, and the statistics of its four normalisations where the policy keeps those of the support."""
+    """Returns the features, and the statistics of its four normalisations where the policy keeps
+    those of the support.
+    """
 
     def __init__(self, channels_in: int, channels: int, norm: str, drop: DropBlock) -> None:
         super().__init__()
-        convs = [nn.Conv2d(channels if i else channels_in, channels, 3, padding=1, bias=False) for i in range(3)]
-        self.convs, self.shortcut = nn.ModuleList(convs), nn.Conv2d(channels_in, channels, 1, bias=False)
+        convs = [
+            nn.Conv2d(channels if i else channels_in, channels, 3, padding=1, bias=False)
+            for i in range(3)
+        ]
+        self.convs, self.shortcut = (
+            nn.ModuleList(convs),
+            nn.Conv2d(channels_in, channels, 1, bias=False),
+        )
         self.norms = nn.ModuleList(norm_named(norm, channels) for _ in range(4))
         self.drop = drop
         for conv in (*convs, self.shortcut):
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="leaky_relu")
 
-    def forward(self, x: Float[Tensor, "T N I H W"], known: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
+    def forward(
+        self, x: Float[Tensor, "T N I H W"], known: list[Tensor] | None
+    ) -> tuple[Tensor, list[Tensor]]:
         seen: list[Tensor] = []
 
         def normalised(i: int, conv: nn.Module, x: Tensor) -> Tensor:

@@ -1,1 +1,3 @@
-"""Pure functions of tensors. Similarities are always higher = closer; a distance says so in its name."""
+"""Pure functions of tensors. Similarities are always higher = closer; a distance says so in its
+name.
+"""

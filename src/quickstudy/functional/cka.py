@@ -5,7 +5,8 @@ from torch import Tensor
 
 
 def linear_cka(x: Float[Tensor, "N D"], y: Float[Tensor, "N E"]) -> Float[Tensor, ""]:
-    """Linear centred kernel alignment, between 0 and 1; turning or scaling all features changes nothing.
+    """Linear centred kernel alignment, between 0 and 1; turning or scaling all features changes
+    nothing.
 
     CKA = |Yᵀ X|² / (|Xᵀ X| |Yᵀ Y|), Frobenius norms of centred features.
 
@@ -14,7 +15,8 @@ def linear_cka(x: Float[Tensor, "N D"], y: Float[Tensor, "N E"]) -> Float[Tensor
     >>> round(float(linear_cka(x, 3 * x.flip(1))), 4)
     1.0
 
-    Paper: Kornblith, Norouzi, Lee, Hinton 2019, arXiv:1905.00414, equation 3 with the linear kernel.
+    Paper: Kornblith, Norouzi, Lee, Hinton 2019, arXiv:1905.00414, equation 3 with the linear
+        kernel.
     """
     x, y = x - x.mean(0), y - y.mean(0)
     k, l = x @ x.T, y @ y.T  # [N N]: the same norms, with few examples cheaper

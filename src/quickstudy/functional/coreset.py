@@ -8,24 +8,34 @@ from quickstudy.core.errors import ConfigError
 from quickstudy.core.rng import generator
 
 
-def greedy_coreset(x: Float[Tensor, "n D"], m: int, *, projection: int = 128, seed: int = 0) -> Int[Tensor, " m"]:
-    """The rows of ``m`` points, chosen one after the other so that the next is always the one that is farthest from all chosen before.
+def greedy_coreset(
+    x: Float[Tensor, "n D"], m: int, *, projection: int = 128, seed: int = 0
+) -> Int[Tensor, " m"]:
+    """The rows of ``m`` points, chosen one after the other so that the next is always the one that
+    is farthest from all chosen before.
 
-    The farthest point then lies at most twice as far from its nearest chosen one as with the best choice of m points.
+    The farthest point then lies at most twice as far from its nearest chosen one as with the best
+    choice of m points.
 
     Args:
         x: the points.
         m: how many are chosen, at most n.
-        projection: distances are taken after a random projection onto so many dimensions, where x has more; 0 = never.
+        projection: distances are taken after a random projection onto so many dimensions, where x
+            has more; 0 = never.
         seed: of the projection and of the first point.
 
     Raises:
         ConfigError: when m is not between 1 and n.
 
-    >>> greedy_coreset(torch.tensor([[0.0], [1.0], [10.0], [11.0]]), 2).sort().values.tolist() in ([0, 2], [0, 3], [1, 3])
+    >>> greedy_coreset(torch.tensor([[0.0], [1.0], [10.0], [11.0]]), 2).sort().values.tolist() in (
+    ...     [0, 2],
+    ...     [0, 3],
+    ...     [1, 3],
+    ... )
     True
 
-    Source: Sener and Savarese 2018, arXiv:1708.00489, algorithm 1; with a projection Roth et al. 2022, arXiv:2106.08265, algorithm 1.
+    Source: Sener and Savarese 2018, arXiv:1708.00489, algorithm 1; with a projection Roth et al.
+        2022, arXiv:2106.08265, algorithm 1.
     """
     n = len(x)
     if not 1 <= m <= n:
@@ -47,7 +57,9 @@ def greedy_coreset(x: Float[Tensor, "n D"], m: int, *, projection: int = 128, se
 def nearest_distances(
     q: Float[Tensor, "n D"], memory: Float[Tensor, "m D"], *, k: int = 1
 ) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
-    """The Euclidean distances to the k nearest points of a memory, nearest first, and which they are; a block of queries at a time."""
+    """The Euclidean distances to the k nearest points of a memory, nearest first, and which they
+    are; a block of queries at a time.
+    """
     squares, distances, found = memory.square().sum(1), [], []
     for block in q.split(4096):
         gap = block.square().sum(1, keepdim=True) + squares - 2 * block @ memory.T  # [b m]

@@ -15,17 +15,24 @@ def descended(
     *,
     seen: Callable[[int, tuple[Tensor, ...]], None] | None = None,
 ) -> tuple[Tensor, ...]:
-    """Where an optimiser of torch's takes ``start``, one step for each of ``losses``. The tasks are independent, as torch's optimisers work number by number.
+    """Where an optimiser of torch's takes ``start``, one step for each of ``losses``. The tasks are
+    independent, as torch's optimisers work number by number.
 
-    The result is detached; gradients need not be enabled outside. What else the losses depend on must be detached too.
+    The result is detached; gradients need not be enabled outside. What else the losses depend on
+    must be detached too.
 
     Args:
         start: the parameters of all tasks.
         losses: each takes them and gives one loss per task.
         optimiser: made of the parameters.
-        seen: called before each step, and after the last, with the number of steps done and the parameters, for early stopping.
+        seen: called before each step, and after the last, with the number of steps done and the
+            parameters, for early stopping.
 
-    >>> descended([torch.tensor([[4.0]])], [lambda w: w.square().sum(1)] * 2, lambda p: torch.optim.SGD(p, lr=0.25))
+    >>> descended(
+    ...     [torch.tensor([[4.0]])],
+    ...     [lambda w: w.square().sum(1)] * 2,
+    ...     lambda p: torch.optim.SGD(p, lr=0.25),
+    ... )
     (tensor([[1.]]),)
     """
     parameters = [p.detach().clone().requires_grad_() for p in start]

@@ -8,7 +8,8 @@ from quickstudy.functional.similarity import dot
 
 
 def in_context(lstm: nn.LSTM, z: Float[Tensor, "T N D"]) -> Float[Tensor, "T N D"]:
-    """g(x_i, S) = →h_i + ←h_i + g′(x_i): features after a bidirectional LSTM has read them in this order.
+    """g(x_i, S) = →h_i + ←h_i + g′(x_i): features after a bidirectional LSTM has read them in this
+    order.
 
     Paper: Vinyals et al. 2016, arXiv:1606.04080, appendix A.2.
     """
@@ -17,14 +18,21 @@ def in_context(lstm: nn.LSTM, z: Float[Tensor, "T N D"]) -> Float[Tensor, "T N D
 
 
 def look(
-    cell: nn.LSTMCell, z: Float[Tensor, "T Q D"], g: Float[Tensor, "T N D"], *, steps: int, add: bool = False
+    cell: nn.LSTMCell,
+    z: Float[Tensor, "T Q D"],
+    g: Float[Tensor, "T N D"],
+    *,
+    steps: int,
+    add: bool = False,
 ) -> Float[Tensor, "T Q D"]:
     """f(x, S): features after ``steps`` looks at what was read.
 
-    ĥ_k, c_k = LSTM(f′(x), [h_{k−1}; r_{k−1}], c_{k−1});  h_k = ĥ_k + f′(x);  r_k = Σ_i softmax_i(h_k · g_i) g_i
+    ĥ_k, c_k = LSTM(f′(x), [h_{k−1}; r_{k−1}], c_{k−1});  h_k = ĥ_k + f′(x);  r_k = Σ_i
+    softmax_i(h_k · g_i) g_i
 
     Args:
-        cell: of input width 2D; W [h; r] = W_h h + W_r r, so what is read joins the input. D where they are added.
+        cell: of input width 2D; W [h; r] = W_h h + W_r r, so what is read joins the input. D where
+            they are added.
         z: f′ of the queries.
         g: of `in_context`.
         steps: K.
@@ -42,7 +50,9 @@ def look(
     return h.unflatten(0, z.shape[:2])
 
 
-def attended(attention: Float[Tensor, "T Q N"], member: Float[Tensor, "T N C"]) -> Float[Tensor, "T Q C"]:
+def attended(
+    attention: Float[Tensor, "T Q N"], member: Float[Tensor, "T N C"]
+) -> Float[Tensor, "T Q C"]:
     """Log Σ exp of the attention on each class; ``member`` may weigh its examples.
 
     >>> attended(torch.zeros(1, 1, 2), torch.tensor([[[1.0, 0.0], [0.0, 0.5]]])).exp()

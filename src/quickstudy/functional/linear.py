@@ -6,10 +6,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def linear(x: Float[Tensor, "T N I"], weight: Float[Tensor, "*T O I"], bias: Float[Tensor, "*T O"]) -> Float[Tensor, "T N O"]:
+def linear(
+    x: Float[Tensor, "T N I"], weight: Float[Tensor, "*T O I"], bias: Float[Tensor, "*T O"]
+) -> Float[Tensor, "T N O"]:
     """``x Wᵀ + b`` with one weight ``[O I]`` for all tasks, or one for each, ``[T O I]``.
 
-    >>> x, w, b = torch.ones(2, 1, 3), torch.stack((torch.ones(1, 3), 2 * torch.ones(1, 3))), torch.zeros(2, 1)
+    >>> x, w, b = (
+    ...     torch.ones(2, 1, 3),
+    ...     torch.stack((torch.ones(1, 3), 2 * torch.ones(1, 3))),
+    ...     torch.zeros(2, 1),
+    ... )
     >>> linear(x, w, b)[:, 0, 0]
     tensor([3., 6.])
     """

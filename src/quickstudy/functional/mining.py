@@ -1,4 +1,6 @@
-"""Which triplets of a batch to learn from: an anchor, a positive of its class and a negative of another."""
+"""Which triplets of a batch to learn from: an anchor, a positive of its class and a negative of
+another.
+"""
 
 from typing import TypeAlias
 
@@ -11,7 +13,8 @@ Triplets: TypeAlias = tuple[Int[Tensor, " n"], Int[Tensor, " n"], Int[Tensor, " 
 
 
 def batch_hard(distance: Float[Tensor, "B B"], y: Int[Tensor, " B"]) -> Triplets:
-    """For every anchor its farthest positive and its nearest negative; anchors that are alone in their class, or in one with all, are left out.
+    """For every anchor its farthest positive and its nearest negative; anchors that are alone in
+    their class, or in one with all, are left out.
 
     >>> d = torch.tensor([[0.0, 1.0, 2.0], [1.0, 0.0, 3.0], [2.0, 3.0, 0.0]])
     >>> batch_hard(d, torch.tensor([0, 0, 1]))
@@ -27,13 +30,18 @@ def batch_hard(distance: Float[Tensor, "B B"], y: Int[Tensor, " B"]) -> Triplets
 
 
 def semi_hard(distance: Float[Tensor, "B B"], y: Int[Tensor, " B"], *, margin: float) -> Triplets:
-    """For every pair of one class the nearest negative that is farther than the positive but within the margin; pairs without one are left out.
+    """For every pair of one class the nearest negative that is farther than the positive but within
+    the margin; pairs without one are left out.
 
     Paper: Schroff, Kalenichenko, Philbin 2015, arXiv:1503.03832, equation 4.
     """
     same, other = _same(y)
     a, p = same.nonzero(as_tuple=True)
-    between = other[a] & (distance[a] > distance[a, p][:, None]) & (distance[a] < distance[a, p][:, None] + margin)  # [pairs B]
+    between = (
+        other[a]
+        & (distance[a] > distance[a, p][:, None])
+        & (distance[a] < distance[a, p][:, None] + margin)
+    )  # [pairs B]
     near = distance[a].masked_fill(~between, torch.inf).argmin(1)
     found = between.any(1)
     return a[found], p[found], near[found]

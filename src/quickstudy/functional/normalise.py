@@ -5,8 +5,11 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 
-def normalise(x: Shaped[Tensor, "..."], mean: tuple[float, ...], std: tuple[float, ...]) -> Float[Tensor, "..."]:
-    """(x − mean) / std per channel; bytes are first divided by 255. One mean and std serve all channels.
+def normalise(
+    x: Shaped[Tensor, "..."], mean: tuple[float, ...], std: tuple[float, ...]
+) -> Float[Tensor, "..."]:
+    """(x − mean) / std per channel; bytes are first divided by 255. One mean and std serve all
+    channels.
 
     Args:
         x: images ``[... C H W]``, or vectors ``[... D]`` with one mean and std.

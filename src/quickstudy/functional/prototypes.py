@@ -5,12 +5,15 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from quickstudy.functional.precision import at_least_single
+from quickstudy.kernels.precision import at_least_single
 
 
 @at_least_single
-def class_means(z: Float[Tensor, "T N D"], y: Int[Tensor, "T N"] | Float[Tensor, "T N C"], n_classes: int) -> Float[Tensor, "T C D"]:
-    """The mean vector of each class; shots may differ from class to class. A class without examples is NaN.
+def class_means(
+    z: Float[Tensor, "T N D"], y: Int[Tensor, "T N"] | Float[Tensor, "T N C"], n_classes: int
+) -> Float[Tensor, "T C D"]:
+    """The mean vector of each class; shots may differ from class to class. A class without examples
+    is NaN.
 
     Soft labels, ``[T N C]``, are weights of the examples.
 

@@ -10,12 +10,18 @@ from quickstudy.functional.similarity import cosine
 
 
 def rectified(
-    z: Float[Tensor, "T N D"], y: Int[Tensor, "T N"], queries: Float[Tensor, "T Q D"], n_classes: int, *, sharpness: float
+    z: Float[Tensor, "T N D"],
+    y: Int[Tensor, "T N"],
+    queries: Float[Tensor, "T Q D"],
+    n_classes: int,
+    *,
+    sharpness: float,
 ) -> tuple[Float[Tensor, "T C D"], Float[Tensor, "T 1 D"]]:
-    """Prototypes after the queries were shifted onto the support and joined it, and the shift ξ = mean of the support − mean of the queries.
+    """Prototypes after the queries were shifted onto the support and joined it, and the shift ξ =
+    mean of the support − mean of the queries.
 
-    A shifted query joins the class of the nearest prototype P_c by cosine; then μ_c is the mean over the support of c and those queries, weighted by
-    w_i = softmax_c( ε cos(z_i, P_c) ).
+    A shifted query joins the class of the nearest prototype P_c by cosine; then μ_c is the mean
+    over the support of c and those queries, weighted by w_i = softmax_c( ε cos(z_i, P_c) ).
 
     Args:
         z, y: the support.
@@ -30,5 +36,7 @@ def rectified(
     moved = queries + shift
     every = torch.cat((z, moved), 1)
     label = torch.cat((y, cosine(moved, means).argmax(-1)), 1)
-    weight = (sharpness * cosine(every, means)).softmax(-1) * F.one_hot(label, n_classes)  # [T N+Q C]
+    weight = (sharpness * cosine(every, means)).softmax(-1) * F.one_hot(
+        label, n_classes
+    )  # [T N+Q C]
     return class_means(every, weight, n_classes), shift

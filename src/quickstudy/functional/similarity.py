@@ -8,13 +8,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quickstudy.core.errors import ConfigError, did_you_mean
-from quickstudy.functional.precision import at_least_single
+from quickstudy.kernels.precision import at_least_single
 
 Similarity = Callable[[Tensor, Tensor], Tensor]
 
 
 @at_least_single
-def negative_squared_euclidean(q: Float[Tensor, "T Q D"], r: Float[Tensor, "T R D"]) -> Float[Tensor, "T Q R"]:
+def negative_squared_euclidean(
+    q: Float[Tensor, "T Q D"], r: Float[Tensor, "T R D"]
+) -> Float[Tensor, "T Q R"]:
     """−|q − r|², expanded so that it is one matrix product (never above zero).
 
     >>> negative_squared_euclidean(torch.tensor([[[0.0, 0.0]]]), torch.tensor([[[3.0, 4.0]]]))
@@ -37,7 +39,11 @@ def dot(q: Float[Tensor, "T Q D"], r: Float[Tensor, "T R D"]) -> Float[Tensor, "
     return torch.einsum("tqd,trd->tqr", q, r)
 
 
-SIMILARITIES: dict[str, Similarity] = {"euclidean": negative_squared_euclidean, "cosine": cosine, "dot": dot}
+SIMILARITIES: dict[str, Similarity] = {
+    "euclidean": negative_squared_euclidean,
+    "cosine": cosine,
+    "dot": dot,
+}
 
 
 def similarity_named(name: str) -> Similarity:

@@ -7,16 +7,24 @@ from torch import Tensor
 
 
 def photo_views(
-    x: Float[Tensor, "B C H W"], generator: torch.Generator, *, crop: float, mirror: float, light: float
+    x: Float[Tensor, "B C H W"],
+    generator: torch.Generator,
+    *,
+    crop: float,
+    mirror: float,
+    light: float,
 ) -> Float[Tensor, "B C H W"]:
-    """Each picture by itself: a part of it, brought back to its size; mirrored or not; brighter or darker, with more or less contrast.
+    """Each picture by itself: a part of it, brought back to its size; mirrored or not; brighter or
+    darker, with more or less contrast.
 
     Args:
         x: normalised pictures.
         generator: of the random numbers, on the CPU.
-        crop: the smallest part of the side that is kept, in (0, 1]; what is kept lies anywhere within it.
+        crop: the smallest part of the side that is kept, in (0, 1]; what is kept lies anywhere
+            within it.
         mirror: the probability of a mirror image.
-        light: the largest change of brightness (added, in units of the normalised picture) and of contrast (as a factor).
+        light: the largest change of brightness (added, in units of the normalised picture) and of
+            contrast (as a factor).
 
     >>> x = torch.rand(2, 3, 8, 8)
     >>> torch.allclose(photo_views(x, torch.Generator(), crop=1, mirror=0, light=0), x, atol=1e-5)
@@ -36,7 +44,8 @@ def photo_views(
 
 
 def quarter_turns(x: Shaped[Tensor, "*N C S S"], dim: int) -> Shaped[Tensor, "*M C S S"]:
-    """Square pictures turned by 0, 1, 2 and 3 quarters counter-clockwise, one turn after the other along ``dim``.
+    """Square pictures turned by 0, 1, 2 and 3 quarters counter-clockwise, one turn after the other
+    along ``dim``.
 
     >>> quarter_turns(torch.tensor([[[[1, 2], [3, 4]]]]).float(), 0)[:, 0].flatten(1).tolist()
     [[1.0, 2.0, 3.0, 4.0], [2.0, 4.0, 1.0, 3.0], [4.0, 3.0, 2.0, 1.0], [3.0, 1.0, 4.0, 2.0]]

@@ -1,4 +1,6 @@
-"""Who is known: identities and their templates, searched exactly, changed safely. Needs the extra ``gallery``."""
+"""Who is known: identities and their templates, searched exactly, changed safely. Needs the extra
+``gallery``.
+"""
 
 from quickstudy.gallery.gallery import Gallery as Gallery
 from quickstudy.gallery.policy import Decision as Decision

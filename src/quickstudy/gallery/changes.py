@@ -1,4 +1,6 @@
-"""Changes of a gallery, counted and logged, so that who knows it as of one change can follow to another."""
+"""Changes of a gallery, counted and logged, so that who knows it as of one change can follow to
+another.
+"""
 
 import secrets
 from dataclasses import dataclass
@@ -33,30 +35,46 @@ class Change:
     def first(cls, connection: Connection, **about: Any) -> "Change":
         """What makes the gallery; the values are those of its one row."""
         made = cls(connection, 0, _token())
-        connection.execute(insert(ABOUT).values(format=FORMAT, changes=made.number, token=made.token, **about))
+        connection.execute(
+            insert(ABOUT).values(format=FORMAT, changes=made.number, token=made.token, **about)
+        )
         return made._logged()
 
     @classmethod
     def next(cls, connection: Connection) -> "Change":
         """The one after what is there; see `lock`."""
-        made = cls(connection, connection.execute(select(ABOUT.c.changes)).scalar_one() + 1, _token())
+        made = cls(
+            connection, connection.execute(select(ABOUT.c.changes)).scalar_one() + 1, _token()
+        )
         connection.execute(update(ABOUT).values(changes=made.number, token=made.token))
         connection.execute(delete(CHANGE).where(CHANGE.c.number < made.number - KEPT))
         return made._logged()
 
     def touches(self, identity: int) -> None:
-        """Log that this identity comes, goes, or is another afterwards; `STRANGERS` stands for the cohort."""
-        self.connection.execute(insert(CHANGE).values(number=self.number, token=self.token, identity=identity))
+        """Log that this identity comes, goes, or is another afterwards; `STRANGERS` stands for the
+        cohort.
+        """
+        self.connection.execute(
+            insert(CHANGE).values(number=self.number, token=self.token, identity=identity)
+        )
 
     def note(self, action: str, identity: str | None, **more: Any) -> None:
         """A line in the audit log."""
-        self.connection.execute(insert(AUDIT).values({"time": utc_now(), "action": action, "identity": identity, "detail": "", **more}))
+        self.connection.execute(
+            insert(AUDIT).values(
+                {"time": utc_now(), "action": action, "identity": identity, "detail": "", **more}
+            )
+        )
 
     def puts(self, policy: Policy) -> int:
         """Put a policy in force; returns its version."""
         version = policy_of(self.connection)[0] + 1
-        self.connection.execute(insert(POLICY).values(version=version, policy=policy.to_json(), created=utc_now()))
-        self.note("policy", None, detail=policy.to_json(), threshold=policy.threshold, policy=version)
+        self.connection.execute(
+            insert(POLICY).values(version=version, policy=policy.to_json(), created=utc_now())
+        )
+        self.note(
+            "policy", None, detail=policy.to_json(), threshold=policy.threshold, policy=version
+        )
         return version
 
     def _logged(self) -> "Change":
@@ -65,7 +83,9 @@ class Change:
 
 
 def lock(connection: Connection) -> None:
-    """Wait until nobody else changes the gallery; it stays so until the transaction ends. SQLite did that when the transaction began."""
+    """Wait until nobody else changes the gallery; it stays so until the transaction ends. SQLite
+    did that when the transaction began.
+    """
     connection.execute(select(ABOUT.c.changes).with_for_update())
 
 
@@ -75,12 +95,21 @@ def policy_of(connection: Connection) -> tuple[int, Policy]:
     return row.version, Policy.from_json(row.policy)
 
 
-def touched(connection: Connection, before: tuple[int, int], after: tuple[int, int]) -> set[int] | None:
-    """The identities touched between two changes, each given by number and token; None where the log does not lead from one to the other."""
-    query = select(CHANGE.c.number, CHANGE.c.token, CHANGE.c.identity).where(CHANGE.c.number >= before[0])
+def touched(
+    connection: Connection, before: tuple[int, int], after: tuple[int, int]
+) -> set[int] | None:
+    """The identities touched between two changes, each given by number and token; None where the
+    log does not lead from one to the other.
+    """
+    query = select(CHANGE.c.number, CHANGE.c.token, CHANGE.c.identity).where(
+        CHANGE.c.number >= before[0]
+    )
     rows = connection.execute(query.order_by(CHANGE.c.number)).all()
     steps = dict.fromkeys((r.number, r.token) for r in rows)
-    if [number for number, _ in steps] != list(range(before[0], after[0] + 1)) or not {before, after} <= steps.keys():
+    if [number for number, _ in steps] != list(range(before[0], after[0] + 1)) or not {
+        before,
+        after,
+    } <= steps.keys():
         return None
     return {r.identity for r in rows if r.identity is not None and r.number > before[0]}
 
@@ -92,7 +121,11 @@ def utc_now() -> datetime:
 
 def naive(moment: datetime | None) -> datetime | None:
     """A moment as `utc_now` has it."""
-    return moment if moment is None or moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+    return (
+        moment
+        if moment is None or moment.tzinfo is None
+        else moment.astimezone(UTC).replace(tzinfo=None)
+    )
 
 
 def _token() -> int:

@@ -4,12 +4,18 @@ from jaxtyping import Float
 from sqlalchemy.engine import Connection
 
 from quickstudy.core.errors import GalleryError
-from quickstudy.gallery.matrix import Vectors
-from quickstudy.gallery.memory import Memory
+from quickstudy.gallery.exact_search import Vectors
+from quickstudy.gallery.snapshot import Memory
 
 
 def look_at(
-    x: Float[Vectors, "n D"], identity: str, owner: int | None, *, memory: Memory, connection: Connection, force: bool
+    x: Float[Vectors, "n D"],
+    identity: str,
+    owner: int | None,
+    *,
+    memory: Memory,
+    connection: Connection,
+    force: bool,
 ) -> list[str]:
     """What is odd about new templates, in plain sentences.
 
@@ -30,7 +36,8 @@ def look_at(
     if len(others[photo][1]) and (near := float(others[photo][1][0])) > policy.duplicate:
         whom = int(others[photo][0][0])
         said = (
-            f"Photo {photo + 1} of {identity} looks like {memory.names(connection, [whom])[whom]} (similarity {near:.2f}, "
+            f"Photo {photo + 1} of {identity} looks like {memory.names(connection, [whom])[whom]} "
+            f"(similarity {near:.2f}, "
             f"duplicates begin at {policy.duplicate:.2f})"
         )
         if not force:
@@ -40,9 +47,13 @@ def look_at(
         for i, s in enumerate(memory.similarity(x, owner).tolist()):
             if s <= policy.threshold:
                 told.append(
-                    f"Photo {i + 1} is unlike the other templates of {identity} (similarity {s:.2f}, accepted above {policy.threshold:.2f}). "
+                    f"Photo {i + 1} is unlike the other templates of {identity} (similarity "
+                    f"{s:.2f}, accepted above {policy.threshold:.2f}). "
                     "Check that it is the same person, and the photo."
                 )
     elif len(x) == 1:
-        told.append(f"{identity} has one template. A second photo, on another day, would make recognition surer.")
+        told.append(
+            f"{identity} has one template. A second photo, on another day, would make recognition "
+            "surer."
+        )
     return told

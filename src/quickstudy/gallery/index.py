@@ -1,4 +1,6 @@
-"""An approximate search over the vectors of a gallery, by faiss: in memory only, and what it finds is computed again exactly."""
+"""An approximate search over the vectors of a gallery, by faiss: in memory only, and what it finds
+is computed again exactly.
+"""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +10,16 @@ import numpy as np
 from jaxtyping import Float
 
 from quickstudy.core.errors import ConfigError
-from quickstudy.gallery.matrix import ALONE, NOBODY, NONE, Matrix, Ranked, Vectors, Whole, better
+from quickstudy.gallery.exact_search import (
+    ALONE,
+    NOBODY,
+    NONE,
+    Matrix,
+    Ranked,
+    Vectors,
+    Whole,
+    better,
+)
 
 FEWEST = 20_000
 """Below so many vectors the exact search takes no longer."""
@@ -18,17 +29,22 @@ BLOCK = 65_536
 
 
 class Index:
-    """Vectors in two bits per number, all of which are looked at: product quantisation after a random rotation, in faiss's fast scan.
+    """Vectors in two bits per number, all of which are looked at: product quantisation after a
+    random rotation, in faiss's fast scan.
 
-    The nearest `FETCHED` by these short codes are compared exactly. There are no cells, as there are in inverted lists, that a probe could look into
-    in vain, and no graph, which takes many minutes to build: what this search misses are owners whose codes are further than those of many others.
+    The nearest `FETCHED` by these short codes are compared exactly. There are no cells, as there
+    are in inverted lists, that a probe could look into in vain, and no graph, which takes many
+    minutes to build: what this search misses are owners whose codes are further than those of many
+        others.
 
-    It follows a matrix: new rows are appended, forgotten ones passed over; when the matrix closes up, or has doubled, the index is built anew.
+    It follows a matrix: new rows are appended, forgotten ones passed over; when the matrix closes
+        up, or has doubled, the index is built anew.
 
     Raises:
         ConfigError: when faiss is not installed.
 
-    Source: Jégou, Douze, Schmid 2011, Product quantization; André, Kermarrec, Le Scouarnec 2017, arXiv:1704.07355, for the fast scan.
+    Source: Jégou, Douze, Schmid 2011, Product quantization; André, Kermarrec, Le Scouarnec 2017,
+        arXiv:1704.07355, for the fast scan.
     """
 
     def __init__(self) -> None:
@@ -57,8 +73,12 @@ class Index:
         for begin in range(self._index.ntotal, matrix.used, BLOCK):
             self._index.add(matrix.vectors[begin : begin + BLOCK])
 
-    def nearest(self, x: Float[Vectors, "P D"], k: int, matrix: Matrix, *, but: Whole | None = None) -> list[Ranked]:
-        """As `quickstudy.gallery.matrix.nearest`, but may miss some; who is found has the exact similarity."""
+    def nearest(
+        self, x: Float[Vectors, "P D"], k: int, matrix: Matrix, *, but: Whole | None = None
+    ) -> list[Ranked]:
+        """As `quickstudy.gallery.exact_search.nearest`, but may miss some; who is found has the
+        exact similarity.
+        """
         self.follow(matrix)
         out: list[Ranked] = []
         with _one_thread() if len(x) <= ALONE else contextlib.nullcontext():
@@ -68,10 +88,26 @@ class Index:
             if but is not None:
                 here &= rows != but[p]
             near = matrix.vectors[rows[here]]
-            out.append(better(NONE, x[p], near, matrix.owners[rows[here]], np.arange(len(near)), near @ x[p], k))
-        few = np.asarray([p for p, (owners, _) in enumerate(out) if len(owners) < k], np.int64)  # all that was near belongs to fewer
+            out.append(
+                better(
+                    NONE,
+                    x[p],
+                    near,
+                    matrix.owners[rows[here]],
+                    np.arange(len(near)),
+                    near @ x[p],
+                    k,
+                )
+            )
+        few = np.asarray(
+            [p for p, (owners, _) in enumerate(out) if len(owners) < k], np.int64
+        )  # all that was near belongs to fewer
         if len(few):
-            for p, ranked in zip(few.tolist(), matrix.nearest(x[few], k, but=None if but is None else but[few]), strict=True):
+            for p, ranked in zip(
+                few.tolist(),
+                matrix.nearest(x[few], k, but=None if but is None else but[few]),
+                strict=True,
+            ):
                 out[p] = ranked
         return out
 
@@ -80,7 +116,9 @@ class Index:
         wide = dim + dim % 2
         rotation = faiss.RandomRotationMatrix(dim, wide)
         rotation.init(1)
-        index = faiss.IndexPreTransform(rotation, faiss.IndexPQFastScan(wide, wide // 2, 4, faiss.METRIC_INNER_PRODUCT))
+        index = faiss.IndexPreTransform(
+            rotation, faiss.IndexPQFastScan(wide, wide // 2, 4, faiss.METRIC_INNER_PRODUCT)
+        )
         alive = np.flatnonzero(matrix.owners != NOBODY)
         some = alive[np.random.default_rng(0).permutation(len(alive))[:TRAINED_ON]]
         with _one_thread():
@@ -90,7 +128,9 @@ class Index:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Small pieces of work that several threads would share take longer with them, and thirty times as long where others use the processors too."""
+    """Small pieces of work that several threads would share take longer with them, and thirty times
+    as long where others use the processors too.
+    """
     faiss = _faiss()
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
@@ -105,6 +145,7 @@ def _faiss() -> Any:
         import faiss
     except ModuleNotFoundError as error:
         raise ConfigError(
-            "An approximate search needs faiss, which is not installed. Install it with: pip install 'quickstudy[index]'"
+            "An approximate search needs faiss, which is not installed. Install it with: pip "
+            "install 'quickstudy[index]'"
         ) from error
     return faiss

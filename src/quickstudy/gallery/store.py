@@ -1,4 +1,6 @@
-"""The tables of a gallery, and connections that lose nothing: SQLite (one file) or PostgreSQL, by SQLAlchemy."""
+"""The tables of a gallery, and connections that lose nothing: SQLite (one file) or PostgreSQL, by
+SQLAlchemy.
+"""
 
 import contextlib
 from collections.abc import Iterator
@@ -27,12 +29,16 @@ from quickstudy.core.errors import GalleryError
 
 FORMAT = 2
 STRANGERS = 0
-"""What the log says in place of an identity when the cohort was changed; identities are numbered from 1."""
+"""What the log says in place of an identity when the cohort was changed; identities are numbered
+from 1.
+"""
 
 TABLES = MetaData()
 
-# One row. Every change locks it first, so writers queue, and counts up `changes`, so readers see that what they know is old. `token` is drawn anew at
-# every change: two histories that part, as after a restored backup, have other tokens at the same count.
+# One row. Every change locks it first, so writers queue, and counts up `changes`, so readers see
+# that what they know is old. `token` is drawn anew at
+# every change: two histories that part, as after a restored backup, have other tokens at the same
+# count.
 ABOUT = Table(
     "gallery",
     TABLES,
@@ -43,7 +49,8 @@ ABOUT = Table(
     Column("source", Text, nullable=False),
     Column("token", BigInteger, nullable=False),
 )
-# What each change touched: one row with the change alone, and one per identity. Who knows the gallery as of some change reads those identities again.
+# What each change touched: one row with the change alone, and one per identity. Who knows the
+# gallery as of some change reads those identities again.
 CHANGE = Table(
     "change",
     TABLES,
@@ -66,11 +73,22 @@ TEMPLATE = Table(
     "template",
     TABLES,
     Column("id", Integer, primary_key=True),
-    Column("identity", Integer, ForeignKey("identity.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column(
+        "identity",
+        Integer,
+        ForeignKey("identity.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
     Column("vector", LargeBinary, nullable=False),
     Column("created", DateTime, nullable=False),
 )
-COHORT = Table("cohort", TABLES, Column("id", Integer, primary_key=True), Column("vector", LargeBinary, nullable=False))
+COHORT = Table(
+    "cohort",
+    TABLES,
+    Column("id", Integer, primary_key=True),
+    Column("vector", LargeBinary, nullable=False),
+)
 POLICY = Table(
     "policy",
     TABLES,
@@ -108,10 +126,13 @@ def engine_for(place: str | Path) -> Engine:
         engine = create_engine(url, pool_pre_ping=url.get_backend_name() != "sqlite")
     except (ArgumentError, NoSuchModuleError) as error:
         raise GalleryError(
-            f"'{text}' is no database that can be used: {error}. Give a file name, or postgresql://user@host/name."
+            f"'{text}' is no database that can be used: {error}. Give a file name, or "
+            "postgresql://user@host/name."
         ) from error
     except ModuleNotFoundError as error:
-        raise GalleryError(f"PostgreSQL needs the package {error.name}: pip install 'psycopg[binary]'.") from error
+        raise GalleryError(
+            f"PostgreSQL needs the package {error.name}: pip install 'psycopg[binary]'."
+        ) from error
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _lose_nothing)
         event.listen(engine, "begin", _begin)
@@ -119,9 +140,16 @@ def engine_for(place: str | Path) -> Engine:
 
 
 def reading(engine: Engine) -> Engine:
-    """Connections whose transactions see one moment of the gallery, however many questions they ask."""
-    # SQLite's do so by themselves. Those that write must see what came before them instead, and have locked out everybody else.
-    return engine.execution_options(isolation_level="REPEATABLE READ") if engine.dialect.name == "postgresql" else engine
+    """Connections whose transactions see one moment of the gallery, however many questions they
+    ask.
+    """
+    # SQLite's do so by themselves. Those that write must see what came before them instead, and
+    # have locked out everybody else.
+    return (
+        engine.execution_options(isolation_level="REPEATABLE READ")
+        if engine.dialect.name == "postgresql"
+        else engine
+    )
 
 
 def writing(engine: Engine) -> Engine:
@@ -137,20 +165,36 @@ def explained(place: str) -> Iterator[None]:
     except DatabaseError as error:
         said = str(error.orig)
         if "disk is full" in said or "No space left" in said:
-            raise GalleryError(f"The disk of {place} is full. Nothing was changed; make room and try again.") from error
+            raise GalleryError(
+                f"The disk of {place} is full. Nothing was changed; make room and try again."
+            ) from error
         if "readonly" in said or "unable to open" in said or "Permission denied" in said:
-            raise GalleryError(f"{place} cannot be written: {said}. Check the folder and its permissions; nothing was changed.") from error
+            raise GalleryError(
+                f"{place} cannot be written: {said}. Check the folder and its permissions; nothing "
+                "was changed."
+            ) from error
         if "malformed" in said or "not a database" in said or "disk image" in said:
-            raise GalleryError(f"{place} is damaged: {said}. Restore it from a backup or an export.") from error
+            raise GalleryError(
+                f"{place} is damaged: {said}. Restore it from a backup or an export."
+            ) from error
         raise GalleryError(f"The database at {place} says: {said}. Nothing was changed.") from error
 
 
 def _lose_nothing(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # or sqlite3 would begin transactions of its own accord
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000", "secure_delete=ON"):
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "busy_timeout=30000",
+        "secure_delete=ON",
+    ):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _begin(connection: Connection) -> None:
-    # A transaction that reads first and writes later could be refused half-way; one that will write waits for its turn at once.
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
+    # A transaction that reads first and writes later could be refused half-way; one that will write
+    # waits for its turn at once.
+    connection.exec_driver_sql(
+        "BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN"
+    )

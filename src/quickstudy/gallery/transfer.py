@@ -15,7 +15,7 @@ from sqlalchemy import insert
 from sqlalchemy.engine import Connection
 
 from quickstudy.core.errors import GalleryError
-from quickstudy.gallery.matrix import Vectors
+from quickstudy.gallery.exact_search import Vectors
 from quickstudy.gallery.policy import Policy
 from quickstudy.gallery.store import COHORT, FORMAT, IDENTITY, TEMPLATE
 
@@ -61,11 +61,15 @@ class Export:
             folder.mkdir(parents=True, exist_ok=True)
             tensors, text = (folder / f"{name}.partial" for name in FILES)
             save_file({"templates": self.templates, "cohort": self.cohort}, tensors)
-            text.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            text.write_text(
+                json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
             for file in (tensors, text):
                 file.replace(file.with_suffix(""))
         except OSError as error:
-            raise GalleryError(f"{folder} cannot be written: {error}. Choose another folder.") from error
+            raise GalleryError(
+                f"{folder} cannot be written: {error}. Choose another folder."
+            ) from error
 
     @classmethod
     def read(cls, folder: Path) -> "Export":
@@ -78,20 +82,38 @@ class Export:
             about = json.loads((folder / FILES[1]).read_text(encoding="utf-8"))
             tensors, people = load_file(folder / FILES[0]), about["identities"]
             if about["format"] > FORMAT:
-                raise ValueError(f"it is of format {about['format']}, and this version reads up to {FORMAT}")
+                raise ValueError(
+                    f"it is of format {about['format']}, and this version reads up to {FORMAT}"
+                )
             for p in people:
                 _row(p)
-            if sum(p["templates"] for p in people) != len(tensors["templates"]) or tensors["templates"].shape[1:] != (about["dim"],):
+            if sum(p["templates"] for p in people) != len(tensors["templates"]) or tensors[
+                "templates"
+            ].shape[1:] != (about["dim"],):
                 raise ValueError("the number or the length of the templates is wrong")
-            templates, cohort = (tensors[name].astype(np.float32, copy=False) for name in ("templates", "cohort"))
-            made = cls(about["encoder"], about.get("source", ""), Policy(**about["policy"]), people, templates, cohort)
+            templates, cohort = (
+                tensors[name].astype(np.float32, copy=False) for name in ("templates", "cohort")
+            )
+            made = cls(
+                about["encoder"],
+                about.get("source", ""),
+                Policy(**about["policy"]),
+                people,
+                templates,
+                cohort,
+            )
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise GalleryError(f"{folder} holds no gallery that can be imported: {error}.") from error
+            raise GalleryError(
+                f"{folder} holds no gallery that can be imported: {error}."
+            ) from error
         return made
 
 
-def insert_people(connection: Connection, people: Sequence[dict[str, Any]], templates: Float[Vectors, "n D"]) -> None:
-    """Put identities that are new into the database, in few statements; nothing is compared with anything.
+def insert_people(
+    connection: Connection, people: Sequence[dict[str, Any]], templates: Float[Vectors, "n D"]
+) -> None:
+    """Put identities that are new into the database, in few statements; nothing is compared with
+    anything.
 
     Args:
         connection: with a transaction of its own.
@@ -101,11 +123,18 @@ def insert_people(connection: Connection, people: Sequence[dict[str, Any]], temp
     at, now = 0, datetime.now(UTC).replace(tzinfo=None)
     for begin in range(0, len(people), CHUNK):
         some = people[begin : begin + CHUNK]
-        made = connection.execute(insert(IDENTITY).returning(IDENTITY.c.id, sort_by_parameter_order=True), [_row(p) for p in some])
+        made = connection.execute(
+            insert(IDENTITY).returning(IDENTITY.c.id, sort_by_parameter_order=True),
+            [_row(p) for p in some],
+        )
         owners = np.repeat(made.scalars().all(), [p["templates"] for p in some]).tolist()
         vectors = templates[at : at + len(owners)]
         connection.execute(
-            insert(TEMPLATE), [{"identity": o, "vector": v.tobytes(), "created": now} for o, v in zip(owners, vectors, strict=True)]
+            insert(TEMPLATE),
+            [
+                {"identity": o, "vector": v.tobytes(), "created": now}
+                for o, v in zip(owners, vectors, strict=True)
+            ],
         )
         at += len(owners)
 

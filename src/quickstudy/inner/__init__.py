@@ -1,1 +1,3 @@
-"""The parts of gradient-based adaptation: a loop, a rule for each step, a choice of parameters, a start."""
+"""The parts of gradient-based adaptation: a loop, a rule for each step, a choice of parameters, a
+start.
+"""

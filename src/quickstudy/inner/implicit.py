@@ -13,24 +13,31 @@ from quickstudy.inner.rules import AbstractRule, Params
 
 
 class ImplicitLoop(AbstractLoop):
-    """φ* = argmin L(φ) + λ/2 |φ − θ|², and its derivative by the implicit function theorem: dφ*/dθ = (I + H/λ)⁻¹, H the Hessian of L at φ*.
+    """φ* = argmin L(φ) + λ/2 |φ − θ|², and its derivative by the implicit function theorem: dφ*/dθ
+    = (I + H/λ)⁻¹, H the Hessian of L at φ*.
 
-    The inner loop is run without a graph, so its memory does not depend on the number of steps. The inverse is applied by conjugate
-    gradients, task by task. The outer gradient is the true one where the loop has converged.
+    The inner loop is run without a graph, so its memory does not depend on the number of steps. The
+    inverse is applied by conjugate gradients, task by task. The outer gradient is the true one
+    where the loop has converged.
 
     Args:
         rule: how the minimum is looked for.
         steps: how many steps.
         strength: λ.
-        cg_steps: iterations of conjugate gradients; those of a task stop changing when its residual is nothing.
+        cg_steps: iterations of conjugate gradients; those of a task stop changing when its residual
+            is nothing.
     """
 
     exact = False
 
-    def __init__(self, rule: AbstractRule, *, steps: int, strength: float, cg_steps: int = 5) -> None:
+    def __init__(
+        self, rule: AbstractRule, *, steps: int, strength: float, cg_steps: int = 5
+    ) -> None:
         super().__init__()
         if not strength > 0 or cg_steps < 1:
-            raise ConfigError(f"strength must be above 0 and cg_steps at least 1, got {strength} and {cg_steps}.")
+            raise ConfigError(
+                f"strength must be above 0 and cg_steps at least 1, got {strength} and {cg_steps}."
+            )
         self.rule, self.strength, self.cg_steps = rule, strength, cg_steps
         self._loop = InnerLoop(rule, steps=steps, first_order=True)
 
@@ -38,7 +45,9 @@ class ImplicitLoop(AbstractLoop):
     def steps(self) -> int:
         return self._loop.steps
 
-    def run(self, params: Params, loss_at: LossAt, *, given: Iterable[Tensor] = ()) -> dict[str, Tensor]:
+    def run(
+        self, params: Params, loss_at: LossAt, *, given: Iterable[Tensor] = ()
+    ) -> dict[str, Tensor]:
         check_can_differentiate(params)
         with torch.no_grad():
             found = self._loop.run(params, self._drawn_back(params, loss_at))
@@ -51,9 +60,17 @@ class ImplicitLoop(AbstractLoop):
 
         others = [t for t in given if t.requires_grad]
         tensors = (*params.values(), *(found[n] for n in names), *others)
-        return dict(zip(names, _Implicit.apply(losses, self.strength, self.cg_steps, len(names), *tensors), strict=True))  # type: ignore[arg-type]
+        return dict(
+            zip(
+                names,
+                _Implicit.apply(losses, self.strength, self.cg_steps, len(names), *tensors),
+                strict=True,
+            )
+        )  # type: ignore[arg-type]
 
-    def path(self, params: Params, loss_at: LossAt, *, steps: int | None = None) -> list[dict[str, Tensor]]:
+    def path(
+        self, params: Params, loss_at: LossAt, *, steps: int | None = None
+    ) -> list[dict[str, Tensor]]:
         """The parameters after each step, without a graph: the theorem speaks of the end alone."""
         check_can_differentiate(params)
         with torch.no_grad():
@@ -73,7 +90,12 @@ class ImplicitLoop(AbstractLoop):
 class _Implicit(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, losses: Callable[[Sequence[Tensor]], Tensor], strength: float, cg_steps: int, n: int, *tensors: Tensor
+        ctx: Any,
+        losses: Callable[[Sequence[Tensor]], Tensor],
+        strength: float,
+        cg_steps: int,
+        n: int,
+        *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         ctx.losses, ctx.strength, ctx.cg_steps, ctx.n = losses, strength, cg_steps, n
         found = tensors[n : 2 * n]
@@ -93,34 +115,56 @@ class _Implicit(torch.autograd.Function):
         n_tasks = losses.numel()
 
         def curved(v: Sequence[Tensor]) -> list[Tensor]:
-            products = torch.autograd.grad(slopes, at, grad_outputs=list(v), retain_graph=True, allow_unused=True)
-            return [a if hv is None else a + hv / ctx.strength for a, hv in zip(v, products, strict=True)]
+            products = torch.autograd.grad(
+                slopes, at, grad_outputs=list(v), retain_graph=True, allow_unused=True
+            )
+            return [
+                a if hv is None else a + hv / ctx.strength
+                for a, hv in zip(v, products, strict=True)
+            ]
 
         solved = _conjugate_gradients(curved, list(grads), ctx.cg_steps, n_tasks)
         of_others: list[Tensor | None] = []
         if others:
             minus = [-v / ctx.strength for v in solved]
-            of_others = list(torch.autograd.grad(slopes, others, grad_outputs=minus, allow_unused=True))
+            of_others = list(
+                torch.autograd.grad(slopes, others, grad_outputs=minus, allow_unused=True)
+            )
         return None, None, None, None, *solved, *([None] * ctx.n), *of_others
 
 
-def _conjugate_gradients(matrix: Callable[[Sequence[Tensor]], list[Tensor]], b: list[Tensor], steps: int, n_tasks: int) -> list[Tensor]:
+def _conjugate_gradients(
+    matrix: Callable[[Sequence[Tensor]], list[Tensor]], b: list[Tensor], steps: int, n_tasks: int
+) -> list[Tensor]:
     """X with A x ≈ b, each task by itself."""
 
     def dot(u: Sequence[Tensor], v: Sequence[Tensor]) -> Tensor:
-        return torch.stack([(x * y).reshape(n_tasks, -1).sum(1) for x, y in zip(u, v, strict=True)]).sum(0)  # [T]
+        return torch.stack(
+            [(x * y).reshape(n_tasks, -1).sum(1) for x, y in zip(u, v, strict=True)]
+        ).sum(0)  # [T]
 
     def along(u: Sequence[Tensor], rate: Tensor, v: Sequence[Tensor]) -> list[Tensor]:
-        return [x + (y.reshape(n_tasks, -1) * rate[:, None]).view_as(y) for x, y in zip(u, v, strict=True)]
+        return [
+            x + (y.reshape(n_tasks, -1) * rate[:, None]).view_as(y)
+            for x, y in zip(u, v, strict=True)
+        ]
 
     x, r = [torch.zeros_like(t) for t in b], list(b)
     p, size = r, dot(r, r)
     for _ in range(steps):
         curved = matrix(p)
         bend = dot(p, curved)
-        rate = torch.where(bend > 0, size / bend.where(bend > 0, torch.ones_like(bend)), torch.zeros_like(bend))
+        rate = torch.where(
+            bend > 0, size / bend.where(bend > 0, torch.ones_like(bend)), torch.zeros_like(bend)
+        )
         x, r = along(x, rate, p), along(r, -rate, curved)
         new = dot(r, r)
-        p = along(r, torch.where(size > 0, new / size.where(size > 0, torch.ones_like(size)), torch.zeros_like(size)), p)
+        p = along(
+            r,
+            torch.where(
+                size > 0, new / size.where(size > 0, torch.ones_like(size)), torch.zeros_like(size)
+            ),
+            p,
+        )
         size = new
     return x

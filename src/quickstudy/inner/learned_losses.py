@@ -10,11 +10,13 @@ from quickstudy.inner.losses import AbstractInnerLoss, Attempt
 
 
 class TaskAdaptiveLoss(AbstractInnerLoss):
-    """The task's loss plus what small networks make of the state of learning, at every step another pair of them (MeTAL).
+    """The task's loss plus what small networks make of the state of learning, at every step another
+    pair of them (MeTAL).
 
-    L_j = L(S; θ_j) + mean_i m^s_j(u_i) + mean_q m^q_j(v_q), where u_i joins the support loss, the mean of every adapted tensor, the answer
-    to x_i and its label, and v_q the same means, the answer to x_q and its negative entropy. Each network's own weights are first scaled
-    and shifted by an adapter that reads the same numbers.
+    L_j = L(S; θ_j) + mean_i m^s_j(u_i) + mean_q m^q_j(v_q), where u_i joins the support loss, the
+    mean of every adapted tensor, the answer to x_i and its label, and v_q the same means, the
+    answer to x_q and its negative entropy. Each network's own weights are first scaled and shifted
+    by an adapter that reads the same numbers.
 
     Args:
         n_fast: adapted parameter tensors.
@@ -27,13 +29,19 @@ class TaskAdaptiveLoss(AbstractInnerLoss):
         super().__init__()
         self.last = max(steps, 1) - 1
         self.needs_queries = use_queries
-        self.of_support = nn.ModuleList(_AdaptedMLP(n_fast + 1 + 2 * n_out) for _ in range(self.last + 1))
-        self.of_queries = nn.ModuleList(_AdaptedMLP(n_fast + n_out + 1) for _ in range(self.last + 1 if use_queries else 0))
+        self.of_support = nn.ModuleList(
+            _AdaptedMLP(n_fast + 1 + 2 * n_out) for _ in range(self.last + 1)
+        )
+        self.of_queries = nn.ModuleList(
+            _AdaptedMLP(n_fast + n_out + 1) for _ in range(self.last + 1 if use_queries else 0)
+        )
 
     def forward(self, attempt: Attempt, target: Target) -> Float[Tensor, " T"]:
         j, y = min(attempt.step, self.last), attempt.support.y
         own = target.loss(attempt.out, y)  # [T]
-        means = torch.stack([p.reshape(len(own), -1).mean(1) for p in attempt.fast.values()], 1)  # [T L]
+        means = torch.stack(
+            [p.reshape(len(own), -1).mean(1) for p in attempt.fast.values()], 1
+        )  # [T L]
         state = torch.cat((own[:, None], means), 1)
         label = F.one_hot(y, target.width).to(attempt.out) if y.ndim == 2 else y
         loss = own + self.of_support[j](_joined(state, attempt.out, label))
@@ -45,13 +53,18 @@ class TaskAdaptiveLoss(AbstractInnerLoss):
 
 
 class _AdaptedMLP(nn.Module):
-    """in → in → 1 with ReLU, the mean over the rows; its four tensors are φ′ = (1 + g G) φ + h H, with G and H read off the rows' mean."""
+    """in → in → 1 with ReLU, the mean over the rows; its four tensors are φ′ = (1 + g G) φ + h H,
+    with G and H read off the rows' mean.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first, self.second = nn.Linear(width, width), nn.Linear(width, 1)
         self.adapter = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 8))
-        self.g, self.h = nn.Parameter(torch.zeros(4)), nn.Parameter(torch.zeros(4))  # so that training begins without adaptation
+        self.g, self.h = (
+            nn.Parameter(torch.zeros(4)),
+            nn.Parameter(torch.zeros(4)),
+        )  # so that training begins without adaptation
 
     def forward(self, rows: Float[Tensor, "T N I"]) -> Float[Tensor, " T"]:
         rows = _standardised(rows)
@@ -59,7 +72,9 @@ class _AdaptedMLP(nn.Module):
         scale, shift = 1 + self.g * scale, self.h * shift
         w1, b1, w2, b2 = (
             scale[:, k].view(-1, *[1] * p.ndim) * p + shift[:, k].view(-1, *[1] * p.ndim)
-            for k, p in enumerate((self.first.weight, self.first.bias, self.second.weight, self.second.bias))
+            for k, p in enumerate(
+                (self.first.weight, self.first.bias, self.second.weight, self.second.bias)
+            )
         )
         hidden = F.relu(torch.einsum("tni,toi->tno", rows, w1) + b1[:, None])
         return (torch.einsum("tni,toi->tno", hidden, w2) + b2[:, None]).mean((1, 2))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.core.errors import ConfigError
-from quickstudy.inner.rules import AbstractRule, Memory, Move, positive_rate
+from quickstudy.inner.rules import AbstractRule, Memory, StepInputs, positive_rate
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -24,14 +24,17 @@ class PerParameter(AbstractRule):
         low, high = lr
         if not 0 < low <= high:
             raise ConfigError(f"lr is a pair of rates, 0 < lowest <= highest, got {lr}.")
-        self.rates = nn.ParameterDict({_own(n): nn.Parameter(torch.empty(*s).uniform_(low, high)) for n, s in shapes.items()})
+        self.rates = nn.ParameterDict(
+            {_own(n): nn.Parameter(torch.empty(*s).uniform_(low, high)) for n, s in shapes.items()}
+        )
 
-    def forward(self, move: Move, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
+    def forward(self, move: StepInputs, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
         return {n: p - self.rates[_own(n)] * move.gradients[n] for n, p in move.params.items()}, ()
 
 
 class PerLayerPerStep(AbstractRule):
-    """A rate for every parameter tensor at every step: θ ← θ − α_{l,j} g (MAML++'s LSLR). Further steps take the last rates.
+    """A rate for every parameter tensor at every step: θ ← θ − α_{l,j} g (MAML++'s LSLR). Further
+    steps take the last rates.
 
     Args:
         shapes: of the adapted parameters.
@@ -42,17 +45,23 @@ class PerLayerPerStep(AbstractRule):
     def __init__(self, shapes: Shapes, *, steps: int, lr: float) -> None:
         super().__init__()
         self.last = max(steps, 1) - 1
-        self.rates = nn.ParameterDict({_own(n): nn.Parameter(torch.full((self.last + 1,), positive_rate(lr))) for n in shapes})
+        self.rates = nn.ParameterDict(
+            {_own(n): nn.Parameter(torch.full((self.last + 1,), positive_rate(lr))) for n in shapes}
+        )
 
-    def forward(self, move: Move, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
+    def forward(self, move: StepInputs, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
         j = min(move.step, self.last)
-        return {n: p - self.rates[_own(n)][j] * move.gradients[n] for n, p in move.params.items()}, ()
+        return {
+            n: p - self.rates[_own(n)][j] * move.gradients[n] for n, p in move.params.items()
+        }, ()
 
 
 class GeneratedRates(AbstractRule):
-    """Rates and weight decays that a network reads off the weights and gradients of the task, layer by layer (ALFA).
+    """Rates and weight decays that a network reads off the weights and gradients of the task, layer
+    by layer (ALFA).
 
-    θ_l ← (1 − b_l B_{l,j}) θ_l − a_l A_{l,j} g_l, with (a, b) = MLP([mean θ_l]_l, [mean g_l]_l): 2L → 2L → 2L, ReLU between, L tensors.
+    θ_l ← (1 − b_l B_{l,j}) θ_l − a_l A_{l,j} g_l, with (a, b) = MLP([mean θ_l]_l, [mean g_l]_l): 2L
+    → 2L → 2L, ReLU between, L tensors.
 
     Args:
         shapes: of the adapted parameters.
@@ -61,7 +70,9 @@ class GeneratedRates(AbstractRule):
         weight_decay: every B begins as lr · weight_decay.
     """
 
-    def __init__(self, shapes: Shapes, *, steps: int, lr: float, weight_decay: float = 5e-4) -> None:
+    def __init__(
+        self, shapes: Shapes, *, steps: int, lr: float, weight_decay: float = 5e-4
+    ) -> None:
         super().__init__()
         n = len(shapes)
         self.last = max(steps, 1) - 1
@@ -69,24 +80,31 @@ class GeneratedRates(AbstractRule):
         self.decays = nn.Parameter(torch.full((self.last + 1, n), lr * weight_decay))
         last = nn.Linear(2 * n, 2 * n)
         self.generator = nn.Sequential(nn.Linear(2 * n, 2 * n), nn.ReLU(), last)
-        nn.init.ones_(last.bias)  # near 1 at the start, so that it begins as gradient descent with decay
+        nn.init.ones_(
+            last.bias
+        )  # near 1 at the start, so that it begins as gradient descent with decay
 
-    def forward(self, move: Move, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
+    def forward(self, move: StepInputs, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
         j, n, tasks = min(move.step, self.last), len(move.params), move.n_tasks
-        means = [v.reshape(tasks, -1).mean(1) for v in (*move.params.values(), *move.gradients.values())]
+        means = [
+            v.reshape(tasks, -1).mean(1) for v in (*move.params.values(), *move.gradients.values())
+        ]
         a, b = self.generator(torch.stack(means, 1)).split(n, 1)  # [T L] each
         rate, keep = a * self.rates[j], 1 - b * self.decays[j]
         after = {
-            name: move.of_each_task(keep[:, k], p) * p - move.of_each_task(rate[:, k], p) * move.gradients[name]
+            name: move.of_each_task(keep[:, k], p) * p
+            - move.of_each_task(rate[:, k], p) * move.gradients[name]
             for k, (name, p) in enumerate(move.params.items())
         }
         return after, ()
 
 
 class MetaCurvature(AbstractRule):
-    """Gradients are multiplied along each of their axes by a learned matrix: θ ← θ − α G ×₁ M_o ×₂ M_i ×₃ M_f.
+    """Gradients are multiplied along each of their axes by a learned matrix: θ ← θ − α G ×₁ M_o ×₂
+    M_i ×₃ M_f.
 
-    The three axes of a tensor are its outputs, its inputs and its filter taps; a linear layer has the first two, a bias the first.
+    The three axes of a tensor are its outputs, its inputs and its filter taps; a linear layer has
+    the first two, a bias the first.
     All matrices begin as the identity, so that training begins at MAML.
 
     Args:
@@ -98,17 +116,30 @@ class MetaCurvature(AbstractRule):
         super().__init__()
         self.lr, self.ndims = positive_rate(lr), {n: len(s) for n, s in shapes.items()}
         self.matrices = nn.ParameterDict(
-            {f"{_own(n)}-{axis}": nn.Parameter(torch.eye(size)) for n, s in shapes.items() for axis, size in enumerate(_axes(s))}
+            {
+                f"{_own(n)}-{axis}": nn.Parameter(torch.eye(size))
+                for n, s in shapes.items()
+                for axis, size in enumerate(_axes(s))
+            }
         )
 
-    def forward(self, move: Move, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
-        return {n: p - self.lr * self._curved(n, move.gradients[n]) for n, p in move.params.items()}, ()
+    def forward(self, move: StepInputs, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
+        return {
+            n: p - self.lr * self._curved(n, move.gradients[n]) for n, p in move.params.items()
+        }, ()
 
     def _curved(self, name: str, gradient: Tensor) -> Tensor:
-        whole, own = gradient.flatten(-2) if self.ndims[name] == 4 else gradient, _own(name)  # [... O I 9]
+        whole, own = (
+            gradient.flatten(-2) if self.ndims[name] == 4 else gradient,
+            _own(name),
+        )  # [... O I 9]
         n = min(self.ndims[name], 3)
         for axis in range(n):
-            whole = torch.movedim(torch.movedim(whole, axis - n, -1) @ self.matrices[f"{own}-{axis}"].t(), -1, axis - n)
+            whole = torch.movedim(
+                torch.movedim(whole, axis - n, -1) @ self.matrices[f"{own}-{axis}"].t(),
+                -1,
+                axis - n,
+            )
         return whole.reshape(gradient.shape)
 
 

@@ -16,14 +16,16 @@ from quickstudy.core.errors import ConfigError, TransductiveError
 from quickstudy.core.learner import AbstractLearner, Traits
 from quickstudy.core.types import Episode, Examples, Target
 from quickstudy.functional.linear import linear
-from quickstudy.inner.head import AbstractHead
 from quickstudy.inner.loop import AbstractLoop
 from quickstudy.inner.losses import AbstractInnerLoss, Attempt, TargetLoss
 from quickstudy.inner.per_step import PerStep
 from quickstudy.inner.rules import Params
 from quickstudy.inner.select import Selection
+from quickstudy.inner.start import AbstractHead
 
-GradientState: TypeAlias = tuple[dict[str, Tensor], Context]  # adapted parameters [T ...], what the encoder read of the support
+GradientState: TypeAlias = tuple[
+    dict[str, Tensor], Context
+]  # adapted parameters [T ...], what the encoder read of the support
 _HEAD = ("head.weight", "head.bias")
 
 
@@ -38,7 +40,8 @@ class GradientLearner(AbstractLearner[GradientState]):
         loop: how the weights change.
         adapts: which of them do.
         loss: what the inner loop descends; None is the task's own loss.
-        per_step: parameters and running statistics of the encoder, not adapted, of which every inner step has its own.
+        per_step: parameters and running statistics of the encoder, not adapted, of which every
+            inner step has its own.
 
     Raises:
         ConfigError: for parts that do not fit together.
@@ -61,10 +64,18 @@ class GradientLearner(AbstractLearner[GradientState]):
         self._body_is_fast = any(n.startswith("encoder.") for n in self.fast_names)
         adapts_head = [n for n in _HEAD if n in self.fast_names]
         if len(adapts_head) < 2 and head.any_way:
-            raise ConfigError(f"A {type(head).__name__} is made anew for every task, so it must be adapted: include 'head.*'.")
+            raise ConfigError(
+                f"A {type(head).__name__} is made anew for every task, so it must be adapted: "
+                "include 'head.*'."
+            )
         if per_step and not self._body_is_fast:
-            raise ConfigError("Parameters per inner step need an encoder that runs at every step; here only the head is adapted.")
-        self.per_step = PerStep(encoder, per_step, steps=loop.steps, fast=self.fast_names) if per_step else None
+            raise ConfigError(
+                "Parameters per inner step need an encoder that runs at every step; here only the "
+                "head is adapted."
+            )
+        self.per_step = (
+            PerStep(encoder, per_step, steps=loop.steps, fast=self.fast_names) if per_step else None
+        )
         self.traits = Traits(
             transductive=encoder.transductive or self.loss.needs_queries,
             class_equivariant=head.class_equivariant,
@@ -74,9 +85,16 @@ class GradientLearner(AbstractLearner[GradientState]):
         )
 
     def adapt(
-        self, support: Examples, target: Target, query_x: Tensor | None = None, *, start: Mapping[str, Tensor] | None = None
+        self,
+        support: Examples,
+        target: Target,
+        query_x: Tensor | None = None,
+        *,
+        start: Mapping[str, Tensor] | None = None,
     ) -> GradientState:
-        """As of every learner; ``start`` gives each task the adapted parameters to begin with, ``[T ...]``, in place of the learned ones."""
+        """As of every learner; ``start`` gives each task the adapted parameters to begin with, ``[T
+        ...]``, in place of the learned ones.
+        """
         task = self._task(support, target, query_x)
         begin = task.start
         if start is not None:
@@ -87,26 +105,40 @@ class GradientLearner(AbstractLearner[GradientState]):
     def predict(self, state: GradientState, x: Float[Tensor, "T Q *S"]) -> Float[Tensor, "T Q O"]:
         return self._predict(state, x, self.loop.steps)
 
-    def answers_along(self, episode: Episode, *, steps: int | None = None, first: int = 0) -> list[Float[Tensor, "T Q O"]]:
-        """The answers to the queries after ``first``, ``first`` + 1, … inner steps: as many as `adapt` takes, unless ``steps`` says otherwise."""
+    def answers_along(
+        self, episode: Episode, *, steps: int | None = None, first: int = 0
+    ) -> list[Float[Tensor, "T Q O"]]:
+        """The answers to the queries after ``first``, ``first`` + 1, … inner steps: as many as
+        `adapt` takes, unless ``steps`` says otherwise.
+        """
         e, query_x = episode, episode.query.x if self.traits.transductive else None
         task = self._task(e.support, e.target, query_x)
         path = self.loop.path(task.start, task.loss_at, steps=steps)
-        return [self._predict(self._state(task, fast, j), e.query.x, j) for j, fast in enumerate(path) if j >= first]
+        return [
+            self._predict(self._state(task, fast, j), e.query.x, j)
+            for j, fast in enumerate(path)
+            if j >= first
+        ]
 
     def adapting(self, names: Sequence[str]) -> "GradientLearner":
-        """A copy whose inner loop changes only these of the parameters; the others stay as they start.
+        """A copy whose inner loop changes only these of the parameters; the others stay as they
+        start.
 
         Raises:
-            ConfigError: for a parameter that the inner loop does not adapt, or none at all, or a head that is made anew for every task left out.
+            ConfigError: for a parameter that the inner loop does not adapt, or none at all, or a
+                head that is made anew for every task left out.
         """
         wrong = [n for n in names if n not in self.fast_names]
         if wrong or not names:
             asked = ", ".join(wrong) or "nothing"
-            raise ConfigError(f"The inner loop adapts {', '.join(self.fast_names)}; it cannot be narrowed to {asked}.")
+            raise ConfigError(
+                f"The inner loop adapts {', '.join(self.fast_names)}; it cannot be narrowed to "
+                f"{asked}."
+            )
         if self.head.any_way and not set(_HEAD) <= set(names):
             raise ConfigError(
-                f"A {type(self.head).__name__} is made anew for every task, so it must be adapted: include both of {', '.join(_HEAD)}."
+                f"A {type(self.head).__name__} is made anew for every task, so it must be adapted: "
+                f"include both of {', '.join(_HEAD)}."
             )
         other = copy.deepcopy(self)
         other.fast_names = tuple(n for n in self.fast_names if n in names)
@@ -114,20 +146,31 @@ class GradientLearner(AbstractLearner[GradientState]):
         return other
 
     def start(self, support: Examples, target: Target) -> dict[str, Tensor]:
-        """The parameters that are adapted, as they are before the first step, ``[T ...]``; of a single task without the task axis."""
+        """The parameters that are adapted, as they are before the first step, ``[T ...]``; of a
+        single task without the task axis.
+        """
         return self._task(support, target, None).start
 
     def _task(self, support: Examples, target: Target, query_x: Tensor | None) -> "_Task":
         n_tasks, every = support.n_tasks, dict(self.named_parameters())
         if self.loss.needs_queries and query_x is None:
-            raise TransductiveError("The inner loss of this learner looks at the queries. Pass them: adapt(support, target, query_x).")
+            raise TransductiveError(
+                "The inner loss of this learner looks at the queries. Pass them: adapt(support, "
+                "target, query_x)."
+            )
         # Several tasks each need their own copy; one task can begin with the parameters themselves.
-        start = {n: every[n] if n_tasks == 1 else every[n].expand(n_tasks, *every[n].shape) for n in self.fast_names if n not in _HEAD}
+        start = {
+            n: every[n] if n_tasks == 1 else every[n].expand(n_tasks, *every[n].shape)
+            for n in self.fast_names
+            if n not in _HEAD
+        }
         x = self.encoder.prepare(support.x)
         z, context = (None, ())
         if not self._body_is_fast or self.head.reads:
             z, context = self._with_weights(_Read(self.encoder), {}, 0, x)
-        if self.head.reads and n_tasks == 1:  # so that the inner gradient of the body does not run through the head's start
+        if (
+            self.head.reads and n_tasks == 1
+        ):  # so that the inner gradient of the body does not run through the head's start
             start = {n: p.view_as(p) for n, p in start.items()}
         head = {f"head.{n}": p for n, p in self.head.begin(support, target, z).items()}
         start |= {n: p for n, p in head.items() if n in self.fast_names}
@@ -143,17 +186,30 @@ class GradientLearner(AbstractLearner[GradientState]):
                 return loss(Attempt(j, fast, self._head(fast, z, kept), support, asked), target)
 
             # The body's share of the outer gradient goes through the features.
-            given = [z, *(p for n, p in every.items() if n not in self.fast_names and not n.startswith(("loop.", "encoder.")))]
+            given = [
+                z,
+                *(
+                    p
+                    for n, p in every.items()
+                    if n not in self.fast_names and not n.startswith(("loop.", "encoder."))
+                ),
+            ]
             return _Task(n_tasks, start, on_features, given, kept, x, context)
         n_support = support.x.shape[1]
-        both = x if queries is None else self.encoder.prepare(torch.cat((support.x, queries), 1))  # one batch, as the statistics are
+        both = (
+            x if queries is None else self.encoder.prepare(torch.cat((support.x, queries), 1))
+        )  # one batch, as the statistics are
 
         def on_images(fast: Params, j: int) -> Tensor:
-            out = self._head(fast, self._with_weights(_Encode(self.encoder), fast, j, both, ()), kept)
+            out = self._head(
+                fast, self._with_weights(_Encode(self.encoder), fast, j, both, ()), kept
+            )
             asked = None if queries is None else out[:, n_support:]
             return loss(Attempt(j, fast, out[:, :n_support], support, asked), target)
 
-        slow: list[Tensor] = [p for n, p in every.items() if n not in self.fast_names and not n.startswith("loop.")]
+        slow: list[Tensor] = [
+            p for n, p in every.items() if n not in self.fast_names and not n.startswith("loop.")
+        ]
         return _Task(n_tasks, start, on_images, slow, kept, x, ())
 
     def _state(self, task: "_Task", fast: dict[str, Tensor], step: int) -> GradientState:
@@ -168,23 +224,38 @@ class GradientLearner(AbstractLearner[GradientState]):
             fast = {n: p[0] for n, p in fast.items()}
         if not self._body_is_fast:
             return self._head(fast, self.encoder(x, context))
-        return self._head(fast, self._with_weights(_Encode(self.encoder), fast, step - 1, x, context))
+        return self._head(
+            fast, self._with_weights(_Encode(self.encoder), fast, step - 1, x, context)
+        )
 
     def _with_weights(self, module: nn.Module, fast: Params, step: int, *inputs: Any) -> Any:
-        """The module's answer with each task's own weights: all tasks in one call if there is one or the encoder stacks, else one by one."""
+        """The module's answer with each task's own weights: all tasks in one call if there is one
+        or the encoder stacks, else one by one.
+        """
         body = {n: p for n, p in fast.items() if n.startswith("encoder.")}
         of_step = self.per_step.at(step) if self.per_step else {}
         if self.encoder.stacks or inputs[0].shape[0] == 1:
             return functional_call(module, body | of_step, inputs)
-        return per_task(lambda one, *inputs: functional_call(module, {n: p[0] for n, p in one.items()} | of_step, inputs), body, *inputs)
+        return per_task(
+            lambda one, *inputs: functional_call(
+                module, {n: p[0] for n, p in one.items()} | of_step, inputs
+            ),
+            body,
+            *inputs,
+        )
 
-    def _head(self, fast: Params, z: Float[Tensor, "T N D"], kept: Params | None = None) -> Float[Tensor, "T N O"]:
+    def _head(
+        self, fast: Params, z: Float[Tensor, "T N D"], kept: Params | None = None
+    ) -> Float[Tensor, "T N O"]:
         if not kept and not all(n in fast for n in _HEAD):
             kept = {f"head.{n}": p for n, p in self.head.named_parameters()}
         have = {**(kept or {}), **fast}
         weight, bias = have["head.weight"], have["head.bias"]
         if weight.ndim != bias.ndim + 1:  # only one of them is adapted
-            weight, bias = (p if p.ndim == d else p.expand(len(z), *p.shape) for p, d in ((weight, 3), (bias, 2)))
+            weight, bias = (
+                p if p.ndim == d else p.expand(len(z), *p.shape)
+                for p, d in ((weight, 3), (bias, 2))
+            )
         return linear(z, weight, bias)
 
 
@@ -206,8 +277,12 @@ def fast_names(encoder: AbstractEncoder, adapts: Selection) -> tuple[str, ...]:
     return adapts.of([*(f"encoder.{n}" for n, p in encoder.named_parameters()), *_HEAD])
 
 
-def fast_shapes(encoder: AbstractEncoder, n_out: int, adapts: Selection) -> dict[str, tuple[int, ...]]:
-    """The shapes of the adapted parameters of one task, for rules that learn something for each of them."""
+def fast_shapes(
+    encoder: AbstractEncoder, n_out: int, adapts: Selection
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of the adapted parameters of one task, for rules that learn something for each of
+    them.
+    """
     shapes = {f"encoder.{n}": tuple(p.shape) for n, p in encoder.named_parameters()}
     shapes |= {"head.weight": (n_out, encoder.out_dim), "head.bias": (n_out,)}
     return {n: shapes[n] for n in fast_names(encoder, adapts)}

@@ -34,7 +34,8 @@ class AbstractInnerLoss(Described, nn.Module, abc.ABC):
     """The loss of each task at an inner step.
 
     Attributes:
-        needs_queries: whether it looks at the (unlabelled) queries, which makes the learner transductive.
+        needs_queries: whether it looks at the (unlabelled) queries, which makes the learner
+            transductive.
     """
 
     needs_queries: bool = False

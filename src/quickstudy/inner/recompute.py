@@ -12,18 +12,22 @@ from quickstudy.core.errors import ConfigError
 Step: TypeAlias = Callable[[int, Sequence[Tensor], bool], list[Tensor]]
 
 
-def recomputed(step: Step, n: int, start: Sequence[Tensor], given: Sequence[Tensor]) -> list[Tensor]:
+def recomputed(
+    step: Step, n: int, start: Sequence[Tensor], given: Sequence[Tensor]
+) -> list[Tensor]:
     """``n`` steps from ``start``; only the parameters between them are kept for the backward pass.
 
-    With λ the gradient of the outer loss for the parameters after a step, the step's backward builds its graph again and takes one
-    Hessian-vector product: λ ← λ + λᵀ ∂update/∂θ, and likewise for what is ``given``. Exact.
+    With λ the gradient of the outer loss for the parameters after a step, the step's backward
+    builds its graph again and takes one Hessian-vector product: λ ← λ + λᵀ ∂update/∂θ, and likewise
+    for what is ``given``. Exact.
 
     Args:
         step: ``step(j, parameters, create_graph)``, the parameters after step j.
         given: what else the steps depend on. Tensors that need no gradient are allowed.
 
     Raises:
-        ConfigError: when a step depends on a leaf that needs a gradient and is not given: its gradient would be lost in silence.
+        ConfigError: when a step depends on a leaf that needs a gradient and is not given: its
+            gradient would be lost in silence.
     """
     now, others = list(start), [t for t in given if t.requires_grad]
     for j in range(n):
@@ -39,7 +43,9 @@ class _Recomputed(torch.autograd.Function):
         ctx.rng, ctx.devices = torch.get_rng_state(), get_device_states(*tensors)
         with torch.enable_grad():
             begin = [p.detach().requires_grad_() for p in tensors[:n]]
-            after = step(j, begin, j == 0)  # the first step keeps its graph for a moment, to look at what it depends on
+            after = step(
+                j, begin, j == 0
+            )  # the first step keeps its graph for a moment, to look at what it depends on
             if j == 0:
                 refuse_what_would_be_lost(after, [*begin, *tensors[n:]])
         return tuple(p.detach() for p in after)
@@ -57,7 +63,9 @@ class _Recomputed(torch.autograd.Function):
 
 
 def refuse_what_would_be_lost(after: Sequence[Tensor], known: Sequence[Tensor]) -> None:
-    """Raise `ConfigError` when ``after`` depends on leaves that need a gradient and are neither ``known`` nor behind what is."""
+    """Raise `ConfigError` when ``after`` depends on leaves that need a gradient and are neither
+    ``known`` nor behind what is.
+    """
     leaves = {id(t) for t in known}
     todo, lost = [p.grad_fn for p in after if p.grad_fn is not None], []
     seen = {t.grad_fn for t in known if t.grad_fn is not None}
@@ -72,6 +80,8 @@ def refuse_what_would_be_lost(after: Sequence[Tensor], known: Sequence[Tensor]) 
         todo += [following for following, _ in node.next_functions if following is not None]
     if lost:
         raise ConfigError(
-            f"An inner step whose graph is built again depends on {len(lost)} parameters that are not among `given` (shapes {lost[:3]}), and their "
-            "outer gradient would be lost. Name them in run(..., given=...), or use an InnerLoop with recompute=False."
+            f"An inner step whose graph is built again depends on {len(lost)} parameters that are "
+            f"not among `given` (shapes {lost[:3]}), and their "
+            "outer gradient would be lost. Name them in run(..., given=...), or use an InnerLoop "
+            "with recompute=False."
         )

@@ -7,11 +7,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from quickstudy.core.errors import ConfigError
-from quickstudy.inner.rules import AbstractRule, Memory, Move, Params
+from quickstudy.inner.rules import AbstractRule, Memory, Params, StepInputs
 
 
 def preprocessed(x: Tensor, p: float = 10.0) -> Float[Tensor, "... 2"]:
-    """Size and sign of numbers of any magnitude: (log|x|/p, sign x) where |x| ≥ e⁻ᵖ, else (−1, eᵖ x).
+    """Size and sign of numbers of any magnitude: (log|x|/p, sign x) where |x| ≥ e⁻ᵖ, else (−1, eᵖ
+    x).
 
     >>> preprocessed(torch.tensor([1.0, -1e-6])).round(decimals=4)
     tensor([[ 0.0000,  1.0000],
@@ -25,11 +26,13 @@ def preprocessed(x: Tensor, p: float = 10.0) -> Float[Tensor, "... 2"]:
 
 
 class GatedUpdate(AbstractRule):
-    """The meta-learner LSTM: the parameters are the state of a memory cell, whose gates say what is kept and how far to go.
+    """The meta-learner LSTM: the parameters are the state of a memory cell, whose gates say what is
+    kept and how far to go.
 
-    θ_t = σ(f_t) ∘ θ_{t−1} − σ(i_t) ∘ g_t,  f_t = W_F [h_t, θ_{t−1}, f_{t−1}] + b_F,  i_t = W_I [h_t, θ_{t−1}, i_{t−1}] + b_I, and h_t is the
-    output of an LSTM that reads the gradient g_t and the loss of the task, both preprocessed. All numbers share the weights; each has its
-    own memory. Gradients and losses are constants.
+    θ_t = σ(f_t) ∘ θ_{t−1} − σ(i_t) ∘ g_t,  f_t = W_F [h_t, θ_{t−1}, f_{t−1}] + b_F,  i_t = W_I
+    [h_t, θ_{t−1}, i_{t−1}] + b_I, and h_t is the output of an LSTM that reads the gradient g_t and
+    the loss of the task, both preprocessed. All numbers share the weights; each has its own memory.
+    Gradients and losses are constants.
 
     Args:
         hidden: units of the LSTM.
@@ -42,19 +45,29 @@ class GatedUpdate(AbstractRule):
         self.hidden = hidden
         self.cell = nn.LSTMCell(4, hidden)
         self.forget, self.input = nn.Linear(hidden + 2, 1), nn.Linear(hidden + 2, 1)
-        for gate, low, high in ((self.forget, 4.0, 6.0), (self.input, -5.0, -4.0)):  # at first: keep nearly all, go slowly
+        for gate, low, high in (
+            (self.forget, 4.0, 6.0),
+            (self.input, -5.0, -4.0),
+        ):  # at first: keep nearly all, go slowly
             nn.init.uniform_(gate.weight, -0.01, 0.01)
             nn.init.uniform_(gate.bias, low, high)
 
     def begin(self, params: Params) -> Memory:
         first = next(iter(params.values()))
         n = sum(p.numel() for p in params.values())
-        return *(first.new_zeros(n, self.hidden) for _ in range(2)), *(first.new_zeros(n, 1) for _ in range(2))
+        return *(first.new_zeros(n, self.hidden) for _ in range(2)), *(
+            first.new_zeros(n, 1) for _ in range(2)
+        )
 
-    def forward(self, move: Move, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
+    def forward(self, move: StepInputs, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
         h, c, f, i = memory
-        params, gradients = list(move.params.values()), [g.detach() for g in move.gradients.values()]
-        theta, g = (torch.cat([v.reshape(-1, 1) for v in values]) for values in (params, gradients))  # [P 1]
+        params, gradients = (
+            list(move.params.values()),
+            [g.detach() for g in move.gradients.values()],
+        )
+        theta, g = (
+            torch.cat([v.reshape(-1, 1) for v in values]) for values in (params, gradients)
+        )  # [P 1]
         losses = move.losses.detach().reshape(-1, 1)
         loss = torch.cat([losses.expand(-1, p.numel() // move.n_tasks).reshape(-1) for p in params])
         h, c = self.cell(torch.cat((preprocessed(g[:, 0]), preprocessed(loss)), 1), (h, c))
@@ -62,11 +75,14 @@ class GatedUpdate(AbstractRule):
         i = self.input(torch.cat((h, theta, i), 1))
         after = f.sigmoid() * theta - i.sigmoid() * g
         parts = after[:, 0].split([p.numel() for p in params])
-        return {n: part.view(p.shape) for (n, p), part in zip(move.params.items(), parts, strict=True)}, (h, c, f, i)
+        return {
+            n: part.view(p.shape) for (n, p), part in zip(move.params.items(), parts, strict=True)
+        }, (h, c, f, i)
 
 
 class CoordinateLSTM(AbstractRule):
-    """The learned optimiser: θ_{t+1} = θ_t + scale · LSTM(∇_t), two layers whose weights all numbers share, with a memory for each.
+    """The learned optimiser: θ_{t+1} = θ_t + scale · LSTM(∇_t), two layers whose weights all
+    numbers share, with a memory for each.
 
     The gradient is a constant, and is preprocessed into size and sign.
 
@@ -78,7 +94,9 @@ class CoordinateLSTM(AbstractRule):
     def __init__(self, *, hidden: int = 20, scale: float = 0.1) -> None:
         super().__init__()
         if hidden < 1 or not scale > 0:
-            raise ConfigError(f"hidden must be at least 1 and scale above 0, got {hidden} and {scale}.")
+            raise ConfigError(
+                f"hidden must be at least 1 and scale above 0, got {hidden} and {scale}."
+            )
         self.hidden, self.scale = hidden, scale
         self.first, self.second = nn.LSTMCell(2, hidden), nn.LSTMCell(hidden, hidden)
         self.out = nn.Linear(hidden, 1)
@@ -88,10 +106,12 @@ class CoordinateLSTM(AbstractRule):
         n = sum(p.numel() for p in params.values())
         return tuple(first.new_zeros(n, self.hidden) for _ in range(4))
 
-    def forward(self, move: Move, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
+    def forward(self, move: StepInputs, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
         h1, c1, h2, c2 = memory
         g = torch.cat([g.detach().reshape(-1) for g in move.gradients.values()])
         h1, c1 = self.first(preprocessed(g), (h1, c1))
         h2, c2 = self.second(h1, (h2, c2))
         parts = (self.scale * self.out(h2)[:, 0]).split([p.numel() for p in move.params.values()])
-        return {n: p + u.view(p.shape) for (n, p), u in zip(move.params.items(), parts, strict=True)}, (h1, c1, h2, c2)
+        return {
+            n: p + u.view(p.shape) for (n, p), u in zip(move.params.items(), parts, strict=True)
+        }, (h1, c1, h2, c2)

@@ -17,12 +17,13 @@ Memory: TypeAlias = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
-class Move:
+class StepInputs:
     """What a rule knows at a step.
 
     Attributes:
         step: its number, from 0.
-        params: the parameters before it, ``[T ...]`` each; of a single task they may lack the task axis.
+        params: the parameters before it, ``[T ...]`` each; of a single task they may lack the task
+            axis.
         gradients: those of the inner loss, likewise.
         losses: the inner loss of each task, ``[T]``.
     """
@@ -50,7 +51,7 @@ class AbstractRule(Described, nn.Module, abc.ABC):
         return ()
 
     @abc.abstractmethod
-    def forward(self, move: Move, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
+    def forward(self, move: StepInputs, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
         """The parameters after the step, and what the rule remembers of it."""
 
 
@@ -58,8 +59,9 @@ class FixedRate(AbstractRule):
     """Gradient descent with one fixed rate for everything.
 
     Args:
-        lr: the rate, for a loss that is the *mean* over the support. The published MAML code divides the sum by K instead of
-            N·K, so its rates must be multiplied by N: 0.4 at 5-way is 2.0 here.
+        lr: the rate, for a loss that is the *mean* over the support. The published MAML code
+            divides the sum by K instead of N·K, so its rates must be multiplied by N: 0.4 at 5-way
+            is 2.0 here.
         later: the rate of all steps behind the first; None = the same.
     """
 
@@ -67,7 +69,7 @@ class FixedRate(AbstractRule):
         super().__init__()
         self.lr, self.later = positive_rate(lr), lr if later is None else positive_rate(later)
 
-    def forward(self, move: Move, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
+    def forward(self, move: StepInputs, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
         rate = self.later if move.step else self.lr
         return {n: torch.add(p, move.gradients[n], alpha=-rate) for n, p in move.params.items()}, ()
 
@@ -87,23 +89,32 @@ class Momentum(AbstractRule):
     def begin(self, params: Params) -> Memory:
         return tuple(torch.zeros_like(p) for p in params.values())
 
-    def forward(self, move: Move, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
-        velocity = tuple(self.momentum * v + g for v, g in zip(memory, move.gradients.values(), strict=True))
-        return {n: torch.add(p, v, alpha=-self.lr) for (n, p), v in zip(move.params.items(), velocity, strict=True)}, velocity
+    def forward(self, move: StepInputs, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
+        velocity = tuple(
+            self.momentum * v + g for v, g in zip(memory, move.gradients.values(), strict=True)
+        )
+        return {
+            n: torch.add(p, v, alpha=-self.lr)
+            for (n, p), v in zip(move.params.items(), velocity, strict=True)
+        }, velocity
 
 
 class Adam(AbstractRule):
     """Adam, differentiable also where a gradient is zero.
 
-    m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g²; θ ← θ − α m̂ / √(v̂ + ε²), with m̂ and v̂ corrected for their start at zero.
+    m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g²; θ ← θ − α m̂ / √(v̂ + ε²), with m̂ and v̂ corrected for
+    their start at zero.
 
     Args:
         lr: α.
         betas: β₁ (0 for Reptile) and β₂.
-        eps: ε. It stands inside the root, where torch adds it outside: a root has no derivative at zero.
+        eps: ε. It stands inside the root, where torch adds it outside: a root has no derivative at
+            zero.
     """
 
-    def __init__(self, lr: float, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
+    def __init__(
+        self, lr: float, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+    ) -> None:
         super().__init__()
         self.lr, self.eps = positive_rate(lr), eps
         self.betas = (_fraction("betas[0]", betas[0]), _fraction("betas[1]", betas[1]))
@@ -111,10 +122,12 @@ class Adam(AbstractRule):
     def begin(self, params: Params) -> Memory:
         return tuple(torch.zeros_like(p) for p in (*params.values(), *params.values()))
 
-    def forward(self, move: Move, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
+    def forward(self, move: StepInputs, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
         (b1, b2), n, gradients = self.betas, len(move.params), list(move.gradients.values())
         first = tuple(b1 * m + (1 - b1) * g for m, g in zip(memory[:n], gradients, strict=True))
-        second = tuple(b2 * v + (1 - b2) * g.square() for v, g in zip(memory[n:], gradients, strict=True))
+        second = tuple(
+            b2 * v + (1 - b2) * g.square() for v, g in zip(memory[n:], gradients, strict=True)
+        )
         c1, c2 = 1 - b1 ** (move.step + 1), 1 - b2 ** (move.step + 1)
         moved = {
             name: p - self.lr * (m / c1) * torch.rsqrt(v / c2 + self.eps**2)
@@ -150,7 +163,7 @@ class ByName(AbstractRule):
     Example:
         >>> rule = ByName(FixedRate(0.1), {"encoder.logits": FixedRate(30.0)})
         >>> one = {"encoder.logits": torch.ones(1), "head.bias": torch.ones(1)}
-        >>> rule(Move(0, one, one, torch.ones(1)), rule.begin(one))[0]
+        >>> rule(StepInputs(0, one, one, torch.ones(1)), rule.begin(one))[0]
         {'encoder.logits': tensor([-29.]), 'head.bias': tensor([0.9000])}
     """
 
@@ -159,22 +172,34 @@ class ByName(AbstractRule):
         self.patterns, self.rules = tuple(others), nn.ModuleList((*others.values(), rule))
 
     def begin(self, params: Params) -> Memory:
-        return tuple(m for rule, names in self._shared(params) for m in rule.begin({n: params[n] for n in names}))
+        return tuple(
+            m
+            for rule, names in self._shared(params)
+            for m in rule.begin({n: params[n] for n in names})
+        )
 
-    def forward(self, move: Move, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
+    def forward(self, move: StepInputs, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
         after, kept = dict[str, Tensor](), list[Tensor]()
         for rule, names in self._shared(move.params):
             mine = {n: move.params[n] for n in names}
             n = len(rule.begin(mine))
             memory, own = memory[n:], memory[:n]
-            moved, own = rule(Move(move.step, mine, {n: move.gradients[n] for n in names}, move.losses), own)
+            moved, own = rule(
+                StepInputs(move.step, mine, {n: move.gradients[n] for n in names}, move.losses), own
+            )
             after |= moved
             kept += own
         return {n: after[n] for n in move.params}, tuple(kept)
 
     def _shared(self, params: Params) -> list[tuple[AbstractRule, list[str]]]:
         """Each rule that has something to do, and what."""
-        of = {n: next((i for i, p in enumerate(self.patterns) if fnmatch.fnmatchcase(n, p)), len(self.patterns)) for n in params}
+        of = {
+            n: next(
+                (i for i, p in enumerate(self.patterns) if fnmatch.fnmatchcase(n, p)),
+                len(self.patterns),
+            )
+            for n in params
+        }
         out = []
         for i, rule in enumerate(self.rules):
             assert isinstance(rule, AbstractRule)

@@ -16,7 +16,9 @@ class Selection(Described):
         exclude: patterns of the names to leave alone, even if included.
 
     Example:
-        >>> Selection(("*",), ("*.norm.*",)).of(["encoder.blocks.0.conv.weight", "encoder.blocks.0.norm.bias", "head.weight"])
+        >>> Selection(("*",), ("*.norm.*",)).of(
+        ...     ["encoder.blocks.0.conv.weight", "encoder.blocks.0.norm.bias", "head.weight"]
+        ... )
         ('encoder.blocks.0.conv.weight', 'head.weight')
     """
 
@@ -32,7 +34,8 @@ class Selection(Described):
         chosen = self.among(names)
         if not chosen:
             raise ConfigError(
-                f"The inner loop would adapt nothing: include={self.include}, exclude={self.exclude} among {', '.join(names)}."
+                f"The inner loop would adapt nothing: include={self.include}, "
+                f"exclude={self.exclude} among {', '.join(names)}."
             )
         return chosen
 
@@ -46,7 +49,9 @@ class Selection(Described):
 
 
 def everything() -> Selection:
-    """All parameters but the normalisation's own, which only the outer loop learns (as in the published MAML code)."""
+    """All parameters but the normalisation's own, which only the outer loop learns (as in the
+    published MAML code).
+    """
     return Selection(("*",), ("*.norm.*",))
 
 

@@ -8,8 +8,8 @@ from quickstudy.objectives.multi_step import MultiStep as MultiStep
 from quickstudy.objectives.online import Online as Online
 from quickstudy.objectives.pairs import Pairs as Pairs
 from quickstudy.objectives.pairs import Triplets as Triplets
-from quickstudy.objectives.pull import Pull as Pull
 from quickstudy.objectives.query_loss import QueryLoss as QueryLoss
+from quickstudy.objectives.reptile import Reptile as Reptile
 from quickstudy.objectives.rotations import Rotations as Rotations
 from quickstudy.objectives.simclr import SimCLR as SimCLR
 from quickstudy.objectives.trajectory import Trajectory as Trajectory
@@ -24,7 +24,7 @@ OBJECTIVES: dict[str, type[AbstractObjective]] = {
     "triplets": Triplets,
     "rotations": Rotations,
     "simclr": SimCLR,
-    "pull": Pull,
+    "reptile": Reptile,
     "online": Online,
     "trajectory": Trajectory,
 }

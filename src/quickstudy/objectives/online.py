@@ -15,7 +15,8 @@ from quickstudy.core.types import Batch, Episode
 
 
 class Online(AbstractObjective):
-    """The mean cross entropy over a sequence of all examples of a task, supports and queries in one random order, each answered before its label is told.
+    """The mean cross entropy over a sequence of all examples of a task, supports and queries in one
+    random order, each answered before its label is told.
 
     The first example of a class can only be guessed.
 
@@ -29,7 +30,10 @@ class Online(AbstractObjective):
 
     def forward(self, learner: AbstractLearner[Any], batch: Batch) -> Tensor:
         if not isinstance(learner, AbstractOnline) or not isinstance(batch, Episode):
-            raise ConfigError(f"{type(learner).__name__} does not answer online. Train one that does, e.g. mann or lstm, on episodes.")
+            raise ConfigError(
+                f"{type(learner).__name__} does not answer online. Train one that does, e.g. mann "
+                "or lstm, on episodes."
+            )
         x, y = sequence(batch, current())
         return F.cross_entropy(learner.online(x, y, batch.target.width).flatten(0, 1), y.flatten())
 

@@ -15,5 +15,8 @@ class QueryLoss(AbstractObjective):
 
     def forward(self, learner: AbstractLearner[Any], batch: Batch) -> Tensor:
         if not isinstance(batch, Episode):
-            raise ConfigError("query_loss needs episodes, with support and queries, but got labelled examples. Train on episodes.")
+            raise ConfigError(
+                "query_loss needs episodes, with support and queries, but got labelled examples. "
+                "Train on episodes."
+            )
         return batch.target.loss(learner(batch), batch.query.y).mean()

@@ -14,12 +14,14 @@ from quickstudy.functional.views import quarter_turns
 
 
 class Rotations(AbstractObjective):
-    """The loss on the queries, and beside it a classifier that must tell by how many quarter turns an image was rotated.
+    """The loss on the queries, and beside it a classifier that must tell by how many quarter turns
+    an image was rotated.
 
-    L = L_Q + weight · mean over r = 0 … 3 of CE( W f(rot_r(x)), r ), over the supports' and queries' images, each turned all four ways
+    L = L_Q + weight · mean over r = 0 … 3 of CE( W f(rot_r(x)), r ), over the supports' and
+    queries' images, each turned all four ways
 
-    Needs no labels of its own; with ``episodes=False`` the rotations alone are learned (RotNet). Not for data where turned images are classes of their own, as in Omniglot with
-    ``rotations``.
+    Needs no labels of its own; with ``episodes=False`` the rotations alone are learned (RotNet).
+    Not for data where turned images are classes of their own, as in Omniglot with ``rotations``.
 
     Args:
         dim: length of the encoder's features.
@@ -27,7 +29,8 @@ class Rotations(AbstractObjective):
         episodes: whether to take the loss on the queries too.
 
     Raises:
-        ConfigError: for numbers out of range; in training, for a learner without an encoder of its own, or examples that are no square images.
+        ConfigError: for numbers out of range; in training, for a learner without an encoder of its
+            own, or examples that are no square images.
 
     Example:
         >>> from quickstudy.algorithms import ProtoNet
@@ -36,7 +39,8 @@ class Rotations(AbstractObjective):
         >>> Rotations(dim=4)(ProtoNet(Conv4(width=4)), toy_episode(shape=(1, 28, 28))).shape
         torch.Size([])
 
-    Paper: Gidaris, Bursuc, Komodakis, Pérez, Cord 2019, arXiv:1906.05186, equation 5; Gidaris, Singh, Komodakis 2018, arXiv:1803.07728.
+    Paper: Gidaris, Bursuc, Komodakis, Pérez, Cord 2019, arXiv:1906.05186, equation 5; Gidaris,
+        Singh, Komodakis 2018, arXiv:1803.07728.
     """
 
     def __init__(self, *, dim: int, weight: float = 1.0, episodes: bool = True) -> None:
@@ -47,15 +51,26 @@ class Rotations(AbstractObjective):
 
     def forward(self, learner: AbstractLearner[Any], batch: Batch) -> Tensor:
         if not isinstance(batch, Episode):
-            raise ConfigError("rotations needs episodes, with support and queries, but got labelled examples. Train on episodes.")
+            raise ConfigError(
+                "rotations needs episodes, with support and queries, but got labelled examples. "
+                "Train on episodes."
+            )
         x = torch.cat((batch.support.x, batch.query.x), 1)
         if x.ndim != 5 or x.shape[3] != x.shape[4]:
-            raise ConfigError(f"rotations turns square images, but an example has the shape {tuple(x.shape[2:])}. Take query_loss.")
+            raise ConfigError(
+                "rotations turns square images, but an example has the shape "
+                f"{tuple(x.shape[2:])}. Take query_loss."
+            )
         told = torch.arange(4, device=x.device).repeat_interleave(x.shape[1])
         z = encoder_of(learner)(quarter_turns(x, 1))
         if z.shape[2] != self.head.in_features:
             raise ConfigError(
-                f"The encoder gives {z.shape[2]} features, but rotations was made for dim={self.head.in_features}. Set objective.dim={z.shape[2]}."
+                f"The encoder gives {z.shape[2]} features, but rotations was made for "
+                f"dim={self.head.in_features}. Set objective.dim={z.shape[2]}."
             )
         aside = self.weight * F.cross_entropy(self.head(z).flatten(0, 1), told.repeat(len(x)))
-        return aside + batch.target.loss(learner(batch), batch.query.y).mean() if self.episodes else aside
+        return (
+            aside + batch.target.loss(learner(batch), batch.query.y).mean()
+            if self.episodes
+            else aside
+        )

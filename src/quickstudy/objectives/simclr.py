@@ -14,16 +14,20 @@ from quickstudy.core.types import Batch, Episode
 
 
 class SimCLR(AbstractObjective):
-    """The normalised temperature-scaled cross entropy (NT-Xent) of views: for each, the other view of its image among all other views of the task.
+    """The normalised temperature-scaled cross entropy (NT-Xent) of views: for each, the other view
+    of its image among all other views of the task.
 
-    −log( exp(cos(z_i, z_j)/τ) / Σ_{k≠i} exp(cos(z_i, z_k)/τ) ), the mean over all ordered pairs (i, j) of views of one image
+    −log( exp(cos(z_i, z_j)/τ) / Σ_{k≠i} exp(cos(z_i, z_k)/τ) ), the mean over all ordered pairs (i,
+    j) of views of one image
 
-    Takes the tasks of the transform `contrastive`, with one view of each image in the support and one among the queries.
+    Takes the tasks of the transform `contrastive`, with one view of each image in the support and
+    one among the queries.
 
     Args:
         temperature: τ.
         dim: length of the encoder's vectors, for the projection.
-        projection: z = W₂ relu(W₁ f(x)) of this length; 0 = the encoder's vectors themselves. It is dropped after training.
+        projection: z = W₂ relu(W₁ f(x)) of this length; 0 = the encoder's vectors themselves. It is
+            dropped after training.
 
     Raises:
         ConfigError: for numbers out of range.
@@ -36,15 +40,25 @@ class SimCLR(AbstractObjective):
         super().__init__()
         if not temperature > 0 or projection < 0 or (projection and dim < 1):
             raise ConfigError(
-                f"temperature must be above 0, and a projection needs the encoder's dim, got {temperature}, dim={dim} and projection={projection}."
+                "temperature must be above 0, and a projection needs the encoder's dim, got "
+                f"{temperature}, dim={dim} and projection={projection}."
             )
         self.temperature = temperature
-        self.project = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, projection)) if projection else nn.Identity()
+        self.project = (
+            nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, projection))
+            if projection
+            else nn.Identity()
+        )
 
     def forward(self, learner: AbstractLearner[Any], batch: Batch) -> Tensor:
-        if not isinstance(batch, Episode) or batch.support.y.shape != batch.query.y.shape or not _alike(batch):
+        if (
+            not isinstance(batch, Episode)
+            or batch.support.y.shape != batch.query.y.shape
+            or not _alike(batch)
+        ):
             raise EpisodeError(
-                "simclr takes two views of each image. Train with the transform 'contrastive', support=1 and queries=1, on unlabelled data."
+                "simclr takes two views of each image. Train with the transform 'contrastive', "
+                "support=1 and queries=1, on unlabelled data."
             )
         z = self.project(encoder_of(learner)(torch.cat((batch.support.x, batch.query.x), 1)))
         return nt_xent(z, temperature=self.temperature)
@@ -65,4 +79,7 @@ def nt_xent(z: Float[Tensor, "T M D"], *, temperature: float) -> Float[Tensor, "
 
 
 def _alike(batch: Episode) -> bool:
-    return bool((batch.support.y == batch.query.y).all()) and batch.target.width == batch.support.y.shape[1]
+    return (
+        bool((batch.support.y == batch.query.y).all())
+        and batch.target.width == batch.support.y.shape[1]
+    )

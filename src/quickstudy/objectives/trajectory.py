@@ -15,11 +15,17 @@ from quickstudy.inner.learner import GradientLearner
 class Trajectory(AbstractObjective):
     """The mean over the inner steps t = 1 … J of L_Q(θ_t), all with the same weight.
 
-    Paper: Andrychowicz et al. 2016, arXiv:1606.04474, equation 3 with w_t = 1 (there the sum, here the mean).
+    Paper: Andrychowicz et al. 2016, arXiv:1606.04474, equation 3 with w_t = 1 (there the sum, here
+        the mean).
     """
 
     def forward(self, learner: AbstractLearner[Any], batch: Batch) -> Tensor:
         if not isinstance(learner, GradientLearner) or not isinstance(batch, Episode):
-            raise ConfigError("trajectory needs a learner with inner steps (learned_optimiser, maml, …) and episodes.")
-        losses = [batch.target.loss(out, batch.query.y).mean() for out in learner.answers_along(batch)]
+            raise ConfigError(
+                "trajectory needs a learner with inner steps (learned_optimiser, maml, …) and "
+                "episodes."
+            )
+        losses = [
+            batch.target.loss(out, batch.query.y).mean() for out in learner.answers_along(batch)
+        ]
         return torch.stack(losses[1:] or losses).mean()

@@ -1,4 +1,6 @@
-"""Complete recipes, each a function named for what it reproduces, and what trains and loads them."""
+"""Complete recipes, each a function named for what it reproduces, and what trains and loads
+them.
+"""
 
 from collections.abc import Callable
 
@@ -19,7 +21,11 @@ from quickstudy.recipes.mini_imagenet import (
     mini_imagenet_rfs_distil_paper,
     mini_imagenet_rfs_paper,
 )
-from quickstudy.recipes.omniglot import omniglot_5w1s_maml, omniglot_5w1s_maml_paper, omniglot_protonet
+from quickstudy.recipes.omniglot import (
+    omniglot_5w1s_maml,
+    omniglot_5w1s_maml_paper,
+    omniglot_protonet,
+)
 from quickstudy.recipes.omniglot_metric import metric_recipes
 from quickstudy.recipes.omniglot_sequence import sequence_recipes
 from quickstudy.recipes.published import published_recipes

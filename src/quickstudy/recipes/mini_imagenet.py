@@ -12,10 +12,13 @@ _SNELL = "Snell et al. 2017, table 2"
 
 
 def mini_imagenet_protonet() -> Recipe:
-    """Prototypical networks on photographs on a budget: an encoder to try things with, not the published training."""
+    """Prototypical networks on photographs on a budget: an encoder to try things with, not the
+    published training.
+    """
     return Recipe(
         name="mini-imagenet-protonet",
-        summary="Prototypical networks on miniImageNet, a short training: 1,500 steps of one 20-way 5-shot task.",
+        summary="Prototypical networks on miniImageNet, a short training: 1,500 steps of one "
+        "20-way 5-shot task.",
         data=Part("mini-imagenet"),
         encoder=Part("conv4", {"size": 84, "in_channels": 3, "norm": "running"}),
         learner=Part("protonet"),
@@ -35,7 +38,8 @@ def mini_imagenet_classify() -> Recipe:
     """Pre-training: classification of the 64 training classes; scored by SimpleShot."""
     return Recipe(
         name="mini-imagenet-classify",
-        summary="An encoder of photographs: classification of miniImageNet's 64 training classes, 33 times through the data.",
+        summary="An encoder of photographs: classification of miniImageNet's 64 training classes, "
+        "33 times through the data.",
         data=Part("mini-imagenet"),
         encoder=Part("conv4", {"size": 84, "in_channels": 3, "norm": "running"}),
         learner=Part("protonet", {"similarity": "cosine"}),
@@ -47,8 +51,20 @@ def mini_imagenet_classify() -> Recipe:
         train=Plan(steps=10_000, validate_every=0, precision="bf16"),
         optimiser=Optimiser(name="sgd", lr=0.1, weight_decay=5e-4, schedule="one_cycle"),
         evaluations=(
-            Evaluation(Setting(5, 1, 15), n_tasks=10_000, learner="simpleshot", published=0.4969, source=_WANG),
-            Evaluation(Setting(5, 5, 15), n_tasks=10_000, learner="simpleshot", published=0.6692, source=_WANG),
+            Evaluation(
+                Setting(5, 1, 15),
+                n_tasks=10_000,
+                learner="simpleshot",
+                published=0.4969,
+                source=_WANG,
+            ),
+            Evaluation(
+                Setting(5, 5, 15),
+                n_tasks=10_000,
+                learner="simpleshot",
+                published=0.6692,
+                source=_WANG,
+            ),
         ),
         paper="Chen et al. 2019, arXiv:1904.04232 (the pre-training)",
     )
@@ -58,7 +74,8 @@ def mini_imagenet_meta() -> Recipe:
     """Meta-training after pre-training: begin with ``--from runs/mini-imagenet-classify``."""
     return Recipe(
         name="mini-imagenet-meta",
-        summary="Cosine prototypes on miniImageNet, meta-trained from an encoder that was trained to classify (--from runs/mini-imagenet-classify).",
+        summary="Cosine prototypes on miniImageNet, meta-trained from an encoder that was trained "
+        "to classify (--from runs/mini-imagenet-classify).",
         data=Part("mini-imagenet"),
         encoder=Part("conv4", {"size": 84, "in_channels": 3, "norm": "running"}),
         learner=Part("meta_baseline"),
@@ -71,17 +88,21 @@ def mini_imagenet_meta() -> Recipe:
             Evaluation(Setting(5, 1, 15), n_tasks=10_000, published=0.4942, source=_SNELL),
             Evaluation(Setting(5, 5, 15), n_tasks=10_000, published=0.6820, source=_SNELL),
         ),
-        paper="Chen et al. 2021, arXiv:2003.04390 (its numbers are of a ResNet-12; those beside are of prototypes on this encoder)",
+        paper="Chen et al. 2021, arXiv:2003.04390 (its numbers are of a ResNet-12; those beside "
+        "are of prototypes on this encoder)",
     )
 
 
 def mini_imagenet_meta_more() -> Recipe:
-    """The second round of meta-training, at five shots: begin with ``--from runs/mini-imagenet-meta``."""
+    """The second round of meta-training, at five shots: begin with ``--from
+    runs/mini-imagenet-meta``.
+    """
     first = mini_imagenet_meta()
     return replace(
         first,
         name="mini-imagenet-meta-more",
-        summary="Cosine prototypes on miniImageNet, meta-trained on at five shots (--from runs/mini-imagenet-meta).",
+        summary="Cosine prototypes on miniImageNet, meta-trained on at five shots (--from "
+        "runs/mini-imagenet-meta).",
         episodes=Setting(n_way=20, n_shot=5, n_query=5),
         train=replace(first.train, steps=6_000),
         optimiser=replace(first.optimiser, lr=1e-3),
@@ -89,12 +110,15 @@ def mini_imagenet_meta_more() -> Recipe:
 
 
 def mini_imagenet_meta_whole() -> Recipe:
-    """The end of meta-training, on whole pictures as they will be asked about: begin with ``--from runs/mini-imagenet-meta-more``."""
+    """The end of meta-training, on whole pictures as they will be asked about: begin with ``--from
+    runs/mini-imagenet-meta-more``.
+    """
     last = mini_imagenet_meta_more()
     return replace(
         last,
         name="mini-imagenet-meta-whole",
-        summary="Cosine prototypes on miniImageNet, brought to an end on whole pictures (--from runs/mini-imagenet-meta-more).",
+        summary="Cosine prototypes on miniImageNet, brought to an end on whole pictures (--from "
+        "runs/mini-imagenet-meta-more).",
         transform=Part("photos", {"crop": 1.0, "light": 0.0}),
         train=replace(last.train, steps=1_000),
         optimiser=replace(last.optimiser, lr=5e-4),
@@ -102,12 +126,15 @@ def mini_imagenet_meta_whole() -> Recipe:
 
 
 def mini_imagenet_distil() -> Recipe:
-    """RFS: self-distillation after pre-training, and logistic regression on what comes of it: begin with ``--from runs/mini-imagenet-classify``."""
+    """RFS: self-distillation after pre-training, and logistic regression on what comes of it: begin
+    with ``--from runs/mini-imagenet-classify``.
+    """
     first = mini_imagenet_classify()
     return replace(
         first,
         name="mini-imagenet-distil",
-        summary="Self-distillation on miniImageNet: the encoder learns from its predecessor (--from runs/mini-imagenet-classify).",
+        summary="Self-distillation on miniImageNet: the encoder learns from its predecessor "
+        "(--from runs/mini-imagenet-classify).",
         learner=Part("linear_probe", {"normalise": True}),
         objective=Part("distil", {"n_classes": 64, "dim": 1600}),
         train=replace(first.train, steps=2_000),
@@ -136,17 +163,21 @@ def mini_imagenet_rfs_paper() -> Recipe:
             Evaluation(Setting(5, 1, 15), published=0.6202, source=_RFS),
             Evaluation(Setting(5, 5, 15), published=0.7964, source=_RFS),
         ),
-        paper="Tian et al. 2020, arXiv:2003.11539 (RFS-simple; its rate falls in three steps, ours along a cycle)",
+        paper="Tian et al. 2020, arXiv:2003.11539 (RFS-simple; its rate falls in three steps, ours "
+        "along a cycle)",
     )
 
 
 def mini_imagenet_rfs_distil_paper() -> Recipe:
-    """RFS with a ResNet-12 and self-distillation, as published: begin with ``--from runs/mini-imagenet-rfs-paper``."""
+    """RFS with a ResNet-12 and self-distillation, as published: begin with ``--from
+    runs/mini-imagenet-rfs-paper``.
+    """
     first = mini_imagenet_rfs_paper()
     return replace(
         first,
         name="mini-imagenet-rfs-distil-paper",
-        summary="The generation after mini-imagenet-rfs-paper (--from runs/mini-imagenet-rfs-paper); for a GPU.",
+        summary="The generation after mini-imagenet-rfs-paper (--from "
+        "runs/mini-imagenet-rfs-paper); for a GPU.",
         objective=Part("distil", {"n_classes": 64, "dim": 640}),
         evaluations=(
             Evaluation(Setting(5, 1, 15), published=0.6482, source=_RFS),

@@ -14,14 +14,16 @@ def omniglot_protonet() -> Recipe:
     """Prototypical networks, scored in the four settings of the paper."""
     return Recipe(
         name="omniglot-protonet",
-        summary="Prototypical networks on Omniglot: 60-way 1-shot episodes, small affine changes, one-cycle schedule.",
+        summary="Prototypical networks on Omniglot: 60-way 1-shot episodes, small affine changes, "
+        "one-cycle schedule.",
         data=Part("omniglot", {"protocol": "vinyals", "rotations": True}),
         encoder=Part("conv4", {"size": 28, "norm": "running"}),
         learner=Part("protonet"),
         transform=Part("affine"),
         episodes=Setting(n_way=60, n_shot=1, n_query=5),
         validation=Setting(n_way=20, n_shot=1, n_query=15),
-        # Like the paper's final run: train and validation characters, so nothing unseen is left to select weights by.
+        # Like the paper's final run: train and validation characters, so nothing unseen is left to
+        # select weights by.
         train_split="trainval",
         train=Plan(steps=8_000, validate_every=0),
         optimiser=Optimiser(lr=3e-3, schedule="one_cycle"),
@@ -41,8 +43,11 @@ def omniglot_5w1s_maml() -> Recipe:
         name="omniglot-5w1s-maml",
         summary="Second-order MAML on Omniglot, 5-way 1-shot, on a budget of 160,000 tasks.",
         data=Part("omniglot", {"protocol": "vinyals", "rotations": True}),
-        encoder=Part("conv4", {"size": 28, "norm": "batch", "norm_scale": False, "downsample": "stride"}),
-        # The paper's rate 0.4 is for the loss summed over N·K and divided by K; ours is the mean over N·K: 0.4 · 5 = 2.
+        encoder=Part(
+            "conv4", {"size": 28, "norm": "batch", "norm_scale": False, "downsample": "stride"}
+        ),
+        # The paper's rate 0.4 is for the loss summed over N·K and divided by K; ours is the mean
+        # over N·K: 0.4 · 5 = 2.
         learner=Part("maml", {"n_out": 5, "inner_lr": 2.0, "inner_steps": 1}),
         episodes=Setting(n_way=5, n_shot=1, n_query=1),
         validation=Setting(n_way=5, n_shot=1, n_query=1),
@@ -63,7 +68,8 @@ def omniglot_5w1s_maml_paper() -> Recipe:
     return replace(
         budget,
         name="omniglot-5w1s-maml-paper",
-        summary="Second-order MAML on Omniglot, 5-way 1-shot, with the paper's 60,000 steps of 32 tasks: for a GPU.",
+        summary="Second-order MAML on Omniglot, 5-way 1-shot, with the paper's 60,000 steps of 32 "
+        "tasks: for a GPU.",
         train=replace(budget.train, steps=60_000),
         optimiser=Optimiser(lr=1e-3),
     )

@@ -1,4 +1,6 @@
-"""The settings in which the papers of the gradient-based family report their numbers, with the papers' budgets: for a GPU."""
+"""The settings in which the papers of the gradient-based family report their numbers, with the
+papers' budgets: for a GPU.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,13 +12,19 @@ from quickstudy.training import Optimiser, Plan
 _ADAM = Optimiser(lr=1e-3)
 
 
-def _omniglot(algorithm: str, n_way: int, plan: Plan, published: tuple[float, str], paper: str, **more: Any) -> Recipe:
-    """Strided convolutions, one query per class in training and scoring, statistics of the batch."""
+def _omniglot(
+    algorithm: str, n_way: int, plan: Plan, published: tuple[float, str], paper: str, **more: Any
+) -> Recipe:
+    """Strided convolutions, one query per class in training and scoring, statistics of the
+    batch.
+    """
     setting = Setting(n_way, 1, 1)
     return _recipe(
         f"omniglot-{n_way}w1s-{algorithm}-paper",
         Part("omniglot", {"protocol": "vinyals", "rotations": True}),
-        Part("conv4", {"size": 28, "norm": "batch", "downsample": more.pop("downsample", "stride")}),
+        Part(
+            "conv4", {"size": 28, "norm": "batch", "downsample": more.pop("downsample", "stride")}
+        ),
         algorithm,
         setting,
         plan,
@@ -27,12 +35,27 @@ def _omniglot(algorithm: str, n_way: int, plan: Plan, published: tuple[float, st
     )
 
 
-def _mini(algorithm: str, width: int, plan: Plan, published: tuple[float, str], paper: str, **more: Any) -> Recipe:
+def _mini(
+    algorithm: str, width: int, plan: Plan, published: tuple[float, str], paper: str, **more: Any
+) -> Recipe:
     """5-way 1-shot on miniImageNet, 15 queries per class, statistics of the batch."""
-    encoder = Part("conv4", {"size": 84, "in_channels": 3, "width": width, "norm": more.pop("norm", "batch")})
+    encoder = Part(
+        "conv4", {"size": 84, "in_channels": 3, "width": width, "norm": more.pop("norm", "batch")}
+    )
     setting = Setting(5, 1, 15)
     name = f"mini-imagenet-5w1s-{algorithm}-paper"
-    return _recipe(name, Part("mini-imagenet"), encoder, algorithm, setting, plan, published, paper, evaluated=setting, **more)
+    return _recipe(
+        name,
+        Part("mini-imagenet"),
+        encoder,
+        algorithm,
+        setting,
+        plan,
+        published,
+        paper,
+        evaluated=setting,
+        **more,
+    )
 
 
 def _recipe(
@@ -54,7 +77,8 @@ def _recipe(
 ) -> Recipe:
     return Recipe(
         name=name,
-        summary=f"{algorithm} as published, {evaluated} on {data.name}, {plan.steps * plan.tasks_per_step:,} tasks: for a GPU.",
+        summary=f"{algorithm} as published, {evaluated} on {data.name}, "
+        f"{plan.steps * plan.tasks_per_step:,} tasks: for a GPU.",
         data=data,
         encoder=encoder,
         learner=Part(algorithm, {"n_out": evaluated.n_way, **(options or {})}),
@@ -69,60 +93,130 @@ def _recipe(
 
 
 def _plan(steps: int, tasks: int, **more: Any) -> Plan:
-    return Plan(steps=steps, tasks_per_step=tasks, validate_every=steps // 60, n_val_tasks=400, **more)
+    return Plan(
+        steps=steps, tasks_per_step=tasks, validate_every=steps // 60, n_val_tasks=400, **more
+    )
 
 
-# Rates of papers whose loss is summed and divided by the shots are multiplied by the way: ours is a mean.
+# Rates of papers whose loss is summed and divided by the shots are multiplied by the way: ours is a
+# mean.
 _MAKERS: tuple[Callable[[], Recipe], ...] = (
     lambda: _omniglot(
-        "fomaml", 5, _plan(60_000, 32), (0.983, "Finn et al. 2017, table 1"), "arXiv:1703.03400", options={"inner_lr": 2.0, "inner_steps": 1}
+        "fomaml",
+        5,
+        _plan(60_000, 32),
+        (0.983, "Finn et al. 2017, table 1"),
+        "arXiv:1703.03400",
+        options={"inner_lr": 2.0, "inner_steps": 1},
     ),
     lambda: _omniglot(
-        "reptile", 5, _plan(100_000, 5), (0.9768, "Nichol et al. 2018, table 1, transductive"), "arXiv:1803.02999",
-        options={"inner_lr": 1e-3, "inner_steps": 5, "test_steps": 50}, objective=Part("pull"),
-        optimiser=Optimiser(name="sgd", lr=1.0, momentum=0.0, schedule="linear"), training=Setting(5, 1, 9),
+        "reptile",
+        5,
+        _plan(100_000, 5),
+        (0.9768, "Nichol et al. 2018, table 1, transductive"),
+        "arXiv:1803.02999",
+        options={"inner_lr": 1e-3, "inner_steps": 5, "test_steps": 50},
+        objective=Part("reptile"),
+        optimiser=Optimiser(name="sgd", lr=1.0, momentum=0.0, schedule="linear"),
+        training=Setting(5, 1, 9),
     ),
     lambda: _omniglot(
         "meta_sgd", 5, _plan(60_000, 28), (0.9953, "Li et al. 2017, table 2"), "arXiv:1707.09835"
     ),
     lambda: _omniglot(
-        "imaml", 5, _plan(60_000, 32), (0.9916, "Rajeswaran et al. 2019, table 2, gradient descent"), "arXiv:1909.04630",
+        "imaml",
+        5,
+        _plan(60_000, 32),
+        (0.9916, "Rajeswaran et al. 2019, table 2, gradient descent"),
+        "arXiv:1909.04630",
         options={"inner_steps": 16, "strength": 2.0, "cg_steps": 5},
     ),
     lambda: _omniglot(
-        "anil", 20, _plan(60_000, 16), (0.962, "Raghu et al. 2020, table 2"), "arXiv:1909.09157", options={"inner_lr": 2.0, "inner_steps": 5},
-        also=(Evaluation(Setting(20, 1, 1), learner="nil", published=0.967, source="Raghu et al. 2020, table 5"),),
+        "anil",
+        20,
+        _plan(60_000, 16),
+        (0.962, "Raghu et al. 2020, table 2"),
+        "arXiv:1909.09157",
+        options={"inner_lr": 2.0, "inner_steps": 5},
+        also=(
+            Evaluation(
+                Setting(20, 1, 1),
+                learner="nil",
+                published=0.967,
+                source="Raghu et al. 2020, table 5",
+            ),
+        ),
     ),
     lambda: _omniglot(
-        "maml_pp", 20, _plan(50_000, 8), (0.9765, "Antoniou et al. 2019, table 1, five models together"), "arXiv:1810.09502",
-        options={"inner_lr": 0.1, "inner_steps": 5, "per_step_statistics": False}, downsample="pool",
-        objective=Part("multi_step", {"annealing_steps": 5_000, "epoch": 500}), optimiser=Optimiser(lr=1e-3, schedule="cosine"),
+        "maml_pp",
+        20,
+        _plan(50_000, 8),
+        (0.9765, "Antoniou et al. 2019, table 1, five models together"),
+        "arXiv:1810.09502",
+        options={"inner_lr": 0.1, "inner_steps": 5, "per_step_statistics": False},
+        downsample="pool",
+        objective=Part("multi_step", {"annealing_steps": 5_000, "epoch": 500}),
+        optimiser=Optimiser(lr=1e-3, schedule="cosine"),
     ),
     lambda: _mini(
-        "maml", 32, _plan(60_000, 4, clip_value=10.0), (0.487, "Finn et al. 2017, table 1"), "arXiv:1703.03400",
+        "maml",
+        32,
+        _plan(60_000, 4, clip_value=10.0),
+        (0.487, "Finn et al. 2017, table 1"),
+        "arXiv:1703.03400",
         options={"inner_lr": 0.05, "inner_steps": 5, "test_steps": 10},
     ),
     lambda: _mini(
-        "maml_pp", 48, _plan(50_000, 2), (0.5215, "Antoniou et al. 2019, table 2, five models together"), "arXiv:1810.09502",
+        "maml_pp",
+        48,
+        _plan(50_000, 2),
+        (0.5215, "Antoniou et al. 2019, table 2, five models together"),
+        "arXiv:1810.09502",
         options={"inner_lr": 0.01, "inner_steps": 5, "per_step_statistics": False},
         objective=Part("multi_step", {"annealing_steps": 7_500, "epoch": 500}),
     ),
     lambda: _mini(
-        "anil", 32, _plan(60_000, 4, clip_value=10.0), (0.467, "Raghu et al. 2020, table 2"), "arXiv:1909.09157",
+        "anil",
+        32,
+        _plan(60_000, 4, clip_value=10.0),
+        (0.467, "Raghu et al. 2020, table 2"),
+        "arXiv:1909.09157",
         options={"inner_lr": 0.05, "inner_steps": 5},
-        also=(Evaluation(Setting(5, 1, 15), learner="nil", published=0.480, source="Raghu et al. 2020, table 5"),),
+        also=(
+            Evaluation(
+                Setting(5, 1, 15),
+                learner="nil",
+                published=0.480,
+                source="Raghu et al. 2020, table 5",
+            ),
+        ),
     ),
     lambda: _mini(
-        "boil", 64, _plan(60_000, 4), (0.4961, "Oh et al. 2021, table 1"), "arXiv:2008.08882", options={"inner_lr": 0.5, "inner_steps": 1}
+        "boil",
+        64,
+        _plan(60_000, 4),
+        (0.4961, "Oh et al. 2021, table 1"),
+        "arXiv:2008.08882",
+        options={"inner_lr": 0.5, "inner_steps": 1},
     ),
     lambda: _mini(
-        "metal", 48, _plan(50_000, 2), (0.5263, "Baik et al. 2021, table 1"), "arXiv:2110.03909", options={"inner_lr": 0.01, "inner_steps": 5}
+        "metal",
+        48,
+        _plan(50_000, 2),
+        (0.5263, "Baik et al. 2021, table 1"),
+        "arXiv:2110.03909",
+        options={"inner_lr": 0.01, "inner_steps": 5},
     ),
     lambda: _mini(
-        "meta_lstm", 32, _plan(75_000, 1, clip_norm=0.25), (0.4344, "Ravi, Larochelle 2017, table 1"), "openreview:rJY0-Kcll",
-        options={"inner_steps": 12}, norm="support",
+        "meta_lstm",
+        32,
+        _plan(75_000, 1, clip_norm=0.25),
+        (0.4344, "Ravi, Larochelle 2017, table 1"),
+        "openreview:rJY0-Kcll",
+        options={"inner_steps": 12},
+        norm="support",
     ),
-)  # fmt: skip
+)
 
 
 def published_recipes() -> dict[str, Callable[[], Recipe]]:

@@ -32,7 +32,8 @@ class Part:
         """The part, made with ``ready`` arguments before its options.
 
         Raises:
-            ConfigError: for an unknown name or option, with the nearest spelling, or an option of the wrong kind.
+            ConfigError: for an unknown name or option, with the nearest spelling, or an option of
+                the wrong kind.
         """
         maker = self.maker(registry)
         for option in self.options:
@@ -40,12 +41,16 @@ class Part:
         try:
             return maker(*ready, **self.options)
         except TypeError as error:
-            raise ConfigError(f"'{self.name}' cannot be made with {dict(self.options)}: {error}.") from error
+            raise ConfigError(
+                f"'{self.name}' cannot be made with {dict(self.options)}: {error}."
+            ) from error
 
     def maker(self, registry: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
         """What makes the part."""
         if self.name not in registry:
-            raise ConfigError(f"Nothing is called '{self.name}' here. {did_you_mean(self.name, registry)}")
+            raise ConfigError(
+                f"Nothing is called '{self.name}' here. {did_you_mean(self.name, registry)}"
+            )
         return registry[self.name]
 
 
@@ -57,9 +62,10 @@ class Evaluation:
         setting: way, shots and queries.
         n_tasks: how many.
         split: of the data.
-        norm: score with another normalisation policy than the one trained with: ``support`` makes a MAML trained on batch statistics
-            inductive. Empty = as trained.
-        learner: score another learner, by name, on the trained encoder (``nil``, ``protonet``, ``linear_probe``). Empty = the trained one.
+        norm: score with another normalisation policy than the one trained with: ``support`` makes a
+            MAML trained on batch statistics inductive. Empty = as trained.
+        learner: score another learner, by name, on the trained encoder (``nil``, ``protonet``,
+            ``linear_probe``). Empty = the trained one.
         published: the paper's number, between 0 and 1.
         source: where that number is from.
     """
@@ -74,15 +80,27 @@ class Evaluation:
 
     @property
     def title(self) -> str:
-        """A short name, also used in file names: ``5w1s15q``, ``5w1s15q-support``, ``5w1s14q-5unlabelled-5distractors``."""
+        """A short name, also used in file names: ``5w1s15q``, ``5w1s15q-support``,
+        ``5w1s14q-5unlabelled-5distractors``.
+        """
         s = self.setting
-        beside = [f"{n}{what}" for n, what in ((s.n_unlabelled, "unlabelled"), (s.n_distractors, "distractors")) if n]
-        return f"{s.n_way}w{s.n_shot}s{s.n_query}q" + "".join(f"-{part}" for part in (*beside, self.norm, self.learner) if part)
+        beside = [
+            f"{n}{what}"
+            for n, what in ((s.n_unlabelled, "unlabelled"), (s.n_distractors, "distractors"))
+            if n
+        ]
+        return f"{s.n_way}w{s.n_shot}s{s.n_query}q" + "".join(
+            f"-{part}" for part in (*beside, self.norm, self.learner) if part
+        )
 
 
 _REGISTRIES: dict[str, Mapping[str, Callable[..., Any]]] = {
-    "data": DATA, "encoder": ENCODERS, "learner": ALGORITHMS, "objective": OBJECTIVES, "transform": TRANSFORMS,
-}  # fmt: skip
+    "data": DATA,
+    "encoder": ENCODERS,
+    "learner": ALGORITHMS,
+    "objective": OBJECTIVES,
+    "transform": TRANSFORMS,
+}
 
 
 @dataclass(frozen=True)
@@ -99,7 +117,8 @@ class Recipe:
         transform: changes of the training tasks; None = none.
         evaluations: how the result is scored.
         paper: what it reproduces.
-        start_from: the folder of a trained run whose weights this one begins with (`AbstractLearner.start_from`); empty = fresh weights.
+        start_from: the folder of a trained run whose weights this one begins with
+            (`AbstractLearner.start_from`); empty = fresh weights.
     """
 
     name: str
@@ -141,10 +160,12 @@ class Recipe:
         return self.transform.build(TRANSFORMS) if self.transform else None
 
     def with_changes(self, changes: Mapping[str, str]) -> "Recipe":
-        """The recipe with fields set as on the command line, ``{"learner.inner_steps": "10", "train.seed": "1"}``.
+        """The recipe with fields set as on the command line, ``{"learner.inner_steps": "10",
+        "train.seed": "1"}``.
 
         Raises:
-            ConfigError: for an unknown field, with the nearest spelling, or a value of the wrong kind.
+            ConfigError: for an unknown field, with the nearest spelling, or a value of the wrong
+                kind.
         """
         recipe = self
         for path, text in changes.items():
@@ -169,7 +190,9 @@ class Recipe:
             a["transform"] = Part(**a["transform"]) if a["transform"] else None
             a["episodes"], a["validation"] = Setting(**a["episodes"]), Setting(**a["validation"])
             a["train"], a["optimiser"] = Plan(**a["train"]), Optimiser(**a["optimiser"])
-            a["evaluations"] = tuple(Evaluation(**{**e, "setting": Setting(**e["setting"])}) for e in a["evaluations"])
+            a["evaluations"] = tuple(
+                Evaluation(**{**e, "setting": Setting(**e["setting"])}) for e in a["evaluations"]
+            )
             return cls(**a)
         except (TypeError, KeyError) as error:
             raise LoadError(f"This is not a recipe that this version can read: {error}.") from error
@@ -180,7 +203,9 @@ def _change(recipe: Recipe, path: str, text: str) -> Recipe:
     head, _, rest = path.partition(".")
     names = [f.name for f in dataclasses.fields(recipe)]
     if head not in names:
-        raise ConfigError(f"A recipe has no field '{head}' (in --set {path}=…). {did_you_mean(head, names)}")
+        raise ConfigError(
+            f"A recipe has no field '{head}' (in --set {path}=…). {did_you_mean(head, names)}"
+        )
     now = getattr(recipe, head)
     if head == "transform" and not rest:
         return replace(recipe, transform=Part(str(value)) if value else None)
@@ -196,13 +221,16 @@ def _change(recipe: Recipe, path: str, text: str) -> Recipe:
     if dataclasses.is_dataclass(now) and not isinstance(now, type):
         inner = {f.name: getattr(now, f.name) for f in dataclasses.fields(now)}
         if rest not in inner:
-            raise ConfigError(f"'{head}' has no field '{rest}' (in --set {path}=…). {did_you_mean(rest, inner)}")
+            raise ConfigError(
+                f"'{head}' has no field '{rest}' (in --set {path}=…). {did_you_mean(rest, inner)}"
+            )
         value = text if isinstance(inner[rest], str) else value
         _check_kind(path, value, inner[rest])
         return replace(recipe, **{head: replace(now, **{rest: type(inner[rest])(value)})})
     if rest or head == "evaluations":
         raise ConfigError(
-            f"'{path}' cannot be set on the command line; --set takes plain fields. Evaluate other settings with `quickstudy eval RUN --n-way …`."
+            f"'{path}' cannot be set on the command line; --set takes plain fields. Evaluate other "
+            "settings with `quickstudy eval RUN --n-way …`."
         )
     _check_kind(path, value, now)
     return replace(recipe, **{head: value})
@@ -211,7 +239,11 @@ def _change(recipe: Recipe, path: str, text: str) -> Recipe:
 def _known_option(maker: Callable[..., Any], option: str, name: str) -> inspect.Parameter:
     """The option as its maker declares it; refuses one that is not there."""
     signature = inspect.signature(maker).parameters
-    keywords = {n: p for n, p in signature.items() if n != "encoder" and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    keywords = {
+        n: p
+        for n, p in signature.items()
+        if n != "encoder" and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
+    }
     if option not in keywords:
         raise ConfigError(f"'{name}' has no option '{option}'. {did_you_mean(option, keywords)}")
     return keywords[option]
@@ -229,9 +261,14 @@ def _parse(text: str) -> Any:
 def _check_kind(path: str, value: Any, before: Any) -> None:
     if before is inspect.Parameter.empty or before is None or value is None:
         return
-    kinds = {bool: (bool,), int: (int,), float: (int, float), str: (str,), tuple: (tuple,)}.get(type(before))
-    right = kinds is None or (isinstance(value, kinds) and (type(before) is bool or not isinstance(value, bool)))
+    kinds = {bool: (bool,), int: (int,), float: (int, float), str: (str,), tuple: (tuple,)}.get(
+        type(before)
+    )
+    right = kinds is None or (
+        isinstance(value, kinds) and (type(before) is bool or not isinstance(value, bool))
+    )
     if not right:
         raise ConfigError(
-            f"--set {path}={value!r}: expected a value like {before!r} ({type(before).__name__}), got {type(value).__name__}."
+            f"--set {path}={value!r}: expected a value like {before!r} ({type(before).__name__}), "
+            f"got {type(value).__name__}."
         )

@@ -26,7 +26,8 @@ from quickstudy.recipes.recipe import Evaluation, Part, Recipe
 from quickstudy.training import CHECKPOINT, TrainResult, launch, launched, load_checkpoint, train
 
 FORMAT = 1
-# Normalisation policies that learn the same weights from batch statistics; those that can be taken up afterwards come first.
+# Normalisation policies that learn the same weights from batch statistics; those that can be taken
+# up afterwards come first.
 _EXCHANGEABLE = ("batch", "support", "running", "per_task")
 
 
@@ -38,12 +39,20 @@ class Run:
     recipe: Recipe
     learner: AbstractLearner[Any]
     result: TrainResult
-    _features: dict[tuple[str, str, str], ClassDataset] = field(default_factory=dict, repr=False, compare=False)
+    _features: dict[tuple[str, str, str], ClassDataset] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def origin(self) -> Origin:
         """Where the learner comes from, for reports."""
-        return Origin(self.recipe.name, self.recipe.learner.name, self.recipe.train.seed, self.result.tasks, round(self.result.seconds, 1))
+        return Origin(
+            self.recipe.name,
+            self.recipe.learner.name,
+            self.recipe.train.seed,
+            self.result.tasks,
+            round(self.result.seconds, 1),
+        )
 
     def evaluate(
         self,
@@ -54,19 +63,27 @@ class Run:
         known_by: str = "logit",
         on_batch: Callable[[int], None] | None = None,
     ) -> Report:
-        """Score the learner in one setting, with strangers of ``n_unknown`` classes beside those of the setting (see `quickstudy.evaluate`).
+        """Score the learner in one setting, with strangers of ``n_unknown`` classes beside those of
+        the setting (see `quickstudy.evaluate`).
 
-        Where the learner sees examples through its encoder alone, each example of the split is encoded once, not once per task.
+        Where the learner sees examples through its encoder alone, each example of the split is
+        encoded once, not once per task.
         """
         learner = load(self.folder, norm=evaluation.norm) if evaluation.norm else self.learner
         assert isinstance(learner, AbstractLearner)
         learner.to(next(self.learner.parameters()).device)
         origin = self.origin
         if evaluation.learner:
-            learner, origin = self.on_encoder_of(learner, evaluation.learner), replace(origin, algorithm=evaluation.learner)
+            learner, origin = (
+                self.on_encoder_of(learner, evaluation.learner),
+                replace(origin, algorithm=evaluation.learner),
+            )
             learner.prepare(self.recipe.training_tasks)
         if n_unknown and not evaluation.setting.n_way:
-            raise ConfigError(f"A regression has no classes, so it has no {n_unknown} unknown ones. Score it without unknown classes.")
+            raise ConfigError(
+                f"A regression has no classes, so it has no {n_unknown} unknown ones. Score it "
+                "without unknown classes."
+            )
         setting = replace(evaluation.setting, n_way=evaluation.setting.n_way + n_unknown)
         tasks = self.recipe.build_data().tasks(evaluation.split, setting, seed=seed)
         n = parameter_count(learner)
@@ -76,9 +93,15 @@ class Run:
                 self._features[key] = encoded(tasks.dataset, encoder_of(learner))
             learner, tasks = on_features(learner), Episodes(self._features[key], setting, seed=seed)
         report = evaluate(
-            learner, tasks, n_tasks=evaluation.n_tasks, origin=origin, published=evaluation.published, n_unknown=n_unknown, known_by=known_by,
+            learner,
+            tasks,
+            n_tasks=evaluation.n_tasks,
+            origin=origin,
+            published=evaluation.published,
+            n_unknown=n_unknown,
+            known_by=known_by,
             on_batch=on_batch,
-        )  # fmt: skip
+        )
         return replace(report, parameters=n)
 
     @staticmethod
@@ -86,24 +109,34 @@ class Run:
         """The learner called ``name`` around the encoder of a trained one.
 
         Raises:
-            ConfigError: when the trained learner has no single encoder, or the other one needs more than an encoder.
+            ConfigError: when the trained learner has no single encoder, or the other one needs more
+                than an encoder.
         """
         encoders = [m for m in trained.children() if isinstance(m, AbstractEncoder)]
         if len(encoders) != 1:
             raise ConfigError(
-                f"{type(trained).__name__} has no encoder of its own that '{name}' could use. Score the learner as it was trained."
+                f"{type(trained).__name__} has no encoder of its own that '{name}' could use. "
+                "Score the learner as it was trained."
             )
         learner: AbstractLearner[Any] = Part(name).build(ALGORITHMS, encoders[0])
         return learner.eval()
 
 
 def train_recipe(
-    recipe: Recipe, out: str | Path, *, resume: bool = False, device: str = "auto", console: Console | None = None, timeout: float = 300.0
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    console: Console | None = None,
+    timeout: float = 300.0,
 ) -> tuple[Run, bool]:
-    """Train a recipe into the folder ``out``: ``recipe.json``, ``log.jsonl``, ``last.pt``, ``learner.json`` and ``learner.safetensors``.
+    """Train a recipe into the folder ``out``: ``recipe.json``, ``log.jsonl``, ``last.pt``,
+    ``learner.json`` and ``learner.safetensors``.
 
-    Started by ``torchrun`` or ``accelerate launch``, all processes train together (see `quickstudy.training.train`); process 0 writes the files,
-    and when the call returns they are there.
+    Started by ``torchrun`` or ``accelerate launch``, all processes train together (see
+    `quickstudy.training.train`); process 0 writes the files, and when the call returns they are
+    there.
 
     Args:
         recipe: what to train.
@@ -117,31 +150,47 @@ def train_recipe(
         the run, and whether it finished (False after Ctrl-C: call again with ``resume=True``).
 
     Raises:
-        ConfigError: when ``out`` already holds a run and ``resume`` is not asked for; or the processes cannot share the work.
+        ConfigError: when ``out`` already holds a run and ``resume`` is not asked for; or the
+            processes cannot share the work.
         LoadError: nothing to resume, or a run of other settings; nothing to start from.
         TrainingError: the loss is not a number, or another process was lost.
     """
     folder = Path(out)
     if not resume and (folder / "recipe.json").exists():
-        raise ConfigError(f"{folder} already holds a run. Go on with --resume, or choose another --out; nothing was changed.")
+        raise ConfigError(
+            f"{folder} already holds a run. Go on with --resume, or choose another --out; nothing "
+            "was changed."
+        )
     where = pick_device(device)
     data = recipe.build_data()
     learner = recipe.build_learner().to(where)
     seed = recipe.train.seed
     tasks = data.tasks(recipe.train_split, recipe.episodes, seed=seed).to(where)
-    val_tasks = data.tasks(recipe.val_split, recipe.validation, seed=seed).to(where) if recipe.train.validate_every else None
+    val_tasks = (
+        data.tasks(recipe.val_split, recipe.validation, seed=seed).to(where)
+        if recipe.train.validate_every
+        else None
+    )
     for e in recipe.evaluations:
-        data.tasks(e.split, e.setting)  # what cannot be scored afterwards is refused before the training
+        data.tasks(
+            e.split, e.setting
+        )  # what cannot be scored afterwards is refused before the training
     objective, transform = recipe.build_objective(), recipe.build_transform()
     about = recipe.to_json()
     identity = {k: v for k, v in about.items() if k not in ("evaluations", "summary", "paper")}
-    # How the work is shared and how often it is saved does not change the result, so a run may be resumed with other values.
-    identity["train"] = {k: v for k, v in identity["train"].items() if k not in ("workers", "checkpoint_every", "log_every")}
+    # How the work is shared and how often it is saved does not change the result, so a run may be
+    # resumed with other values.
+    identity["train"] = {
+        k: v
+        for k, v in identity["train"].items()
+        if k not in ("workers", "checkpoint_every", "log_every")
+    }
     if recipe.start_from:
         trained = load(recipe.start_from)
         if isinstance(trained, Predictor):
             raise LoadError(
-                f"{recipe.start_from} holds a predictor, not a learner that could be trained on. Name the run it was fitted with."
+                f"{recipe.start_from} holds a predictor, not a learner that could be trained on. "
+                "Name the run it was fitted with."
             )
         trained.to(where)
         objective.start_from(trained, _objective_state(Path(recipe.start_from)))
@@ -151,41 +200,77 @@ def train_recipe(
     engine.agree(json.dumps(about))  # all have looked for an earlier run before one of them writes
     if engine.is_main and not resume:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "recipe.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / "recipe.json").write_text(
+            json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
     try:
         result = train(
-            MetaStep(learner, objective).to(where), tasks, plan=recipe.train, optimiser=recipe.optimiser, val_tasks=val_tasks,
-            transform=transform, out=folder, resume=resume, identity=identity, console=console, engine=engine,
-        )  # fmt: skip
+            MetaStep(learner, objective).to(where),
+            tasks,
+            plan=recipe.train,
+            optimiser=recipe.optimiser,
+            val_tasks=val_tasks,
+            transform=transform,
+            out=folder,
+            resume=resume,
+            identity=identity,
+            console=console,
+            engine=engine,
+        )
     except ConfigError:
         if engine.is_main and not resume:
-            (folder / "recipe.json").unlink()  # nothing was trained, so the corrected command should not find a run here
+            (
+                folder / "recipe.json"
+            ).unlink()  # nothing was trained, so the corrected command should not find a run here
         raise
     learner.eval()
     learner.prepare(lambda: tasks)
     if engine.is_main:
-        formats = {kind: dict(found) if found else None for kind, found in (("image", data.image_format), ("sound", data.sound_format))}
+        formats = {
+            kind: dict(found) if found else None
+            for kind, found in (("image", data.image_format), ("sound", data.sound_format))
+        }
         save_learner(learner, folder, extra={**formats, "result": vars(result)})
     engine.agree("saved")
     return Run(folder, recipe, learner, result), result.finished
 
 
 def _objective_state(folder: Path) -> dict[str, Tensor]:
-    """The parameters of the objective that a run was trained with; empty where no checkpoint was kept."""
+    """The parameters of the objective that a run was trained with; empty where no checkpoint was
+    kept.
+    """
     if not (folder / CHECKPOINT).exists():
         return {}
     state = load_checkpoint(folder / CHECKPOINT)["step_state"]
-    return {name.removeprefix("objective."): t for name, t in state.items() if name.startswith("objective.")}
+    return {
+        name.removeprefix("objective."): t
+        for name, t in state.items()
+        if name.startswith("objective.")
+    }
 
 
-def save_learner(learner: AbstractLearner[Any], path: str | Path, *, extra: dict[str, Any] | None = None) -> Path:
-    """Write ``learner.json`` and ``learner.safetensors`` into a folder; `load` reads them back without running code from them."""
+def save_learner(
+    learner: AbstractLearner[Any], path: str | Path, *, extra: dict[str, Any] | None = None
+) -> Path:
+    """Write ``learner.json`` and ``learner.safetensors`` into a folder; `load` reads them back
+    without running code from them.
+    """
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
-    about = {"format": FORMAT, "kind": "learner", "learner": describe(learner), "extra": extra or {}}
-    save_file({n: t.detach().cpu().contiguous().clone() for n, t in learner.state_dict().items()}, folder / "learner.safetensors.part")
+    about = {
+        "format": FORMAT,
+        "kind": "learner",
+        "learner": describe(learner),
+        "extra": extra or {},
+    }
+    save_file(
+        {n: t.detach().cpu().contiguous().clone() for n, t in learner.state_dict().items()},
+        folder / "learner.safetensors.part",
+    )
     os.replace(folder / "learner.safetensors.part", folder / "learner.safetensors")
-    (folder / "learner.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "learner.json").write_text(
+        json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     return folder
 
 
@@ -194,7 +279,8 @@ def load(path: str | Path, *, norm: str = "") -> AbstractLearner[Any] | Predicto
 
     Args:
         path: a run folder, a folder of `save_learner`, or one of `Predictor.save`.
-        norm: for a learner: give its encoders another normalisation policy (``support`` makes batch statistics inductive).
+        norm: for a learner: give its encoders another normalisation policy (``support`` makes batch
+            statistics inductive).
 
     Raises:
         LoadError: when the folder holds neither, or its files are damaged.
@@ -203,7 +289,8 @@ def load(path: str | Path, *, norm: str = "") -> AbstractLearner[Any] | Predicto
     if (folder / "predictor.json").exists():
         if norm:
             raise LoadError(
-                f"{folder} holds a predictor, whose normalisation cannot be changed any more. Load the learner it was fitted with."
+                f"{folder} holds a predictor, whose normalisation cannot be changed any more. Load "
+                "the learner it was fitted with."
             )
         return Predictor.load(folder)
     about = learner_json(folder)
@@ -216,14 +303,18 @@ def load(path: str | Path, *, norm: str = "") -> AbstractLearner[Any] | Predicto
     if norm and norm != trained:
         if norm not in _EXCHANGEABLE[:2] or trained not in _EXCHANGEABLE:
             raise LoadError(
-                f"{folder} was trained with norm='{trained}' and cannot work with norm='{norm}'. Only batch, support, running and per_task learn the same "
-                "weights, and running averages cannot be made up afterwards: ask for batch or support, or train with the policy you want."
+                f"{folder} was trained with norm='{trained}' and cannot work with norm='{norm}'. "
+                "Only batch, support, running and per_task learn the same "
+                "weights, and running averages cannot be made up afterwards: ask for batch or "
+                "support, or train with the policy you want."
             )
         learner = rebuild(_with_norm(about["learner"], norm))
     try:
         learner.load_state_dict(tensors, strict=norm_policy(learner) == trained)
     except RuntimeError as error:
-        raise LoadError(f"{folder}: learner.json and learner.safetensors do not belong together: {error}") from error
+        raise LoadError(
+            f"{folder}: learner.json and learner.safetensors do not belong together: {error}"
+        ) from error
     return learner.eval()
 
 
@@ -237,12 +328,16 @@ def learner_json(folder: Path) -> dict[str, Any]:
         about = json.loads((folder / "learner.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise LoadError(
-            f"{folder} holds no trained learner and no predictor. Make one with `quickstudy train` or `quickstudy fit`."
+            f"{folder} holds no trained learner and no predictor. Make one with `quickstudy train` "
+            "or `quickstudy fit`."
         ) from error
     except (OSError, ValueError) as error:
         raise LoadError(f"{folder}/learner.json cannot be read: {error}.") from error
     if not isinstance(about, dict) or about.get("format") != FORMAT or "learner" not in about:
-        raise LoadError(f"{folder}/learner.json is not of format {FORMAT}, the one this version reads. Install the version that wrote it.")
+        raise LoadError(
+            f"{folder}/learner.json is not of format {FORMAT}, the one this version reads. Install "
+            "the version that wrote it."
+        )
     return about
 
 
@@ -253,7 +348,9 @@ def saved_recipe(folder: str | Path) -> Recipe:
         LoadError: when there is none.
     """
     try:
-        return Recipe.from_json(json.loads((Path(folder) / "recipe.json").read_text(encoding="utf-8")))
+        return Recipe.from_json(
+            json.loads((Path(folder) / "recipe.json").read_text(encoding="utf-8"))
+        )
     except (OSError, ValueError) as error:
         raise LoadError(f"{folder} holds no run: recipe.json cannot be read ({error}).") from error
 
@@ -267,17 +364,23 @@ def load_run(path: str | Path) -> Run:
     folder = Path(path)
     learner = load(folder)
     if not isinstance(learner, AbstractLearner):
-        raise LoadError(f"{folder} holds a fitted model, not a run. Give the folder that `quickstudy train` wrote.")
+        raise LoadError(
+            f"{folder} holds a fitted model, not a run. Give the folder that `quickstudy train` "
+            "wrote."
+        )
     recipe = saved_recipe(folder)
     try:
         result = TrainResult(**learner_json(folder)["extra"]["result"])
     except (KeyError, TypeError) as error:
-        raise LoadError(f"{folder} holds a learner but not the run that trained it: {error}.") from error
+        raise LoadError(
+            f"{folder} holds a learner but not the run that trained it: {error}."
+        ) from error
     return Run(folder, recipe, learner, result)
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU. Processes that were launched together take a GPU each.
+    """``auto`` is CUDA where there is one, else the CPU. Processes that were launched together take
+    a GPU each.
 
     Raises:
         ConfigError: for a device that is not there, or a single one for several processes.
@@ -287,15 +390,20 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"No device is called '{name}'. Use auto, cpu, cuda or cuda:0.") from error
+        raise ConfigError(
+            f"No device is called '{name}'. Use auto, cpu, cuda or cuda:0."
+        ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"'{name}' was asked for but this torch finds no CUDA device. Use --device cpu.")
+        raise ConfigError(
+            f"'{name}' was asked for but this torch finds no CUDA device. Use --device cpu."
+        )
     place = launch()
     if device.type != "cuda" or place.size == 1:
         return device
     if device.index is not None or place.local_size > torch.cuda.device_count():
         raise ConfigError(
-            f"--device {name}: the {place.local_size} processes on this machine need a GPU each, and it has {torch.cuda.device_count()}. Use --device cuda "
+            f"--device {name}: the {place.local_size} processes on this machine need a GPU each, "
+            f"and it has {torch.cuda.device_count()}. Use --device cuda "
             "and at most as many processes, or --device cpu."
         )
     return torch.device("cuda", place.local_rank)
@@ -307,4 +415,7 @@ def _with_norm(description: Any, norm: str) -> Any:
         return [_with_norm(d, norm) for d in description]
     if not isinstance(description, dict):
         return description
-    return {k: norm if k == "norm" and isinstance(v, str) else _with_norm(v, norm) for k, v in description.items()}
+    return {
+        k: norm if k == "norm" and isinstance(v, str) else _with_norm(v, norm)
+        for k, v in description.items()
+    }

@@ -1,4 +1,6 @@
-"""Semi-supervised prototypes on Omniglot: of each character a tenth of the drawings is labelled, everybody with the same encoder and budget."""
+"""Semi-supervised prototypes on Omniglot: of each character a tenth of the drawings is labelled,
+everybody with the same encoder and budget.
+"""
 
 import functools
 from collections.abc import Callable
@@ -7,7 +9,8 @@ from quickstudy.core.tasks import Setting
 from quickstudy.recipes.recipe import Evaluation, Part, Recipe
 from quickstudy.training import Optimiser, Plan
 
-# As in the paper: 5 unlabelled examples per class, and in testing all of the rest are queries. There every example may be labelled.
+# As in the paper: 5 unlabelled examples per class, and in testing all of the rest are queries.
+# There every example may be labelled.
 BARE, CLEAN, STRANGERS = Setting(5, 1, 14), Setting(5, 1, 14, 5), Setting(5, 1, 14, 5, 5)
 MORE = Setting(5, 1, 5, 14)
 _PUBLISHED = {"soft": 0.9725, "cluster": 0.9768, "masked": 0.9752}
@@ -15,7 +18,9 @@ _REN = "Ren et al. 2018, table 1"
 NAMES = tuple(f"{method}{more}" for method in _PUBLISHED for more in ("", "-distractors"))
 
 
-def _recipe(name: str, summary: str, learner: str, episodes: Setting, evaluations: tuple[Evaluation, ...]) -> Recipe:
+def _recipe(
+    name: str, summary: str, learner: str, episodes: Setting, evaluations: tuple[Evaluation, ...]
+) -> Recipe:
     return Recipe(
         name=f"omniglot-semi-{name}",
         summary=summary,
@@ -32,10 +37,13 @@ def _recipe(name: str, summary: str, learner: str, episodes: Setting, evaluation
 
 
 def omniglot_semi_supervised() -> Recipe:
-    """The baseline: prototypical networks that learn from the labelled tenth alone, scored without unlabelled examples, and with soft k-means over them."""
+    """The baseline: prototypical networks that learn from the labelled tenth alone, scored without
+    unlabelled examples, and with soft k-means over them.
+    """
     return _recipe(
         "supervised",
-        "Prototypical networks on the labelled tenth of Omniglot: what semi-supervised prototypes have to beat.",
+        "Prototypical networks on the labelled tenth of Omniglot: what semi-supervised prototypes "
+        "have to beat.",
         "protonet",
         Setting(5, 1, 1, labelled=0.1),
         (
@@ -47,16 +55,23 @@ def omniglot_semi_supervised() -> Recipe:
 
 
 def omniglot_semi(name: str) -> Recipe:
-    """Prototypes that also learn from unlabelled examples, those of other classes among them where the name ends so."""
+    """Prototypes that also learn from unlabelled examples, those of other classes among them where
+    the name ends so.
+    """
     method, _, strangers = name.partition("-")
     also = " and as many of five other classes" if strangers else ""
     return _recipe(
         name,
-        f"Semi-supervised prototypes ({method}) on Omniglot, a tenth of it labelled: 5 unlabelled examples per class{also} in each task.",
+        f"Semi-supervised prototypes ({method}) on Omniglot, a tenth of it labelled: 5 unlabelled "
+        f"examples per class{also} in each task.",
         f"semi_{method}",
         Setting(5, 1, 1, n_unlabelled=5, n_distractors=5 if strangers else 0, labelled=0.1),
         (
-            Evaluation(CLEAN, published=None if strangers else _PUBLISHED[method], source="" if strangers else _REN),
+            Evaluation(
+                CLEAN,
+                published=None if strangers else _PUBLISHED[method],
+                source="" if strangers else _REN,
+            ),
             Evaluation(STRANGERS),
             Evaluation(MORE),
         ),
@@ -65,7 +80,9 @@ def omniglot_semi(name: str) -> Recipe:
 
 def semi_supervised_recipes() -> dict[str, Callable[[], Recipe]]:
     """The recipes under their names, ``omniglot-semi-…``."""
-    recipes: dict[str, Callable[[], Recipe]] = {"omniglot-semi-supervised": omniglot_semi_supervised}
+    recipes: dict[str, Callable[[], Recipe]] = {
+        "omniglot-semi-supervised": omniglot_semi_supervised
+    }
     for name in NAMES:
         recipes[f"omniglot-semi-{name}"] = recipe = functools.partial(omniglot_semi, name)
         recipe.__doc__ = omniglot_semi(name).summary

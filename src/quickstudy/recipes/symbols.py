@@ -6,10 +6,13 @@ from quickstudy.training import Optimiser, Plan
 
 
 def symbols_protonet() -> Recipe:
-    """Prototypical networks on handwritten and printed characters: the encoder of `quickstudy.embedders.shipped`."""
+    """Prototypical networks on handwritten and printed characters: the encoder of
+    `quickstudy.pretrained.shipped`.
+    """
     return Recipe(
         name="symbols-protonet",
-        summary="Prototypical networks on Omniglot and the embedded characters together: the encoder that comes with the package.",
+        summary="Prototypical networks on Omniglot and the embedded characters together: the "
+        "encoder that comes with the package.",
         data=Part("symbols"),
         encoder=Part("conv4", {"size": 28, "norm": "running"}),
         learner=Part("protonet"),

@@ -6,10 +6,13 @@ from quickstudy.training import Optimiser, Plan
 
 
 def voices_protonet() -> Recipe:
-    """Prototypical networks on synthetic speakers, a few minutes on 2 cores; see `quickstudy.embedders.SpectrogramEmbedder`."""
+    """Prototypical networks on synthetic speakers, a few minutes on 2 cores; see
+    `quickstudy.pretrained.SpectrogramEncoder`.
+    """
     return Recipe(
         name="voices-protonet",
-        summary="Prototypical networks on log-mel spectrograms of synthetic speakers, tested on speakers and sentences never heard in training.",
+        summary="Prototypical networks on log-mel spectrograms of synthetic speakers, tested on "
+        "speakers and sentences never heard in training.",
         data=Part("voices"),
         encoder=Part("conv4", {"size": 64, "norm": "running"}),
         learner=Part("protonet"),
@@ -17,6 +20,9 @@ def voices_protonet() -> Recipe:
         validation=Setting(n_way=5, n_shot=1, n_query=10),
         train=Plan(steps=1000, validate_every=250, n_val_tasks=200),
         optimiser=Optimiser(lr=3e-3, schedule="one_cycle"),
-        evaluations=(Evaluation(Setting(5, 1, 10), n_tasks=600), Evaluation(Setting(5, 5, 10), n_tasks=600)),
+        evaluations=(
+            Evaluation(Setting(5, 1, 10), n_tasks=600),
+            Evaluation(Setting(5, 5, 10), n_tasks=600),
+        ),
         paper="Snell, Swersky, Zemel 2017, arXiv:1703.05175 (the method)",
     )

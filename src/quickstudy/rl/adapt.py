@@ -38,7 +38,8 @@ class Adaptation:
 
 
 class PolicyLearner(Described, nn.Module):
-    """MAML for policies: θ⁽ʲ⁺¹⁾ = θ⁽ʲ⁾ − α ∇ loss(θ⁽ʲ⁾; episodes of θ⁽ʲ⁾), with the inner loop of the supervised learners.
+    """MAML for policies: θ⁽ʲ⁺¹⁾ = θ⁽ʲ⁾ − α ∇ loss(θ⁽ʲ⁾; episodes of θ⁽ʲ⁾), with the inner loop of
+    the supervised learners.
 
     Args:
         policy: its weights are what is meta-learned.
@@ -65,14 +66,23 @@ class PolicyLearner(Described, nn.Module):
     ) -> None:
         super().__init__()
         if n_episodes < 1:
-            raise ConfigError(f"A step learns from at least one episode, got n_episodes={n_episodes}.")
+            raise ConfigError(
+                f"A step learns from at least one episode, got n_episodes={n_episodes}."
+            )
         self.policy, self.loop, self.n_episodes = policy, loop, n_episodes
         self.gamma, self.smoothing, self.correction = gamma, smoothing, correction
 
     def adapt(
-        self, environment: AbstractEnvironment, tasks: Float[Tensor, "T P"], generator: torch.Generator, *, steps: int | None = None
+        self,
+        environment: AbstractEnvironment,
+        tasks: Float[Tensor, "T P"],
+        generator: torch.Generator,
+        *,
+        steps: int | None = None,
     ) -> Adaptation:
-        """Act, learn, act again: episodes of the policy after 0, 1, … ``steps`` steps (as many as the loop takes, if None)."""
+        """Act, learn, act again: episodes of the policy after 0, 1, … ``steps`` steps (as many as
+        the loop takes, if None).
+        """
         gathered: list[Evidence] = []
 
         def loss_at(params: Params, j: int) -> Tensor:
@@ -86,19 +96,36 @@ class PolicyLearner(Described, nn.Module):
         return Adaptation(tuple(gathered), tuple(path))
 
     def fit(
-        self, environment: AbstractEnvironment, task: Float[Tensor, " P"], generator: torch.Generator, *, steps: int | None = None
+        self,
+        environment: AbstractEnvironment,
+        task: Float[Tensor, " P"],
+        generator: torch.Generator,
+        *,
+        steps: int | None = None,
     ) -> "AdaptedPolicy":
         """Adapt to one task and return the policy that came of it."""
         happened = self.eval().adapt(environment, task[None], generator, steps=steps)
         return AdaptedPolicy(self.policy, happened.path[-1])
 
     def replay(self, evidence: Sequence[Evidence]) -> dict[str, Tensor]:
-        """The weights that the current ones come to by the same episodes, with their graph: what an outer step is differentiated through."""
+        """The weights that the current ones come to by the same episodes, with their graph: what an
+        outer step is differentiated through.
+        """
         n_tasks = len(evidence[0].log_prob)
         steps = len(evidence) - 1
-        return self.loop.path(self.policy.parameters_of(n_tasks), lambda params, j: self._loss(params, evidence[j]), steps=steps)[-1]
+        return self.loop.path(
+            self.policy.parameters_of(n_tasks),
+            lambda params, j: self._loss(params, evidence[j]),
+            steps=steps,
+        )[-1]
 
-    def gather(self, environment: AbstractEnvironment, tasks: Tensor, params: Params, generator: torch.Generator) -> Evidence:
+    def gather(
+        self,
+        environment: AbstractEnvironment,
+        tasks: Tensor,
+        params: Params,
+        generator: torch.Generator,
+    ) -> Evidence:
         """Episodes with these weights, judged."""
         t = collect(environment, tasks, self.policy, params, self.n_episodes, generator)
         return self.judge(params, t)
@@ -106,7 +133,11 @@ class PolicyLearner(Described, nn.Module):
     def judge(self, params: Params, t: Trajectories) -> Evidence:
         """Episodes that these weights acted in, with what was better than expected in them."""
         with torch.no_grad():
-            return Evidence(t, advantages(t, gamma=self.gamma, smoothing=self.smoothing), log_prob(self.policy, params, t))
+            return Evidence(
+                t,
+                advantages(t, gamma=self.gamma, smoothing=self.smoothing),
+                log_prob(self.policy, params, t),
+            )
 
     def _loss(self, params: Params, e: Evidence) -> Tensor:
         return reinforce(self.policy, params, e, correction=self.correction)
@@ -151,7 +182,8 @@ def maml_policy(
     Args:
         environment: what to act in.
         widths: of the policy's hidden layers.
-        inner_lr, inner_steps, n_episodes: of the inner loop; 0 steps is ordinary policy search over all tasks.
+        inner_lr, inner_steps, n_episodes: of the inner loop; 0 steps is ordinary policy search over
+            all tasks.
         later_lr: the rate of all steps behind the first; None = the same. The paper halves it.
         first_order: leave the second derivative out.
         correction: see `quickstudy.rl.surrogate.reinforce`.
@@ -159,10 +191,19 @@ def maml_policy(
 
     >>> from quickstudy.rl import Navigation2D
     >>> world = Navigation2D(horizon=5)
-    >>> maml_policy(world, n_episodes=2).adapt(world, world.tasks(3), torch.Generator().manual_seed(0)).returns.shape
+    >>> maml_policy(world, n_episodes=2).adapt(
+    ...     world, world.tasks(3), torch.Generator().manual_seed(0)
+    ... ).returns.shape
     torch.Size([2, 3])
     """
-    loop = InnerLoop(FixedRate(inner_lr, later=later_lr), steps=inner_steps, first_order=first_order)
+    loop = InnerLoop(
+        FixedRate(inner_lr, later=later_lr), steps=inner_steps, first_order=first_order
+    )
     return PolicyLearner(
-        policy_for(environment, widths=widths), loop, n_episodes=n_episodes, gamma=gamma, smoothing=smoothing, correction=correction
+        policy_for(environment, widths=widths),
+        loop,
+        n_episodes=n_episodes,
+        gamma=gamma,
+        smoothing=smoothing,
+        correction=correction,
     )

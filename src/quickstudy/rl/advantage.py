@@ -20,10 +20,14 @@ def discounted(values: Float[Tensor, "T E H"], factor: float) -> Float[Tensor, "
     return torch.stack(out[::-1], 2)
 
 
-def linear_baseline(trajectories: Trajectories, returns: Float[Tensor, "T E H"], *, ridge: float = 1e-5) -> Float[Tensor, "T E H"]:
-    """What is to be expected, by least squares on [s, s², t, t², t³, 1] (s the observation, t the step / 100), for each task by itself.
+def linear_baseline(
+    trajectories: Trajectories, returns: Float[Tensor, "T E H"], *, ridge: float = 1e-5
+) -> Float[Tensor, "T E H"]:
+    """What is to be expected, by least squares on [s, s², t, t², t³, 1] (s the observation, t the
+    step / 100), for each task by itself.
 
-    Source: Duan et al. 2016, arXiv:1604.06778 (the linear feature baseline of rllab), as MAML uses it.
+    Source: Duan et al. 2016, arXiv:1604.06778 (the linear feature baseline of rllab), as MAML uses
+        it.
     """
     s = trajectories.observed.double().clamp(-10, 10)
     t = torch.arange(s.shape[2], dtype=torch.float64, device=s.device)[:, None] / 100
@@ -34,12 +38,18 @@ def linear_baseline(trajectories: Trajectories, returns: Float[Tensor, "T E H"],
     gram = phi.transpose(1, 2) @ phi
     n = gram.shape[1]
     eye = torch.eye(n, dtype=gram.dtype, device=gram.device)
-    w = torch.linalg.solve(gram + ridge * (1 + gram.diagonal(dim1=1, dim2=2).amax(1))[:, None, None] * eye, phi.transpose(1, 2) @ y)
+    w = torch.linalg.solve(
+        gram + ridge * (1 + gram.diagonal(dim1=1, dim2=2).amax(1))[:, None, None] * eye,
+        phi.transpose(1, 2) @ y,
+    )
     return (features @ w)[..., 0].unflatten(1, returns.shape[1:]).to(returns.dtype)
 
 
-def advantages(trajectories: Trajectories, *, gamma: float = 0.99, smoothing: float = 1.0) -> Float[Tensor, "T E H"]:
-    """Generalised advantage estimates over the linear baseline, of mean 0 and deviation 1 within each task; 0 where an episode was over.
+def advantages(
+    trajectories: Trajectories, *, gamma: float = 0.99, smoothing: float = 1.0
+) -> Float[Tensor, "T E H"]:
+    """Generalised advantage estimates over the linear baseline, of mean 0 and deviation 1 within
+    each task; 0 where an episode was over.
 
     Args:
         trajectories: episodes.

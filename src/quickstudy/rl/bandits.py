@@ -11,7 +11,8 @@ from quickstudy.rl.environment import AbstractEnvironment
 
 
 class Bandits(AbstractEnvironment):
-    """Arms that pay 1 with a probability of their own, uniform in [0, 1], else 0. An episode is one pull; nothing is to be seen.
+    """Arms that pay 1 with a probability of their own, uniform in [0, 1], else 0. An episode is one
+    pull; nothing is to be seen.
 
     Args:
         n_arms: how many.
@@ -35,6 +36,8 @@ class Bandits(AbstractEnvironment):
     def observe(self, state: Any) -> Tensor:
         return state
 
-    def step(self, tasks: Tensor, state: Any, action: Tensor, generator: torch.Generator) -> tuple[Any, Tensor, Tensor]:
+    def step(
+        self, tasks: Tensor, state: Any, action: Tensor, generator: torch.Generator
+    ) -> tuple[Any, Tensor, Tensor]:
         pays = torch.rand(action.shape, generator=generator) < tasks.gather(1, action)
         return state, pays.to(tasks.dtype), torch.ones_like(pays)

@@ -14,9 +14,11 @@ SPLITS = ("train", "test")
 
 
 class AbstractEnvironment(Described, abc.ABC):
-    """A family of tasks that share what can be seen and done, and differ in what is rewarded, or in what follows.
+    """A family of tasks that share what can be seen and done, and differ in what is rewarded, or in
+    what follows.
 
-    Axes: ``T`` tasks, ``E`` episodes of each, ``H`` steps of each, ``P`` numbers that say which task it is (never shown to a policy).
+    Axes: ``T`` tasks, ``E`` episodes of each, ``H`` steps of each, ``P`` numbers that say which
+        task it is (never shown to a policy).
 
     Attributes:
         n_observed: length of an observation.
@@ -41,11 +43,16 @@ class AbstractEnvironment(Described, abc.ABC):
             ConfigError: for an unknown split, or less than one task.
         """
         if split not in SPLITS or n < 1:
-            raise ConfigError(f"Tasks come from one of {' and '.join(SPLITS)}, one or more at a time, got {n} of '{split}'.")
+            raise ConfigError(
+                f"Tasks come from one of {' and '.join(SPLITS)}, one or more at a time, got {n} of "
+                f"'{split}'."
+            )
         return torch.stack([self.task(split, first + i) for i in range(n)])
 
     @abc.abstractmethod
-    def reset(self, tasks: Float[Tensor, "T P"], n_episodes: int, generator: torch.Generator) -> Any:
+    def reset(
+        self, tasks: Float[Tensor, "T P"], n_episodes: int, generator: torch.Generator
+    ) -> Any:
         """The state in which episodes begin."""
 
     @abc.abstractmethod

@@ -1,7 +1,9 @@
 """The same tasks as environments of gymnasium, and gymnasium's as ours.
 
-Importing this module registers ``quickstudy/Navigation2D-v0``, ``quickstudy/Bandit-v0``, ``quickstudy/TabularWorld-v0``, ``quickstudy/HalfCheetahDirection-v0`` and
-``quickstudy/HalfCheetahVelocity-v0``; ``gymnasium.make("quickstudy.rl.gym:quickstudy/Navigation2D-v0")`` does it in one go.
+Importing this module registers ``quickstudy/Navigation2D-v0``, ``quickstudy/Bandit-v0``,
+``quickstudy/TabularWorld-v0``, ``quickstudy/HalfCheetahDirection-v0`` and
+``quickstudy/HalfCheetahVelocity-v0``;
+``gymnasium.make("quickstudy.rl.gym:quickstudy/Navigation2D-v0")`` does it in one go.
 """
 
 from collections.abc import Callable
@@ -42,13 +44,23 @@ class TaskEnv(Base):
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
 
-    def __init__(self, family: Callable[..., AbstractEnvironment] = Navigation2D, *, split: str = "train", **options: Any) -> None:
+    def __init__(
+        self,
+        family: Callable[..., AbstractEnvironment] = Navigation2D,
+        *,
+        split: str = "train",
+        **options: Any,
+    ) -> None:
         self.family, self.split = family(**options), split
-        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (self.family.n_observed,), np.float32)
+        self.observation_space = gymnasium.spaces.Box(
+            -np.inf, np.inf, (self.family.n_observed,), np.float32
+        )
         if self.family.discrete:
             self.action_space: Any = gymnasium.spaces.Discrete(self.family.n_actions)
         else:
-            self.action_space = gymnasium.spaces.Box(-np.inf, np.inf, (self.family.n_actions,), np.float32)
+            self.action_space = gymnasium.spaces.Box(
+                -np.inf, np.inf, (self.family.n_actions,), np.float32
+            )
         self._next = 0
         self._task = self.family.tasks(1, split=split)
         self._state: Any = None
@@ -69,11 +81,14 @@ class TaskEnv(Base):
         given = torch.as_tensor(np.asarray(task), dtype=torch.float32)[None]
         if given.shape != self._task.shape:
             raise ConfigError(
-                f"A task of {type(self.family).__name__} is {self._task.shape[1]} numbers, got shape {tuple(given.shape[1:])}. Take one of sample_tasks(n)."
+                f"A task of {type(self.family).__name__} is {self._task.shape[1]} numbers, got "
+                f"shape {tuple(given.shape[1:])}. Take one of sample_tasks(n)."
             )
         self._task = given
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         super().reset(seed=seed)
         if seed is not None:
             self._source = generator("env", seed)
@@ -83,16 +98,25 @@ class TaskEnv(Base):
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         taken = torch.as_tensor(np.asarray(action))
         taken = taken.long() if self.family.discrete else taken.float()
-        self._state, reward, over = self.family.step(self._task, self._state, taken[None, None], self._source)
+        self._state, reward, over = self.family.step(
+            self._task, self._state, taken[None, None], self._source
+        )
         self._steps += 1
-        return self._seen(), float(reward), bool(over), not bool(over) and self._steps >= self.family.horizon, {}
+        return (
+            self._seen(),
+            float(reward),
+            bool(over),
+            not bool(over) and self._steps >= self.family.horizon,
+            {},
+        )
 
     def _seen(self) -> NDArray[np.float32]:
         return self.family.observe(self._state)[0, 0].float().numpy().copy()
 
 
 class EnvFamily(AbstractEnvironment):
-    """Tasks of a gymnasium environment with ``set_task``, as a family: episodes run one after another, each in an environment of its own.
+    """Tasks of a gymnasium environment with ``set_task``, as a family: episodes run one after
+    another, each in an environment of its own.
 
     Args:
         make: makes one environment.
@@ -100,12 +124,18 @@ class EnvFamily(AbstractEnvironment):
         horizon: steps of an episode, at most.
     """
 
-    def __init__(self, make: Callable[[], Any], task: Callable[[str, int], Tensor], *, horizon: int) -> None:
+    def __init__(
+        self, make: Callable[[], Any], task: Callable[[str, int], Tensor], *, horizon: int
+    ) -> None:
         self._make, self._task_of, self.horizon = make, task, horizon
         self._pool: list[Any] = []
         space = self._envs(1)[0].action_space
         self.discrete = isinstance(space, gymnasium.spaces.Discrete)
-        self.n_actions = int(space.n) if isinstance(space, gymnasium.spaces.Discrete) else int(np.prod(space.shape))
+        self.n_actions = (
+            int(space.n)
+            if isinstance(space, gymnasium.spaces.Discrete)
+            else int(np.prod(space.shape))
+        )
         self.n_observed = int(np.prod(self._pool[0].observation_space.shape))
 
     def task(self, split: str, number: int) -> Tensor:
@@ -123,7 +153,9 @@ class EnvFamily(AbstractEnvironment):
     def observe(self, state: Any) -> Tensor:
         return state
 
-    def step(self, tasks: Tensor, state: Any, action: Tensor, generator: torch.Generator) -> tuple[Any, Tensor, Tensor]:
+    def step(
+        self, tasks: Tensor, state: Any, action: Tensor, generator: torch.Generator
+    ) -> tuple[Any, Tensor, Tensor]:
         acts, n = action.flatten(0, 1).numpy(), state.shape[1]
         out = [env.step(a) for env, a in zip(self._envs(len(acts)), acts, strict=True)]
         reward = torch.tensor([float(o[1]) for o in out]).view(-1, n)
@@ -140,7 +172,11 @@ class EnvFamily(AbstractEnvironment):
         return torch.from_numpy(np.stack(seen).astype(np.float32)).unflatten(0, (-1, n_episodes))
 
 
-for _name, _family in (("Navigation2D", Navigation2D), ("Bandit", Bandits), ("TabularWorld", TabularWorlds)):
+for _name, _family in (
+    ("Navigation2D", Navigation2D),
+    ("Bandit", Bandits),
+    ("TabularWorld", TabularWorlds),
+):
     gymnasium.register(f"quickstudy/{_name}-v0", entry_point=TaskEnv, kwargs={"family": _family})
 for _kind in ("Direction", "Velocity"):
     gymnasium.register(

@@ -26,7 +26,8 @@ class HalfCheetahTask(HalfCheetahEnv):
         kind: direction (a task is −1 or 1) or velocity (a task is v*, between 0 and 2).
 
     Paper: Finn, Abbeel, Levine 2017, arXiv:1703.03400, section 5.3 and appendix A.2.
-    Differs: MuJoCo's own bindings and the model of gymnasium's v5; an observation is 17 numbers and the place of the torso, 20 in all.
+    Differs: MuJoCo's own bindings and the model of gymnasium's v5; an observation is 17 numbers and
+        the place of the torso, 20 in all.
     """
 
     def __init__(self, *, kind: str = "direction", **options: Any) -> None:
@@ -54,7 +55,9 @@ class HalfCheetahTask(HalfCheetahEnv):
         return observed, gain - 0.05 * float(np.square(action).sum()), terminated, truncated, info
 
     def _get_obs(self) -> NDArray[np.float64]:
-        return np.concatenate((self.data.qpos.flat[1:], self.data.qvel.flat, self.get_body_com("torso")))
+        return np.concatenate(
+            (self.data.qpos.flat[1:], self.data.qvel.flat, self.get_body_com("torso"))
+        )
 
 
 def cheetah_task(kind: str, split: str, number: int) -> Tensor:
@@ -65,10 +68,15 @@ def cheetah_task(kind: str, split: str, number: int) -> Tensor:
 
 
 def half_cheetah(kind: str = "direction", *, horizon: int = 200) -> EnvFamily:
-    """The tasks as a family, for `quickstudy.rl.train_policy`. Hundreds of episodes per iteration: hours on a few cores.
+    """The tasks as a family, for `quickstudy.rl.train_policy`. Hundreds of episodes per iteration:
+    hours on a few cores.
 
     Args:
         kind: direction or velocity.
         horizon: steps of an episode; the paper's 200.
     """
-    return EnvFamily(lambda: HalfCheetahTask(kind=kind), lambda split, number: cheetah_task(kind, split, number), horizon=horizon)
+    return EnvFamily(
+        lambda: HalfCheetahTask(kind=kind),
+        lambda split, number: cheetah_task(kind, split, number),
+        horizon=horizon,
+    )

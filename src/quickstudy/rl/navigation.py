@@ -11,10 +11,12 @@ from quickstudy.rl.environment import AbstractEnvironment
 
 
 class Navigation2D(AbstractEnvironment):
-    """Walk from the origin to a goal that is known through the reward alone: minus the distance to it, after each step.
+    """Walk from the origin to a goal that is known through the reward alone: minus the distance to
+    it, after each step.
 
-    Goals are uniform in the square of half-side 0.5; a step is at most 0.1 along each axis; an episode is over within 0.01 of the goal along both
-    axes, or after ``horizon`` steps. Standing still brings −38 on average.
+    Goals are uniform in the square of half-side 0.5; a step is at most 0.1 along each axis; an
+    episode is over within 0.01 of the goal along both axes, or after ``horizon`` steps. Standing
+    still brings −38 on average.
 
     Args:
         horizon: steps.
@@ -36,12 +38,16 @@ class Navigation2D(AbstractEnvironment):
     def observe(self, state: Any) -> Float[Tensor, "T E S"]:
         return state
 
-    def step(self, tasks: Tensor, state: Any, action: Tensor, generator: torch.Generator) -> tuple[Any, Tensor, Tensor]:
+    def step(
+        self, tasks: Tensor, state: Any, action: Tensor, generator: torch.Generator
+    ) -> tuple[Any, Tensor, Tensor]:
         after = state + action.clamp(-0.1, 0.1)
         apart = after - tasks[:, None]
         return after, -apart.norm(dim=2), (apart.abs() < 0.01).all(2)
 
     @staticmethod
-    def oracle(tasks: Float[Tensor, "T 2"], observed: Float[Tensor, "T E 2"]) -> Float[Tensor, "T E 2"]:
+    def oracle(
+        tasks: Float[Tensor, "T 2"], observed: Float[Tensor, "T E 2"]
+    ) -> Float[Tensor, "T E 2"]:
         """The action of somebody who knows the goal: straight to it."""
         return (tasks[:, None] - observed).clamp(-0.1, 0.1)

@@ -24,15 +24,19 @@ class AbstractOuter(Described, abc.ABC):
 
 
 class TRPO(AbstractOuter):
-    """The largest step along the natural gradient that keeps the adapted policies near what they were, and improves them.
+    """The largest step along the natural gradient that keeps the adapted policies near what they
+    were, and improves them.
 
     Args:
         max_kl: the mean divergence of the adapted policies that a step may cause.
         cg_steps, damping: of the conjugate gradient that solves with the Fisher matrix.
-        fisher_share: of the tasks, whose episodes the Fisher matrix is estimated from; it is most of the work (the paper's appendix C does alike).
-        backtracks, shrink: how often a step is shortened, and by what factor, before it is given up.
+        fisher_share: of the tasks, whose episodes the Fisher matrix is estimated from; it is most
+            of the work (the paper's appendix C does alike).
+        backtracks, shrink: how often a step is shortened, and by what factor, before it is given
+            up.
 
-    Paper: Schulman et al. 2015, arXiv:1502.05477, appendix C; through an adaptation: Finn et al. 2017, arXiv:1703.03400, section 5.3.
+    Paper: Schulman et al. 2015, arXiv:1502.05477, appendix C; through an adaptation: Finn et al.
+        2017, arXiv:1703.03400, section 5.3.
     """
 
     def __init__(
@@ -45,12 +49,25 @@ class TRPO(AbstractOuter):
         backtracks: int = 15,
         shrink: float = 0.5,
     ) -> None:
-        if max_kl <= 0 or cg_steps < 1 or damping < 0 or backtracks < 1 or not 0 < shrink < 1 or not 0 < fisher_share <= 1:
+        if (
+            max_kl <= 0
+            or cg_steps < 1
+            or damping < 0
+            or backtracks < 1
+            or not 0 < shrink < 1
+            or not 0 < fisher_share <= 1
+        ):
             raise ConfigError(
-                f"max_kl is positive, cg_steps and backtracks at least 1, damping not negative, shrink in (0, 1) and fisher_share in (0, 1], got "
+                "max_kl is positive, cg_steps and backtracks at least 1, damping not negative, "
+                "shrink in (0, 1) and fisher_share in (0, 1], got "
                 f"{max_kl}, {cg_steps}, {backtracks}, {damping}, {shrink} and {fisher_share}."
             )
-        self.max_kl, self.cg_steps, self.damping, self.fisher_share = max_kl, cg_steps, damping, fisher_share
+        self.max_kl, self.cg_steps, self.damping, self.fisher_share = (
+            max_kl,
+            cg_steps,
+            damping,
+            fisher_share,
+        )
         self.backtracks, self.shrink = backtracks, shrink
 
     def step(self, learner: PolicyLearner, adaptation: Adaptation) -> dict[str, float]:
@@ -60,16 +77,26 @@ class TRPO(AbstractOuter):
             params, t = learner.replay(evidence), evidence[-1].trajectories
             with torch.no_grad():
                 old = acting(learner.policy, end, t)
-            return importance(learner.policy, params, evidence[-1]).mean(), divergence(old, acting(learner.policy, params, t), t).mean()
+            return importance(learner.policy, params, evidence[-1]).mean(), divergence(
+                old, acting(learner.policy, params, t), t
+            ).mean()
 
         whole = adaptation.evidence, adaptation.path[-1]
         loss, _ = loss_and_kl(*whole)
         gradient = _flat(torch.autograd.grad(loss, weights))
         some = max(1, round(self.fisher_share * len(adaptation.evidence[0].log_prob)))
-        slope = _flat(torch.autograd.grad(loss_and_kl(*pytree.tree_map(lambda v: v[:some], whole))[1], weights, create_graph=True))
+        slope = _flat(
+            torch.autograd.grad(
+                loss_and_kl(*pytree.tree_map(lambda v: v[:some], whole))[1],
+                weights,
+                create_graph=True,
+            )
+        )
 
         def fisher(v: Tensor) -> Tensor:
-            return _flat(torch.autograd.grad(slope @ v, weights, retain_graph=True)) + self.damping * v
+            return (
+                _flat(torch.autograd.grad(slope @ v, weights, retain_graph=True)) + self.damping * v
+            )
 
         direction = conjugate_gradient(fisher, -gradient, steps=self.cg_steps)
         size = (2 * self.max_kl / (direction @ fisher(direction)).clamp_min(1e-12)).sqrt()
@@ -80,7 +107,12 @@ class TRPO(AbstractOuter):
                 vector_to_parameters(home + size * self.shrink**tried * direction, weights)
                 new, moved = loss_and_kl(*whole)
                 if float(new) < before and float(moved) <= self.max_kl:
-                    return {"loss": before, "improved": before - float(new), "kl": float(moved), "backtracks": tried}
+                    return {
+                        "loss": before,
+                        "improved": before - float(new),
+                        "kl": float(moved),
+                        "backtracks": tried,
+                    }
             vector_to_parameters(home, weights)
         return {"loss": before, "improved": 0.0, "kl": 0.0, "backtracks": tried + 1}
 
@@ -93,12 +125,15 @@ class PPO(AbstractOuter):
         epochs: steps on the same episodes.
         clip: how far a ratio may count.
 
-    Papers: Schulman et al. 2017, arXiv:1707.06347; through an adaptation: Rothfuss et al. 2019, arXiv:1810.06784.
+    Papers: Schulman et al. 2017, arXiv:1707.06347; through an adaptation: Rothfuss et al. 2019,
+    arXiv:1810.06784.
     """
 
     def __init__(self, *, lr: float = 1e-3, epochs: int = 5, clip: float = 0.2) -> None:
         if lr <= 0 or epochs < 1 or clip <= 0:
-            raise ConfigError(f"lr and clip are positive and epochs at least 1, got {lr}, {clip} and {epochs}.")
+            raise ConfigError(
+                f"lr and clip are positive and epochs at least 1, got {lr}, {clip} and {epochs}."
+            )
         self.lr, self.epochs, self.clip = lr, epochs, clip
         self._adam: torch.optim.Adam | None = None
 
@@ -107,7 +142,12 @@ class PPO(AbstractOuter):
             self._adam = torch.optim.Adam(learner.policy.parameters(), lr=self.lr)
         losses = []
         for _ in range(self.epochs):
-            loss = importance(learner.policy, learner.replay(adaptation.evidence), adaptation.evidence[-1], clip=self.clip).mean()
+            loss = importance(
+                learner.policy,
+                learner.replay(adaptation.evidence),
+                adaptation.evidence[-1],
+                clip=self.clip,
+            ).mean()
             self._adam.zero_grad()
             loss.backward()
             self._adam.step()
@@ -118,7 +158,9 @@ class PPO(AbstractOuter):
 def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, *, steps: int) -> Tensor:
     """X with A x ≈ b, from products with the positive definite A alone.
 
-    >>> conjugate_gradient(lambda v: torch.tensor([2.0, 4.0]) * v, torch.tensor([2.0, 8.0]), steps=2)
+    >>> conjugate_gradient(
+    ...     lambda v: torch.tensor([2.0, 4.0]) * v, torch.tensor([2.0, 8.0]), steps=2
+    ... )
     tensor([1., 2.])
     """
     x = torch.zeros_like(b)

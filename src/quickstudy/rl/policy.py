@@ -1,4 +1,6 @@
-"""Policies: from observations to distributions over actions, with weights that may differ from task to task."""
+"""Policies: from observations to distributions over actions, with weights that may differ from task
+to task.
+"""
 
 import abc
 import itertools
@@ -25,12 +27,16 @@ class AbstractPolicy(Described, nn.Module, abc.ABC):
         widths: of the hidden layers.
     """
 
-    def __init__(self, n_observed: int, n_actions: int, *, widths: Sequence[int] = (64, 64)) -> None:
+    def __init__(
+        self, n_observed: int, n_actions: int, *, widths: Sequence[int] = (64, 64)
+    ) -> None:
         super().__init__()
         if not widths:
             raise ConfigError("A policy needs at least one hidden layer, got widths=().")
         self.n_actions = n_actions
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise((n_observed, *widths, n_actions)))
+        self.layers = nn.ModuleList(
+            nn.Linear(a, b) for a, b in itertools.pairwise((n_observed, *widths, n_actions))
+        )
         last = self.layers[-1]
         assert isinstance(last, nn.Linear)
         nn.init.normal_(last.weight, std=0.01)  # begins without an opinion
@@ -47,7 +53,9 @@ class AbstractPolicy(Described, nn.Module, abc.ABC):
     def _top(self, params: Params, observed: Tensor) -> Tensor:
         x = observed
         for i in range(len(self.layers)):
-            x = linear(x.tanh() if i else x, params[f"layers.{i}.weight"], params[f"layers.{i}.bias"])
+            x = linear(
+                x.tanh() if i else x, params[f"layers.{i}.weight"], params[f"layers.{i}.bias"]
+            )
         return x
 
 
@@ -59,12 +67,25 @@ class GaussianPolicy(AbstractPolicy):
         log_std: where the logarithm of the deviations begins.
     """
 
-    def __init__(self, n_observed: int, n_actions: int, *, widths: Sequence[int] = (64, 64), log_std: float = -2.0) -> None:
+    def __init__(
+        self,
+        n_observed: int,
+        n_actions: int,
+        *,
+        widths: Sequence[int] = (64, 64),
+        log_std: float = -2.0,
+    ) -> None:
         super().__init__(n_observed, n_actions, widths=widths)
         self.log_std = nn.Parameter(torch.full((n_actions,), log_std))
 
     def forward(self, params: Params, observed: Tensor) -> Distribution:
-        return Independent(Normal(self._top(params, observed), params["log_std"].exp()[:, None].expand(-1, observed.shape[1], -1)), 1)
+        return Independent(
+            Normal(
+                self._top(params, observed),
+                params["log_std"].exp()[:, None].expand(-1, observed.shape[1], -1),
+            ),
+            1,
+        )
 
 
 class CategoricalPolicy(AbstractPolicy):
@@ -82,10 +103,14 @@ def drawn(distribution: Distribution, generator: torch.Generator) -> Tensor:
     assert isinstance(distribution, Independent)
     around = distribution.base_dist
     assert isinstance(around, Normal)
-    return around.mean + around.stddev * torch.randn(around.mean.shape, generator=generator).to(around.mean)
+    return around.mean + around.stddev * torch.randn(around.mean.shape, generator=generator).to(
+        around.mean
+    )
 
 
-def policy_for(environment: AbstractEnvironment, *, widths: Sequence[int] = (64, 64)) -> AbstractPolicy:
+def policy_for(
+    environment: AbstractEnvironment, *, widths: Sequence[int] = (64, 64)
+) -> AbstractPolicy:
     """A fresh policy of the kind that the environment's actions ask for."""
     kind = CategoricalPolicy if environment.discrete else GaussianPolicy
     return kind(environment.n_observed, environment.n_actions, widths=widths)

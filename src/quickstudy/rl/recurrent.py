@@ -1,4 +1,6 @@
-"""RL²: a recurrent policy that learns within its hidden state, the black-box counterpart of gradient steps."""
+"""RL²: a recurrent policy that learns within its hidden state, the black-box counterpart of
+gradient steps.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +21,8 @@ from quickstudy.rl.policy import drawn
 
 
 class RecurrentPolicy(Described, nn.Module):
-    """A gated recurrent unit reads (observation, last action, last reward, whether the episode is new); its state lives on from episode to episode of a trial.
+    """A gated recurrent unit reads (observation, last action, last reward, whether the episode is
+    new); its state lives on from episode to episode of a trial.
 
     Args:
         n_observed, n_actions, discrete: of the environment.
@@ -28,7 +31,9 @@ class RecurrentPolicy(Described, nn.Module):
     Paper: Duan et al. 2016, arXiv:1611.02779; Wang et al. 2016, arXiv:1611.05763.
     """
 
-    def __init__(self, n_observed: int, n_actions: int, *, discrete: bool = True, width: int = 64) -> None:
+    def __init__(
+        self, n_observed: int, n_actions: int, *, discrete: bool = True, width: int = 64
+    ) -> None:
         super().__init__()
         if width < 1:
             raise ConfigError(f"width must be at least 1, got {width}.")
@@ -38,15 +43,25 @@ class RecurrentPolicy(Described, nn.Module):
         nn.init.normal_(self.actor.weight, std=0.01)
         self.log_std = None if discrete else nn.Parameter(torch.full((n_actions,), -1.0))
 
-    def forward(self, tokens: Float[Tensor, "H T I"], hidden: Tensor | None = None) -> tuple[Distribution, Float[Tensor, "H T"], Tensor]:
-        """What to do at each step, what is still to be expected, and the hidden state after the last."""
+    def forward(
+        self, tokens: Float[Tensor, "H T I"], hidden: Tensor | None = None
+    ) -> tuple[Distribution, Float[Tensor, "H T"], Tensor]:
+        """What to do at each step, what is still to be expected, and the hidden state after the
+        last.
+        """
         read, after = self.reader(tokens, hidden)
         top = self.actor(read)
         if self.log_std is None:
             return Categorical(logits=top), self.critic(read)[..., 0], after
-        return Independent(Normal(top, self.log_std.exp().expand_as(top)), 1), self.critic(read)[..., 0], after
+        return (
+            Independent(Normal(top, self.log_std.exp().expand_as(top)), 1),
+            self.critic(read)[..., 0],
+            after,
+        )
 
-    def token(self, observed: Tensor, action: Tensor | None, reward: Tensor, new: Tensor) -> Float[Tensor, "T I"]:
+    def token(
+        self, observed: Tensor, action: Tensor | None, reward: Tensor, new: Tensor
+    ) -> Float[Tensor, "T I"]:
         """What is read at a step; ``action`` is None at the first one."""
         if action is None:
             last = observed.new_zeros(len(observed), self.n_actions)
@@ -73,9 +88,15 @@ class Trial:
 
 
 def live(
-    policy: RecurrentPolicy, environment: AbstractEnvironment, tasks: Float[Tensor, "T P"], n_episodes: int, source: torch.Generator
+    policy: RecurrentPolicy,
+    environment: AbstractEnvironment,
+    tasks: Float[Tensor, "T P"],
+    n_episodes: int,
+    source: torch.Generator,
 ) -> Trial:
-    """``n_episodes`` episodes of each task, one after another, each of full length. Nothing is differentiated."""
+    """``n_episodes`` episodes of each task, one after another, each of full length. Nothing is
+    differentiated.
+    """
     tokens, actions, rewards, log_probs, values, episodes = [], [], [], [], [], []
     action, hidden, reward = None, None, tasks.new_zeros(len(tasks))
     with torch.no_grad():
@@ -84,7 +105,9 @@ def live(
             alive = torch.ones(len(tasks), dtype=torch.bool)
             for h in range(environment.horizon):
                 new = torch.full((len(tasks),), h == 0)
-                tokens.append(policy.token(environment.observe(state)[:, 0].float(), action, reward, new))
+                tokens.append(
+                    policy.token(environment.observe(state)[:, 0].float(), action, reward, new)
+                )
                 distribution, value, hidden = policy(tokens[-1][None], hidden)
                 action = drawn(distribution, source)[0]
                 log_probs.append(distribution.log_prob(action[None])[0])
@@ -105,7 +128,8 @@ class TrialPPO:
     Args:
         lr, epochs, clip: of the steps on one batch of trials.
         gamma, smoothing: of the advantages, over the whole trial.
-        entropy, value: weights of the entropy (to keep trying) and of the squared error of the critic.
+        entropy, value: weights of the entropy (to keep trying) and of the squared error of the
+            critic.
 
     Raises:
         ConfigError: for numbers out of range.
@@ -122,7 +146,8 @@ class TrialPPO:
     def __post_init__(self) -> None:
         if self.lr <= 0 or self.epochs < 1 or self.clip <= 0 or min(self.entropy, self.value) < 0:
             raise ConfigError(
-                f"lr and clip are positive, epochs at least 1, entropy and value not negative, got {self.lr}, {self.clip}, {self.epochs}, {self.entropy} and {self.value}."
+                "lr and clip are positive, epochs at least 1, entropy and value not negative, got "
+                f"{self.lr}, {self.clip}, {self.epochs}, {self.entropy} and {self.value}."
             )
 
 
@@ -137,7 +162,8 @@ def train_recurrent(
     seed: int = 0,
     on_iteration: Callable[[int, dict[str, float]], None] | None = None,
 ) -> list[dict[str, float]]:
-    """Train on trials of new tasks at every iteration; returns the mean return of a trial's first and last episode at each.
+    """Train on trials of new tasks at every iteration; returns the mean return of a trial's first
+    and last episode at each.
 
     Args:
         policy: changed in place.
@@ -160,13 +186,23 @@ def train_recurrent(
             distribution, value, _ = policy(trial.tokens)
             ratio = (distribution.log_prob(trial.action) - trial.log_prob).exp()
             gain = torch.minimum(ratio * a, ratio.clamp(1 - p.clip, 1 + p.clip) * a).mean()
-            loss = -gain + p.value * F.mse_loss(value, goal) - p.entropy * distribution.entropy().mean()
+            loss = (
+                -gain
+                + p.value * F.mse_loss(value, goal)
+                - p.entropy * distribution.entropy().mean()
+            )
             adam.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(policy.parameters(), 0.5)
             adam.step()
         by_episode = trial.returns(n_episodes).mean(1)
-        told.append({"first": float(by_episode[0]), "last": float(by_episode[-1]), "trial": float(by_episode.sum())})
+        told.append(
+            {
+                "first": float(by_episode[0]),
+                "last": float(by_episode[-1]),
+                "trial": float(by_episode.sum()),
+            }
+        )
         if on_iteration:
             on_iteration(i, told[-1])
     return told

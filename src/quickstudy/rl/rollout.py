@@ -43,7 +43,13 @@ def collect(
 ) -> Trajectories:
     """Episodes of each task with the weights of each task, ``[T …]``. Nothing is differentiated."""
     with torch.no_grad():
-        return play(environment, tasks, lambda seen: drawn(policy(params, seen), generator), n_episodes, generator)
+        return play(
+            environment,
+            tasks,
+            lambda seen: drawn(policy(params, seen), generator),
+            n_episodes,
+            generator,
+        )
 
 
 def play(
@@ -66,4 +72,6 @@ def play(
         alive = alive & ~over
         if not alive.any():
             break
-    return Trajectories(torch.stack(seen, 2), torch.stack(done, 2), torch.stack(paid, 2), torch.stack(lasted, 2))
+    return Trajectories(
+        torch.stack(seen, 2), torch.stack(done, 2), torch.stack(paid, 2), torch.stack(lasted, 2)
+    )

@@ -12,7 +12,9 @@ from quickstudy.rl.rollout import Trajectories
 
 @tensor_dataclass()
 class Evidence:
-    """What a policy learns from: episodes, how much better each action was than expected, and how likely it was to those who took it."""
+    """What a policy learns from: episodes, how much better each action was than expected, and how
+    likely it was to those who took it.
+    """
 
     trajectories: Trajectories
     advantage: Float[Tensor, "T E H"]
@@ -21,7 +23,9 @@ class Evidence:
 
 def log_prob(policy: AbstractPolicy, params: Params, t: Trajectories) -> Float[Tensor, "T E H"]:
     """Log π(action | observation)."""
-    return acting(policy, params, t).log_prob(t.action.flatten(1, 2)).unflatten(1, t.reward.shape[1:])
+    return (
+        acting(policy, params, t).log_prob(t.action.flatten(1, 2)).unflatten(1, t.reward.shape[1:])
+    )
 
 
 def acting(policy: AbstractPolicy, params: Params, t: Trajectories) -> Distribution:
@@ -29,15 +33,20 @@ def acting(policy: AbstractPolicy, params: Params, t: Trajectories) -> Distribut
     return policy(params, t.observed.flatten(1, 2))
 
 
-def reinforce(policy: AbstractPolicy, params: Params, e: Evidence, *, correction: bool = False) -> Float[Tensor, " T"]:
+def reinforce(
+    policy: AbstractPolicy, params: Params, e: Evidence, *, correction: bool = False
+) -> Float[Tensor, " T"]:
     """−Σ log π(a_t | s_t) A_t over the number of steps, for each task.
 
-    Its gradient is an unbiased estimate, but the gradient of its gradient is not: it does not know that other weights would have met other
-    states. With ``correction`` the loss is −Σ (exp(w_t − ⊥w_t) − exp(v_t − ⊥v_t)) A_t, where w_t sums log π up to and with step t, v_t up to the step before, and ⊥
+    Its gradient is an unbiased estimate, but the gradient of its gradient is not: it does not know
+    that other weights would have met other states. With ``correction`` the loss is −Σ (exp(w_t −
+    ⊥w_t) − exp(v_t − ⊥v_t)) A_t, where w_t sums log π up to and with step t, v_t up to the step
+    before, and ⊥
     stops gradients: the same value of the gradient, and an unbiased second derivative too.
 
-    Papers: Williams 1992; Foerster et al. 2018, arXiv:1802.05098 (DiCE); Farquhar et al. 2019, arXiv:1909.10549 (Loaded DiCE, equation 9);
-    on what the correction is for, Rothfuss et al. 2019, arXiv:1810.06784 (ProMP).
+    Papers: Williams 1992; Foerster et al. 2018, arXiv:1802.05098 (DiCE); Farquhar et al. 2019,
+    arXiv:1909.10549 (Loaded DiCE, equation 9); on what the correction is for, Rothfuss et al. 2019,
+    arXiv:1810.06784 (ProMP).
     """
     mask = e.trajectories.mask
     logp = log_prob(policy, params, e.trajectories) * mask
@@ -50,8 +59,11 @@ def reinforce(policy: AbstractPolicy, params: Params, e: Evidence, *, correction
     return -(gain * e.advantage).sum((1, 2)) / n
 
 
-def importance(policy: AbstractPolicy, params: Params, e: Evidence, *, clip: float = 0.0) -> Float[Tensor, " T"]:
-    """−mean of ratio · A, the ratio of likelihoods now and then; with ``clip`` the smaller of it and of the ratio clipped to 1 ± clip (PPO).
+def importance(
+    policy: AbstractPolicy, params: Params, e: Evidence, *, clip: float = 0.0
+) -> Float[Tensor, " T"]:
+    """−mean of ratio · A, the ratio of likelihoods now and then; with ``clip`` the smaller of it
+    and of the ratio clipped to 1 ± clip (PPO).
 
     Papers: Schulman et al. 2015, arXiv:1502.05477; Schulman et al. 2017, arXiv:1707.06347.
     """

@@ -13,8 +13,9 @@ from quickstudy.rl.environment import AbstractEnvironment
 
 
 class TabularWorlds(AbstractEnvironment):
-    """Random Markov decision processes: where an action leads is drawn from a flat Dirichlet distribution for each state and action, and it pays a
-    normal number around a mean of its own, which is normal around 1. Episodes begin in state 0; the state is seen, one-hot.
+    """Random Markov decision processes: where an action leads is drawn from a flat Dirichlet
+    distribution for each state and action, and it pays a normal number around a mean of its own,
+    which is normal around 1. Episodes begin in state 0; the state is seen, one-hot.
 
     Args:
         n_states, n_actions: how many.
@@ -27,7 +28,10 @@ class TabularWorlds(AbstractEnvironment):
 
     def __init__(self, *, n_states: int = 10, n_actions: int = 5, horizon: int = 10) -> None:
         if min(n_states, n_actions) < 2 or horizon < 1:
-            raise ConfigError(f"A world has at least 2 states, 2 actions and 1 step, got {n_states}, {n_actions} and {horizon}.")
+            raise ConfigError(
+                f"A world has at least 2 states, 2 actions and 1 step, got {n_states}, {n_actions} "
+                f"and {horizon}."
+            )
         self.n_observed, self.n_actions, self.horizon = n_states, n_actions, horizon
 
     def task(self, split: str, number: int) -> Tensor:
@@ -46,10 +50,14 @@ class TabularWorlds(AbstractEnvironment):
     def observe(self, state: Any) -> Tensor:
         return F.one_hot(state, self.n_observed).float()
 
-    def step(self, tasks: Tensor, state: Any, action: Tensor, generator: torch.Generator) -> tuple[Any, Tensor, Tensor]:
+    def step(
+        self, tasks: Tensor, state: Any, action: Tensor, generator: torch.Generator
+    ) -> tuple[Any, Tensor, Tensor]:
         s, a = self.n_observed, self.n_actions
         at = state * a + action  # [T E]
         pays = tasks[:, : s * a].gather(1, at) + torch.randn(at.shape, generator=generator)
-        leads = tasks[:, s * a :].unflatten(1, (s * a, s))[torch.arange(len(tasks))[:, None], at]  # [T E S]
+        leads = tasks[:, s * a :].unflatten(1, (s * a, s))[
+            torch.arange(len(tasks))[:, None], at
+        ]  # [T E S]
         after = torch.multinomial(leads.flatten(0, 1), 1, generator=generator).view_as(at)
         return after, pays, torch.zeros_like(at, dtype=torch.bool)

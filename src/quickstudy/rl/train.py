@@ -30,7 +30,8 @@ def train_policy(
         iterations: outer steps.
         n_tasks: of each.
         seed: of tasks and actions.
-        on_iteration: told the number of each iteration and what happened: the mean return before and after adaptation, and the outer step's own numbers.
+        on_iteration: told the number of each iteration and what happened: the mean return before
+            and after adaptation, and the outer step's own numbers.
 
     Returns:
         what happened at every iteration.
@@ -41,15 +42,33 @@ def train_policy(
         tasks = environment.tasks(n_tasks, first=(seed * 1_000_000 + i) * n_tasks)
         happened = learner.adapt(environment, tasks, generator("rl", seed, i))
         stepped = outer.step(learner, happened)
-        told.append({"before": float(happened.returns[0].mean()), "after": float(happened.returns[-1].mean()), **stepped})
+        told.append(
+            {
+                "before": float(happened.returns[0].mean()),
+                "after": float(happened.returns[-1].mean()),
+                **stepped,
+            }
+        )
         if on_iteration:
             on_iteration(i, told[-1])
     return told
 
 
 def returns_along(
-    learner: PolicyLearner, environment: AbstractEnvironment, *, n_tasks: int = 40, steps: int = 3, seed: int = 0
+    learner: PolicyLearner,
+    environment: AbstractEnvironment,
+    *,
+    n_tasks: int = 40,
+    steps: int = 3,
+    seed: int = 0,
 ) -> Float[Tensor, "L T"]:
-    """The mean return of each of the first test tasks after 0, 1, … ``steps`` steps of adaptation."""
+    """The mean return of each of the first test tasks after 0, 1, … ``steps`` steps of
+    adaptation.
+    """
     learner.eval()
-    return learner.adapt(environment, environment.tasks(n_tasks, split="test"), generator("rl", "test", seed), steps=steps).returns
+    return learner.adapt(
+        environment,
+        environment.tasks(n_tasks, split="test"),
+        generator("rl", "test", seed),
+        steps=steps,
+    ).returns

@@ -28,16 +28,19 @@ def toy_episode(
     target: Target | None = None,
     seed: int = 0,
 ) -> Episode:
-    """Tasks that are easy to learn from their support and impossible to answer without it, in random order.
+    """Tasks that are easy to learn from their support and impossible to answer without it, in
+    random order.
 
-    Classes are tight, distant clusters (of coarse patterns where the examples are images). Numbers are a shallow sine wave,
-    the same for all tasks, on a level of the task's own, so that an answer that ignores the support is far off.
+    Classes are tight, distant clusters (of coarse patterns where the examples are images). Numbers
+    are a shallow sine wave, the same for all tasks, on a level of the task's own, so that an answer
+    that ignores the support is far off.
     Task ``t`` depends on the other arguments alone, not on ``n_tasks``.
 
     Args:
         n_tasks: ``T``.
         n_way: classes; for a regression, ``n_way * n_shot`` examples support a task.
-        n_shot: support examples per class; for unequal shots one number per class, which task ``t`` takes rotated by ``t``.
+        n_shot: support examples per class; for unequal shots one number per class, which task ``t``
+            takes rotated by ``t``.
         n_query: queries per class.
         shape: of one example: a vector's length, or channels, height and width of an image.
         target: ``Reals(dim)`` for a regression; ``Classes(n_way)`` if None.
@@ -54,11 +57,17 @@ def toy_episode(
     wanted = Classes(n_way) if target is None else target
     shots = [n_shot] * n_way if isinstance(n_shot, int) else list(n_shot)
     if len(shots) != n_way:
-        raise ConfigError(f"n_shot must be one number, or one per class: {n_way} numbers for n_way={n_way}, got {len(shots)}.")
+        raise ConfigError(
+            f"n_shot must be one number, or one per class: {n_way} numbers for n_way={n_way}, got "
+            f"{len(shots)}."
+        )
     supports, queries = [], []
     for t in range(n_tasks):
         g = generator("toy", seed, t)
-        labels = [_in_random_order(shots[-t % n_way :] + shots[: -t % n_way], g), _in_random_order([n_query] * n_way, g)]
+        labels = [
+            _in_random_order(shots[-t % n_way :] + shots[: -t % n_way], g),
+            _in_random_order([n_query] * n_way, g),
+        ]
         draw = _clusters if isinstance(wanted, Classes) else _waves
         support, query = draw(labels, shape, wanted.width, g)
         supports.append(support)
@@ -67,7 +76,8 @@ def toy_episode(
 
 
 def toy_learner(name: str, *, n_out: int = 4, in_dim: int = 6) -> AbstractLearner[Any]:
-    """An entry of ``ALGORITHMS`` on a small fully connected encoder; the same weights at every call.
+    """An entry of ``ALGORITHMS`` on a small fully connected encoder; the same weights at every
+    call.
 
     Args:
         name: the entry.
@@ -85,7 +95,9 @@ def toy_learner(name: str, *, n_out: int = 4, in_dim: int = 6) -> AbstractLearne
         raise ConfigError(f"No algorithm is called '{name}'. {did_you_mean(name, ALGORITHMS)}")
     builder = ALGORITHMS[name]
     given = {"n_out": n_out, "semantic_dim": in_dim, "filters": 16}
-    width = {name: given[name] for name in given.keys() & inspect.signature(builder).parameters.keys()}
+    width = {
+        name: given[name] for name in given.keys() & inspect.signature(builder).parameters.keys()
+    }
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         seed_everything("toy", name)
         return builder(MLP(in_dim, widths=(16, 16)), **width)
@@ -96,20 +108,36 @@ def _in_random_order(per_class: Sequence[int], g: torch.Generator) -> Int[Tensor
     return y[torch.randperm(len(y), generator=g)]
 
 
-def _clusters(labels: list[Tensor], shape: tuple[int, ...], n_way: int, g: torch.Generator) -> list[tuple[Tensor, Tensor]]:
+def _clusters(
+    labels: list[Tensor], shape: tuple[int, ...], n_way: int, g: torch.Generator
+) -> list[tuple[Tensor, Tensor]]:
     if len(shape) == 3:
         coarse = torch.randn(n_way, shape[0], 4, 4, generator=g, dtype=torch.float32)
         centres = F.interpolate(coarse, shape[1:])  # [C *S]
     else:
         centres = torch.randn(n_way, *shape, generator=g, dtype=torch.float32)
-    return [(3 * centres[y] + 0.3 * torch.randn(len(y), *shape, generator=g, dtype=torch.float32), y) for y in labels]
+    return [
+        (3 * centres[y] + 0.3 * torch.randn(len(y), *shape, generator=g, dtype=torch.float32), y)
+        for y in labels
+    ]
 
 
-def _waves(labels: list[Tensor], shape: tuple[int, ...], dim: int, g: torch.Generator) -> list[tuple[Tensor, Tensor]]:
+def _waves(
+    labels: list[Tensor], shape: tuple[int, ...], dim: int, g: torch.Generator
+) -> list[tuple[Tensor, Tensor]]:
     level, phase = 2 * torch.randn(dim, generator=g, dtype=torch.float32), torch.arange(dim)
     drawn = [torch.randn(len(y), *shape, generator=g, dtype=torch.float32) for y in labels]
-    # The sum of independent normal numbers over the root of their count is standard normal, whatever the shape.
-    return [(x, level + 0.5 * torch.sin(x.flatten(1).sum(1, keepdim=True) / math.sqrt(math.prod(shape)) + phase)) for x in drawn]
+    # The sum of independent normal numbers over the root of their count is standard normal,
+    # whatever the shape.
+    return [
+        (
+            x,
+            level
+            + 0.5
+            * torch.sin(x.flatten(1).sum(1, keepdim=True) / math.sqrt(math.prod(shape)) + phase),
+        )
+        for x in drawn
+    ]
 
 
 def _stack(tasks: list[tuple[Tensor, Tensor]]) -> Examples:

@@ -17,7 +17,8 @@ def save_checkpoint(file: Path, content: Mapping[str, Any], *, writer: int = 0) 
     Args:
         file: where.
         content: tensors and plain values.
-        writer: the number of the process; several may write the same file at once, and one of them wins.
+        writer: the number of the process; several may write the same file at once, and one of them
+            wins.
     """
     part = file.with_name(f"{file.name}.{writer}.part")
     with part.open("wb") as stream:
@@ -28,7 +29,8 @@ def save_checkpoint(file: Path, content: Mapping[str, Any], *, writer: int = 0) 
 
 
 def load_checkpoint(file: Path) -> dict[str, Any]:
-    """Read a checkpoint; only tensors and plain values are accepted, so nothing in the file is executed.
+    """Read a checkpoint; only tensors and plain values are accepted, so nothing in the file is
+    executed.
 
     Raises:
         LoadError: when it is missing or damaged.
@@ -36,4 +38,6 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
-        raise LoadError(f"{file} is not a readable checkpoint: {error}. Start again without --resume.") from error
+        raise LoadError(
+            f"{file} is not a readable checkpoint: {error}. Start again without --resume."
+        ) from error

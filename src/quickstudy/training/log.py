@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 
 class JsonLines:
@@ -13,14 +20,19 @@ class JsonLines:
 
     Args:
         file: where; None keeps nothing.
-        keep_until: on resuming, lines of later steps are dropped, since those steps will be taken again.
+        keep_until: on resuming, lines of later steps are dropped, since those steps will be taken
+            again.
     """
 
     def __init__(self, file: Path | None, *, keep_until: int = 0) -> None:
         self._file = file
         if file is None:
             return
-        kept = [line for line in read_log(file) if line["step"] <= keep_until] if keep_until and file.exists() else []
+        kept = (
+            [line for line in read_log(file) if line["step"] <= keep_until]
+            if keep_until and file.exists()
+            else []
+        )
         file.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
     def write(self, **values: Any) -> None:
@@ -42,14 +54,22 @@ def read_log(file: Path) -> list[dict[str, Any]]:
 
 
 class ProgressBar:
-    """Loss, validation score and time left; where the output is no terminal, a line per validation instead."""
+    """Loss, validation score and time left; where the output is no terminal, a line per validation
+    instead.
+    """
 
     def __init__(self, console: Console | None, *, steps: int, done: int) -> None:
         self._console = console or Console(quiet=True)
         columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"),
-            TextColumn("val {task.fields[val]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-        )  # fmt: skip
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]}"),
+            TextColumn("val {task.fields[val]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
         self._bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
         self._task = self._bar.add_task("training", total=steps, completed=done, loss="…", val="…")
         self._steps = steps

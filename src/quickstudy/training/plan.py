@@ -20,7 +20,8 @@ class Optimiser:
         lr: the rate; with one_cycle its peak.
         weight_decay: decoupled weight decay.
         momentum: of sgd.
-        schedule: constant, one_cycle, cosine (to a hundredth of the rate), linear (to zero) or step (times ``step_factor`` every ``step_every`` steps).
+        schedule: constant, one_cycle, cosine (to a hundredth of the rate), linear (to zero) or step
+            (times ``step_factor`` every ``step_every`` steps).
         step_every, step_factor: of the step schedule.
     """
 
@@ -33,16 +34,26 @@ class Optimiser:
     step_factor: float = 0.5
 
     def build(self, module: nn.Module, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler]:
-        """The optimiser over the module's trainable parameters, and the schedule over ``steps`` steps."""
+        """The optimiser over the module's trainable parameters, and the schedule over ``steps``
+        steps.
+        """
         parameters = [p for p in module.parameters() if p.requires_grad]
         if self.name == "adamw":
-            optimiser: torch.optim.Optimizer = torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
+            optimiser: torch.optim.Optimizer = torch.optim.AdamW(
+                parameters, lr=self.lr, weight_decay=self.weight_decay
+            )
         elif self.name == "sgd":
             optimiser = torch.optim.SGD(
-                parameters, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0, weight_decay=self.weight_decay
+                parameters,
+                lr=self.lr,
+                momentum=self.momentum,
+                nesterov=self.momentum > 0,
+                weight_decay=self.weight_decay,
             )
         else:
-            raise ConfigError(f"No optimiser is called '{self.name}'. {did_you_mean(self.name, ('adamw', 'sgd'))}")
+            raise ConfigError(
+                f"No optimiser is called '{self.name}'. {did_you_mean(self.name, ('adamw', 'sgd'))}"
+            )
         return optimiser, self._schedule(optimiser, steps)
 
     def _schedule(self, optimiser: torch.optim.Optimizer, steps: int) -> LRScheduler:
@@ -58,7 +69,10 @@ class Optimiser:
             case "step":
                 return StepLR(optimiser, self.step_every, gamma=self.step_factor)
             case other:
-                raise ConfigError(f"No schedule is called '{other}'. {did_you_mean(other, ('constant', 'one_cycle', 'cosine', 'step'))}")
+                raise ConfigError(
+                    f"No schedule is called '{other}'. "
+                    f"{did_you_mean(other, ('constant', 'one_cycle', 'cosine', 'step'))}"
+                )
 
 
 @dataclass(frozen=True)
@@ -68,16 +82,21 @@ class Plan:
     Args:
         steps: outer steps.
         tasks_per_step: tasks whose mean loss makes one step.
-        chunk: tasks that share one graph; bounds the memory. 0 = chosen for the device and kept in the checkpoint; with ``tasks_per_step`` all
-            tasks of a step share one.
-        workers: threads that take chunks side by side, in each process. 0 = chosen for the machine. Does not change the result.
+        chunk: tasks that share one graph; bounds the memory. 0 = chosen for the device and kept in
+            the checkpoint; with ``tasks_per_step`` all tasks of a step share one.
+        workers: threads that take chunks side by side, in each process. 0 = chosen for the machine.
+            Does not change the result.
         clip_norm: largest norm of the outer gradient; 0 = no clipping.
         clip_value: largest size of each number in the outer gradient; 0 = no clipping.
-        precision: 32, or bf16 for autocast. Inner loops refuse it: their second derivatives would lose 8 to 23 % of the gradient.
-        compile: "trace" or "inductor" records a step once and plays it back, see `quickstudy.core.compiled`; for small networks, and GPUs.
-        validate_every: steps between validations on validation classes; 0 = never, and the last weights are kept, not the best.
+        precision: 32, or bf16 for autocast. Inner loops refuse it: their second derivatives would
+            lose 8 to 23 % of the gradient.
+        compile: "trace" or "inductor" records a step once and plays it back, see
+            `quickstudy.core.compiled`; for small networks, and GPUs.
+        validate_every: steps between validations on validation classes; 0 = never, and the last
+            weights are kept, not the best.
         n_val_tasks: tasks of a validation.
-        checkpoint_every: steps between checkpoints (one is also written at each validation and at the end).
+        checkpoint_every: steps between checkpoints (one is also written at each validation and at
+            the end).
         log_every: steps between lines of the log.
         seed: of tasks, initial weights, dropout and augmentation.
     """
@@ -108,8 +127,12 @@ class Plan:
         if self.precision not in ("32", "bf16"):
             raise ConfigError(f"train.precision is '32' or 'bf16', got '{self.precision}'.")
         if self.compile and self.compile not in COMPILERS:
-            raise ConfigError(f"train.compile cannot be '{self.compile}'. {did_you_mean(self.compile, COMPILERS)} Empty = not at all.")
+            raise ConfigError(
+                f"train.compile cannot be '{self.compile}'. "
+                f"{did_you_mean(self.compile, COMPILERS)} Empty = not at all."
+            )
         if self.compile and self.precision != "32":
             raise ConfigError(
-                f"A step is recorded in single precision only: set train.compile= or train.precision=32, not {self.precision}."
+                "A step is recorded in single precision only: set train.compile= or "
+                f"train.precision=32, not {self.precision}."
             )

@@ -12,13 +12,16 @@ R = TypeVar("R")
 
 @final
 class Prefetch(Iterator[R], Generic[R]):
-    """``draw(first), draw(first + 1), … draw(last − 1)``, each drawn in one background thread while its predecessor is used.
+    """``draw(first), draw(first + 1), … draw(last − 1)``, each drawn in one background thread while
+    its predecessor is used.
 
-    The results are those of drawing in the foreground, provided that ``draw`` takes its randomness from its argument alone. It must not
-    touch torch's global generators: the step that computes meanwhile seeds them and draws from them. All data sets and transforms of
-    quickstudy keep to generators of their own (`quickstudy.core.rng`).
+    The results are those of drawing in the foreground, provided that ``draw`` takes its randomness
+    from its argument alone. It must not touch torch's global generators: the step that computes
+    meanwhile seeds them and draws from them. All data sets and transforms of quickstudy keep to
+    generators of their own (`quickstudy.core.rng`).
 
-    At most one result waits to be taken. An error of ``draw`` comes out of ``next``, at the step that it belongs to.
+    At most one result waits to be taken. An error of ``draw`` comes out of ``next``, at the step
+    that it belongs to.
 
     Args:
         draw: what makes the data of a step.
@@ -37,10 +40,14 @@ class Prefetch(Iterator[R], Generic[R]):
         self._draw, self._steps = draw, iter(range(first, last))
         self._ahead: Future[R] | None = None
         self.waited = 0.0
-        # One thread: what is drawn here should take no core from the step that computes. A thread that has not asked yet how many it may use
-        # takes the number that was set last, by whichever thread: so ask before, and set it again afterwards.
+        # One thread: what is drawn here should take no core from the step that computes. A thread
+        # that has not asked yet how many it may use
+        # takes the number that was set last, by whichever thread: so ask before, and set it again
+        # afterwards.
         self._threads = torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(1, "prefetch", initializer=torch.set_num_threads, initargs=(1,))
+        self._pool = ThreadPoolExecutor(
+            1, "prefetch", initializer=torch.set_num_threads, initargs=(1,)
+        )
 
     def __enter__(self) -> Self:
         self._start()

@@ -36,13 +36,20 @@ def make(job: Job) -> Step:
 
 
 def _prototypical_networks() -> Any:
-    """The class; the module that defines it needs nothing of torchvision, but the package imports it for its ResNets."""
+    """The class; the module that defines it needs nothing of torchvision, but the package imports
+    it for its ResNets.
+    """
     stand_ins: dict[str, ModuleType] = {}
     if importlib.util.find_spec("torchvision") is None:
-        stand_ins = {name: ModuleType(name) for name in ("torchvision", "torchvision.models", "torchvision.models.resnet")}
+        stand_ins = {
+            name: ModuleType(name)
+            for name in ("torchvision", "torchvision.models", "torchvision.models.resnet")
+        }
         # Only named in annotations and as default arguments of networks that are not built here.
         for name in ("BasicBlock", "Bottleneck", "conv1x1", "conv3x3"):
-            setattr(stand_ins["torchvision.models.resnet"], name, type(name, (torch.nn.Module,), {}))
+            setattr(
+                stand_ins["torchvision.models.resnet"], name, type(name, (torch.nn.Module,), {})
+            )
     sys.modules.update(stand_ins)
     try:
         from easyfsl.methods import PrototypicalNetworks  # pyright: ignore[reportMissingImports] - optional

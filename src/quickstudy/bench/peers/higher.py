@@ -30,12 +30,19 @@ def _run(job: Job, task: Task) -> tuple[tuple[Tensor, ...], Tensor]:
 
     workload, model = job.workload, job.model
     anil = workload.algorithm == "anil"
-    # higher's own first-order mode: the fast weights are leaves, at which the outer gradient is taken.
+    # higher's own first-order mode: the fast weights are leaves, at which the outer gradient is
+    # taken.
     exact = workload.trains and workload.algorithm != "fomaml"
     body: nn.Module = model.head if anil else model
-    support, query = (model.encoder(task.support_x), model.encoder(task.query_x)) if anil else (task.support_x, task.query_x)
+    support, query = (
+        (model.encoder(task.support_x), model.encoder(task.query_x))
+        if anil
+        else (task.support_x, task.query_x)
+    )
     optimiser = torch.optim.SGD(body.parameters(), lr=workload.inner_lr)
-    with higher.innerloop_ctx(body, optimiser, copy_initial_weights=False, track_higher_grads=exact) as (fast, inner):
+    with higher.innerloop_ctx(
+        body, optimiser, copy_initial_weights=False, track_higher_grads=exact
+    ) as (fast, inner):
         for _ in range(workload.inner_steps):
             inner.step(loss(workload, fast(support), task.support_y))
         with torch.set_grad_enabled(workload.trains):

@@ -1,6 +1,8 @@
-"""JAX: the whole step under jit, convolutions as one matrix product on columns, which is its fastest form on a CPU.
+"""JAX: the whole step under jit, convolutions as one matrix product on columns, which is its
+fastest form on a CPU.
 
-On a CPU `lax.map` goes through the tasks, whose activations then stay in the cache; elsewhere `vmap` takes them at once.
+On a CPU `lax.map` goes through the tasks, whose activations then stay in the cache; elsewhere
+`vmap` takes them at once.
 """
 
 import functools
@@ -22,10 +24,14 @@ def make(job: Job) -> Step:
     import jax.numpy as jnp  # pyright: ignore[reportMissingImports] - optional
 
     gradient = _compiled(job.workload, job.device.type)
-    start = {name: jnp.asarray(p.detach().cpu().numpy()) for name, p in job.model.named_parameters()}
+    start = {
+        name: jnp.asarray(p.detach().cpu().numpy()) for name, p in job.model.named_parameters()
+    }
     tasks = tuple(jnp.asarray(t.cpu().numpy()) for t in job.tasks)
     if not job.workload.regression:
-        tasks = tuple(t.transpose(0, 1, 3, 4, 2) if t.ndim == 5 else t for t in tasks)  # channels last
+        tasks = tuple(
+            t.transpose(0, 1, 3, 4, 2) if t.ndim == 5 else t for t in tasks
+        )  # channels last
 
     def step() -> Result:
         return jax.block_until_ready(gradient(start, tasks))
@@ -71,11 +77,15 @@ def _answer(p: Arrays, x: Any) -> Any:
         block = f"encoder.blocks.{i}"
         n, h, w, c = x.shape
         framed = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        columns = jnp.concatenate([framed[:, a : a + h, b : b + w] for a in range(3) for b in range(3)], -1)  # [N H W 9·C]
+        columns = jnp.concatenate(
+            [framed[:, a : a + h, b : b + w] for a in range(3) for b in range(3)], -1
+        )  # [N H W 9·C]
         kernel = p[f"{block}.conv.weight"].transpose(2, 3, 1, 0).reshape(9 * c, -1)
         x = columns @ kernel + p[f"{block}.conv.bias"]
         mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
-        x = nn.relu((x - mean) * lax.rsqrt(var + EPS) * p[f"{block}.norm.weight"] + p[f"{block}.norm.bias"])
+        x = nn.relu(
+            (x - mean) * lax.rsqrt(var + EPS) * p[f"{block}.norm.weight"] + p[f"{block}.norm.bias"]
+        )
         x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, -1).max((2, 4))
     x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
     return x @ p["head.weight"].T + p["head.bias"]
@@ -94,4 +104,13 @@ def _serves(workload: Workload, device: torch.device) -> bool:
     return workload.name in ("W1", "W7")
 
 
-JAX = Entry("jax", "JAX: jit, and lax.map or vmap", make, _serves, package="jax", extra="jax", is_torch=False, compiled=True)
+JAX = Entry(
+    "jax",
+    "JAX: jit, and lax.map or vmap",
+    make,
+    _serves,
+    package="jax",
+    extra="jax",
+    is_torch=False,
+    compiled=True,
+)

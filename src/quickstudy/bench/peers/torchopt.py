@@ -1,4 +1,6 @@
-"""TorchOpt: its MetaSGD as in its examples; its functional optimiser where no graph is wanted, which MetaSGD always builds."""
+"""TorchOpt: its MetaSGD as in its examples; its functional optimiser where no graph is wanted,
+which MetaSGD always builds.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +35,11 @@ def _second_order(job: Job, task: Task) -> tuple[Tensor, ...]:
     start = tuple(model.parameters())
     anil = workload.algorithm == "anil"
     fast: nn.Module = model.head if anil else model
-    support, query = (model.encoder(task.support_x), model.encoder(task.query_x)) if anil else (task.support_x, task.query_x)
+    support, query = (
+        (model.encoder(task.support_x), model.encoder(task.query_x))
+        if anil
+        else (task.support_x, task.query_x)
+    )
     before = torchopt.extract_state_dict(fast, by="reference")
     inner = torchopt.MetaSGD(fast, lr=workload.inner_lr)
     for _ in range(workload.inner_steps):
@@ -51,9 +57,14 @@ def _adapted(job: Job, task: Task) -> dict[str, Tensor]:
     state = inner.init(tuple(fast.values()))
     for _ in range(workload.inner_steps):
         now = tuple(fast.values())
-        gradient = torch.autograd.grad(loss(workload, functional_call(job.model, fast, (task.support_x,)), task.support_y), now)
+        gradient = torch.autograd.grad(
+            loss(workload, functional_call(job.model, fast, (task.support_x,)), task.support_y), now
+        )
         updates, state = inner.update(gradient, state, params=now, inplace=False)
-        fast = {n: p.detach().requires_grad_() for n, p in zip(fast, torchopt.apply_updates(now, updates, inplace=False), strict=True)}
+        fast = {
+            n: p.detach().requires_grad_()
+            for n, p in zip(fast, torchopt.apply_updates(now, updates, inplace=False), strict=True)
+        }
     return fast
 
 

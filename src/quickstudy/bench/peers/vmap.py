@@ -17,7 +17,9 @@ Params = Mapping[str, Tensor]
 def make(job: Job, *, compiled: bool = False) -> Step:
     """The gradient of all tasks at once."""
     start = {name: p.detach() for name, p in job.model.named_parameters()}
-    gradient = functools.partial(_gradient_of_mean if job.workload.regression else _mean_of_gradients, job.workload)
+    gradient = functools.partial(
+        _gradient_of_mean if job.workload.regression else _mean_of_gradients, job.workload
+    )
     if compiled:
         gradient = torch.compile(gradient, dynamic=False)
     return lambda: gradient(start, *job.tasks)
@@ -43,14 +45,23 @@ def _gradient_of_mean(workload: Workload, start: Params, *tasks: Tensor) -> Para
 
 
 def _mean_of_gradients(workload: Workload, start: Params, *tasks: Tensor) -> Params:
-    """The form for networks with normalisation: through an affine batch norm the gradient of the mean is silently wrong."""
-    each: Callable[..., Params] = vmap(grad(functools.partial(_query_loss, workload)), in_dims=(None, 0, 0, 0, 0))
+    """The form for networks with normalisation: through an affine batch norm the gradient of the
+    mean is silently wrong.
+    """
+    each: Callable[..., Params] = vmap(
+        grad(functools.partial(_query_loss, workload)), in_dims=(None, 0, 0, 0, 0)
+    )
     return {name: g.mean(0) for name, g in each(start, *tasks).items()}
 
 
 def _serves(workload: Workload, device: torch.device) -> bool:
-    # On a CPU the activations of all tasks at once leave the cache and take gigabytes: only the small network is at home there.
-    return workload.trains and workload.algorithm == "maml" and (workload.regression or device.type != "cpu")
+    # On a CPU the activations of all tasks at once leave the cache and take gigabytes: only the
+    # small network is at home there.
+    return (
+        workload.trains
+        and workload.algorithm == "maml"
+        and (workload.regression or device.type != "cpu")
+    )
 
 
 VMAP = Entry("vmap", "torch.func: grad and vmap", make, _serves)

@@ -1,0 +1,1 @@
+"""Architecture search: the wiring of the encoder is meta-learned with its weights."""

@@ -1,0 +1,1 @@
+"""Transductive inference: all queries of a task are answered together."""

@@ -1,0 +1,351 @@
+"""Defects, when there are only good parts to learn from: a memory of what the places of good parts
+look like.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from scipy.ndimage import gaussian_filter
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from quickstudy.core.errors import ConfigError, LoadError, did_you_mean
+from quickstudy.functional.coreset import greedy_coreset, nearest_distances
+from quickstudy.metrics.thresholds import conformal_threshold
+from quickstudy.pretrained import AbstractImagePretrained, AbstractPretrained, open_encoder
+
+FORMAT = 1
+FILE, _TENSORS = "patch_memory.json", "patch_memory.safetensors"
+SCORES = ("max", "top1")
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Pictures as patches: ``[n H W D]``, and their sizes (width, height)."""
+
+    patches: Float[Tensor, "n H W D"]
+    sizes: list[tuple[int, int]]
+
+
+class PatchMemory(OutlierMixin, BaseEstimator):
+    """Says how much a picture differs from good parts, and where.
+
+    The encoder's features of all places of the good parts are kept (a coreset of them). A place of
+    a new picture is as anomalous as it is far from the nearest one in the memory, and a picture as
+    its most anomalous place.
+
+    Args:
+        encoder: what `quickstudy.pretrained.open_encoder` takes and sees places: a run with a
+            Conv4, a vision model of the hub.
+        keep: the share of the places that is kept, in (0, 1].
+        score: of a picture: "max", its most anomalous place, or "top1", the mean of the most
+            anomalous hundredth of its places, which is steadier.
+        neighbours: a picture's score is weighed by how unlike its memory's neighbourhood the worst
+            place is, from so many neighbours (PatchCore's equation 7); 0 = not weighed. With "max"
+            only.
+        pool: each place becomes the mean of the pool × pool places around it, as PatchCore's local
+            patches; 1 = itself.
+        false_reject_rate: the wanted share of good parts that `predict` calls defects.
+        batch_size: pictures that are encoded at once.
+
+    Attributes:
+        memory_: the kept places, ``[m D]``.
+        good_scores_: of each good part, by the memory of the others.
+        threshold_: above which a picture is a defect; None where there were too few good parts for
+            the rate.
+        key_: of the encoder.
+
+    Paper: Roth et al. 2022, arXiv:2106.08265 (PatchCore), section 3; "top1" Damm et al. 2024,
+        arXiv:2405.14529 (AnomalyDINO).
+    Differs: one encoder's features as they come; the threshold is conformal, over good parts that
+        are left out of the memory in turn.
+    """
+
+    embedder_: AbstractImagePretrained
+    memory_: Tensor
+    good_scores_: NDArray[np.float64]
+    threshold_: float | None
+    key_: str
+
+    def __init__(
+        self,
+        encoder: Any = "auto",
+        *,
+        keep: float = 0.1,
+        score: str = "max",
+        neighbours: int = 0,
+        pool: int = 3,
+        false_reject_rate: float = 0.05,
+        batch_size: int = _BATCH,
+    ) -> None:
+        self.encoder, self.keep, self.score, self.neighbours = encoder, keep, score, neighbours
+        self.pool, self.false_reject_rate, self.batch_size = pool, false_reject_rate, batch_size
+
+    def fit(self, X: Iterable[Any], y: Any = None) -> Self:
+        """Remember good parts.
+
+        Args:
+            X: their pictures: paths or Pillow images.
+            y: not used.
+
+        Raises:
+            ConfigError: for options that make no sense, an encoder that does not see places, or no
+                picture.
+            ImageError: for a file that is no picture.
+        """
+        if (
+            not 0 < self.keep <= 1
+            or self.pool < 1
+            or self.pool % 2 == 0
+            or self.neighbours < 0
+            or not 0 < self.false_reject_rate < 1
+        ):
+            raise ConfigError(
+                "keep lies in (0, 1], pool is 1, 3, 5 …, neighbours is not negative and "
+                f"false_reject_rate lies between 0 and 1, got {self.keep}, {self.pool}, "
+                f"{self.neighbours} and {self.false_reject_rate}."
+            )
+        if self.score not in SCORES:
+            raise ConfigError(
+                f"A picture has no score '{self.score}'. {did_you_mean(self.score, SCORES)}"
+            )
+        self._open(self.encoder)
+        seen = self._seen(list(X))
+        places = seen.patches.flatten(1, 2)  # [n H·W D]
+        self.memory_ = self._core(places.flatten(0, 1))
+        self.good_scores_ = self._left_out(places)
+        try:
+            self.threshold_ = conformal_threshold(self.good_scores_, self.false_reject_rate)
+        except ConfigError:
+            self.threshold_ = None
+        return self
+
+    def anomaly(self, X: Iterable[Any]) -> Float[NDArray[np.float64], " n"]:
+        """How much each picture differs from good parts, higher = more."""
+        return self._scores(self._checked(X).patches.flatten(1, 2), self.memory_)
+
+    def score_samples(self, X: Iterable[Any]) -> Float[NDArray[np.float64], " n"]:
+        """Minus `anomaly`: higher = more like good parts, as scikit-learn has it."""
+        return -self.anomaly(X)
+
+    def predict(self, X: Iterable[Any]) -> NDArray[np.int64]:
+        """1 for a good part, −1 for a defect.
+
+        Raises:
+            ConfigError: when there were too few good parts to draw a line.
+        """
+        return np.where(self.anomaly(X) > self.line, -1, 1)
+
+    @property
+    def line(self) -> float:
+        """The threshold.
+
+        Raises:
+            ConfigError: when there were too few good parts to draw one.
+        """
+        check_is_fitted(self, "memory_")
+        if self.threshold_ is None:
+            conformal_threshold(self.good_scores_, self.false_reject_rate)  # says how many it takes
+            raise ConfigError("There is no threshold.")
+        return self.threshold_
+
+    def maps(self, X: Iterable[Any]) -> list[Float[NDArray[np.float32], "H W"]]:
+        """How anomalous each place of each picture is, as large as the picture: the distances,
+        enlarged and smoothed.
+        """
+        pictures = list(X)
+        seen = self._checked(pictures)
+        out = []
+        for patches, (width, height) in zip(seen.patches, seen.sizes, strict=True):
+            distance = nearest_distances(patches.flatten(0, 1), self.memory_)[0].view(
+                1, 1, *patches.shape[:2]
+            )
+            large = F.interpolate(distance, (height, width), mode="bilinear", align_corners=False)[
+                0, 0
+            ].numpy()
+            out.append(
+                gaussian_filter(large, sigma=max(height, width) / patches.shape[0] / 2).astype(
+                    np.float32
+                )
+            )
+        return out
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``patch_memory.json`` and ``patch_memory.safetensors``, whole or not at all.
+
+        Raises:
+            ConfigError: when the folder cannot be written.
+        """
+        check_is_fitted(self, "memory_")
+        out = Path(folder)
+        options = {
+            k: v
+            for k, v in self.get_params(deep=False).items()
+            if k not in ("encoder", "batch_size")
+        }
+        about = {
+            "format": FORMAT,
+            "encoder": self.embedder_.source,
+            "key": self.key_,
+            "options": options,
+            "threshold": self.threshold_,
+        }
+        parts = out / f"{_TENSORS}.part", out / f"{FILE}.part"
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            save_file({"memory": self.memory_.numpy(), "good_scores": self.good_scores_}, parts[0])
+            parts[1].write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+            for part, name in zip(parts, (_TENSORS, FILE), strict=True):
+                os.replace(part, out / name)
+        except (OSError, SafetensorError) as error:
+            raise ConfigError(
+                f"The memory cannot be written to {out}: {error}. Make room, or choose another "
+                "folder."
+            ) from error
+        return out
+
+    @classmethod
+    def load(cls, folder: str | Path, *, encoder: str | AbstractPretrained = "") -> "PatchMemory":
+        """Read back what `save` wrote, and open the encoder.
+
+        Args:
+            folder: where it lies.
+            encoder: where the encoder lies now, or itself; empty = where it lay.
+
+        Raises:
+            LoadError: when files are missing or damaged, or the encoder is another one now.
+        """
+        place = Path(folder)
+        try:
+            about, tensors = (
+                json.loads((place / FILE).read_text(encoding="utf-8")),
+                load_file(place / _TENSORS),
+            )
+            if about["format"] != FORMAT:
+                raise LoadError(
+                    f"{place / FILE} is not of format {FORMAT}, the one this version reads. "
+                    "Install the version that wrote it."
+                )
+            made = cls(encoder or about["encoder"], **about["options"])
+            made.memory_, made.good_scores_ = (
+                torch.from_numpy(tensors["memory"]),
+                tensors["good_scores"],
+            )
+            made.threshold_, key = about["threshold"], about["key"]
+        except FileNotFoundError as error:
+            raise LoadError(
+                f"{place} holds no patch memory. Make one: quickstudy inspect fit GOOD_PARTS -o "
+                "MODEL"
+            ) from error
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            if isinstance(error, LoadError):
+                raise
+            raise LoadError(
+                f"The patch memory in {place} is damaged: {error}. Make it again."
+            ) from error
+        made._open(made.encoder)
+        if made.key_ != key:
+            raise LoadError(
+                f"The memory holds features of the encoder {key}, but '{made.embedder_.source}' is "
+                f"{made.key_} now. Say where the old one is, or fit again."
+            )
+        return made
+
+    def _open(self, encoder: Any) -> None:
+        found = open_encoder(encoder, kind="images")
+        if not isinstance(found, AbstractImagePretrained):
+            raise ConfigError(f"'{found.source}' does not encode pictures.")
+        self.embedder_, self.key_ = found, found.key
+
+    def _checked(self, X: Iterable[Any]) -> _Seen:
+        check_is_fitted(self, "memory_")
+        return self._seen(list(X))
+
+    def _seen(self, pictures: Sequence[Any]) -> _Seen:
+        if not pictures:
+            raise ConfigError("There is no picture. Give at least one.")
+        parts, sizes = [], []
+        for at in range(0, len(pictures), self.batch_size):
+            read = [
+                p if isinstance(p, Image.Image) else self.embedder_.read(Path(p))
+                for p in pictures[at : at + self.batch_size]
+            ]
+            sizes += [
+                _size(p, thing)
+                for p, thing in zip(pictures[at : at + self.batch_size], read, strict=True)
+            ]
+            parts.append(torch.from_numpy(self.embedder_.patches(read)))
+        patches = torch.cat(parts)
+        if self.pool > 1:  # at the border the mean is over the places that are there
+            flat = patches.permute(0, 3, 1, 2)
+            patches = F.avg_pool2d(
+                flat, self.pool, stride=1, padding=self.pool // 2, count_include_pad=False
+            ).permute(0, 2, 3, 1)
+        return _Seen(patches.contiguous(), sizes)
+
+    def _core(self, places: Float[Tensor, "n D"]) -> Float[Tensor, "m D"]:
+        m = max(1, round(self.keep * len(places)))
+        return places if m == len(places) else places[greedy_coreset(places, m)]
+
+    def _left_out(self, places: Float[Tensor, "n P D"]) -> NDArray[np.float64]:
+        """The scores of good parts by memories without them: one by one for few, in ten groups for
+        many.
+        """
+        n = len(places)
+        if n < 2:
+            return np.empty(0)
+        groups = np.arange(n) % min(n, 10)
+        out = np.empty(n)
+        for g in range(groups.max() + 1):
+            rest, own = torch.from_numpy(groups != g), torch.from_numpy(groups == g)
+            out[groups == g] = self._scores(places[own], self._core(places[rest].flatten(0, 1)))
+        return out
+
+    def _scores(
+        self, places: Float[Tensor, "n P D"], memory: Float[Tensor, "m D"]
+    ) -> NDArray[np.float64]:
+        distance, found = nearest_distances(places.flatten(0, 1), memory)
+        distance, found = distance.view(places.shape[:2]), found.view(places.shape[:2])  # [n P]
+        if self.score == "top1":
+            return (
+                distance.topk(max(1, distance.shape[1] // 100), dim=1)
+                .values.mean(1)
+                .double()
+                .numpy()
+            )
+        worst = distance.argmax(1)
+        rows = torch.arange(len(places))
+        scores = distance[rows, worst]
+        if self.neighbours:
+            k = min(self.neighbours, len(memory))
+            around = nearest_distances(memory[found[rows, worst]], memory, k=k)[1]  # [n k]
+            to_them = (places[rows, worst][:, None] - memory[around]).norm(dim=-1)
+            # 1 − exp(s)/Σ exp(d), so that it does not overflow
+            scores = scores * (1 - (scores - torch.logsumexp(to_them, 1)).exp())
+        return scores.double().numpy()
+
+
+def _size(picture: Any, thing: Any) -> tuple[int, int]:
+    """Width and height of a picture: of the file where a path came, as the encoder may have made it
+    smaller.
+    """
+    if isinstance(thing, Image.Image):
+        return thing.size
+    if isinstance(picture, str | Path):
+        with Image.open(picture) as image:
+            return image.size
+    return int(thing.shape[-1]), int(thing.shape[-2])

@@ -1,0 +1,348 @@
+"""A classifier that knows when it does not know."""
+
+import abc
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.covariance import LedoitWolf
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from quickstudy.core.errors import ConfigError, did_you_mean
+from quickstudy.estimators.classifier import FewShotClassifier
+from quickstudy.estimators.heads import Array, unit
+from quickstudy.metrics.thresholds import conformal_threshold
+
+SCORES = ("similarity", "nearest", "energy", "mahalanobis")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is said of one vector.
+
+    Args:
+        label: the class, or None for somebody or something unknown.
+        best: the nearest class, also where it was not near enough.
+        score: how much the vector looks like a member, higher = more.
+        threshold: what the score had to exceed.
+        certain: False where the score lies in the band in which a person should look.
+    """
+
+    label: Any
+    best: Any
+    score: float
+    threshold: float
+    certain: bool
+
+
+class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+    """Answers with a class, or with "unknown", at a false-accept rate that was asked for.
+
+    A vector is accepted where its membership score is above a threshold: the conformal quantile of
+    the scores that strangers get. The strangers are a cohort, vectors of things that belong to none
+    of the classes, by the same encoder; without one each class in turn plays the stranger to the
+    others (leave one class out), which takes enough classes and says a little less than the truth,
+    as one class is missing from the gallery then. Several vectors of one stranger count as one
+    stranger: they resemble each other.
+
+    Args:
+        estimator: a `FewShotClassifier`; None is one with prototypes.
+        known_by: the membership score: "similarity" (the best class's score), "nearest" (cosine to
+            the nearest example), "energy" (log Σ exp of the scores), or "mahalanobis" (minus the
+            squared distance to the nearest class mean under the shrunken covariance within the
+            classes).
+        false_accept_rate: the wanted share of strangers who are taken for members.
+        review_rate: the share of strangers at which a person should look: between the two
+            thresholds a decision is not `certain`. 0 = none.
+        reject_label: what `predict` says to strangers; of the same kind as the labels.
+
+    Attributes:
+        threshold_: what a score must exceed.
+        review_threshold_: where certainty begins.
+        rate_: the false-accept rate that it is drawn for.
+        rule_: "cohort" or "leave one class out".
+        stranger_scores_: the scores the threshold comes from.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> members = np.repeat(np.eye(8)[:2], 5, axis=0) + rng.normal(size=(10, 8)) / 20
+        >>> model = OpenSetClassifier(false_accept_rate=0.05).fit(
+        ...     members, ["a"] * 5 + ["b"] * 5, cohort=rng.normal(size=(99, 8))
+        ... )
+        >>> model.predict(np.eye(8)[[0, 5]])
+        array(['a', 'unknown'], dtype=object)
+    """
+
+    estimator_: FewShotClassifier
+    stranger_scores_: Array
+    threshold_: float
+    review_threshold_: float
+    rate_: float
+    rule_: str
+    cohort_: Array | None
+    cohort_groups_: NDArray[Any] | None
+
+    def __init__(
+        self,
+        estimator: FewShotClassifier | None = None,
+        *,
+        known_by: str = "similarity",
+        false_accept_rate: float = 0.05,
+        review_rate: float = 0.0,
+        reject_label: Any = "unknown",
+    ) -> None:
+        self.estimator, self.known_by, self.false_accept_rate = (
+            estimator,
+            known_by,
+            false_accept_rate,
+        )
+        self.review_rate, self.reject_label = review_rate, reject_label
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        cohort: Any = None,
+        cohort_groups: Any = None,
+    ) -> Self:
+        """Learn the classes, and from the cohort (or the classes themselves) where to draw the
+        line.
+
+        Args:
+            X, y, sample_weight: as of the estimator.
+            cohort: vectors ``[n D]`` of strangers; None lets each class in turn be the stranger.
+            cohort_groups: whose each vector of the cohort is, ``[n]``, where there are several of
+                one stranger; None = each of another.
+
+        Raises:
+            ConfigError: when there are too few strangers for the rate, or the label for strangers
+                is a class.
+        """
+        made: Any = clone(FewShotClassifier() if self.estimator is None else self.estimator)
+        self.estimator_ = made
+        self.estimator_.fit(X, y, sample_weight)
+        self._check_reject_label()
+        self.cohort_ = None if cohort is None else self._vectors(cohort)
+        self.cohort_groups_ = None if cohort_groups is None else np.asarray(cohort_groups)
+        return self.calibrate()
+
+    def calibrate(self, false_accept_rate: float | None = None) -> Self:
+        """Score the strangers and draw the line anew, as `add_class` and its like do after a
+        change. For another rate alone, `set_rate` is quicker.
+        """
+        check_is_fitted(self, "estimator_")
+        self._scorer = _scorer_named(self.known_by).fit(self.estimator_)
+        if self.cohort_ is not None:
+            self.rule_, self.stranger_scores_ = "cohort", self._scorer.scores(self.cohort_)
+        else:
+            self.rule_, self.stranger_scores_ = "leave one class out", self._each_class_left_out()
+        return self.set_rate(
+            self.false_accept_rate if false_accept_rate is None else false_accept_rate
+        )
+
+    def set_rate(self, false_accept_rate: float) -> Self:
+        """Draw the line for another rate, by the scores that the strangers have.
+
+        Raises:
+            ConfigError: when there are too few of them.
+        """
+        check_is_fitted(self, "stranger_scores_")
+        groups = self.estimator_.labels_ if self.cohort_ is None else self.cohort_groups_
+        line = conformal_threshold(self.stranger_scores_, false_accept_rate, groups=groups)
+        sure = (
+            conformal_threshold(
+                self.stranger_scores_, false_accept_rate * self.review_rate, groups=groups
+            )
+            if self.review_rate
+            else line
+        )
+        self.rate_, self.threshold_, self.review_threshold_ = false_accept_rate, line, sure
+        return self
+
+    def restore(
+        self,
+        estimator: FewShotClassifier,
+        stranger_scores: Array,
+        *,
+        cohort: Array | None,
+        cohort_groups: Any = None,
+    ) -> Self:
+        """What `fit` would make, from a fitted classifier and the scores that strangers got then:
+        nothing is scored again.
+
+        Args:
+            estimator: fitted.
+            stranger_scores: as in ``stranger_scores_``.
+            cohort, cohort_groups: as given to `fit`.
+        """
+        self.estimator_, self._scorer = estimator, _scorer_named(self.known_by).fit(estimator)
+        self.cohort_, self.cohort_groups_ = cohort, cohort_groups
+        self.stranger_scores_, self.rule_ = (
+            stranger_scores,
+            "leave one class out" if cohort is None else "cohort",
+        )
+        self._check_reject_label()
+        return self.set_rate(self.false_accept_rate)
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """The classes, without the unknown."""
+        return self.estimator_.classes_
+
+    @property
+    def n_features_in_(self) -> int:
+        """Length of a vector."""
+        return self.estimator_.n_features_in_
+
+    def membership(self, X: Any) -> Array:
+        """How much each vector looks like a member, ``[n]``."""
+        check_is_fitted(self, "threshold_")
+        return self._scorer.scores(self._vectors(X))
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The class of each vector, or the label for strangers."""
+        known = self.membership(X) > self.threshold_
+        out = self.estimator_.predict(X).astype(object)
+        out[~known] = self.reject_label
+        return out
+
+    def predict_proba(self, X: Any) -> Array:
+        """As of the estimator: among the known classes, given that it is one of them."""
+        check_is_fitted(self, "threshold_")
+        return self.estimator_.predict_proba(X)
+
+    def decide(self, X: Any) -> list[Decision]:
+        """The class or None of each vector, with score, threshold and whether a person should
+        look.
+        """
+        scores, best = self.membership(X), self.estimator_.predict(X)
+        low, high = sorted((self.threshold_, self.review_threshold_))
+        return [
+            Decision(
+                b if s > self.threshold_ else None,
+                b,
+                float(s),
+                self.threshold_,
+                not (low < s <= high),
+            )
+            for s, b in zip(scores, best.tolist(), strict=True)
+        ]
+
+    def add_class(self, name: Any, X: Any) -> Self:
+        """As of `FewShotClassifier`; the threshold follows. Nothing is changed where it cannot."""
+        return self._after(lambda model: model.add_class(name, X))
+
+    def update_class(self, name: Any, X: Any) -> Self:
+        """Likewise."""
+        return self._after(lambda model: model.update_class(name, X))
+
+    def remove_class(self, name: Any) -> Self:
+        """Likewise."""
+        return self._after(lambda model: model.remove_class(name))
+
+    def _vectors(self, X: Any) -> Array:
+        checked: Any = _validate(self, X, dtype=np.float64, reset=False)
+        return checked
+
+    def _after(self, change: Callable[[FewShotClassifier], object]) -> Self:
+        before = dict(vars(self))
+        self.estimator_ = copy.deepcopy(self.estimator_)
+        try:
+            change(self.estimator_)
+            self._check_reject_label()
+            return self.calibrate(self.rate_)
+        except Exception:
+            vars(self).update(before)
+            raise
+
+    def _check_reject_label(self) -> None:
+        if self.reject_label in self.estimator_.classes_.tolist():
+            raise ConfigError(
+                f"{self.reject_label!r} is a class, so it cannot mean unknown. Choose another "
+                "reject_label."
+            )
+
+    def _each_class_left_out(self) -> Array:
+        """The scores of every class's examples by a classifier that does not know the class."""
+        model = self.estimator_
+        if len(model.classes_) < 2:
+            raise ConfigError(
+                "With one class and no cohort nothing is known of strangers. Give fit(…, "
+                "cohort=vectors of other things)."
+            )
+        if (
+            self.known_by == "similarity" and model.head == "prototype"
+        ):  # each class by itself, so the others stay as they are
+            scores = model.class_scores(model.support_)
+            scores[np.arange(len(scores)), model.labels_] = -np.inf
+            return scores.max(1)
+        out = []
+        for at, name in enumerate(model.classes_.tolist()):
+            others = copy.deepcopy(model).remove_class(name)
+            out.append(
+                _scorer_named(self.known_by).fit(others).scores(model.support_[model.labels_ == at])
+            )
+        return np.concatenate(out)
+
+
+_validate: Any = validate_data  # whose stubs know no arrays
+
+
+class _Scorer(abc.ABC):
+    """Membership: ``[n]`` from vectors ``[n D]``."""
+
+    model: FewShotClassifier
+
+    def fit(self, model: FewShotClassifier) -> Self:
+        self.model = model
+        return self
+
+    @abc.abstractmethod
+    def scores(self, x: Array) -> Array: ...
+
+
+class _Similarity(_Scorer):
+    def scores(self, x: Array) -> Array:
+        return self.model.class_scores(x).max(1)
+
+
+class _Energy(_Scorer):
+    def scores(self, x: Array) -> Array:
+        return np.logaddexp.reduce(self.model.class_scores(x) / self.model.temperature, axis=1)
+
+
+class _Nearest(_Scorer):
+    def scores(self, x: Array) -> Array:
+        return (unit(x) @ unit(self.model.support_).T).max(1)
+
+
+class _Mahalanobis(_Scorer):
+    def fit(self, model: FewShotClassifier) -> Self:
+        self.model = model
+        x, y = unit(model.support_), model.labels_
+        self.means = np.stack([x[y == c].mean(0) for c in range(len(model.classes_))])
+        fitted: Any = LedoitWolf(assume_centered=True).fit(x - self.means[y])
+        self.precision = fitted.precision_
+        return self
+
+    def scores(self, x: Array) -> Array:
+        gap = unit(x)[:, None] - self.means  # [n C D]
+        return -np.einsum("ncd,de,nce->nc", gap, self.precision, gap).min(1)
+
+
+def _scorer_named(name: str) -> _Scorer:
+    kinds = {
+        "similarity": _Similarity,
+        "nearest": _Nearest,
+        "energy": _Energy,
+        "mahalanobis": _Mahalanobis,
+    }
+    if name not in kinds:
+        raise ConfigError(f"There is no membership score '{name}'. {did_you_mean(name, SCORES)}")
+    return kinds[name]()

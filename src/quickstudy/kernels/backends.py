@@ -1,0 +1,73 @@
+"""Which form of the fused operations runs: numba's, stock torch's, or the plain operations they
+replace.
+"""
+
+import contextlib
+import functools
+import importlib.util
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from quickstudy.core.errors import ConfigError, did_you_mean
+from quickstudy.kernels.precision import in_half_precision
+
+CARRIERS = ("auto", "numba", "torch", "plain")
+_asked = "auto"
+
+
+@contextlib.contextmanager
+def backend(name: str) -> Iterator[None]:
+    """Choose the form inside the ``with`` block, for all threads.
+
+    Args:
+        name: "auto" is numba on a CPU if the extra ``fast`` is installed, else torch; "plain" is
+            what they are tested against.
+
+    Raises:
+        ConfigError: for another name, or numba where it is not installed.
+
+    >>> with backend("plain"):
+    ...     chosen(torch.zeros(1))
+    'plain'
+    """
+    global _asked
+    if name not in CARRIERS:
+        raise ConfigError(f"No backend is called '{name}'. {did_you_mean(name, CARRIERS)}")
+    if name == "numba" and not _numba_is_there():
+        raise ConfigError(
+            "The backend 'numba' needs numba, which is not installed. Run: pip install "
+            "'quickstudy[fast]'"
+        )
+    before, _asked = _asked, name
+    try:
+        yield
+    finally:
+        _asked = before
+
+
+def chosen(z: Tensor) -> str:
+    """The form for a tensor: numba, torch or plain.
+
+    Half precision, traced graphs (export, compile) and function transforms (vmap) see plain
+    operations.
+    """
+    if (
+        _asked == "plain"
+        or z.dtype not in (torch.float32, torch.float64)
+        or type(z) not in (Tensor, torch.nn.Parameter)
+        or in_half_precision(z)
+        or torch.compiler.is_compiling()
+        or torch._C._functorch.is_functorch_wrapped_tensor(z)  # pyright: ignore[reportAttributeAccessIssue]
+        or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None  # pyright: ignore[reportAttributeAccessIssue]
+    ):
+        return "plain"
+    if z.device.type == "cpu" and _asked in ("auto", "numba") and _numba_is_there():
+        return "numba"
+    return "torch"
+
+
+@functools.cache
+def _numba_is_there() -> bool:
+    return importlib.util.find_spec("numba") is not None

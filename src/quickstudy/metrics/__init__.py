@@ -1,0 +1,1 @@
+"""Measures of answers: intervals, verification, open-set scores and thresholds."""

@@ -1,0 +1,74 @@
+"""Where to draw the line between those who belong and strangers."""
+
+import math
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike, NDArray
+
+from quickstudy.core.errors import ConfigError
+
+
+def needed(rate: float) -> int:
+    """How many scores of strangers a wanted false-accept rate takes.
+
+    >>> needed(0.01), needed(0.05)
+    (99, 19)
+    """
+    return math.ceil(1 / rate - 1e-9) - 1
+
+
+def conformal_threshold(
+    strangers: ArrayLike, rate: float, *, groups: ArrayLike | None = None
+) -> float:
+    """The smallest threshold that a new stranger exceeds with a probability of at most ``rate``,
+    whatever the distribution of the scores.
+
+    Of n scores it is the ⌈(n + 1)(1 − rate)⌉-th smallest; a stranger is accepted by mistake where
+    its score is above. Valid when the new stranger and those of the sample are exchangeable.
+    Several scores of one stranger are not: they resemble each other. Given whose each is, every
+        score weighs 1 / ((G + 1) · scores of its stranger), of G strangers, and the threshold is
+        the smallest score up to which the weights add to
+    1 − rate. With one score each the two are the same.
+
+    Args:
+        strangers: the scores that strangers got, ``[n]``, by the very rule that will decide.
+        rate: the wanted false-accept rate, between 0 and 1.
+        groups: whose each score is, ``[n]``; None where every score is of another stranger.
+
+    Raises:
+        ConfigError: for a rate outside of (0, 1), a score that is not a number, or too few
+            strangers for the rate.
+
+    >>> conformal_threshold([0.1, 0.5, 0.2, 0.4], 0.25)
+    0.5
+    >>> conformal_threshold(
+    ...     [0.1, 0.5, 0.2, 0.4, 0.9, 0.8], 0.25, groups=["a", "b", "c", "d", "d", "d"]
+    ... )
+    0.9
+
+    Source: Vovk, Gammerman, Shafer 2005, Algorithmic Learning in a Random World, section 2.2; with
+        groups Lee, Barber, Willett 2023,
+    arXiv:2306.06342, hierarchical conformal prediction.
+    """
+    scores: Float[NDArray[np.float64], " n"] = np.asarray(strangers, dtype=np.float64).ravel()
+    whose = np.arange(len(scores)) if groups is None else np.asarray(groups).ravel()
+    if not 0 < rate < 1:
+        raise ConfigError(f"The false-accept rate must lie between 0 and 1, got {rate}.")
+    if len(whose) != len(scores):
+        raise ConfigError(
+            f"There are {len(scores)} scores of strangers but {len(whose)} groups. Say of each "
+            "score whose it is."
+        )
+    if not np.isfinite(scores).all():
+        raise ConfigError("A score of a stranger is not a finite number. Check the features.")
+    _, of, counts = np.unique(whose, return_inverse=True, return_counts=True)
+    if len(counts) < needed(rate):
+        raise ConfigError(
+            f"A false-accept rate of {100 * rate:g} % takes the scores of at least {needed(rate)} "
+            f"strangers, but there are {len(counts)}. "
+            f"Give a cohort of more, or ask for at least {100 / (len(counts) + 1):.1f} %."
+        )
+    order = np.argsort(scores, kind="stable")
+    mass = np.cumsum(1 / counts[of[order]]) / (len(counts) + 1)
+    return float(scores[order[min(int(np.searchsorted(mass, 1 - rate - 1e-9)), len(scores) - 1)]])

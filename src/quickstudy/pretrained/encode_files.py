@@ -1,0 +1,310 @@
+"""Files to vectors: any number of them, in bounded memory, those that cannot be read by name."""
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from stat import S_ISREG
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from quickstudy.core.errors import ConfigError, DataError, did_you_mean
+from quickstudy.pretrained.cache import FeatureCache, feature_folder
+from quickstudy.pretrained.encoder import AbstractPretrained
+
+_ON_BAD = ("refuse", "skip")
+_READERS = min(4, os.cpu_count() or 1)
+_AHEAD = 2  # batches
+# Bytes of files per batch, unless a single one has more: 64 photographs of a good camera or an hour
+# of sound would fill the memory.
+_LARGEST = 50_000_000
+# Files per job: with one each, handing out the jobs would take longer than reading small pictures.
+_PIECE = 8
+
+
+@dataclass(frozen=True)
+class EncodedFiles:
+    """What became of files.
+
+    Args:
+        vectors: of the files that could be read, in their order.
+        paths: the file of each row.
+        skipped: the files that could not, each with the reason.
+        notes: what went wrong with the cache, see `FeatureCache`.
+    """
+
+    vectors: Float[NDArray[np.float32], "n D"]
+    paths: list[Path]
+    skipped: list[tuple[Path, str]]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _File:
+    """One file on its way: then either its thing, its vector or a reason is there."""
+
+    path: Path
+    content: bytes | None = None
+    thing: Any = None
+    vector: NDArray[np.float32] | None = None
+    reason: str = ""
+
+
+def encode_files(
+    embedder: AbstractPretrained,
+    paths: Sequence[str | Path],
+    *,
+    cache: FeatureCache | str | Path | bool | None = None,
+    batch_size: int = 64,
+    on_bad: str = "refuse",
+    progress: Callable[[int, int], None] | None = None,
+) -> EncodedFiles:
+    """The vectors of files, all in memory.
+
+    Args:
+        embedder: what encodes.
+        paths: the files.
+        cache: True for one in the user's cache folder, the folder for one, or a `FeatureCache`;
+            None keeps nothing. What an interrupted call encoded is in the cache and is not encoded
+            again.
+        batch_size: files that are encoded at once; fewer where they are large.
+        on_bad: what happens when a file cannot be read: "refuse" them all, or "skip" the file.
+        progress: called with (files done, files in all) after each batch.
+
+    Raises:
+        ConfigError: for a batch size or an ``on_bad`` that does not exist, or a cache of another
+            encoder.
+        DataError: when files cannot be read, with up to ten of them and the reasons. All files are
+            looked at before, and what could be encoded is in the cache.
+    """
+    kept: list[Path] = []
+    vectors: list[NDArray[np.float32]] = []
+    skipped: list[tuple[Path, str]] = []
+    with cache_for(embedder, cache) as opened:
+        for some, x in stream_files(
+            embedder,
+            paths,
+            cache=opened,
+            batch_size=batch_size,
+            on_bad=on_bad,
+            progress=progress,
+            on_skip=lambda *bad: skipped.append(bad),
+        ):
+            kept += some
+            vectors.append(x)
+        notes = () if opened is None else tuple(opened.notes)
+    return EncodedFiles(
+        np.concatenate(vectors) if vectors else np.empty((0, embedder.dim), np.float32),
+        kept,
+        skipped,
+        notes,
+    )
+
+
+def stream_files(
+    embedder: AbstractPretrained,
+    paths: Sequence[str | Path],
+    *,
+    cache: FeatureCache | None = None,
+    batch_size: int = 64,
+    on_bad: str = "refuse",
+    progress: Callable[[int, int], None] | None = None,
+    on_skip: Callable[[Path, str], None] | None = None,
+) -> Iterator[tuple[list[Path], Float[NDArray[np.float32], "B D"]]]:
+    """The vectors of files, batch by batch: however many files there are, no more than a few
+    batches are in memory.
+
+    Files are read ahead in threads, so ``embedder.read`` must bear that. A batch holds at most
+    ``batch_size`` files, fewer where they are large or cannot be read, but is never empty.
+
+    Args:
+        embedder, paths, batch_size, on_bad, progress: as in `encode_files`.
+        cache: of this embedder.
+        on_skip: called with each file that is skipped and the reason.
+
+    Raises:
+        ConfigError: as `encode_files`, at once.
+        DataError: as `encode_files`, after the last batch.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, got {batch_size}.")
+    if on_bad not in _ON_BAD:
+        raise ConfigError(f"on_bad cannot be '{on_bad}'. {did_you_mean(on_bad, _ON_BAD)}")
+    if cache is not None and (cache.key, cache.dim) != (embedder.key, embedder.dim):
+        raise ConfigError(
+            f"The cache holds {cache.dim} numbers per file by the encoder {cache.key}, but "
+            f"'{embedder.source}' gives {embedder.dim} and its key is "
+            f"{embedder.key}. Open the cache with this key and dim."
+        )
+    return _streamed(embedder, paths, cache, batch_size, on_bad, progress, on_skip)
+
+
+@contextmanager
+def cache_for(
+    embedder: AbstractPretrained, cache: FeatureCache | str | Path | bool | None
+) -> Iterator[FeatureCache | None]:
+    """The cache that ``cache`` asks for, as in `encode_files`; one that is opened here is closed at
+    the end.
+    """
+    if isinstance(cache, FeatureCache) or cache is None or cache is False:
+        yield cache or None
+        return
+    with FeatureCache(
+        feature_folder() if cache is True else cache, key=embedder.key, dim=embedder.dim
+    ) as opened:
+        yield opened
+
+
+def _streamed(
+    embedder: AbstractPretrained,
+    paths: Sequence[str | Path],
+    cache: FeatureCache | None,
+    batch_size: int,
+    on_bad: str,
+    progress: Callable[[int, int], None] | None,
+    on_skip: Callable[[Path, str], None] | None,
+) -> Iterator[tuple[list[Path], NDArray[np.float32]]]:
+    bad: list[str] = []
+    pool = ThreadPoolExecutor(_READERS, thread_name_prefix="quickstudy-read")
+
+    def reading(batch: list[Path]) -> "list[Future[list[_File]]]":
+        return [
+            pool.submit(_read, embedder, batch[i : i + _PIECE], cache)
+            for i in range(0, len(batch), _PIECE)
+        ]
+
+    try:
+        later = map(reading, _batches(paths, batch_size))
+        ahead, done = deque(islice(later, _AHEAD)), 0
+        while ahead:
+            files = [file for job in ahead.popleft() for file in job.result()]
+            ahead.extend(islice(later, 1))
+            _encode(embedder, [f for f in files if f.vector is None and not f.reason], cache)
+            for f in files:
+                if f.reason and on_bad == "refuse":
+                    bad.append(f.reason)
+                elif f.reason and on_skip is not None:
+                    on_skip(f.path, f.reason)
+            done += len(files)
+            if progress is not None:
+                progress(done, len(paths))
+            good = [(f.path, f.vector) for f in files if f.vector is not None]
+            if good:
+                yield [path for path, _ in good], np.stack([vector for _, vector in good])
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if bad:
+        more = [f"and {len(bad) - 10} more"] if len(bad) > 10 else []
+        listed = "\n".join([*bad[:10], *more])
+        raise DataError(
+            f"{len(bad)} of {len(paths)} files cannot be encoded:\n{listed}\n"
+            'Repair or remove them, or leave them out with on_bad="skip" (on the command line: '
+            "--on-bad skip)."
+        )
+
+
+def _batches(paths: Sequence[str | Path], batch_size: int) -> Iterator[list[Path]]:
+    batch: list[Path] = []
+    total = 0
+    for path in map(Path, paths):
+        stamp = _stamp(path)
+        size = stamp[0] if stamp else 0
+        if batch and (len(batch) == batch_size or total + size > _LARGEST):
+            yield batch
+            batch, total = [], 0
+        batch.append(path)
+        total += size
+    if batch:
+        yield batch
+
+
+def _read(
+    embedder: AbstractPretrained, paths: list[Path], cache: FeatureCache | None
+) -> list[_File]:
+    """Of each file its vector if it is known, else its thing or why there is none."""
+    files, stamps = [_File(path) for path in paths], {}
+    if cache is not None:
+        for f in files:
+            stamps[f.path] = _stamp(f.path)
+            f.content = _content(f.path)
+        known = cache.get(f.content for f in files if f.content is not None)
+        for f in files:
+            f.vector = known.get(f.content or b"")
+    for f in files:
+        if f.vector is None:
+            try:
+                f.thing = embedder.read(f.path)
+            except DataError as error:
+                f.reason = str(error)
+            if f.content is not None and stamps[f.path] != _stamp(f.path):
+                f.content = (
+                    None  # it was written to in between, so this may not be what the content says
+                )
+    return files
+
+
+def _encode(embedder: AbstractPretrained, files: list[_File], cache: FeatureCache | None) -> None:
+    """Give each file its vector, or the reason why there is none, and keep the vectors."""
+    if not files:
+        return
+    try:
+        vectors = np.asarray(embedder.embed([f.thing for f in files]), dtype=np.float32)
+    except DataError as error:
+        if len(files) > 1:  # the others can do nothing for it
+            for f in files:
+                _encode(embedder, [f], cache)
+        else:
+            files[0].reason, files[0].thing = f"'{files[0].path}' cannot be encoded: {error}", None
+        return
+    if vectors.shape != (len(files), embedder.dim):
+        raise ConfigError(
+            f"The encoder '{embedder.source}' gave vectors of shape {vectors.shape} for "
+            f"{len(files)} files, not ({len(files)}, {embedder.dim})."
+        )
+    for f, vector in zip(files, vectors, strict=True):
+        f.thing = None
+        if np.isfinite(vector).all():
+            f.vector = vector
+        else:
+            f.reason = (
+                f"'{f.path}' became a vector with values that are not finite numbers, so "
+                "it "
+                "can be compared with nothing. Remove the file."
+            )
+    if cache is not None:
+        cache.put(
+            {f.content: f.vector for f in files if f.content is not None and f.vector is not None}
+        )
+
+
+def _content(path: Path) -> bytes | None:
+    """The SHA-256 of a file; None where it cannot be read, which `AbstractPretrained.read` has
+    better words for.
+    """
+    try:
+        # Opening a pipe would wait for ever.
+        if not S_ISREG(path.stat().st_mode):
+            return None
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except (OSError, ValueError):
+        return None
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """The size of a file, and what else changes when it is written to; empty where it cannot be
+    seen.
+    """
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return ()
+    return found.st_size, found.st_mtime_ns, found.st_ino

@@ -1,0 +1,117 @@
+"""What turns a thing (a picture, a sentence, a recording) into a vector, whoever trained it."""
+
+import abc
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from quickstudy.core.errors import ConfigError
+
+
+class AbstractPretrained(abc.ABC):
+    """Things to vectors. A vector depends on its thing alone, not on what is encoded beside it.
+
+    Attributes:
+        kind: what it takes: "images" (Pillow images), "text" (texts) or "audio"
+            (`quickstudy.pretrained.Recording`).
+        source: what `open_encoder` opened, so that it can be opened again.
+        key: what tells it from others: a hash of its weights and of how things are prepared.
+            Vectors of different keys cannot be compared.
+        dim: length of a vector.
+        notes: what a user must know before trusting it, in plain sentences.
+    """
+
+    kind: ClassVar[str]
+    source: str
+    key: str
+    dim: int
+    notes: tuple[str, ...] = ()
+
+    @abc.abstractmethod
+    def read(self, path: Path) -> Any:
+        """The thing in a file, ready for `embed`. Called from several threads at once.
+
+        Raises:
+            DataError: when it cannot be read, by name, with what to do.
+        """
+
+    @abc.abstractmethod
+    def embed(self, things: Sequence[Any]) -> Float[NDArray[np.float32], "n D"]:
+        """The vectors of a batch of things; it is never empty."""
+
+
+class AbstractImagePretrained(AbstractPretrained):
+    """One of pictures; those that know where on a picture a feature was found also give
+    `patches`.
+    """
+
+    kind = "images"
+
+    def patches(self, things: Sequence[Any]) -> Float[NDArray[np.float32], "n H W D"]:
+        """Vectors of the places of each picture, on a grid; what defects are looked for with.
+
+        Raises:
+            ConfigError: when it sees a picture as a whole only.
+        """
+        raise ConfigError(
+            f"'{self.source}' gives one vector per picture and none of its places. Use a trained "
+            "run with a Conv4, or a vision model of the hub."
+        )
+
+
+class FunctionEncoder(AbstractImagePretrained):
+    """Any function of Pillow images as an embedder.
+
+    Args:
+        function: a list of Pillow images to vectors ``[n D]``.
+        key: names the function and its version: vectors of another key will be refused.
+        dim: D.
+        read: what opens a file.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[list[Any]], Any],
+        *,
+        key: str,
+        dim: int,
+        read: Callable[[Path], Any],
+    ) -> None:
+        self.function, self.key, self.dim, self.source, self._read = function, key, dim, key, read
+
+    def read(self, path: Path) -> Any:
+        return self._read(path)
+
+    def embed(self, things: Sequence[Any]) -> NDArray[np.float32]:
+        out = np.asarray(self.function(list(things)), dtype=np.float32)
+        if out.shape != (len(things), self.dim):
+            raise ConfigError(
+                f"The embedder '{self.key}' gave shape {out.shape} for {len(things)} pictures, not "
+                f"({len(things)}, {self.dim})."
+            )
+        return out
+
+
+def hash_of(*parts: Any, files: Iterable[Path] = ()) -> str:
+    """Sixteen hexadecimal digits that name weights and settings: of the values as they print, of
+    tensors (numpy) and files as they are.
+
+    >>> hash_of("a", 1) != hash_of("a", 2)
+    True
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(
+            np.ascontiguousarray(part).tobytes()
+            if isinstance(part, np.ndarray)
+            else repr(part).encode()
+        )
+    for file in files:
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]

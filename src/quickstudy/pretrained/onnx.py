@@ -1,0 +1,145 @@
+"""Pictures to vectors, by any embedder in the ONNX format."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from quickstudy.core.errors import ConfigError, LoadError
+from quickstudy.data import read_picture
+from quickstudy.pretrained.encoder import AbstractImagePretrained, hash_of
+from quickstudy.pretrained.fetch import read_json
+from quickstudy.pretrained.preprocessing import Preprocessing
+
+_SIDE = 224
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class OnnxEncoder(AbstractImagePretrained):
+    """Pictures to vectors by an ``.onnx`` file with one input, pictures ``[n 3 H W]``, and an
+    output ``[n D]``: a face model, for instance.
+
+    How pictures are prepared is read from ``NAME.json`` beside ``NAME.onnx``, or from
+    ``preprocessor_config.json`` in its folder, in the form of the hub. Without either, pictures are
+    brought to the input's size and normalised by ImageNet's mean and deviation, and `notes` says
+    so: a model that was trained otherwise gives poor vectors then. Face models of the ArcFace kind
+        want ``{"image_processor_type": "ViTImageProcessor", "size": {"height": 112, "width": 112},
+        "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}``, and faces that are cut out
+        and upright.
+
+    Args:
+        path: the file.
+        output: the output's name; empty = the first one of the form ``[n D]``.
+
+    Raises:
+        ConfigError: when onnxruntime is missing, or inputs or outputs are of another form.
+        LoadError: when the file is missing or damaged.
+    """
+
+    def __init__(self, path: str | Path, *, output: str = "") -> None:
+        file = Path(path)
+        if not file.is_file():
+            raise LoadError(f"There is no file '{file}'. Check the path.")
+        self._session = _session(file)
+        self._input, shape = _picture_input(self._session, file)
+        self._output = _vector_output(self._session, file, output)
+        about = read_json(file.with_suffix(".json"), default={}) or read_json(
+            file.parent / "preprocessor_config.json", default={}
+        )
+        height, width = (s if isinstance(s, int) else _SIDE for s in shape[2:])
+        self._see = (
+            Preprocessing.from_json(about, where=str(file.with_suffix(".json")))
+            if about
+            else Preprocessing(
+                resize=(height, width), crop=(), resample=3, scale=1 / 255, mean=_MEAN, std=_STD
+            )
+        )
+        if any(
+            isinstance(s, int) and s != t for s, t in zip(shape[2:], self._see.size, strict=True)
+        ):
+            raise ConfigError(
+                f"{file} takes pictures of {height}×{width}, but its preprocessing makes them "
+                f"{self._see.size}. Correct the JSON beside it."
+            )
+        # One model file may be many at once: a batch of a fixed size is filled up.
+        self._batch = shape[0] if isinstance(shape[0], int) else 0
+        # Large models keep their weights in files beside, NAME.onnx.data or NAME.onnx_data.
+        self.source, self.key = (
+            str(path),
+            hash_of(
+                self._output,
+                sorted(self._see.to_json().items()),
+                files=sorted(p for p in file.parent.iterdir() if p.name.startswith(file.name)),
+            ),
+        )
+        self.dim = self.embed([Image.new("RGB", (8, 8))]).shape[1]
+        self.notes = (
+            ()
+            if about
+            else (
+                f"Nothing says how {file.name} wants its pictures, so they are normalised by "
+                f"ImageNet's mean and deviation. Put a {file.stem}.json beside it if that "
+                "is wrong.",
+            )
+        )
+
+    def read(self, path: Path) -> NDArray[np.float32]:
+        return self._see(read_picture(path, at_least=2 * max(self._see.size)))
+
+    def embed(self, things: Sequence[Any]) -> NDArray[np.float32]:
+        pixels = np.stack([self._see(t) if isinstance(t, Image.Image) else t for t in things])
+        step = self._batch or len(pixels)
+        out = []
+        for at in range(0, len(pixels), step):
+            some = pixels[at : at + step]
+            full = np.concatenate((some, np.zeros((step - len(some), *some.shape[1:]), np.float32)))
+            out.append(self._session.run([self._output], {self._input: full})[0][: len(some)])
+        return np.concatenate(out).astype(np.float32)
+
+
+def _session(file: Path) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ConfigError(
+            "Models in the ONNX format need the package onnxruntime: pip install "
+            "'quickstudy[onnx]'."
+        ) from error
+    try:
+        return onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own kinds of error have no common base
+        raise LoadError(
+            f"{file} is not a model that onnxruntime can read: {str(error).splitlines()[0]} Export "
+            "or fetch it again."
+        ) from error
+
+
+def _picture_input(session: Any, file: Path) -> tuple[str, list[Any]]:
+    inputs = session.get_inputs()
+    if (
+        len(inputs) != 1
+        or len(inputs[0].shape) != 4
+        or inputs[0].shape[1] != 3
+        or inputs[0].type != "tensor(float)"
+    ):
+        told = ", ".join(f"{i.name} {i.shape} {i.type}" for i in inputs)
+        raise ConfigError(
+            f"{file} takes {told}, but one input of pictures was expected: float, [n, 3, height, "
+            "width]. Export the model in that form."
+        )
+    return inputs[0].name, inputs[0].shape
+
+
+def _vector_output(session: Any, file: Path, wanted: str) -> str:
+    outputs = {o.name: o.shape for o in session.get_outputs()}
+    flat = [name for name, shape in outputs.items() if len(shape) == 2]
+    if (wanted and wanted not in flat) or not flat:
+        told = ", ".join(f"{name} {shape}" for name, shape in outputs.items())
+        raise ConfigError(
+            f"{file} gives {told}, but vectors were expected, [n, "
+            f"D]{f', called {wanted}' if wanted else ''}. Export the model in that form."
+        )
+    return wanted or flat[0]

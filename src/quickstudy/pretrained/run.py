@@ -1,0 +1,106 @@
+"""The encoder of a trained run of ours."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+
+from quickstudy.core.encoder import AbstractEncoder
+from quickstudy.core.errors import ConfigError, LoadError
+from quickstudy.core.learner import AbstractLearner
+from quickstudy.data import ImageFormat
+from quickstudy.pretrained.encoder import AbstractImagePretrained
+from quickstudy.recipes import learner_json, load
+
+_ALONE = ("running", "group", "none")  # what encodes a picture without looking at others
+
+
+class RunEncoder(AbstractImagePretrained):
+    """Pictures to vectors by the encoder of a run that `quickstudy train` made.
+
+    Args:
+        run: its folder.
+        invert: turn dark ink on light paper to light on dark; None = as the run was trained.
+        device: where it works.
+
+    Raises:
+        LoadError: when it was not trained on pictures.
+        ConfigError: when its encoder needs several pictures at once (normalisation by the batch or
+            the support).
+    """
+
+    def __init__(
+        self, run: str | Path, *, invert: bool | None = None, device: str | torch.device = "cpu"
+    ) -> None:
+        folder = Path(run)
+        learner = load(folder)
+        if not isinstance(learner, AbstractLearner):
+            raise LoadError(
+                f"{folder} holds a fitted model, not a trained run. Give the folder that "
+                "`quickstudy train` wrote."
+            )
+        image = learner_json(folder)["extra"].get("image")
+        encoders = [m for m in learner.children() if isinstance(m, AbstractEncoder)]
+        if not image or len(encoders) != 1:
+            raise LoadError(
+                f"{folder} has no encoder of pictures of its own. Use a run of a metric learner on "
+                "pictures, e.g. omniglot-protonet."
+            )
+        if encoders[0].norm not in _ALONE:
+            raise ConfigError(
+                f"The encoder of {folder} normalises by the {encoders[0].norm}, so one picture has "
+                "no vector of its own. Train with "
+                f"encoder.norm={_ALONE[0]} or {_ALONE[1]}."
+            )
+        self.device = torch.device(device)
+        self.encoder = encoders[0].eval().to(self.device)
+        self.format = ImageFormat.from_json(
+            image if invert is None else {**image, "invert": invert}
+        )
+        digest = hashlib.sha256(repr(sorted(self.format.to_json().items())).encode())
+        for name, tensor in self.encoder.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        self.source, self.key, self.dim = str(run), digest.hexdigest()[:16], self.encoder.out_dim
+
+    def read(self, path: Path) -> torch.Tensor:
+        return self.format.read(path)
+
+    def embed(self, things: Sequence[Any]) -> NDArray[np.float32]:
+        with torch.no_grad():
+            return self.encoder(self._batch(things))[0].cpu().numpy()
+
+    def patches(self, things: Sequence[Any]) -> NDArray[np.float32]:
+        """The features behind the encoder's second stage and those behind the third, brought to the
+        second's grid, place by place: ``[n H W D]``.
+
+        An 84×84 picture has 21×21 places. The last stage is left out: it sees the picture as a
+        whole.
+
+        Raises:
+            ConfigError: when the encoder has no such stages.
+        """
+        stages: dict[int, torch.Tensor] = {}
+
+        def keep(stage: int, features: torch.Tensor) -> torch.Tensor:
+            stages[stage] = features
+            return features
+
+        with torch.no_grad(), self.encoder.between(keep):
+            self.encoder(self._batch(things))
+        if not {2, 3} <= stages.keys() or stages[2].ndim != 5:
+            return super().patches(things)
+        fine, coarse = stages[2][0], stages[3][0]  # [n C H W]
+        grown = F.interpolate(coarse, fine.shape[2:], mode="bilinear", align_corners=False)
+        return torch.cat((fine, grown), 1).permute(0, 2, 3, 1).float().cpu().numpy()
+
+    def _batch(self, things: Sequence[Any]) -> torch.Tensor:
+        """Pillow images, or what `read` gave, as ``[1 n C S S]``."""
+        read = [self.format.convert(p) if isinstance(p, Image.Image) else p for p in things]
+        return self.format.normalise(torch.stack(read))[None].to(self.device)

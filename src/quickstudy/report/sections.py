@@ -1,0 +1,462 @@
+"""What each section of the page shows."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from quickstudy.estimators.advice import Advice, Strangers, listed, percent, shown
+from quickstudy.estimators.findings import Findings
+from quickstudy.report.charts import Chart, chart
+from quickstudy.report.marks import as_other
+from quickstudy.report.thumbnails import Things
+
+_MATRIX = 40
+_ADVICE, _OF_A_KIND, _MORE_ADVICE = 12, 4, 40
+_MISTAKES, _MORE_MISTAKES = 18, 100
+_CLOSE = 6
+_ROWS, _MORE_ROWS, _CONFUSIONS = 30, 170, 60
+_IN_A_ROW = 6
+_NAMED = 90  # letters of all names together, up to which they are listed at the top
+TAGS = {
+    "label": "Wrong label?",
+    "copy": "Same example twice",
+    "single": "One example only",
+    "overlap": "Overlap",
+    "scattered": "Hard class",
+    "few": "Only two examples",
+    "refused": "Members refused",
+    "strangers": "Few strangers",
+    "alike": "Too alike",
+    "outlier": "Odd one",
+    "uneven": "Few examples",
+}
+
+
+def verdict(told: Findings) -> dict[str, Any]:
+    """The answer in one sentence, and its interval."""
+    from scipy.stats import binomtest
+
+    n, right, classes = int(told.judged.sum()), int(told.right.sum()), len(told.names)
+    alone = int((~told.judged).sum())
+    if classes == 1 or not n:
+        why = (
+            "There is one class, so its examples cannot be taken for anything else."
+            if classes == 1
+            else (
+                "Every class has a single example, so nothing can be said yet of how well they are "
+                "told apart."
+                if (told.counts == 1).all()
+                else "No example could be judged."
+            )
+        )
+        what = (
+            ""
+            if classes == 1
+            else "A second example of each class, from another day or place, changes that."
+        )
+        return {"share": None, "sentence": why, "caveat": what}
+    low, high = binomtest(right, n).proportion_ci(method="wilson")
+    sentence = (
+        f"{right:,} of {n:,} examples are recognised by the classifier that learned from the "
+        f"others ({percent(right / n)}; 95 % interval {percent(low)} to "
+        f"{percent(high)})."
+    )
+    if alone:
+        sentence += (
+            f" {alone:,} {'is' if alone == 1 else 'are'} alone in "
+            f"{'its' if alone == 1 else 'their'} class and could not be judged."
+        )
+    caveat = (
+        "This is how well your examples know each other, not a promise for new ones: pictures "
+        "taken in one go resemble each other more than tomorrow's will. "
+        "Each example is judged with one fewer of its class than the classifier has."
+    )
+    return {
+        "share": _floor_percent(right, n),
+        "exact": round(100 * right / n, 2),
+        "low": round(100 * low),
+        "high": round(100 * high),
+        "chance": round(100 / classes) if classes < 67 else round(100 / classes, 1),
+        "sentence": sentence,
+        "caveat": caveat,
+    }
+
+
+def facts(
+    told: Findings, head: str, encoder: str, strangers: Strangers | None
+) -> list[tuple[str, str]]:
+    """What was fitted, in a few words each."""
+    counts, n = told.counts, len(told.names)
+    each = (
+        f"{counts.min()} each"
+        if counts.min() == counts.max()
+        else f"{counts.min()} to {counts.max()} each, {np.median(counts):g} in the middle"
+    )
+    names = (
+        f": {listed([as_other(name) for name in told.names], most=12)}"
+        if len("".join(told.names)) < _NAMED
+        else ""
+    )
+    vectors = f"{told.x.shape[1]:,} numbers per example"
+    out = [
+        ("Classes", f"{n:,}{names}"),
+        ("Examples", f"{len(told.labels):,}; {each}"),
+        ("Head", head),
+        ("Encoder", f"{as_other(encoder)}; {vectors}") if encoder else ("Vectors", vectors),
+    ]
+    if strangers is not None:
+        out.append(
+            (
+                "Strangers",
+                f"refused below {shown(strangers.threshold)}, so that {percent(strangers.rate)} "
+                f"get in, by the rule: {strangers.rule}",
+            )
+        )
+    return out
+
+
+def todo(advice: Sequence[Advice], things: Things) -> dict[str, Any]:
+    """What to do, with the pictures it is about."""
+
+    def item(a: Advice, pictures: bool) -> dict[str, Any]:
+        return {
+            "kind": a.kind,
+            "tag": TAGS[a.kind],
+            "text": a.text,
+            "things": [things[i] for i in a.rows if i >= 0 and things.is_picture(i)]
+            if pictures
+            else [],
+        }
+
+    seen: Counter[str] = Counter()
+    first: list[Advice] = []
+    later: list[Advice] = []
+    for a in advice:
+        seen[a.kind] += 1
+        (first if seen[a.kind] <= _OF_A_KIND and len(first) < _ADVICE else later).append(a)
+    second = later[:_MORE_ADVICE]
+    return {
+        "shown": [item(a, True) for a in first],
+        "more": [item(a, False) for a in second],
+        "rest": len(later) - len(second),
+    }
+
+
+def mistakes(told: Findings, things: Things) -> dict[str, Any]:
+    """The examples that were taken for another class."""
+    wrong, suspects = told.wrong.tolist(), {i for i, _ in told.suspects}
+    known = told.scores[told.judged]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+
+    def words(i: int) -> dict[str, Any]:
+        return {
+            "name": things.names[i],
+            "true": told.names[told.labels[i]],
+            "taken": told.names[told.found[i]],
+            "own": shown(told.own[i]),
+            "other": shown(told.other[i]),
+        }
+
+    def card(i: int) -> dict[str, Any]:
+        twin, mate = told.nearest_in(i, int(told.found[i])), told.nearest_in(i, int(told.labels[i]))
+        bars = [
+            round(100 * (float(s) - low) / ((high - low) or 1.0), 1)
+            for s in (told.other[i], told.own[i])
+        ]
+        return words(i) | {
+            "thing": things[i],
+            "twin": things[twin],
+            "mate": things[mate] if mate >= 0 else None,
+            "suspect": i in suspects,
+            "bars": bars,
+        }
+
+    more = wrong[_MISTAKES : _MISTAKES + _MORE_MISTAKES]
+    return {
+        "shown": [card(i) for i in wrong[:_MISTAKES]],
+        "more": [words(i) for i in more],
+        "rest": max(0, len(wrong) - _MISTAKES - len(more)),
+        "total": len(wrong),
+    }
+
+
+def pairs(told: Findings, things: Things) -> list[dict[str, Any]]:
+    """The pairs of classes that lie closest, each by its two most similar examples."""
+    taken = {(a, b): n for a, b, n in told.confused()}
+    out = []
+    for a, b, apart in told.pairs[:_CLOSE]:
+        first, second = np.flatnonzero(told.labels == a), np.flatnonzero(told.labels == b)
+        one, two = told.x[first], told.x[second]
+        squares = (one * one).sum(1)[:, None] - 2 * one @ two.T + (two * two).sum(1)
+        i, j = np.unravel_index(int(squares.argmin()), squares.shape)
+        n = taken.get((a, b), 0)
+        out.append(
+            {
+                "names": (told.names[a], told.names[b]),
+                "things": (things[int(first[i])], things[int(second[j])]),
+                "apart": _apart(told, apart),
+                "mistakes": f"{n} taken for the other"
+                if n
+                else "no mistake between them"
+                if told.judged.any()
+                else "not tried",
+            }
+        )
+    return out
+
+
+def pairs_said(told: Findings) -> str:
+    """What the numbers in the section of pairs mean."""
+    start = (
+        "The pairs that are likeliest to be mixed up, mistakes or not, each by its two most "
+        "similar examples. "
+    )
+    if not np.isfinite(told.spread).any():
+        return (
+            f"{start}How far apart is the distance of the two examples, as no class has two "
+            "from which to see how far its own lie apart."
+        )
+    usual = (
+        float(np.median(told.separation[np.isfinite(told.separation)]))
+        if np.isfinite(told.separation).any()
+        else 0.0
+    )
+    return (
+        f"{start}How far apart is the distance of the class means in units of how far examples lie "
+        "from the mean of their class, less what chance adds to so few. In the "
+        f"middle a class is {usual:,.2f} away from its nearest one."
+    )
+
+
+def matrix(told: Findings) -> dict[str, Any] | None:
+    """The confusion matrix, where it is not too large to be read."""
+    n = len(told.names)
+    if not 1 < n <= _MATRIX or not told.judged.any():
+        return None
+    counts = np.zeros((n, n), np.int64)
+    np.add.at(counts, (told.labels[told.judged], told.found[told.judged]), 1)
+    rows = []
+    for a in range(n):
+        total = max(int(counts[a].sum()), 1)
+        cells = [
+            {
+                "n": int(k),
+                "share": round(k / total, 2),
+                "hit": a == b,
+                "said": f"{told.names[a]} taken for {told.names[b]}: {k} of {total}",
+            }
+            if (k := int(counts[a, b]))
+            else None
+            for b in range(n)
+        ]
+        rows.append({"name": told.names[a], "cells": cells, "single": not counts[a].any(), "at": a})
+    return {"names": told.names, "rows": rows}
+
+
+def confusions(told: Findings) -> dict[str, Any] | None:
+    """Only the rows with mistakes, where the matrix would be too large."""
+    if len(told.names) <= _MATRIX:
+        return None
+    taken: dict[int, Counter[int]] = {}
+    for i in told.wrong.tolist():
+        taken.setdefault(int(told.labels[i]), Counter())[int(told.found[i])] += 1
+    order = sorted(taken, key=lambda c: (-taken[c].total(), told.right[c] / told.tried[c], c))
+    if not order:
+        return None
+    rows = [
+        {
+            "name": told.names[c],
+            "right": int(told.right[c]),
+            "tried": int(told.tried[c]),
+            "taken": [(told.names[k], n) for k, n in taken[c].most_common(6)],
+            "cut": len(taken[c]) > 6,
+        }
+        for c in order[:_CONFUSIONS]
+    ]
+    return {
+        "shown": rows,
+        "rest": len(order) - len(rows),
+        "fine": len(told.names) - len(order),
+        "total": len(told.names),
+    }
+
+
+def scores(told: Findings) -> Chart | None:
+    """The scores for the own and the best other class."""
+    if len(told.names) < 2 or not told.judged.any():
+        return None
+    return chart(
+        [
+            ("For the own class, without the example", "own", told.own),
+            ("For the best other class", "other", told.other),
+        ]
+    )
+
+
+def strangers(s: Strangers | None) -> dict[str, Any] | None:
+    """Strangers and the line that is drawn between them and members."""
+    if s is None:
+        return None
+    over = float((s.scores > s.threshold).mean())
+    low, high = s.interval
+    several = "" if s.n == len(s.scores) else f" ({len(s.scores):,} scores)"
+    said = (
+        f"What scores above {shown(s.threshold)} is accepted. Of {s.n:,} strangers{several} "
+        f"{percent(over)} are; {percent(s.rate)} were asked for, and given so many "
+        f"strangers the real share lies between {percent(low)} and {percent(high)} (95 %)."
+    )
+    groups = (
+        []
+        if s.members is None
+        else [("Examples, each by the classifier without it", "own", s.members)]
+    )
+    if s.members is not None and len(s.members):
+        accepted = int((s.members > s.threshold).sum())
+        said += (
+            f" Of the examples, each left out, {accepted:,} of {len(s.members):,} would be "
+            f"accepted ({percent(accepted / len(s.members))})."
+        )
+        sure = int((s.members > max(s.threshold, s.review_threshold)).sum())
+        if s.review_threshold != s.threshold:
+            said += (
+                f" {sure:,} of them lie above {shown(max(s.threshold, s.review_threshold))}, "
+                "where the answer is certain; in the grey band a person should look."
+            )
+    how = (
+        "The strangers are the cohort that was given. The line holds for strangers like these."
+        if s.rule == "cohort"
+        else "There was no cohort, so the examples of each class in turn played the stranger to "
+        "the others. Strangers of other kinds may score higher or lower."
+    )
+    review = s.review_threshold if s.review_threshold != s.threshold else None
+    label = "Strangers, for the class they look like most"
+    return {
+        "said": said,
+        "how": how,
+        "chart": chart([*groups, (label, "strangers", s.scores)], line=s.threshold, until=review),
+    }
+
+
+def classes(told: Findings, things: Things) -> dict[str, Any]:
+    """A row per class: those with trouble first."""
+    n, right, tried, counts = len(told.names), told.right, told.tried, told.counts
+    if n == 1:
+        tried = np.zeros_like(tried)  # there was nothing to take its examples for
+    margin = np.bincount(
+        told.labels[told.judged], (told.own - told.other)[told.judged], minlength=n
+    )
+    clear = np.where(tried > 0, margin / np.maximum(tried, 1), np.inf)
+    group = np.where(right < tried, 0, np.where(tried == 0, 1, 2))
+    share = np.where(tried > 0, right / np.maximum(tried, 1), 1.0)
+    order = np.lexsort((np.arange(n), clear, share, group)).tolist()
+    marks = dict.fromkeys(told.wrong.tolist(), "taken for another class") | dict.fromkeys(
+        told.outliers, "looks unlike its class"
+    )
+    marks |= {i: f"looks like {told.names[c]}" for i, c in told.suspects}
+    within = [g for g in told.copies if len({int(told.labels[i]) for i in g}) == 1]
+    starts = np.r_[0, np.cumsum(counts)]
+
+    def row(c: int, room: int) -> dict[str, Any]:
+        mine = list(range(starts[c], starts[c + 1]))
+        chosen = sorted(sorted(mine, key=lambda i: i not in marks)[:room])
+        looks = [(things[i], marks.get(i, "")) for i in chosen if things.is_picture(i)]
+        remarks = ["one example only"] if counts[c] == 1 else []
+        remarks += _counted(
+            sum(int(told.labels[i]) == c for i, _ in told.suspects),
+            "may carry a wrong label",
+            "may carry wrong labels",
+        )
+        remarks += _counted(
+            sum(int(told.labels[i]) == c for i in told.outliers),
+            "looks unlike the rest",
+            "look unlike the rest",
+        )
+        remarks += _counted(
+            sum(len(g) - 1 for g in within if told.labels[g[0]] == c),
+            "is a copy of another",
+            "are copies of others",
+        )
+        other = int(told.neighbour[c])
+        return {
+            "name": told.names[c],
+            "things": looks,
+            "count": int(counts[c]),
+            "right": int(right[c]),
+            "tried": int(tried[c]),
+            "own": shown(float(np.mean(told.own[(told.labels == c) & told.judged])))
+            if tried[c]
+            else "",
+            "neighbour": told.names[other] if other >= 0 else "",
+            "apart": f"({told.separation[c]:,.2f})" if other >= 0 else "",
+            "remarks": remarks,
+        }
+
+    first, second = order[:_ROWS], order[_ROWS : _ROWS + _MORE_ROWS]
+    shown_rows = [
+        row(c, room) for c, room in zip(first, _rooms(things.left, len(first)), strict=True)
+    ]
+    more = [row(c, room) for c, room in zip(second, _rooms(things.left, len(second)), strict=True)]
+    columns = [
+        c for c in ("things", "neighbour", "remarks") if any(r[c] for r in [*shown_rows, *more])
+    ]
+    return {
+        "shown": shown_rows,
+        "more": more,
+        "rest": n - len(first) - len(second),
+        "columns": columns,
+    }
+
+
+def about(told: Findings, score: str, *, is_exact: bool) -> list[str]:
+    """How the numbers are computed.
+
+    Args:
+        told: what they are of.
+        score: what a score is.
+        is_exact: each example was left out by itself, however many there are.
+    """
+    some = (
+        ""
+        if is_exact or len(told.labels) <= 100
+        else " (with so many examples, several are left out at a time, at most a few of each class)"
+    )
+    return [
+        f"Leave one out: each example is scored by the classifier fitted without it{some}, so no "
+        "example helps to recognise itself. An example that is alone in its class "
+        f"cannot be judged. {score}",
+        "The interval is Wilson's for a share. It takes the examples for independent; several "
+        "pictures of one object are not, so the truth may lie outside of it more often "
+        "than one time in twenty.",
+        "An example may carry a wrong label where it scores far more for another class than for "
+        "its own, while half or more of its classmates are recognised. It looks unlike "
+        "its class where it scores far less for it than its classmates do, and hardly more than "
+        "for another. Far is three and four times the usual deviation from the "
+        "classmates. These are hints where to look, not findings.",
+    ]
+
+
+def _rooms(left: int, rows: int) -> list[int]:
+    """How many pictures each of so many rows may show."""
+    each, over = divmod(max(left, 0), max(rows, 1))
+    return [min(_IN_A_ROW, each + (k < over)) for k in range(rows)]
+
+
+def _counted(n: int, one: str, several: str) -> list[str]:
+    return [f"{n} {one if n == 1 else several}"] if n else []
+
+
+def _apart(told: Findings, value: float) -> str:
+    if not np.isfinite(told.spread).any():
+        return f"{shown(value)} apart"
+    return (
+        f"{value:,.2f} spreads apart"
+        if value > 0
+        else "no further apart than chance would have them"
+    )
+
+
+def _floor_percent(right: int, n: int) -> int:
+    """Rounded, but 100 only where all are right."""
+    return min(round(100 * right / n), 99) if right < n else 100

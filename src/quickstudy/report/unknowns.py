@@ -1,0 +1,61 @@
+"""What is known of strangers to an open-set classifier."""
+
+import numpy as np
+
+from quickstudy.estimators.advice import Strangers
+from quickstudy.estimators.classifier import FewShotClassifier
+from quickstudy.estimators.findings import Findings
+from quickstudy.estimators.heads import Array
+from quickstudy.estimators.open_set import OpenSetClassifier
+
+MOST_FITS = 400
+
+
+def strangers_of(model: OpenSetClassifier, told: Findings) -> Strangers:
+    """The line to strangers, and how the examples would fare at it."""
+    groups = model.cohort_groups_ if model.rule_ == "cohort" else model.estimator_.labels_
+    n = len(model.stranger_scores_) if groups is None else len(np.unique(groups))
+    members = membership_left_out(model, told)
+    return Strangers(
+        model.stranger_scores_,
+        n,
+        model.rate_,
+        model.rule_,
+        model.threshold_,
+        model.review_threshold_,
+        members,
+    )
+
+
+def membership_left_out(model: OpenSetClassifier, told: Findings) -> Array | None:
+    """The membership score of each example that is not alone in its class, by the classifier
+    without it; None where that took too many fits.
+
+    Of "energy" the temperature is that of the classifier with all examples.
+    """
+    known, rows = model.estimator_, np.flatnonzero(told.judged)
+    if model.known_by == "similarity":
+        return told.scores[rows].max(1)
+    if model.known_by == "energy":
+        return np.logaddexp.reduce(told.scores[rows] / known.temperature, axis=1)
+    if len(rows) > MOST_FITS:
+        return None
+    names, out = known.classes_[known.labels_], np.empty(len(rows))
+    for k, i in enumerate(rows.tolist()):
+        rest = np.arange(len(names)) != i
+        # The other scores look at the examples alone, so any head will do. The one left out is all
+        # the cohort there is: its score is the stranger's.
+        without = OpenSetClassifier(
+            FewShotClassifier(),
+            known_by=model.known_by,
+            false_accept_rate=0.5,
+            reject_label=model.reject_label,
+        )
+        without.fit(
+            known.support_[rest],
+            names[rest],
+            known.weights_[rest],
+            cohort=known.support_[i : i + 1],
+        )
+        out[k] = without.stranger_scores_[0]
+    return out

@@ -1,0 +1,40 @@
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from quickstudy.core import malloc
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="freed memory is kept on glibc only")
+def test_freed_memory_stays_with_the_process():
+    """In a process of its own, as it cannot be undone. A page that is kept causes no fault when it
+    is used again.
+    """
+    script = """
+import resource, sys, torch
+from quickstudy.core.malloc import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+for _ in range(3):
+    torch.zeros(2**24)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    torch.zeros(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    kept, given_back = (
+        int(
+            subprocess.run(
+                [sys.executable, "-c", script, how], capture_output=True, text=True, check=True
+            ).stdout
+        )
+        for how in ("keep", "default")
+    )
+    assert kept < given_back / 10 or given_back < 100  # huge pages may leave few faults to spare
+
+
+def test_elsewhere_nothing_is_done(monkeypatch):
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert malloc.keep_freed_memory.__wrapped__() is False

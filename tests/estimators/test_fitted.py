@@ -1,0 +1,427 @@
+"""Fitted models on disk."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from quickstudy.algorithms import ProtoNet
+from quickstudy.core.errors import ConfigError, LoadError
+from quickstudy.encoders import MLP, Wrapped
+from quickstudy.estimators import Encoding, FewShotClassifier, FittedModel, OpenSetClassifier
+from quickstudy.pretrained import FunctionEncoder, open_encoder
+from quickstudy.pretrained.encoder import AbstractPretrained
+from quickstudy.pretrained.shipped import SHIPPED
+
+DIM = 12
+
+
+def examples(seed: int = 0, n: int = 25, k: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 1, DIM)) + 0.3 * rng.normal(size=(n, k, DIM))
+    order = rng.permutation(n * k)
+    return x.reshape(-1, DIM)[order], np.repeat([f"class {i:02}" for i in range(n)], k)[order]
+
+
+def rows(model: Any) -> FittedModel:
+    return FittedModel(
+        model,
+        Encoding("rows", columns=tuple("abcdefghijkl"), mean=(0.5,) * DIM, std=(2.0,) * DIM),
+        notes=("a note",),
+    )
+
+
+@pytest.mark.parametrize("head", ["prototype", "cosine", "ridge", "logistic"])
+def test_what_is_loaded_answers_bit_by_bit(head: str, tmp_path: Path) -> None:
+    x, y = examples(n=9)
+    made = rows(
+        FewShotClassifier(head, metric="euclidean", alpha=0.5, C=2.0).fit(
+            x, y, np.linspace(0.5, 2, len(y))
+        )
+    )
+    loaded = FittedModel.load(made.save(tmp_path / "m"))
+    probes = np.random.default_rng(1).normal(size=(50, DIM))
+    assert np.array_equal(loaded.known.class_scores(probes), made.known.class_scores(probes))
+    assert np.array_equal(loaded.predict(probes), made.predict(probes))
+    assert loaded.known.get_params() == made.known.get_params()
+    assert (loaded.encoding, loaded.notes) == (made.encoding, made.notes)
+    assert np.array_equal(loaded.vectors(probes), (probes - 0.5) / 2)
+
+
+@pytest.mark.parametrize("cohort", ["none", "one each", "grouped"])
+def test_strangers_are_told_as_before(cohort: str, tmp_path: Path) -> None:
+    x, y = examples()
+    others = None if cohort == "none" else np.random.default_rng(2).normal(size=(120, DIM))
+    groups = np.repeat([f"g{i}" for i in range(40)], 3) if cohort == "grouped" else None
+    model = OpenSetClassifier(
+        known_by="nearest", false_accept_rate=0.1, review_rate=0.5, reject_label="nobody"
+    )
+    model.fit(x, y, cohort=others, cohort_groups=groups).calibrate(0.2)
+    loaded = FittedModel.load(rows(model).save(tmp_path / "m"))
+    probes = np.random.default_rng(1).normal(size=(80, DIM))
+    now = loaded.classifier
+    assert isinstance(now, OpenSetClassifier)
+    assert (now.threshold_, now.review_threshold_, now.rule_, now.rate_) == (
+        model.threshold_,
+        model.review_threshold_,
+        model.rule_,
+        0.2,
+    )
+    assert [d.label for d in loaded.decide(probes)] == [d.label for d in rows(model).decide(probes)]
+    assert "nobody" in set(loaded.predict(probes).tolist())
+
+
+def test_nothing_is_scored_again_at_loading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = examples(n=10)
+    model = OpenSetClassifier(
+        FewShotClassifier("ridge"), known_by="energy", false_accept_rate=0.1
+    ).fit(x, y)
+    likely = model.predict_proba(x)
+    folder = rows(model).save(tmp_path / "m")
+
+    def again(*_: Any) -> None:
+        raise AssertionError("a thousand classes would take minutes")
+
+    monkeypatch.setattr(OpenSetClassifier, "_each_class_left_out", again)
+    monkeypatch.setattr("quickstudy.estimators.heads.RidgeHead.left_out", again)
+    loaded = FittedModel.load(folder).classifier
+    assert isinstance(loaded, OpenSetClassifier)
+    assert np.array_equal(loaded.stranger_scores_, model.stranger_scores_)
+    assert np.array_equal(loaded.predict_proba(x), likely)
+    assert loaded.set_rate(0.3).threshold_ < model.threshold_
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    st.one_of(
+        st.sets(
+            st.text(min_size=1, max_size=5).filter(lambda t: "\0" not in t), min_size=2, max_size=5
+        ),
+        st.sets(st.integers(-(2**62), 2**62), min_size=2, max_size=5),
+        st.sets(st.integers(-(2**20), 2**20).map(float), min_size=2, max_size=5),
+        st.just({True, False}),
+    )
+)
+def test_labels_of_every_kind_come_back(
+    tmp_path_factory: pytest.TempPathFactory, labels: set[Any]
+) -> None:
+    y = np.asarray(sorted(labels))
+    made = rows(FewShotClassifier().fit(np.random.default_rng(0).normal(size=(len(y), DIM)), y))
+    loaded = FittedModel.load(made.save(tmp_path_factory.mktemp("labels") / "m"))
+    probes = np.random.default_rng(1).normal(size=(9, DIM))
+    assert loaded.predict(probes).dtype == made.predict(probes).dtype
+    assert loaded.predict(probes).tolist() == made.predict(probes).tolist()
+    assert [type(d.label) for d in loaded.decide(probes)] == [
+        type(d.label) for d in made.decide(probes)
+    ]
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_a_learner_is_kept_with_its_weights(precision: torch.dtype, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    x, y = examples()
+    made = rows(
+        FewShotClassifier("learner", learner=ProtoNet(MLP(DIM, widths=(8,))).to(precision)).fit(
+            x, y
+        )
+    )
+    loaded = FittedModel.load(made.save(tmp_path / "m"))
+    assert np.array_equal(loaded.known.class_scores(x), made.known.class_scores(x))
+    assert np.array_equal(loaded.known.predict_proba(x), made.known.predict_proba(x))
+
+
+def test_a_learner_that_json_cannot_describe_is_refused(tmp_path: Path) -> None:
+    x, y = examples()
+    odd = rows(
+        FewShotClassifier(
+            "learner", learner=ProtoNet(Wrapped(torch.nn.Linear(DIM, 3), out_dim=3))
+        ).fit(x, y)
+    )
+    with pytest.raises(ConfigError, match="cannot be written to JSON"):
+        odd.save(tmp_path / "odd")
+    assert not (tmp_path / "odd").exists()
+
+
+def test_classes_come_and_go_on_disk(tmp_path: Path) -> None:
+    x, y = examples()
+    first = y == "class 00"
+    made = rows(FewShotClassifier("ridge").fit((x[~first] - 0.5) / 2, y[~first]))
+    made.save(tmp_path / "m")
+    grown = FittedModel.load(tmp_path / "m").add_class("class 00", x[first])
+    grown.save(tmp_path / "m")
+    whole = FewShotClassifier("ridge").fit((x - 0.5) / 2, y)
+    assert np.array_equal(
+        FittedModel.load(tmp_path / "m").known.class_scores(x), whole.class_scores(x)
+    )
+    other = FittedModel.load(tmp_path / "m").update_class("class 00", x[first][:1])
+    assert np.array_equal(other.known.support_[0], (x[first][0] - 0.5) / 2)
+    shrunk = FittedModel.load(tmp_path / "m").remove_class("class 00")
+    assert np.array_equal(shrunk.known.class_scores(x), made.known.class_scores(x))
+    with pytest.raises(ValueError, match="no class 'class 99'"):
+        shrunk.update_class("class 99", x[:1])
+    assert len(list((tmp_path / "m").iterdir())) == 2
+
+
+def test_no_class_is_called_as_strangers_are(tmp_path: Path) -> None:
+    x, y = examples()
+    model = OpenSetClassifier(false_accept_rate=0.1).fit(x, y)
+    before = model.threshold_, model.classes_.tolist()
+    with pytest.raises(ConfigError, match="'unknown' is a class, so it cannot mean unknown"):
+        rows(model).add_class("unknown", x[:2])
+    assert (model.threshold_, model.classes_.tolist()) == before
+    FittedModel.load(rows(model).save(tmp_path / "m"))
+
+
+def grey(key: str) -> FunctionEncoder:
+    return FunctionEncoder(
+        lambda ps: [[np.asarray(p.convert("L")).mean(), 255.0] for p in ps],
+        key=key,
+        dim=2,
+        read=Image.open,
+    )
+
+
+def test_another_encoder_is_refused(tmp_path: Path) -> None:
+    paths = []
+    for i, level in enumerate((0, 40, 200, 250)):
+        paths.append(tmp_path / f"{i}.png")
+        Image.new("RGB", (4, 4), (level,) * 3).save(paths[-1])
+    encoder = grey("one")
+    encoding = Encoding("images", "one", "one")
+    made = FittedModel(
+        FewShotClassifier(metric="euclidean").fit(
+            encoder.embed([encoder.read(p) for p in paths]), ["dark", "dark", "light", "light"]
+        ),
+        encoding,
+        encoder,
+    )
+    folder = made.save(tmp_path / "m")
+    loaded = FittedModel.load(folder, encoder=encoder)
+    assert loaded.predict(paths).tolist() == ["dark", "dark", "light", "light"]
+    with pytest.raises(
+        LoadError, match=r"fitted to vectors of the encoder one .* but 'two' is two now"
+    ):
+        FittedModel.load(folder, encoder=grey("two"))
+    with pytest.raises(
+        LoadError,
+        match=r"The encoder 'one', which .* cannot be opened: No encoder is called 'one'.* "
+        r"--encoder",
+    ):
+        FittedModel.load(folder)
+    with pytest.raises(ConfigError, match="No encoder is called 'three'"):
+        FittedModel.load(folder, encoder="three")
+    with pytest.raises(ConfigError, match=r"A list was expected.*0\.png"):
+        loaded.predict(str(paths[0]))
+    without = FittedModel.load(folder, encoder=None).remove_class("dark")
+    assert without.known.classes_.tolist() == ["light"]
+    with pytest.raises(
+        ConfigError, match="loaded without its encoder, so it cannot encode pictures"
+    ):
+        without.predict(paths)
+    symbols = open_encoder("symbols")
+    assert Encoding("images", "symbols", symbols.key).open().key == symbols.key
+
+
+class Lengths(AbstractPretrained):
+    """The length of a sentence and its number of words."""
+
+    kind = "text"
+    source = key = "lengths"
+    dim = 2
+
+    def read(self, path: Path) -> str:
+        return path.read_text()
+
+    def embed(self, things: Any) -> np.ndarray:
+        assert 0 < len(things) <= 64
+        return np.asarray([[len(t), len(t.split())] for t in things], np.float32)
+
+
+def test_any_number_of_sentences(tmp_path: Path) -> None:
+    encoder = Lengths()
+    fitted = FewShotClassifier(metric="euclidean").fit(
+        encoder.embed(["a", "a b c d"]), ["short", "long"]
+    )
+    folder = FittedModel(
+        fitted, Encoding("text", "lengths", "lengths", columns=("what",)), encoder
+    ).save(tmp_path / "m")
+    loaded = FittedModel.load(folder, encoder=encoder)
+    assert loaded.predict(["x", "e f g h"] * 100).tolist() == ["short", "long"] * 100
+    assert loaded.vectors([]).shape == (0, 2)
+
+
+def test_the_path_of_an_encoder_holds_in_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(SHIPPED, "my-run")
+    encoder = open_encoder("my-run")
+    vectors = np.random.default_rng(0).normal(size=(2, encoder.dim))
+    FittedModel(
+        FewShotClassifier().fit(vectors, ["a", "b"]),
+        Encoding("images", encoder.source, encoder.key),
+        encoder,
+    ).save("m")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert FittedModel.load(tmp_path / "m").encoding.source == str(tmp_path / "my-run")
+    shutil.move(tmp_path / "my-run", tmp_path / "moved")
+    with pytest.raises(LoadError, match="cannot be opened"):
+        FittedModel.load(tmp_path / "m")
+    assert FittedModel.load(tmp_path / "m", encoder=str(tmp_path / "moved")).encoding.source == str(
+        tmp_path / "moved"
+    )
+
+
+def damaged(about: dict[str, Any], **changes: Any) -> str:
+    return json.dumps(about | changes)
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    x, y = examples(n=3)
+    folder = rows(OpenSetClassifier(false_accept_rate=0.3).fit(x, y)).save(tmp_path / "m")
+    text, (tensors,) = (folder / "classifier.json").read_text(), folder.glob("*.safetensors")
+    about, content = json.loads(text), tensors.read_bytes()
+
+    def refused(match: str) -> None:
+        with pytest.raises(LoadError, match=match):
+            FittedModel.load(folder)
+
+    for wrong in (
+        damaged(about, format=99),
+        damaged(about, kind="learner"),
+        '{"kind": "classifier"}',
+        "[]",
+    ):
+        (folder / "classifier.json").write_text(wrong)
+        refused(r"classifier\.json is not of format 1")
+    wide = about["encoding"] | {"columns": ["a"], "mean": [0.0], "std": [1.0]}
+    for wrong, why in (
+        ("{", "damaged or cannot be read"),
+        (damaged(about, classes=[]), "0 classes, but examples of 3"),
+        (damaged(about, classes=["a", "b", "c", "d"]), "4 classes, but examples of 3"),
+        (damaged(about, known={}), "damaged"),
+        (damaged(about, known=about["known"] | {"head": "forest"}), "no head 'forest'"),
+        (damaged(about, temperature=None), "damaged"),
+        (damaged(about, notes=None), "damaged"),
+        (damaged(about, tensors=3), "damaged"),
+        (damaged(about, learner={"type": "MLP", "arguments": {"in_dim": 2}}), "MLP"),
+        (damaged(about, open_set={}), "damaged"),
+        (
+            damaged(about, open_set=about["open_set"] | {"reject_label": "class 00"}),
+            "cannot mean unknown",
+        ),
+        (
+            damaged(about, open_set=about["open_set"] | {"rate": 0.01}),
+            "at least 99 strangers, but there are 3",
+        ),
+        (damaged(about, encoding={"kinds": 1}), "damaged"),
+        (
+            damaged(about, encoding=about["encoding"] | {"kind": "smells"}),
+            "nothing encodes 'smells'",
+        ),
+        (
+            damaged(about, encoding=about["encoding"] | {"kind": "text"}),
+            "in one column, not in 12",
+        ),
+        (
+            damaged(about, encoding=about["encoding"] | {"std": [0.0] * DIM}),
+            "no usable mean and deviation",
+        ),
+        (damaged(about, encoding=about["encoding"] | {"mean": []}), "no usable mean and deviation"),
+        (damaged(about, encoding=wide), "do not go with vectors of length 12"),
+    ):
+        (folder / "classifier.json").write_text(wrong)
+        refused(why)
+    (folder / "classifier.json").write_text(text)
+    tensors.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    refused("does not have the checksum that its name says")
+    tensors.unlink()
+    refused(tensors.name)
+    tensors.write_bytes(content)
+    assert FittedModel.load(folder).predict(x).shape == y.shape
+
+
+def test_folders_that_hold_something_else(tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "none", Path(__file__)):
+        with pytest.raises(
+            LoadError, match=r"holds no fitted model \(classifier\.json is missing\)"
+        ):
+            FittedModel.load(place)
+    (tmp_path / "predictor.json").touch()
+    with pytest.raises(LoadError, match="holds a model that was fitted with --run"):
+        FittedModel.load(tmp_path)
+    x, y = examples(n=3)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        rows(FewShotClassifier().fit(x, y)).save(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+    with pytest.raises(ConfigError, match="A label of type tuple"):
+        rows(OpenSetClassifier(false_accept_rate=0.5, reject_label=("a", 1)).fit(x, y)).save(
+            tmp_path / "n"
+        )
+
+
+@pytest.mark.parametrize("stage", ["fsync", "replace", "second replace"])
+def test_a_full_disk_leaves_the_older_model(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = examples(n=3)
+    made = rows(FewShotClassifier().fit(x, y))
+    folder = made.save(tmp_path / "m")
+    other = rows(FewShotClassifier().fit(x + 1, y))
+    calls, real = [0], os.replace
+
+    def full(*given: Any) -> None:
+        calls[0] += 1
+        if stage != "second replace" or calls[0] == 2:
+            raise OSError(28, "No space left on device")
+        real(*given)
+
+    monkeypatch.setattr(os, stage.split()[-1], full)
+    for place in (folder, tmp_path / "new"):
+        calls[0] = 0
+        with pytest.raises(ConfigError, match="No space left on device"):
+            other.save(place)
+    assert np.array_equal(FittedModel.load(folder).known.support_, made.known.support_)
+    assert not list(folder.glob("*.part"))
+    assert not (tmp_path / "new" / "classifier.json").exists()
+    monkeypatch.undo()
+    other.save(folder)
+    assert np.array_equal(FittedModel.load(folder).known.support_, other.known.support_)
+    assert len(list(folder.iterdir())) == 2
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    folder.mkdir(mode=0o555)
+    with pytest.raises(ConfigError, match="Permission denied"):
+        rows(FewShotClassifier().fit(*examples(n=3))).save(folder)
+    assert not list(folder.iterdir())
+
+
+def test_a_reader_meets_either_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = examples(n=3)
+    folder = rows(FewShotClassifier().fit(x, y)).save(tmp_path / "m")
+    other, real, first = rows(FewShotClassifier().fit(x + 1, y)), json.loads, [True]
+
+    def slowly(text: Any) -> Any:
+        about = real(text)
+        if first[0]:  # another process replaces the model just then
+            first[0] = False
+            other.save(folder)
+        return about
+
+    monkeypatch.setattr("quickstudy.estimators.fitted.json.loads", slowly)
+    assert np.array_equal(FittedModel.load(folder).known.support_, other.known.support_)
