@@ -7,6 +7,7 @@ from quickstudy.pretrained.encode_files import stream_files as stream_files
 from quickstudy.pretrained.encoder import AbstractImagePretrained as AbstractImagePretrained
 from quickstudy.pretrained.encoder import AbstractPretrained as AbstractPretrained
 from quickstudy.pretrained.encoder import FunctionEncoder as FunctionEncoder
+from quickstudy.pretrained.measured import MeasuredThresholds as MeasuredThresholds
 from quickstudy.pretrained.open import KINDS as KINDS
 from quickstudy.pretrained.open import open_encoder as open_encoder
 from quickstudy.pretrained.recordings import HubAudioEncoder as HubAudioEncoder

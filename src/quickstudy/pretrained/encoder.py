@@ -11,6 +11,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from quickstudy.core.errors import ConfigError
+from quickstudy.pretrained.measured import MeasuredThresholds
 
 
 class AbstractPretrained(abc.ABC):
@@ -24,6 +25,8 @@ class AbstractPretrained(abc.ABC):
             Vectors of different keys cannot be compared.
         dim: length of a vector.
         notes: what a user must know before trusting it, in plain sentences.
+        measured: thresholds that were measured on stated data, which a gallery of it starts with;
+            None where there are none.
     """
 
     kind: ClassVar[str]
@@ -31,6 +34,7 @@ class AbstractPretrained(abc.ABC):
     key: str
     dim: int
     notes: tuple[str, ...] = ()
+    measured: MeasuredThresholds | None = None
 
     @abc.abstractmethod
     def read(self, path: Path) -> Any:
