@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.data import ClassDataset, Glyphs
 from quickstudy.estimators import FewShotClassifier, ImageEncoder, OpenSetClassifier
 from quickstudy.estimators.findings import examine

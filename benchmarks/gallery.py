@@ -26,9 +26,9 @@ from typing import Any
 
 import faiss
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.estimators import FewShotClassifier
 from quickstudy.evaluation import commit, versions
 from quickstudy.gallery import Gallery, Policy

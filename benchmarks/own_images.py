@@ -15,11 +15,11 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import binom
 
 from quickstudy.analysis.figures import new_figure, save_figure
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError
 from quickstudy.data import Omniglot
 from quickstudy.data.places import data_root

@@ -16,13 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 
 from quickstudy.analysis.figures import new_figure, save_figure
 from quickstudy.anomaly import PatchMemory
+from quickstudy.core.arrays import NDArray
 from quickstudy.data.places import data_root
 from quickstudy.estimators import ImageEncoder
 from quickstudy.evaluation import commit, versions

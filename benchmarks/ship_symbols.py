@@ -15,10 +15,10 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from own_images import pictures
 from PIL import Image
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.data import ClassDataset, MiniImageNet, Omniglot
 from quickstudy.estimators import FewShotClassifier
 from quickstudy.evaluation import commit, versions

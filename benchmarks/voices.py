@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.data import LogMel, Recording, Voices
 from quickstudy.data.voices import installed
 from quickstudy.estimators import FewShotClassifier

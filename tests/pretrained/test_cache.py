@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from numpy.typing import NDArray
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.pretrained import FeatureCache, cache
 
 KEY = "0123456789abcdef"

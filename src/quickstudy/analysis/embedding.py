@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from quickstudy.algorithms import Hallucinator
 from quickstudy.analysis.figures import new_figure, save_figure
 from quickstudy.analysis.report import AbstractReport
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner, encoder_of
 from quickstudy.core.tasks import AbstractTasks

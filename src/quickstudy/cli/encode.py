@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from numpy.lib.format import write_array_header_1_0
-from numpy.typing import NDArray
 
 from quickstudy.cli.screen import Bar, results
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError
 from quickstudy.data import find_files
 from quickstudy.pretrained import open_encoder, stream_files

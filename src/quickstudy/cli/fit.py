@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 
 from quickstudy.cli.own import UNKNOWN, fit_with_run, name_to_rename, whose
 from quickstudy.cli.screen import Bar, progress, results
@@ -23,6 +22,7 @@ from quickstudy.cli.tables import (
     numeric_columns,
     read_table,
 )
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError, did_you_mean
 from quickstudy.data import find_classes, find_files
 from quickstudy.estimators import Encoding, FewShotClassifier, FittedModel, OpenSetClassifier

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import NDArray
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import DataError, did_you_mean
 from quickstudy.pretrained import AbstractPretrained
 

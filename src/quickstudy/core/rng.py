@@ -16,7 +16,8 @@ from typing import SupportsIndex
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+
+from quickstudy.core.arrays import NDArray
 
 
 def _digest(key: tuple[str | SupportsIndex, ...]) -> bytes:

@@ -10,9 +10,9 @@ from functools import cached_property
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped
-from numpy.typing import NDArray
 from torch import Tensor
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import DataError
 from quickstudy.functional.normalise import normalise
 from quickstudy.functional.views import quarter_turns

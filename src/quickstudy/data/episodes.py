@@ -6,8 +6,8 @@ from typing import NamedTuple, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import EpisodeError
 from quickstudy.core.rng import uniform, words
 from quickstudy.core.tasks import AbstractTasks, Setting

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.describe import Described
 from quickstudy.core.errors import ConfigError, DataError, ImageError, did_you_mean
 from quickstudy.core.tasks import AbstractData, AbstractTasks, Setting

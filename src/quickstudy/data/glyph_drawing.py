@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from numpy.typing import NDArray
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import DataError
 from quickstudy.core.rng import uniform
 

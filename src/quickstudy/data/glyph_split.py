@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool
-from numpy.typing import NDArray
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.data.glyph_drawing import SIDE, UPRIGHT, characters, fonts_of, plain
 from quickstudy.data.glyphs import LIST, SPLITS, Listed
 

@@ -15,10 +15,10 @@ from typing import Any, TypeVar, get_origin, get_type_hints
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, ImageError, LoadError, did_you_mean
 from quickstudy.functional.normalise import normalise
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.describe import Described
 from quickstudy.core.errors import DataError, EpisodeError, did_you_mean
 from quickstudy.core.rng import uniform

@@ -2,8 +2,9 @@
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import DataError
 from quickstudy.core.tasks import AbstractData, AbstractTasks, Setting
 from quickstudy.data.class_index import ClassDataset, ClassIndex

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.describe import Described
 from quickstudy.core.errors import ConfigError, DataError, did_you_mean
 from quickstudy.core.rng import uniform

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from numpy.typing import NDArray
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.rng import uniform
 from quickstudy.estimators.heads import Array, unit
 

@@ -13,10 +13,10 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.describe import describe, rebuild
 from quickstudy.core.errors import ConfigError, LoadError, QuickstudyError
 from quickstudy.core.learner import AbstractLearner

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.predictor import Predictor
 from quickstudy.core.types import Classes, Examples

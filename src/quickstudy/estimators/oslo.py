@@ -6,11 +6,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, TransductiveError
 from quickstudy.estimators.heads import Array
 from quickstudy.estimators.open_set import Decision

@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError
 from quickstudy.pretrained import AbstractPretrained, FeatureCache, encode_files, open_encoder
 

@@ -5,8 +5,9 @@ from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Int
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import GalleryError
 
 Vectors: TypeAlias = NDArray[np.float32]

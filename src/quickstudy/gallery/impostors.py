@@ -4,8 +4,8 @@ gallery changes.
 
 import numpy as np
 from jaxtyping import Float, Int
-from numpy.typing import NDArray
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.gallery.exact_search import NOBODY, Matrix, Vectors, Whole, nearest
 
 LEFT_OUT = 5_000

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from numpy.typing import NDArray
 
 from quickstudy.analysis import (
     ErrorCurve,
@@ -19,6 +18,7 @@ from quickstudy.analysis import (
     identification_picture,
     roc_picture,
 )
+from quickstudy.core.arrays import NDArray
 from quickstudy.metrics.verification import (
     bootstrap_by_identity,
     equal_error_rate,

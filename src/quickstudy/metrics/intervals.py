@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+
+from quickstudy.core.arrays import NDArray
 
 
 def mean_ci95(values: Sequence[float] | NDArray[np.floating]) -> tuple[float, float]:

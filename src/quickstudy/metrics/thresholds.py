@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError
 
 

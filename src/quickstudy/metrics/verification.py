@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.metrics import det_curve, roc_curve
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.rng import words
 

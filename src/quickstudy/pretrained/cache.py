@@ -14,8 +14,8 @@ from typing import Self, TypeVar
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import NDArray
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.data.places import cache_folder
 from quickstudy.pretrained.encoder import hash_of
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import NDArray
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError, did_you_mean
 from quickstudy.pretrained.cache import FeatureCache, feature_folder
 from quickstudy.pretrained.encoder import AbstractPretrained

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import NDArray
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError
 from quickstudy.pretrained.measured import MeasuredThresholds
 

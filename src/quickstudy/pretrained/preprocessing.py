@@ -10,9 +10,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from numpy.typing import NDArray
 from PIL import Image
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ImageError, LoadError
 from quickstudy.data.images import MAX_PIXELS, upright
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from numpy.typing import NDArray
 from torch import Tensor
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError, LoadError, did_you_mean
 from quickstudy.pretrained.encoder import AbstractPretrained, hash_of
 from quickstudy.pretrained.fetch import load_model, load_part, model_folder, read_json, weight_files

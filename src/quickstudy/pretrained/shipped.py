@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.pretrained.encoder import AbstractImagePretrained
 from quickstudy.pretrained.run import RunEncoder
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.rng import generator
 from quickstudy.rl.bandits import Bandits
