@@ -62,13 +62,22 @@ def learners(dim: int) -> dict[str, tuple[AbstractLearner, str]]:
     """Who is asked, and what of their answer strangers are told by."""
     features, compared = Identity(dim), "cosine"
     return {
-        "distance to the nearest class mean": (ProtoNet(features), "logit"),
+        "distance to the nearest class mean": (ProtoNet(features), "max_similarity"),
         "energy of these distances": (ProtoNet(features), "energy"),
-        "highest softmax of these distances": (ProtoNet(features), "msp"),
-        "cosine to the nearest class mean": (ProtoNet(features, similarity=compared), "logit"),
-        "cosine to the nearest example": (NearestNeighbour(features, similarity=compared), "logit"),
-        "cosine to the nearest class mean, centred on the task": (CentredPrototypes(), "logit"),
-        "OSLO": (OSLO(features), "logit"),
+        "highest softmax of these distances": (ProtoNet(features), "max_probability"),
+        "cosine to the nearest class mean": (
+            ProtoNet(features, similarity=compared),
+            "max_similarity",
+        ),
+        "cosine to the nearest example": (
+            NearestNeighbour(features, similarity=compared),
+            "max_similarity",
+        ),
+        "cosine to the nearest class mean, centred on the task": (
+            CentredPrototypes(),
+            "max_similarity",
+        ),
+        "OSLO": (OSLO(features), "max_similarity"),
     }
 
 
@@ -77,7 +86,8 @@ def scored(features: ClassDataset, mean: Tensor) -> dict[str, dict[str, dict[str
     out: dict[str, dict[str, dict[str, object]]] = {}
     dim, centre = features.x.shape[1], replace(features, x=F.normalize(features.x - mean, dim=-1))
     asked = [
-        (name, features, learner, known_by) for name, (learner, known_by) in learners(dim).items()
+        (name, features, learner, unknown_score)
+        for name, (learner, unknown_score) in learners(dim).items()
     ]
     asked.insert(
         -2,
@@ -85,15 +95,20 @@ def scored(features: ClassDataset, mean: Tensor) -> dict[str, dict[str, dict[str
             "cosine to the nearest class mean, centred on the training classes",
             centre,
             ProtoNet(Identity(dim), similarity="cosine"),
-            "logit",
+            "max_similarity",
         ),
     )
     for shots in SHOTS:
         setting, out[str(shots)] = Setting(KNOWN + UNKNOWN, shots, QUERIES), {}
-        for name, examples, learner, known_by in asked:
+        for name, examples, learner, unknown_score in asked:
             tasks = Episodes(examples, setting)
             r = evaluate(
-                learner, tasks, n_tasks=TASKS, n_unknown=UNKNOWN, known_by=known_by, batch=20
+                learner,
+                tasks,
+                n_tasks=TASKS,
+                n_unknown=UNKNOWN,
+                unknown_score=unknown_score,
+                batch=20,
             )
             rates = {
                 "accuracy": [r.mean, r.ci95],

@@ -414,7 +414,7 @@ def test_eval_with_strangers(quickstudy: Command, run_folder: Path, tmp_path: Pa
         "eval",
         run_folder,
         *size,
-        "--known-by",
+        "--score",
         "energy",
         "--baselines",
         "--json",
@@ -423,7 +423,7 @@ def test_eval_with_strangers(quickstudy: Command, run_folder: Path, tmp_path: Pa
     assert "by energy  (3-way 1-shot + 2 unknown, 5 queries" in out
     assert "raw nearest neighbour: " in out
     report = Report.load(tmp_path / "o.json")
-    assert (report.n_way, report.n_unknown, report.known_by) == (3, 2, "energy")
+    assert (report.n_way, report.n_unknown, report.unknown_score) == (3, 2, "energy")
     assert report.auroc is not None
     assert f"AUROC {100 * report.auroc:.2f} ± " in out
     said = quickstudy("eval", run_folder, *size, "--as", "oslo").stdout

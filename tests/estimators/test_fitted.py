@@ -62,7 +62,7 @@ def test_strangers_are_told_as_before(cohort: str, tmp_path: Path) -> None:
     others = None if cohort == "none" else np.random.default_rng(2).normal(size=(120, DIM))
     groups = np.repeat([f"g{i}" for i in range(40)], 3) if cohort == "grouped" else None
     model = OpenSetClassifier(
-        known_by="nearest", false_accept_rate=0.1, review_rate=0.5, reject_label="nobody"
+        unknown_score="nearest", false_accept_rate=0.1, review_rate=0.5, reject_label="nobody"
     )
     model.fit(x, y, cohort=others, cohort_groups=groups).calibrate(0.2)
     loaded = FittedModel.load(rows(model).save(tmp_path / "m"))
@@ -84,7 +84,7 @@ def test_nothing_is_scored_again_at_loading(
 ) -> None:
     x, y = examples(n=10)
     model = OpenSetClassifier(
-        FewShotClassifier("ridge"), known_by="energy", false_accept_rate=0.1
+        FewShotClassifier("ridge"), unknown_score="energy", false_accept_rate=0.1
     ).fit(x, y)
     likely = model.predict_proba(x)
     folder = rows(model).save(tmp_path / "m")
@@ -96,7 +96,7 @@ def test_nothing_is_scored_again_at_loading(
     monkeypatch.setattr("quickstudy.estimators.heads.RidgeHead.left_out", again)
     loaded = FittedModel.load(folder).classifier
     assert isinstance(loaded, OpenSetClassifier)
-    assert np.array_equal(loaded.stranger_scores_, model.stranger_scores_)
+    assert np.array_equal(loaded.calibration_scores_, model.calibration_scores_)
     assert np.array_equal(loaded.predict_proba(x), likely)
     assert loaded.set_rate(0.3).threshold_ < model.threshold_
 
@@ -224,9 +224,7 @@ def test_another_encoder_is_refused(tmp_path: Path) -> None:
         loaded.predict(str(paths[0]))
     without = FittedModel.load(folder, encoder=None).remove_class("dark")
     assert without.known.classes_.tolist() == ["light"]
-    with pytest.raises(
-        ConfigError, match="loaded without its encoder, so it cannot encode pictures"
-    ):
+    with pytest.raises(ConfigError, match="loaded without its encoder, so it cannot encode images"):
         without.predict(paths)
     symbols = open_encoder("symbols")
     assert Encoding("images", "symbols", symbols.key).open().key == symbols.key
@@ -304,7 +302,7 @@ def test_damaged_files(tmp_path: Path) -> None:
         "[]",
     ):
         (folder / "classifier.json").write_text(wrong)
-        refused(r"classifier\.json is not of format 1")
+        refused(r"classifier\.json is not of format 2")
     wide = about["encoding"] | {"columns": ["a"], "mean": [0.0], "std": [1.0]}
     for wrong, why in (
         ("{", "damaged or cannot be read"),

@@ -8,6 +8,7 @@ from sklearn.base import clone
 from quickstudy.core.errors import ConfigError
 from quickstudy.estimators import FewShotClassifier, OpenSetClassifier
 from quickstudy.estimators.heads import unit
+from quickstudy.metrics.open_set import SCORES
 
 DIM = 16
 
@@ -23,15 +24,15 @@ def enrolled(rng: np.random.Generator, n: int = 20, k: int = 3) -> tuple[np.ndar
     return people(rng, n, k).reshape(-1, DIM), np.repeat([f"person {i:02}" for i in range(n)], k)
 
 
-@pytest.mark.parametrize("known_by", ["similarity", "nearest", "energy", "mahalanobis"])
+@pytest.mark.parametrize("unknown_score", SCORES)
 @pytest.mark.parametrize("rule", ["cohort", "leave one class out"])
-def test_as_many_strangers_get_in_as_was_asked_for(known_by: str, rule: str) -> None:
+def test_as_many_strangers_get_in_as_was_asked_for(unknown_score: str, rule: str) -> None:
     rate, wrong, asked = 0.1, 0, 0
     for draw in range(60):
         rng = np.random.default_rng(draw)
         x, y = enrolled(rng)
         cohort = people(rng, 100, 1)[:, 0] if rule == "cohort" else None
-        model = OpenSetClassifier(known_by=known_by, false_accept_rate=rate).fit(
+        model = OpenSetClassifier(unknown_score=unknown_score, false_accept_rate=rate).fit(
             x, y, cohort=cohort
         )
         assert model.rule_ == rule
@@ -57,17 +58,17 @@ def test_members_are_recognised() -> None:
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_leaving_classes_out_equals_fitting_without_them(metric: str) -> None:
     x, y = enrolled(np.random.default_rng(0), n=6)
-    for known_by in ("similarity", "nearest", "energy", "mahalanobis"):
+    for unknown_score in SCORES:
         model = OpenSetClassifier(
-            FewShotClassifier(metric=metric), known_by=known_by, false_accept_rate=0.2
+            FewShotClassifier(metric=metric), unknown_score=unknown_score, false_accept_rate=0.2
         ).fit(x, y)
         expected = []
         for name in sorted(set(y)):
             others = OpenSetClassifier(
-                FewShotClassifier(metric=metric), known_by=known_by, false_accept_rate=0.2
+                FewShotClassifier(metric=metric), unknown_score=unknown_score, false_accept_rate=0.2
             ).fit(x[y != name], y[y != name])
             expected.extend(others.membership(x[y == name]))
-        np.testing.assert_allclose(model.stranger_scores_, expected, atol=1e-10)
+        np.testing.assert_allclose(model.calibration_scores_, expected, atol=1e-10)
 
 
 def test_the_threshold_follows_the_classes() -> None:
@@ -117,7 +118,7 @@ def test_another_rate_needs_no_scoring() -> None:
         anew = OpenSetClassifier(FewShotClassifier("ridge"), review_rate=0.5, false_accept_rate=0.2)
         anew.restore(
             model.estimator_,
-            model.stranger_scores_,
+            model.calibration_scores_,
             cohort=model.cohort_,
             cohort_groups=model.cohort_groups_,
         )
@@ -173,7 +174,7 @@ def test_mistakes() -> None:
     with pytest.raises(ConfigError, match="at least 99 strangers, but there are 20"):
         OpenSetClassifier(false_accept_rate=0.01).fit(x, y)
     with pytest.raises(ConfigError, match=r"no membership score 'energi'.*energy"):
-        OpenSetClassifier(known_by="energi").fit(x, y)
+        OpenSetClassifier(unknown_score="energi").fit(x, y)
     with pytest.raises(ConfigError, match="cannot mean unknown"):
         OpenSetClassifier(reject_label="person 00").fit(x, y)
     with pytest.raises(ConfigError, match="With one class and no cohort"):
@@ -183,6 +184,6 @@ def test_mistakes() -> None:
     with pytest.raises(ValueError, match="features"):
         OpenSetClassifier().fit(x, y, cohort=np.ones((99, 3)))
     assert (
-        clone(OpenSetClassifier(FewShotClassifier("ridge"), known_by="energy")).estimator.head
+        clone(OpenSetClassifier(FewShotClassifier("ridge"), unknown_score="energy")).estimator.head
         == "ridge"
     )

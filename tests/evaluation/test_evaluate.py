@@ -223,10 +223,10 @@ def test_the_known_are_scored_as_without_strangers() -> None:
     assert closed.auroc is None
 
 
-@pytest.mark.parametrize("known_by", ["logit", "energy", "msp"])
-def test_rates_of_strangers_are_means_over_tasks(known_by: str) -> None:
+@pytest.mark.parametrize("unknown_score", ["max_similarity", "energy", "max_probability"])
+def test_rates_of_strangers_are_means_over_tasks(unknown_score: str) -> None:
     learner, stream = ProtoNet(Identity(4)), many(7)
-    report = evaluate(learner, stream, n_tasks=30, n_unknown=4, known_by=known_by)
+    report = evaluate(learner, stream, n_tasks=30, n_unknown=4, unknown_score=unknown_score)
     rates: dict[str, list[float]] = {"auroc": [], "fpr95": [], "oscr": []}
     for i in range(30):
         e = stream.batch([i])
@@ -236,10 +236,10 @@ def test_rates_of_strangers_are_means_over_tasks(known_by: str) -> None:
             e.query.x,
         )[0]
         score = {
-            "logit": out.amax(1),
+            "max_similarity": out.amax(1),
             "energy": out.exp().sum(1).log(),
-            "msp": out.softmax(1).amax(1),
-        }[known_by].tolist()
+            "max_probability": out.softmax(1).amax(1),
+        }[unknown_score].tolist()
         y = e.query.y[0].tolist()
         known, unknown = (
             [s for s, c in zip(score, y, strict=True) if (c < 3) == of_known]
@@ -256,13 +256,13 @@ def test_rates_of_strangers_are_means_over_tasks(known_by: str) -> None:
             student.ppf(0.975, 29) * np.std(values, ddof=1) / np.sqrt(30)
         )
         assert 0 < getattr(report, name) < 1
-    again = evaluate(learner, stream, n_tasks=30, n_unknown=4, known_by=known_by, batch=1)
+    again = evaluate(learner, stream, n_tasks=30, n_unknown=4, unknown_score=unknown_score, batch=1)
     assert [again.mean, again.auroc, again.fpr95, again.oscr] == pytest.approx(
         [report.mean, report.auroc, report.fpr95, report.oscr]
     )
     assert "3-way 2-shot + 4 unknown, 4 queries" in str(report)
     assert f"AUROC {100 * np.mean(rates['auroc']):.2f} ± " in str(report)
-    assert f" % by {known_by}  (" in str(report)
+    assert f" % by {unknown_score}  (" in str(report)
 
 
 def test_a_report_with_strangers_survives_a_file_and_one_without_says_nothing_of_them(
@@ -337,8 +337,8 @@ def test_tasks_that_cannot_have_strangers_are_refused() -> None:
         evaluate(learner, many(4, n_shot=1, n_query=2, alpha=2.0), n_tasks=4, n_unknown=2)
     with pytest.raises(ConfigError, match="tasks of one size"):
         evaluate(learner, VariableEpisodes(many(3).dataset), n_tasks=4, n_unknown=2)
-    with pytest.raises(ConfigError, match="No membership score is called 'margin'"):
-        evaluate(learner, many(7), n_tasks=4, n_unknown=2, known_by="margin")
+    with pytest.raises(ConfigError, match="no membership score 'margin'"):
+        evaluate(learner, many(7), n_tasks=4, n_unknown=2, unknown_score="margin")
     episode = many(3).batch([0, 1])
     y = episode.support.y.clone()
     y[0, y[0] == 2] = 1

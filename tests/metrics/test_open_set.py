@@ -116,8 +116,10 @@ def test_membership_by_hand():
     assert torch.equal(membership(out), torch.tensor([[3.0, 0.0]]))
     energy = [[np.log(np.exp(1) + np.exp(3) + 1), np.log(3)]]
     assert membership(out, "energy").numpy() == pytest.approx(np.array(energy))
-    assert membership(out, "msp")[0, 0] == pytest.approx(np.exp(3) / (np.exp(1) + np.exp(3) + 1))
-    assert membership(out, "msp")[0, 1] == pytest.approx(1 / 3)
+    assert membership(out, "max_probability")[0, 0] == pytest.approx(
+        np.exp(3) / (np.exp(1) + np.exp(3) + 1)
+    )
+    assert membership(out, "max_probability")[0, 1] == pytest.approx(1 / 3)
 
 
 def test_what_cannot_be_scored_is_refused():
@@ -131,7 +133,7 @@ def test_what_cannot_be_scored_is_refused():
         fpr_at_tpr([1.0], [0.0], tpr=0)
     with pytest.raises(ConfigError, match="of 2, 1 and 2 queries"):
         oscr([1.0, 2.0], [True], [True, False])
-    with pytest.raises(
-        ConfigError, match=r"No membership score is called 'logits'\. Did you mean 'logit'\?"
-    ):
-        membership(torch.zeros(1, 1, 2), "logits")
+    with pytest.raises(ConfigError, match=r"no membership score 'energies'.*energy"):
+        membership(torch.zeros(1, 1, 2), "energies")
+    with pytest.raises(ConfigError, match="compares with the examples"):
+        membership(torch.zeros(1, 1, 2), "nearest")

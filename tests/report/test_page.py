@@ -18,6 +18,7 @@ from quickstudy.encoders import Identity
 from quickstudy.estimators import FewShotClassifier, OpenSetClassifier
 from quickstudy.estimators.advice import shown
 from quickstudy.estimators.findings import examine
+from quickstudy.metrics.open_set import SCORES
 from quickstudy.report import build, fit_page
 from quickstudy.report import unknowns as strangers
 from quickstudy.report.charts import chart
@@ -269,8 +270,8 @@ def test_strangers(tmp_path: Path) -> None:
         in page.said
     )
     assert (
-        f"Of 40 strangers {100 * (model.stranger_scores_ > model.threshold_).mean():.2g} % are; 10 "
-        "% were asked for" in page.said
+        f"Of 40 strangers {100 * (model.calibration_scores_ > model.threshold_).mean():.2g} % "
+        "are; 10 % were asked for" in page.said
     )
     assert f"{accepted} of 60 would be accepted" in page.said
     assert f"lie above {shown(model.review_threshold_)}, where the answer is certain" in page.said
@@ -283,11 +284,13 @@ def test_strangers(tmp_path: Path) -> None:
     assert 'class="band"' not in plain.html
 
 
-@pytest.mark.parametrize("known_by", ["similarity", "nearest", "energy", "mahalanobis"])
-def test_membership_without_the_example_is_that_of_a_classifier_without_it(known_by: str) -> None:
+@pytest.mark.parametrize("unknown_score", SCORES)
+def test_membership_without_the_example_is_that_of_a_classifier_without_it(
+    unknown_score: str,
+) -> None:
     x, y = groups(3, 3)
     x, y = np.r_[x, np.ones((1, DIM))], [*y, "only one"]
-    model = OpenSetClassifier(known_by=known_by, false_accept_rate=0.3).fit(
+    model = OpenSetClassifier(unknown_score=unknown_score, false_accept_rate=0.3).fit(
         x, y, cohort=np.random.default_rng(0).normal(size=(9, DIM))
     )
     known = model.estimator_
@@ -297,14 +300,17 @@ def test_membership_without_the_example_is_that_of_a_classifier_without_it(known
     assert len(found) == 9
     for i in range(9):
         rest = np.arange(10) != i
-        without = OpenSetClassifier(known_by=known_by, false_accept_rate=0.3)
+        without = OpenSetClassifier(unknown_score=unknown_score, false_accept_rate=0.3)
         without.fit(
             x[rest], np.asarray(y)[rest], cohort=np.random.default_rng(0).normal(size=(9, DIM))
         )
-        if known_by == "energy":  # with the temperature that all examples give
-            expected = np.logaddexp.reduce(
-                without.estimator_.class_scores(x[i : i + 1]) / known.temperature, axis=1
-            )
+        # The temperature is the one that all examples give.
+        scores = without.estimator_.class_scores(x[i : i + 1]) / known.temperature
+        if unknown_score == "energy":
+            expected = np.logaddexp.reduce(scores, axis=1)
+        elif unknown_score == "max_probability":
+            others = np.delete(scores[0], scores[0].argmax())
+            expected = [scores.max() - np.logaddexp.reduce(others)]
         else:
             expected = without.membership(x[i : i + 1])
         assert found[i] == pytest.approx(float(expected[0]))
@@ -314,7 +320,7 @@ def test_where_leaving_out_takes_too_many_fits_nothing_is_said_of_members(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x, y = groups(6, 3)
-    model = OpenSetClassifier(known_by="nearest", false_accept_rate=0.3).fit(x, y)
+    model = OpenSetClassifier(unknown_score="nearest", false_accept_rate=0.3).fit(x, y)
     assert "would be accepted" in page_of(model, tmp_path, list(range(18))).said
     monkeypatch.setattr(strangers, "MOST_FITS", 10)
     page = page_of(model, tmp_path, list(range(18)))

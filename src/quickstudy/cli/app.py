@@ -227,9 +227,12 @@ def evaluate_run(
             "tell strangers?",
         ),
     ] = 0,
-    known_by: Annotated[
-        str, typer.Option(help="What strangers are told by: logit, energy or msp.")
-    ] = "logit",
+    score: Annotated[
+        str,
+        typer.Option(
+            help="With --unknown: the membership score, max_similarity, energy or max_probability."
+        ),
+    ] = "max_similarity",
     baselines: Annotated[
         bool,
         typer.Option(
@@ -263,7 +266,7 @@ def evaluate_run(
         )
         settings = tuple(dataclasses.replace(e, published=None) for e in settings)
     for evaluation in settings:
-        report = _scored(run, evaluation, seed=seed, n_unknown=unknown, known_by=known_by)
+        report = _scored(run, evaluation, seed=seed, n_unknown=unknown, unknown_score=score)
         if baselines:
             _beside(run, evaluation, report)
         if json_file is not None:
@@ -313,14 +316,19 @@ def _same_data(name: str, recipe: Recipe) -> Part:
 
 
 def _scored(
-    run: Run, evaluation: Evaluation, *, seed: int, n_unknown: int = 0, known_by: str = "logit"
+    run: Run,
+    evaluation: Evaluation,
+    *,
+    seed: int,
+    n_unknown: int = 0,
+    unknown_score: str = "max_similarity",
 ) -> Report:
     with progress().status(f"{run.recipe.name} {evaluation.title}") as status:
         report = run.evaluate(
             evaluation,
             seed=seed,
             n_unknown=n_unknown,
-            known_by=known_by,
+            unknown_score=unknown_score,
             on_batch=lambda n: status.update(
                 f"{evaluation.title}: {n} of {evaluation.n_tasks} tasks"
             ),
@@ -348,7 +356,7 @@ def _beside(run: Run, evaluation: Evaluation, report: Report) -> None:
             n_tasks=evaluation.n_tasks,
             origin=Origin(algorithm=name),
             n_unknown=report.n_unknown,
-            known_by=report.known_by or "logit",
+            unknown_score=report.unknown_score or "max_similarity",
         )
         results().print(f"  {other}\n  the run is better by {compare_reports(other, report)}")
 

@@ -41,7 +41,7 @@ _USUAL = {
     "kind": "images",
     "label": "label",
     "on_bad": "refuse",
-    "known_by": "similarity",
+    "score": "max_similarity",
 }
 
 
@@ -130,9 +130,13 @@ def fit(
             "should look. 0 = no such band."
         ),
     ] = 0.0,
-    known_by: Annotated[
-        str, typer.Option(help="How a member is told: similarity, nearest, energy or mahalanobis.")
-    ] = "similarity",
+    score: Annotated[
+        str,
+        typer.Option(
+            help="With --false-accept-rate: the membership score, max_similarity, nearest, energy, "
+            "mahalanobis or max_probability."
+        ),
+    ] = "max_similarity",
     cohort: Annotated[
         Path | None,
         typer.Option(
@@ -170,7 +174,7 @@ def fit(
         norm=norm,
         false_accept_rate=false_accept_rate,
         review_rate=review_rate,
-        known_by=known_by,
+        score=score,
         cohort=cohort,
     )
     if run is not None:
@@ -220,7 +224,7 @@ def fit(
         if false_accept_rate:
             classifier = OpenSetClassifier(
                 classifier,
-                known_by=known_by,
+                unknown_score=score,
                 false_accept_rate=false_accept_rate,
                 review_rate=review_rate,
             )
@@ -294,14 +298,14 @@ def _refuse_what_has_no_use(source: Path, **given: Any) -> None:
         )
     checks = [
         (
-            {"encoder", "head", "kind", "label", "text", "columns", "review_rate", "known_by"},
+            {"encoder", "head", "kind", "label", "text", "columns", "review_rate", "score"},
             "means nothing with --run, whose learner brings its own",
         )
         if given["run"] is not None
         else ({"norm"}, "is for --run only"),
         (set() if given["run"] is not None else kept, why),
         (
-            set() if given["false_accept_rate"] else {"review_rate", "known_by", "cohort"},
+            set() if given["false_accept_rate"] else {"review_rate", "score", "cohort"},
             "is for --false-accept-rate only",
         ),
     ]

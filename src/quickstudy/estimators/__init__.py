@@ -6,8 +6,8 @@ from quickstudy.estimators.classifier import Diagnosis as Diagnosis
 from quickstudy.estimators.classifier import FewShotClassifier as FewShotClassifier
 from quickstudy.estimators.fitted import Encoding as Encoding
 from quickstudy.estimators.fitted import FittedModel as FittedModel
-from quickstudy.estimators.open_set import Decision as Decision
 from quickstudy.estimators.open_set import OpenSetClassifier as OpenSetClassifier
+from quickstudy.estimators.open_set import OpenSetPrediction as OpenSetPrediction
 from quickstudy.estimators.oslo import OSLOClassifier as OSLOClassifier
 from quickstudy.estimators.transformers import AudioEncoder as AudioEncoder
 from quickstudy.estimators.transformers import ImageEncoder as ImageEncoder

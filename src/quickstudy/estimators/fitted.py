@@ -21,11 +21,11 @@ from quickstudy.core.describe import describe, rebuild
 from quickstudy.core.errors import ConfigError, LoadError, QuickstudyError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.estimators.classifier import FewShotClassifier
-from quickstudy.estimators.open_set import Decision, OpenSetClassifier
+from quickstudy.estimators.open_set import OpenSetClassifier, OpenSetPrediction
 from quickstudy.pretrained import AbstractPretrained, FeatureCache, encode_files, open_encoder
 from quickstudy.pretrained.open import KINDS
 
-FORMAT = 1
+FORMAT = 2
 FILE = "classifier.json"
 ROWS = "rows"
 _AT_ONCE = 64
@@ -208,7 +208,7 @@ class FittedModel:
         """The label of each thing, or the label for strangers."""
         return self.classifier.predict(self.vectors(things))
 
-    def decide(self, things: Sequence[Any] | NDArray[Any]) -> list[Decision]:
+    def decide(self, things: Sequence[Any] | NDArray[Any]) -> list[OpenSetPrediction]:
         """A decision for each thing; of a classifier that knows no strangers, the class is always
         certain and the threshold −∞.
         """
@@ -330,14 +330,15 @@ class FittedModel:
         return cls(classifier, encoding, opened, notes)
 
 
-def decide(classifier: Classifier, x: NDArray[np.float64]) -> list[Decision]:
+def decide(classifier: Classifier, x: NDArray[np.float64]) -> list[OpenSetPrediction]:
     """A decision for each vector ``[n D]``, by either kind of classifier."""
     if isinstance(classifier, OpenSetClassifier):
         return classifier.decide(x)
     scores = classifier.class_scores(x)
     best = classifier.classes_[scores.argmax(1)].tolist()
     return [
-        Decision(b, b, float(s), -np.inf, True) for b, s in zip(best, scores.max(1), strict=True)
+        OpenSetPrediction(b, b, float(s), -np.inf, True)
+        for b, s in zip(best, scores.max(1), strict=True)
     ]
 
 
@@ -358,12 +359,12 @@ def _taken_apart(model: Classifier) -> tuple[dict[str, Any], dict[str, torch.Ten
     }
     if isinstance(model, OpenSetClassifier):
         about["open_set"] = {
-            "known_by": model.known_by,
+            "unknown_score": model.unknown_score,
             "rate": model.rate_,
             "review_rate": model.review_rate,
             "reject_label": _plain(model.reject_label),
         }
-        arrays["stranger_scores"] = model.stranger_scores_
+        arrays["calibration_scores"] = model.calibration_scores_
         if model.cohort_ is not None:
             arrays["cohort"] = model.cohort_
             if model.cohort_groups_ is not None:
@@ -444,14 +445,14 @@ def _put_together(about: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Cl
         return known
     model = OpenSetClassifier(
         known,
-        known_by=given["known_by"],
+        unknown_score=given["unknown_score"],
         false_accept_rate=given["rate"],
         review_rate=given["review_rate"],
         reject_label=given["reject_label"],
     )
     return model.restore(
         known,
-        arrays["stranger_scores"],
+        arrays["calibration_scores"],
         cohort=arrays.get("cohort"),
         cohort_groups=arrays.get("cohort_groups"),
     )

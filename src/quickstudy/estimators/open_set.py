@@ -15,13 +15,12 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, did_you_mean
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.heads import Array, unit
+from quickstudy.metrics.open_set import SCORES
 from quickstudy.metrics.thresholds import conformal_threshold
-
-SCORES = ("similarity", "nearest", "energy", "mahalanobis")
 
 
 @dataclass(frozen=True)
-class Decision:
+class OpenSetPrediction:
     """What is said of one vector.
 
     Args:
@@ -51,10 +50,11 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     Args:
         estimator: a `FewShotClassifier`; None is one with prototypes.
-        known_by: the membership score: "similarity" (the best class's score), "nearest" (cosine to
-            the nearest example), "energy" (log Σ exp of the scores), or "mahalanobis" (minus the
-            squared distance to the nearest class mean under the shrunken covariance within the
-            classes).
+        unknown_score: the membership score: "max_similarity" (the best class's score), "nearest"
+            (cosine to the nearest example), "energy" (log Σ exp of the scores), "mahalanobis"
+            (minus the squared distance to the nearest class mean under the shrunken covariance
+            within the classes), or "max_probability" (the best class's probability, as
+            log odds: near 1 probabilities of different vectors round to the same number).
         false_accept_rate: the wanted share of strangers who are taken for members.
         review_rate: the share of strangers at which a person should look: between the two
             thresholds a decision is not `certain`. 0 = none.
@@ -65,7 +65,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         review_threshold_: where certainty begins.
         rate_: the false-accept rate that it is drawn for.
         rule_: "cohort" or "leave one class out".
-        stranger_scores_: the scores the threshold comes from.
+        calibration_scores_: the scores the threshold comes from.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -78,7 +78,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """
 
     estimator_: FewShotClassifier
-    stranger_scores_: Array
+    calibration_scores_: Array
     threshold_: float
     review_threshold_: float
     rate_: float
@@ -90,14 +90,14 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self,
         estimator: FewShotClassifier | None = None,
         *,
-        known_by: str = "similarity",
+        unknown_score: str = "max_similarity",
         false_accept_rate: float = 0.05,
         review_rate: float = 0.0,
         reject_label: Any = "unknown",
     ) -> None:
-        self.estimator, self.known_by, self.false_accept_rate = (
+        self.estimator, self.unknown_score, self.false_accept_rate = (
             estimator,
-            known_by,
+            unknown_score,
             false_accept_rate,
         )
         self.review_rate, self.reject_label = review_rate, reject_label
@@ -137,11 +137,14 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         change. For another rate alone, `set_rate` is quicker.
         """
         check_is_fitted(self, "estimator_")
-        self._scorer = _scorer_named(self.known_by).fit(self.estimator_)
+        self._scorer = _scorer_named(self.unknown_score).fit(self.estimator_)
         if self.cohort_ is not None:
-            self.rule_, self.stranger_scores_ = "cohort", self._scorer.scores(self.cohort_)
+            self.rule_, self.calibration_scores_ = "cohort", self._scorer.scores(self.cohort_)
         else:
-            self.rule_, self.stranger_scores_ = "leave one class out", self._each_class_left_out()
+            self.rule_, self.calibration_scores_ = (
+                "leave one class out",
+                self._each_class_left_out(),
+            )
         return self.set_rate(
             self.false_accept_rate if false_accept_rate is None else false_accept_rate
         )
@@ -152,12 +155,12 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Raises:
             ConfigError: when there are too few of them.
         """
-        check_is_fitted(self, "stranger_scores_")
+        check_is_fitted(self, "calibration_scores_")
         groups = self.estimator_.labels_ if self.cohort_ is None else self.cohort_groups_
-        line = conformal_threshold(self.stranger_scores_, false_accept_rate, groups=groups)
+        line = conformal_threshold(self.calibration_scores_, false_accept_rate, groups=groups)
         sure = (
             conformal_threshold(
-                self.stranger_scores_, false_accept_rate * self.review_rate, groups=groups
+                self.calibration_scores_, false_accept_rate * self.review_rate, groups=groups
             )
             if self.review_rate
             else line
@@ -168,7 +171,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     def restore(
         self,
         estimator: FewShotClassifier,
-        stranger_scores: Array,
+        calibration_scores: Array,
         *,
         cohort: Array | None,
         cohort_groups: Any = None,
@@ -178,13 +181,13 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
         Args:
             estimator: fitted.
-            stranger_scores: as in ``stranger_scores_``.
+            calibration_scores: as in ``calibration_scores_``.
             cohort, cohort_groups: as given to `fit`.
         """
-        self.estimator_, self._scorer = estimator, _scorer_named(self.known_by).fit(estimator)
+        self.estimator_, self._scorer = estimator, _scorer_named(self.unknown_score).fit(estimator)
         self.cohort_, self.cohort_groups_ = cohort, cohort_groups
-        self.stranger_scores_, self.rule_ = (
-            stranger_scores,
+        self.calibration_scores_, self.rule_ = (
+            calibration_scores,
             "leave one class out" if cohort is None else "cohort",
         )
         self._check_reject_label()
@@ -217,14 +220,14 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "threshold_")
         return self.estimator_.predict_proba(X)
 
-    def decide(self, X: Any) -> list[Decision]:
+    def decide(self, X: Any) -> list[OpenSetPrediction]:
         """The class or None of each vector, with score, threshold and whether a person should
         look.
         """
         scores, best = self.membership(X), self.estimator_.predict(X)
         low, high = sorted((self.threshold_, self.review_threshold_))
         return [
-            Decision(
+            OpenSetPrediction(
                 b if s > self.threshold_ else None,
                 b,
                 float(s),
@@ -277,7 +280,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 "cohort=vectors of other things)."
             )
         if (
-            self.known_by == "similarity" and model.head == "prototype"
+            self.unknown_score == "max_similarity" and model.head == "prototype"
         ):  # each class by itself, so the others stay as they are
             scores = model.class_scores(model.support_)
             scores[np.arange(len(scores)), model.labels_] = -np.inf
@@ -286,7 +289,9 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         for at, name in enumerate(model.classes_.tolist()):
             others = copy.deepcopy(model).remove_class(name)
             out.append(
-                _scorer_named(self.known_by).fit(others).scores(model.support_[model.labels_ == at])
+                _scorer_named(self.unknown_score)
+                .fit(others)
+                .scores(model.support_[model.labels_ == at])
             )
         return np.concatenate(out)
 
@@ -317,6 +322,11 @@ class _Energy(_Scorer):
         return np.logaddexp.reduce(self.model.class_scores(x) / self.model.temperature, axis=1)
 
 
+class _MaxProbability(_Scorer):
+    def scores(self, x: Array) -> Array:
+        return log_odds(self.model.class_scores(x) / self.model.temperature)
+
+
 class _Nearest(_Scorer):
     def scores(self, x: Array) -> Array:
         return (unit(x) @ unit(self.model.support_).T).max(1)
@@ -336,12 +346,23 @@ class _Mahalanobis(_Scorer):
         return -np.einsum("ncd,de,nce->nc", gap, self.precision, gap).min(1)
 
 
+def log_odds(scores: Array) -> Array:
+    """The log odds of the best class's softmax probability, ``[n]`` from scores ``[n C]``; 0 where
+    there is one class.
+    """
+    if scores.shape[1] < 2:
+        return np.zeros(len(scores))
+    ordered = np.sort(scores, axis=1)
+    return ordered[:, -1] - np.logaddexp.reduce(ordered[:, :-1], axis=1)
+
+
 def _scorer_named(name: str) -> _Scorer:
     kinds = {
-        "similarity": _Similarity,
+        "max_similarity": _Similarity,
         "nearest": _Nearest,
         "energy": _Energy,
         "mahalanobis": _Mahalanobis,
+        "max_probability": _MaxProbability,
     }
     if name not in kinds:
         raise ConfigError(f"There is no membership score '{name}'. {did_you_mean(name, SCORES)}")

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, TransductiveError
 from quickstudy.estimators.heads import Array
-from quickstudy.estimators.open_set import Decision
+from quickstudy.estimators.open_set import OpenSetPrediction
 from quickstudy.functional.oslo import centred, oslo_answers, oslo_means
 from quickstudy.metrics.thresholds import conformal_threshold
 
@@ -127,7 +127,7 @@ class OSLOClassifier(ClassifierMixin, BaseEstimator):
             )
         return self
 
-    def decide_batch(self, X: Any) -> list[Decision]:
+    def decide_batch(self, X: Any) -> list[OpenSetPrediction]:
         """The class or None of each vector of a batch ``[n D]``; the score is ξ.
 
         Raises:
@@ -136,7 +136,7 @@ class OSLOClassifier(ClassifierMixin, BaseEstimator):
         z, xi, threshold = self._answers(X)
         best = self.classes_[z.argmax(1)].tolist()
         return [
-            Decision(b if s > threshold else None, b, s, threshold, True)
+            OpenSetPrediction(b if s > threshold else None, b, s, threshold, True)
             for b, s in zip(best, xi.tolist(), strict=True)
         ]
 

@@ -36,8 +36,8 @@ class Report:
 
     Where there were queries of ``n_unknown`` further classes, which nobody had shown to the
     learner, the accuracy is that of the others, and the report also says how well the membership
-    score ``known_by`` tells them apart: means over tasks of the AUROC, of the false-positive rate
-    at a true-positive rate of 95 %, and of the OSCR (see `quickstudy.metrics.open_set`).
+    score ``unknown_score`` tells them apart: means over tasks of the AUROC, of the false-positive
+    rate at a true-positive rate of 95 %, and of the OSCR (see `quickstudy.metrics.open_set`).
     """
 
     recipe: str
@@ -68,7 +68,7 @@ class Report:
     metric: str = "accuracy"
     published: float | None = None
     n_unknown: int = 0
-    known_by: str = ""
+    unknown_score: str = ""
     auroc: float | None = None
     auroc_ci95: float | None = None
     fpr95: float | None = None
@@ -98,7 +98,7 @@ class Report:
                 ("OSCR", self.oscr, self.oscr_ci95),
             ):
                 value += f", {name} {100 * (mean or 0):.2f} ± {100 * (half or 0):.2f} %"
-            value += f" by {self.known_by}"
+            value += f" by {self.unknown_score}"
         return (
             f"{self.algorithm}: {value}  ({size}, {self.n_query} queries, {where}, "
             f"{self.n_tasks} tasks, {kind}, norm {self.norm}, seed {self.seed})"
@@ -138,7 +138,16 @@ class Report:
             ) from error
 
 
-_OPEN = ("n_unknown", "known_by", "auroc", "auroc_ci95", "fpr95", "fpr95_ci95", "oscr", "oscr_ci95")
+_OPEN = (
+    "n_unknown",
+    "unknown_score",
+    "auroc",
+    "auroc_ci95",
+    "fpr95",
+    "fpr95_ci95",
+    "oscr",
+    "oscr_ci95",
+)
 """The fields of a report of tasks with strangers."""
 
 
@@ -162,7 +171,7 @@ def evaluate(
     origin: Origin | None = None,
     published: float | None = None,
     n_unknown: int = 0,
-    known_by: str = "logit",
+    unknown_score: str = "max_similarity",
     on_batch: Callable[[int], None] | None = None,
     own: slice = slice(None),
     total: Callable[[Tensor], Tensor] | None = None,
@@ -187,8 +196,8 @@ def evaluate(
         origin: where the learner comes from, kept in the report.
         published: the number to be compared with, between 0 and 1.
         n_unknown: how many of the classes are strangers.
-        known_by: the membership score that strangers are told by: "logit", "energy" or "msp", see
-            `quickstudy.metrics.open_set.membership`.
+        unknown_score: the membership score of the queries, "max_similarity", "energy" or
+            "max_probability", see `quickstudy.metrics.open_set.membership`.
         on_batch: called with the number of tasks done.
         own: which of the batches this process scores.
         total: the sum over all processes of what each gives, the scores [n_tasks] with 0 for the
@@ -213,7 +222,7 @@ def evaluate(
                 if n_unknown:
                     there = with_strangers(there, tasks.setting.n_way - n_unknown)
                     scores[at : at + size], rates[:, at : at + size] = _open_rates(
-                        learner(there).cpu(), there.query.y.cpu(), known_by
+                        learner(there).cpu(), there.query.y.cpu(), unknown_score
                     )
                 else:
                     scores[at : at + size] = there.target.score(learner(there), there.query.y).cpu()
@@ -226,7 +235,7 @@ def evaluate(
     mean, half = mean_ci95(every)
     strangers: dict[str, Any] = {}
     if n_unknown:
-        strangers = {"n_unknown": n_unknown, "known_by": known_by}
+        strangers = {"n_unknown": n_unknown, "unknown_score": unknown_score}
         for name, of_tasks in zip(
             ("auroc", "fpr95", "oscr"), (total(rates) if total else rates).numpy(), strict=True
         ):
@@ -299,9 +308,13 @@ def _check_open(tasks: AbstractTasks, n_unknown: int) -> None:
         )
 
 
-def _open_rates(out: Tensor, y: Tensor, known_by: str) -> tuple[Tensor, Tensor]:
+def _open_rates(out: Tensor, y: Tensor, unknown_score: str) -> tuple[Tensor, Tensor]:
     """Accuracy of the known queries, ``[T]``, and AUROC, FPR95 and OSCR, ``[3 T]``."""
-    is_known, correct, score = y < out.shape[-1], out.argmax(-1) == y, membership(out, known_by)
+    is_known, correct, score = (
+        y < out.shape[-1],
+        out.argmax(-1) == y,
+        membership(out, unknown_score),
+    )
     accuracy, rates = [], []
     for s, right, k in zip(score.double().numpy(), correct.numpy(), is_known.numpy(), strict=True):
         accuracy.append(float(right[k].mean()))

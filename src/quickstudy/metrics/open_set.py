@@ -14,33 +14,44 @@ from quickstudy.core.errors import ConfigError, did_you_mean
 
 Array = NDArray[np.float64]
 
+SCORES = ("max_similarity", "nearest", "energy", "mahalanobis", "max_probability")
 MEMBERSHIP: dict[str, Callable[[Tensor], Tensor]] = {
-    "logit": lambda out: out.amax(-1),
+    "max_similarity": lambda out: out.amax(-1),
     "energy": lambda out: out.logsumexp(-1),
-    "msp": lambda out: out.softmax(-1).amax(-1),
+    "max_probability": lambda out: out.softmax(-1).amax(-1),
 }
 
 
-def membership(out: Float[Tensor, "T Q O"], known_by: str = "logit") -> Float[Tensor, "T Q"]:
+def membership(
+    out: Float[Tensor, "T Q O"], unknown_score: str = "max_similarity"
+) -> Float[Tensor, "T Q"]:
     """How much each query looks like a member of one of the classes, from the scores that it got.
 
     Args:
-        out: what a learner says of the queries.
-        known_by: "logit" (the highest), "energy" (log Σ exp, Liu et al. 2020, arXiv:2010.03759), or
-            "msp" (the highest softmax, Hendrycks and Gimpel 2017, arXiv:1610.02136).
+        out: the outputs of a learner for the queries.
+        unknown_score: "max_similarity" (the highest output), "energy" (log Σ exp, Liu et al. 2020,
+            arXiv:2010.03759), or "max_probability" (the highest softmax, Hendrycks and Gimpel 2017,
+            arXiv:1610.02136). "nearest" and "mahalanobis" compare with the examples and are scores
+            of `quickstudy.estimators.OpenSetClassifier` only.
 
     Raises:
-        ConfigError: when no membership score is called so.
+        ConfigError: for a membership score that does not exist, or that needs the examples.
 
     >>> import torch
-    >>> membership(torch.tensor([[[2.0, 2.0]]]), "msp")
+    >>> membership(torch.tensor([[[2.0, 2.0]]]), "max_probability")
     tensor([[0.5000]])
     """
-    if known_by not in MEMBERSHIP:
+    if unknown_score in SCORES and unknown_score not in MEMBERSHIP:
         raise ConfigError(
-            f"No membership score is called '{known_by}'. {did_you_mean(known_by, MEMBERSHIP)}"
+            f"The membership score '{unknown_score}' compares with the examples, but here are only "
+            f"the outputs of a learner. Use one of {', '.join(MEMBERSHIP)}."
         )
-    return MEMBERSHIP[known_by](out)
+    if unknown_score not in MEMBERSHIP:
+        raise ConfigError(
+            f"There is no membership score '{unknown_score}'. "
+            f"{did_you_mean(unknown_score, MEMBERSHIP)}"
+        )
+    return MEMBERSHIP[unknown_score](out)
 
 
 def auroc(known: ArrayLike, unknown: ArrayLike) -> float:

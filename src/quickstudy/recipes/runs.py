@@ -60,7 +60,7 @@ class Run:
         *,
         seed: int = 0,
         n_unknown: int = 0,
-        known_by: str = "logit",
+        unknown_score: str = "max_similarity",
         on_batch: Callable[[int], None] | None = None,
     ) -> Report:
         """Score the learner in one setting, with strangers of ``n_unknown`` classes beside those of
@@ -99,7 +99,7 @@ class Run:
             origin=origin,
             published=evaluation.published,
             n_unknown=n_unknown,
-            known_by=known_by,
+            unknown_score=unknown_score,
             on_batch=on_batch,
         )
         return replace(report, parameters=n)

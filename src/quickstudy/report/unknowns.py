@@ -6,7 +6,7 @@ from quickstudy.estimators.advice import Strangers
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.findings import Findings
 from quickstudy.estimators.heads import Array
-from quickstudy.estimators.open_set import OpenSetClassifier
+from quickstudy.estimators.open_set import OpenSetClassifier, log_odds
 
 MOST_FITS = 400
 
@@ -14,10 +14,10 @@ MOST_FITS = 400
 def strangers_of(model: OpenSetClassifier, told: Findings) -> Strangers:
     """The line to strangers, and how the examples would fare at it."""
     groups = model.cohort_groups_ if model.rule_ == "cohort" else model.estimator_.labels_
-    n = len(model.stranger_scores_) if groups is None else len(np.unique(groups))
+    n = len(model.calibration_scores_) if groups is None else len(np.unique(groups))
     members = membership_left_out(model, told)
     return Strangers(
-        model.stranger_scores_,
+        model.calibration_scores_,
         n,
         model.rate_,
         model.rule_,
@@ -31,13 +31,15 @@ def membership_left_out(model: OpenSetClassifier, told: Findings) -> Array | Non
     """The membership score of each example that is not alone in its class, by the classifier
     without it; None where that took too many fits.
 
-    Of "energy" the temperature is that of the classifier with all examples.
+    Of "energy" and "max_probability" the temperature is that of the classifier with all examples.
     """
     known, rows = model.estimator_, np.flatnonzero(told.judged)
-    if model.known_by == "similarity":
+    if model.unknown_score == "max_similarity":
         return told.scores[rows].max(1)
-    if model.known_by == "energy":
+    if model.unknown_score == "energy":
         return np.logaddexp.reduce(told.scores[rows] / known.temperature, axis=1)
+    if model.unknown_score == "max_probability":
+        return log_odds(told.scores[rows] / known.temperature)
     if len(rows) > MOST_FITS:
         return None
     names, out = known.classes_[known.labels_], np.empty(len(rows))
@@ -47,7 +49,7 @@ def membership_left_out(model: OpenSetClassifier, told: Findings) -> Array | Non
         # the cohort there is: its score is the stranger's.
         without = OpenSetClassifier(
             FewShotClassifier(),
-            known_by=model.known_by,
+            unknown_score=model.unknown_score,
             false_accept_rate=0.5,
             reject_label=model.reject_label,
         )
@@ -57,5 +59,5 @@ def membership_left_out(model: OpenSetClassifier, told: Findings) -> Array | Non
             known.weights_[rest],
             cohort=known.support_[i : i + 1],
         )
-        out[k] = without.stranger_scores_[0]
+        out[k] = without.calibration_scores_[0]
     return out
