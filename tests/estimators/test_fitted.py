@@ -15,6 +15,7 @@ from PIL import Image
 
 from quickstudy.algorithms import ProtoNet
 from quickstudy.core.errors import ConfigError, LoadError
+from quickstudy.core.saving import save_folder
 from quickstudy.encoders import MLP, Wrapped
 from quickstudy.estimators import Encoding, FewShotClassifier, FittedModel, OpenSetClassifier
 from quickstudy.pretrained import FunctionEncoder, open_encoder
@@ -356,7 +357,7 @@ def test_folders_that_hold_something_else(tmp_path: Path) -> None:
             LoadError, match=r"holds no fitted model \(classifier\.json is missing\)"
         ):
             FittedModel.load(place)
-    (tmp_path / "predictor.json").touch()
+    save_folder(tmp_path, kind="predictor", about={})
     with pytest.raises(LoadError, match="holds a model that was fitted with --run"):
         FittedModel.load(tmp_path)
     x, y = examples(n=3)

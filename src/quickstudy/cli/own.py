@@ -12,6 +12,7 @@ from quickstudy.cli.screen import results
 from quickstudy.core.errors import ConfigError, DataError, ImageError, LoadError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.predictor import Predictor
+from quickstudy.core.saving import holds
 from quickstudy.core.types import Classes, Examples
 from quickstudy.data import FolderContent, ImageFormat, find_images, read_folder
 from quickstudy.metrics.thresholds import conformal_threshold
@@ -49,7 +50,7 @@ def fit_with_run(
         predictor = rejecting(predictor, content, false_accept_rate, cohort=cohort)
     if (
         model.exists()
-        and not (model / "predictor.json").exists()
+        and not holds(model, "predictor")
         and (not model.is_dir() or any(model.iterdir()))
     ):
         raise ConfigError(

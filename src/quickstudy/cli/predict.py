@@ -18,6 +18,7 @@ from quickstudy.cli.screen import progress, results, table
 from quickstudy.cli.tables import ENDINGS, encode_sentences, numbers, read_table, texts
 from quickstudy.core.errors import ConfigError, LoadError, did_you_mean
 from quickstudy.core.predictor import Predictor
+from quickstudy.core.saving import holds
 from quickstudy.data import find_files, find_images
 from quickstudy.estimators import FittedModel, OpenSetClassifier
 from quickstudy.estimators.fitted import FILE, ROWS, decide
@@ -163,7 +164,7 @@ def remove_class(
 
 
 def _opened(model: Path, *, encoder: str | None) -> FittedModel:
-    if (model / "predictor.json").is_file() and not (model / FILE).is_file():
+    if holds(model, "predictor") and not (model / FILE).is_file():
         raise ConfigError(
             f"{model} was fitted with --run, by a learner that learns all classes together. Change "
             "the folder of pictures and fit again."

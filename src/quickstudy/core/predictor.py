@@ -1,9 +1,6 @@
 """What a learner returns: itself, bound to one learned task."""
 
 import contextlib
-import hashlib
-import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from quickstudy.core.describe import describe, rebuild
 from quickstudy.core.errors import ConfigError, LoadError
+from quickstudy.core.saving import load_folder, save_folder
 from quickstudy.core.types import Target
 
 if TYPE_CHECKING:
     from quickstudy.core.learner import AbstractLearner
 
-FORMAT = 1
+_TENSORS = "predictor.safetensors"
 
 
 @contextlib.contextmanager
@@ -110,37 +108,23 @@ class Predictor(nn.Module):
             return self.learner.predict(self.state, x[None])[0]
 
     def save(self, path: str | Path) -> Path:
-        """Write ``predictor.json`` and ``predictor.safetensors`` into the folder ``path`` (made if
-        needed).
+        """Write the predictor into the folder ``path`` (made if needed), whole or not at all.
 
         Raises:
-            ConfigError: when a part of the learner has no JSON description.
+            ConfigError: when a part of the learner has no JSON description, or the folder cannot be
+                written.
         """
-        folder = Path(path)
-        about: dict[str, Any] = {
-            "format": FORMAT,
-            "kind": "predictor",
+        about = {
             "learner": describe(self.learner),
             "target": describe(self.target),
             "labels": list(self.labels),
             "state": self._outline,
             "extra": self.extra,
         }
-        folder.mkdir(parents=True, exist_ok=True)
         tensors = {
             name: t.detach().cpu().contiguous().clone() for name, t in self.state_dict().items()
         }
-        files = [folder / "predictor.safetensors", folder / "predictor.json"]
-        parts = [file.with_name(file.name + ".part") for file in files]
-        save_file(tensors, parts[0])
-        about["sha256"] = _sha256(parts[0])
-        parts[1].write_text(
-            json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        # Only when both are whole on disk does an older model give way.
-        for part, file in zip(parts, files, strict=True):
-            os.replace(part, file)
-        return folder
+        return save_folder(path, kind="predictor", about=about, files={_TENSORS: save(tensors)})
 
     @classmethod
     def load(cls, path: str | Path) -> "Predictor":
@@ -149,33 +133,16 @@ class Predictor(nn.Module):
         Raises:
             LoadError: when a file is missing, damaged or from a newer format.
         """
-        folder = Path(path)
+        saved = load_folder(path, kind="predictor")
         try:
-            about = json.loads((folder / "predictor.json").read_text(encoding="utf-8"))
-            tensors = load_file(folder / "predictor.safetensors")
-        except (OSError, ValueError, SafetensorError) as error:
-            raise LoadError(
-                f"{folder} holds no readable predictor: {error}. It must have predictor.json and "
-                "predictor.safetensors."
-            ) from error
-        if not isinstance(about, dict) or about.get("format") != FORMAT:
-            raise LoadError(
-                f"{folder}/predictor.json is not of format {FORMAT}, the one this version reads. "
-                "Install the version that wrote it."
-            )
-        try:
-            if about["sha256"] != _sha256(folder / "predictor.safetensors"):
-                raise ValueError("the checksums differ")
-            leaves = [
-                tensors[f"state_{i}"]
-                for i in range(sum(name.startswith("state_") for name in tensors))
-            ]
+            about = saved.about
+            tensors = load(saved.files[_TENSORS])
+            n_leaves = sum(name.startswith("state_") for name in tensors)
+            leaves = [tensors[f"state_{i}"] for i in range(n_leaves)]
             state = _rebuild_state(about["state"], leaves)
-            learner, target, labels = (
-                rebuild(about["learner"]),
-                rebuild(about["target"]),
-                about["labels"],
-            )
+            learner = rebuild(about["learner"])
+            target = rebuild(about["target"])
+            labels = about["labels"]
             if not (
                 isinstance(learner, _learner_type())
                 and isinstance(target, Target)
@@ -184,23 +151,24 @@ class Predictor(nn.Module):
                 raise ValueError("there must be a learner, a target and extras")
             if not (isinstance(labels, list) and all(isinstance(name, str) for name in labels)):
                 raise ValueError(f"labels must be a list of names, not {labels}")
-            made = cls(learner, state, target, labels=tuple(labels), extra=about["extra"])
-            for name, fresh in made.state_dict(keep_vars=True).items():
+            predictor = cls(learner, state, target, labels=tuple(labels), extra=about["extra"])
+            for name, fresh in predictor.state_dict(keep_vars=True).items():
                 # Fresh weights are float32, the saved ones need not be; assign=True would also lose
                 # their memory format.
                 fresh.data = fresh.data.to(tensors[name].dtype)
-            made.load_state_dict(tensors)
-        except (LookupError, RuntimeError, AttributeError, TypeError, ValueError) as error:
+            predictor.load_state_dict(tensors)
+        except (
+            LookupError,
+            RuntimeError,
+            AttributeError,
+            TypeError,
+            ValueError,
+            SafetensorError,
+        ) as error:
             raise LoadError(
-                f"{folder}: predictor.json and predictor.safetensors do not belong together, or "
-                f"are damaged: {error}"
+                f"{path}: the description and the tensors do not belong together: {error}"
             ) from error
-        return made
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return predictor
 
 
 def _learner_type() -> type:

@@ -20,6 +20,7 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.describe import describe, rebuild
 from quickstudy.core.errors import ConfigError, LoadError, QuickstudyError
 from quickstudy.core.learner import AbstractLearner
+from quickstudy.core.saving import holds
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.open_set import OpenSetClassifier, OpenSetPrediction
 from quickstudy.pretrained import AbstractPretrained, FeatureCache, encode_files, open_encoder
@@ -388,7 +389,7 @@ def _read(place: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if not (place / FILE).is_file():
         other = (
             "a model that was fitted with --run; quickstudy.load reads it"
-            if (place / "predictor.json").is_file()
+            if holds(place, "predictor")
             else ""
         )
         raise LoadError(

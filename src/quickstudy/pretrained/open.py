@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from quickstudy.core.errors import ConfigError
+from quickstudy.core.saving import holds
 from quickstudy.pretrained.auto import auto_embedder
 from quickstudy.pretrained.encoder import AbstractPretrained
 from quickstudy.pretrained.hub import HubEncoder
@@ -80,7 +81,7 @@ def _opened(source: str, kind: str, invert: bool | None, device: str) -> Abstrac
         return auto_embedder(invert=invert, device=device)
     if source == "symbols":
         return ShippedEncoder(invert=invert, device=pick_device(device))
-    if is_run or (Path(source) / "predictor.json").is_file():
+    if is_run or holds(source, "predictor"):
         return RunEncoder(source, invert=invert, device=pick_device(device))
     if source.endswith(".onnx"):
         return OnnxEncoder(source)

@@ -20,6 +20,7 @@ from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.core.learner import AbstractLearner, encoder_of, norm_policy, parameter_count
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.predictor import Predictor
+from quickstudy.core.saving import holds
 from quickstudy.data import ClassDataset, Episodes, can_be_encoded, encoded, on_features
 from quickstudy.evaluation import Origin, Report, evaluate
 from quickstudy.recipes.recipe import Evaluation, Part, Recipe
@@ -286,7 +287,7 @@ def load(path: str | Path, *, norm: str = "") -> AbstractLearner[Any] | Predicto
         LoadError: when the folder holds neither, or its files are damaged.
     """
     folder = Path(path)
-    if (folder / "predictor.json").exists():
+    if holds(folder, "predictor"):
         if norm:
             raise LoadError(
                 f"{folder} holds a predictor, whose normalisation cannot be changed any more. Load "
