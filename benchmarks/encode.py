@@ -80,7 +80,7 @@ def reading_ahead() -> dict[str, dict[str, float]]:
     """Pictures per second, read while others are encoded (`encode_files`) or in turns with the
     encoding.
     """
-    embedder, out = open_encoder("symbols"), {}
+    encoder, out = open_encoder("symbols"), {}
     for side, n in ((64, 2_000), (1_200, 100)):
         with tempfile.TemporaryDirectory() as scratch:
             draw(Path(scratch) / "images", range(n), side=side)
@@ -88,10 +88,10 @@ def reading_ahead() -> dict[str, dict[str, float]]:
 
             def in_turns(paths: list[Path] = paths) -> None:
                 for at in range(0, len(paths), 64):
-                    embedder.embed([embedder.read(path) for path in paths[at : at + 64]])
+                    encoder.encode([encoder.read(path) for path in paths[at : at + 64]])
 
             def ahead(paths: list[Path] = paths) -> None:
-                encode_files(embedder, paths)
+                encode_files(encoder, paths)
 
             best = {"in turns": 0.0, "ahead": 0.0}
             for _ in range(TURNS):

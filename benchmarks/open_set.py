@@ -29,7 +29,7 @@ from quickstudy.evaluation import commit, evaluate, versions
 from quickstudy.functional.oslo import centred
 from quickstudy.functional.prototypes import class_means
 from quickstudy.functional.similarity import cosine
-from quickstudy.pretrained.shipped import SHIPPED
+from quickstudy.pretrained.symbols import SYMBOLS
 from quickstudy.recipes import load
 
 ROOT = Path(__file__).parent.parent
@@ -136,7 +136,7 @@ def main() -> None:
     }
     of_data: dict[str, object] = {}
     for name, run, data in (
-        ("Omniglot", SHIPPED, Omniglot),
+        ("Omniglot", SYMBOLS, Omniglot),
         ("miniImageNet", asked.photos, MiniImageNet),
     ):
         learner = load(run)

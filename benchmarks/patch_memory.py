@@ -179,10 +179,10 @@ def main() -> None:
     parser.add_argument("--photos", required=True, help="a run trained on photographs")
     asked, began = parser.parse_args(), time.perf_counter()
     whole = ImageEncoder(asked.photos).fit()
-    embedder = whole.embedder_
+    encoder = whole.encoder_
 
     def memory() -> PatchMemory:
-        return PatchMemory(embedder, keep=0.25)
+        return PatchMemory(encoder, keep=0.25)
 
     out = {"commit": commit(), "versions": versions(), "encoder": whole.key_, "draws": DRAWS}
     out |= {

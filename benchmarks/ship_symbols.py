@@ -3,7 +3,7 @@
 quickstudy train symbols-protonet
 python benchmarks/ship_symbols.py runs/symbols-protonet
 
-Writes the weights and the reports into src/quickstudy/embedders/symbols, and
+Writes the weights and the reports into src/quickstudy/pretrained/weights/symbols, and
 benchmarks/symbols.json: the encoder beside the bare pixels, on characters and on what it was not
 made for. Needs mini-imagenet.zip, orl-faces.zip and neu-steel-defects.zip in the data root.
 """
@@ -23,7 +23,7 @@ from quickstudy.data import ClassDataset, MiniImageNet, Omniglot
 from quickstudy.estimators import FewShotClassifier
 from quickstudy.evaluation import commit, versions
 from quickstudy.metrics.intervals import mean_ci95
-from quickstudy.pretrained.shipped import SHIPPED, ShippedEncoder
+from quickstudy.pretrained.symbols import SYMBOLS, SymbolEncoder
 from quickstudy.recipes import Part, learner_json, load_run
 
 ROOT = Path(__file__).parent.parent
@@ -33,13 +33,13 @@ N_TASKS, N_WAY = 600, 5
 
 def ship(run: Path) -> None:
     """The weights and what is needed to read pictures; of the training only its reports."""
-    SHIPPED.mkdir(exist_ok=True)
+    SYMBOLS.mkdir(exist_ok=True)
     about = learner_json(run)
     about["extra"] = {"image": about["extra"]["image"]}
-    (SHIPPED / "learner.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    shutil.copyfile(run / "learner.safetensors", SHIPPED / "learner.safetensors")
+    (SYMBOLS / "learner.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    shutil.copyfile(run / "learner.safetensors", SYMBOLS / "learner.safetensors")
     for report in (run / "reports").glob("*.json"):
-        shutil.copyfile(report, SHIPPED / f"report-symbols-{report.name}")
+        shutil.copyfile(report, SYMBOLS / f"report-symbols-{report.name}")
 
 
 def score_the_parts(run: Path) -> None:
@@ -51,7 +51,7 @@ def score_the_parts(run: Path) -> None:
         )
         for evaluation in trained.recipe.evaluations:
             report = part.evaluate(evaluation)
-            report.save(SHIPPED / f"report-{name}-{evaluation.title}.json")
+            report.save(SYMBOLS / f"report-{name}-{evaluation.title}.json")
             print(report, flush=True)
 
 
@@ -89,13 +89,11 @@ def beside_pixels(
     images: list[Image.Image], y: NDArray[np.int64], *, n_query: int
 ) -> dict[str, object]:
     """The encoder, and what it sees: a grey picture of 28×28 without its mean."""
-    embedder = ShippedEncoder()
+    encoder = SymbolEncoder()
     encoded = np.concatenate(
-        [embedder.embed(images[at : at + 256]) for at in range(0, len(images), 256)]
+        [encoder.encode(images[at : at + 256]) for at in range(0, len(images), 256)]
     )
-    small = np.stack([embedder.format.convert(i).numpy().ravel() for i in images]).astype(
-        np.float32
-    )
+    small = np.stack([encoder.format.convert(i).numpy().ravel() for i in images]).astype(np.float32)
     vectors = {"symbols": encoded, "pixels": small - small.mean(1, keepdims=True)}
     found = {
         f"{k}-shot": {
@@ -120,7 +118,7 @@ def main() -> None:
             "n_way": N_WAY,
             "n_tasks": N_TASKS,
         }
-        measured["key"] = ShippedEncoder().key
+        measured["key"] = SymbolEncoder().key
         sets = [
             unpacked(Omniglot(rotations=False).split("test"), ink=True),
             unpacked(MiniImageNet().split("test")),
@@ -137,8 +135,8 @@ def main() -> None:
         (ROOT / "benchmarks" / "symbols.json").write_text(
             json.dumps(measured, indent=1) + "\n", encoding="utf-8"
         )
-    size = sum(file.stat().st_size for file in SHIPPED.iterdir())
-    print(f"{SHIPPED}: {size:,} bytes")
+    size = sum(file.stat().st_size for file in SYMBOLS.iterdir())
+    print(f"{SYMBOLS}: {size:,} bytes")
     if size > LARGEST:
         raise SystemExit(f"The encoder of the package may have {LARGEST:,} bytes at most.")
 

@@ -86,16 +86,16 @@ def main() -> None:
         "--run", type=Path, required=True, help="a run of the recipe voices-protonet"
     )
     asked, began = parser.parse_args(), time.perf_counter()
-    run, embedder = load_run(asked.run), SpectrogramEncoder(asked.run)
+    run, encoder = load_run(asked.run), SpectrogramEncoder(asked.run)
     data = run.recipe.build_data()
     assert isinstance(data, Voices)
     people = data.speakers("test")
     recordings = [data.recording(speaker, k) for speaker in people for k in range(data.utterances)]
-    trained = embedder.embed(recordings)
-    embedder.encoder.load_state_dict(run.recipe.build_learner().encoder.state_dict())
+    trained = encoder.encode(recordings)
+    encoder.encoder.load_state_dict(run.recipe.build_learner().encoder.state_dict())
     encoded = {
         "trained": trained,
-        "untrained": embedder.embed(recordings),
+        "untrained": encoder.encode(recordings),
         "mean spectrum": mean_spectrum(recordings, data),
     }
     found = {}

@@ -43,7 +43,7 @@ from quickstudy.encoders import Identity
 from quickstudy.evaluation import Report, commit, compare, evaluate
 from quickstudy.metrics.intervals import mean_ci95
 from quickstudy.objectives import QueryLoss
-from quickstudy.pretrained.sentences import SentenceEncoder
+from quickstudy.pretrained.text import SentenceEncoder
 from quickstudy.recipes import load_run
 from quickstudy.training import Optimiser, Plan, train
 
@@ -81,7 +81,7 @@ def names() -> dict[str, torch.Tensor]:
     """The vector of each class's name, less the mean over all names, of length 1."""
     known = mini_imagenet_names()
     v = torch.from_numpy(
-        SentenceEncoder(TEXT).embed([f"a photo of a {name}" for name in known.values()])
+        SentenceEncoder(TEXT).encode([f"a photo of a {name}" for name in known.values()])
     )
     return dict(zip(known, torch.nn.functional.normalize(v - v.mean(0), dim=-1), strict=True))
 

@@ -31,7 +31,7 @@ class Blocks(AbstractImagePretrained):
     def read(self, path: Path) -> Any:
         return Image.open(path)
 
-    def embed(self, things: Sequence[Any]) -> np.ndarray:
+    def encode(self, things: Sequence[Any]) -> np.ndarray:
         return self.patches(things).mean((1, 2))
 
     def patches(self, things: Sequence[Any]) -> np.ndarray:
@@ -144,17 +144,17 @@ def test_the_places_of_a_run(tmp_path: Path) -> None:
         tmp_path / "run",
         extra={"image": ImageFormat(32, 1).to_json()},
     )
-    embedder = open_encoder(tmp_path / "run")
+    encoder = open_encoder(tmp_path / "run")
     pictures = [
         Image.fromarray(np.random.default_rng(i).integers(0, 255, (32, 32), dtype=np.uint8))
         for i in range(3)
     ]
-    patches = embedder.patches(pictures)
+    patches = encoder.patches(pictures)
     assert patches.shape == (3, 8, 8, 16)
-    np.testing.assert_allclose(embedder.patches(pictures[1:2])[0], patches[1], atol=1e-5)
+    np.testing.assert_allclose(encoder.patches(pictures[1:2])[0], patches[1], atol=1e-5)
     with torch.no_grad():
-        x = embedder.encoder.blocks[0](embedder._batch(pictures), None)
-        second = embedder.encoder.blocks[1](x, None)
+        x = encoder.encoder.blocks[0](encoder._batch(pictures), None)
+        second = encoder.encoder.blocks[1](x, None)
     np.testing.assert_allclose(patches[..., :8], second[0].permute(0, 2, 3, 1).numpy(), atol=1e-5)
     assert PatchMemory(str(tmp_path / "run")).fit(pictures).anomaly(pictures).shape == (3,)
     save_learner(

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from quickstudy.data import find_images
-from quickstudy.pretrained import FeatureCache, RunEncoder, ShippedEncoder
+from quickstudy.pretrained import FeatureCache, RunEncoder, SymbolEncoder
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -40,23 +40,23 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def kept(home: Path) -> int:
-    embedder = ShippedEncoder()
-    with FeatureCache(home / "features", key=embedder.key, dim=embedder.dim) as cache:
+    encoder = SymbolEncoder()
+    with FeatureCache(home / "features", key=encoder.key, dim=encoder.dim) as cache:
         return cache.count()
 
 
 def test_a_folder_becomes_vectors(
     quickstudy: Command, drawings: Path, home: Path, read: list[str], tmp_path: Path
 ) -> None:
-    out, embedder, paths = (
+    out, encoder, paths = (
         tmp_path / "new folder" / "out",
-        ShippedEncoder(),
+        SymbolEncoder(),
         find_images([drawings]),
     )
     done = quickstudy("encode", drawings, "-o", out, "--encoder", "symbols", "--batch-size", "5")
-    assert all(f"Note: {note}\n" in done.stdout for note in embedder.notes)
+    assert all(f"Note: {note}\n" in done.stdout for note in encoder.notes)
     assert (
-        f"Encoded 18 pictures with symbols, 64 numbers each: {out / 'vectors.npy'}, "
+        f"Encoded 18 images with symbols, 64 numbers each: {out / 'vectors.npy'}, "
         f"{out / 'paths.txt'}." in done.stdout
     )
     assert done.stderr == ""
@@ -65,18 +65,18 @@ def test_a_folder_becomes_vectors(
     assert (out / "paths.txt").read_text(encoding="utf-8").splitlines() == [str(p) for p in paths]
     for row, path in zip(x, paths, strict=True):
         np.testing.assert_allclose(
-            row, embedder.embed([embedder.read(path)])[0], rtol=1e-4, atol=1e-5
+            row, encoder.encode([encoder.read(path)])[0], rtol=1e-4, atol=1e-5
         )
     about = json.loads((out / "encoder.json").read_text(encoding="utf-8"))
     assert about | {"quickstudy": ""} == {
         "format": 1,
         "source": "symbols",
-        "key": embedder.key,
+        "key": encoder.key,
         "kind": "images",
         "dim": 64,
         "n": 18,
         "quickstudy": "",
-        "notes": list(embedder.notes),
+        "notes": list(encoder.notes),
         "skipped": [],
     }
     assert sorted(p.name for p in out.iterdir()) == ["encoder.json", "paths.txt", "vectors.npy"]
@@ -128,7 +128,7 @@ def test_a_stop_is_told_and_gone_on_with(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real, calls, out = RunEncoder.embed, [], tmp_path / "my out"
+    real, calls, out = RunEncoder.encode, [], tmp_path / "my out"
 
     def stopping(self: RunEncoder, things: list[object]) -> object:
         calls.append(len(things))
@@ -138,10 +138,10 @@ def test_a_stop_is_told_and_gone_on_with(
 
     command = ("encode", drawings, "-o", out, "--encoder", "symbols", "--batch-size", "4")
     with monkeypatch.context() as patch:
-        patch.setattr(RunEncoder, "embed", stopping)
+        patch.setattr(RunEncoder, "encode", stopping)
         done = quickstudy(*command, status=130)
         assert (
-            "Stopped after 8 of 18 pictures; they are kept in the cache. Go on with: quickstudy "
+            "Stopped after 8 of 18 images; they are kept in the cache. Go on with: quickstudy "
             "encode" in done.stdout
         )
         assert shlex.split(done.stdout.split("Go on with: ")[1])[1:] == [str(c) for c in command]
@@ -172,13 +172,13 @@ def test_killed_in_the_middle(
 import os, signal, sys
 from quickstudy.cli import main
 from quickstudy.pretrained import RunEncoder
-real, calls = RunEncoder.embed, []
+real, calls = RunEncoder.encode, []
 def dying(self, things):
     calls.append(len(things))
     if len(calls) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(self, things)
-RunEncoder.embed = dying
+RunEncoder.encode = dying
 sys.argv = {["quickstudy", *command]!r}
 main()
 """
@@ -221,7 +221,7 @@ def test_a_broken_cache_is_told(
     monkeypatch.setenv("QUICKSTUDY_CACHE", str(tmp_path / "file"))
     done = quickstudy("encode", drawings, "-o", tmp_path / "out", "--encoder", "symbols")
     assert done.stdout.count("Note: The feature cache") == 1
-    assert "Encoded 18 pictures" in done.stdout
+    assert "Encoded 18 images" in done.stdout
 
 
 def test_mistakes(quickstudy: Command, drawings: Path, home: Path, tmp_path: Path) -> None:

@@ -745,12 +745,12 @@ def test_few_files_are_read_at_a_time(
     monkeypatch.setattr(predicting, "_AT_ONCE", 4)
     assert quickstudy("predict", model, drawings).stdout.split() == shown.split()
 
-    def counted(embedder: Any, paths: Any, **options: Any) -> Any:
+    def counted(encoder: Any, paths: Any, **options: Any) -> Any:
         asked.append(len(paths))
         if len(asked) == 3:  # by then the rows of the first two are there
             assert (tmp_path / "out.jsonl.part").read_text().splitlines() == whole.splitlines()[:8]
             raise KeyboardInterrupt
-        return real(embedder, paths, **options)
+        return real(encoder, paths, **options)
 
     out.write_text("older")
     monkeypatch.setattr(predicting, "encode_files", counted)

@@ -20,7 +20,7 @@ from quickstudy.encoders import MLP, Wrapped
 from quickstudy.estimators import Encoding, FewShotClassifier, FittedModel, OpenSetClassifier
 from quickstudy.pretrained import FunctionEncoder, open_encoder
 from quickstudy.pretrained.encoder import AbstractPretrained
-from quickstudy.pretrained.shipped import SHIPPED
+from quickstudy.pretrained.symbols import SYMBOLS
 
 DIM = 12
 
@@ -201,7 +201,7 @@ def test_another_encoder_is_refused(tmp_path: Path) -> None:
     encoding = Encoding("images", "one", "one")
     made = FittedModel(
         FewShotClassifier(metric="euclidean").fit(
-            encoder.embed([encoder.read(p) for p in paths]), ["dark", "dark", "light", "light"]
+            encoder.encode([encoder.read(p) for p in paths]), ["dark", "dark", "light", "light"]
         ),
         encoding,
         encoder,
@@ -241,7 +241,7 @@ class Lengths(AbstractPretrained):
     def read(self, path: Path) -> str:
         return path.read_text()
 
-    def embed(self, things: Any) -> np.ndarray:
+    def encode(self, things: Any) -> np.ndarray:
         assert 0 < len(things) <= 64
         return np.asarray([[len(t), len(t.split())] for t in things], np.float32)
 
@@ -249,7 +249,7 @@ class Lengths(AbstractPretrained):
 def test_any_number_of_sentences(tmp_path: Path) -> None:
     encoder = Lengths()
     fitted = FewShotClassifier(metric="euclidean").fit(
-        encoder.embed(["a", "a b c d"]), ["short", "long"]
+        encoder.encode(["a", "a b c d"]), ["short", "long"]
     )
     folder = FittedModel(
         fitted, Encoding("text", "lengths", "lengths", columns=("what",)), encoder
@@ -263,7 +263,7 @@ def test_the_path_of_an_encoder_holds_in_every_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(SHIPPED, "my-run")
+    shutil.copytree(SYMBOLS, "my-run")
     encoder = open_encoder("my-run")
     vectors = np.random.default_rng(0).normal(size=(2, encoder.dim))
     FittedModel(

@@ -55,9 +55,9 @@ def test_a_picture_has_the_vector_of_the_encoder_whatever_is_beside_it(
     x = encoder.transform(pictures)
     assert x.shape == (12, 64 // 8)
     with torch.no_grad():
-        expected = encoder.embedder_.encoder(
-            FORMAT.normalise(FORMAT.read(pictures[3])[None])[None]
-        )[0, 0]
+        expected = encoder.encoder_.encoder(FORMAT.normalise(FORMAT.read(pictures[3])[None])[None])[
+            0, 0
+        ]
     np.testing.assert_allclose(x[3], expected.numpy(), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(
         encoder.transform([Image.open(pictures[3])])[0], x[3], rtol=1e-5, atol=1e-6
@@ -103,7 +103,7 @@ def test_mistakes(run: Path, tmp_path: Path) -> None:
         ImageEncoder(run).transform([tmp_path / "x.png"])
     with pytest.raises(
         ConfigError,
-        match=r"A list of pictures was expected, but one came: 'x\.png'\. Put it in brackets: "
+        match=r"A list of images was expected, but one came: 'x\.png'\. Put it in brackets: "
         r"\['x\.png'\]\.",
     ):
         ImageEncoder(run).fit().transform("x.png")
@@ -134,7 +134,7 @@ class Lengths(AbstractPretrained):
         self.read_files.append(path.name)
         return path.read_text()
 
-    def embed(self, things: Sequence[Any]) -> NDArray[np.float32]:
+    def encode(self, things: Sequence[Any]) -> NDArray[np.float32]:
         return np.array([(len(t), 1) for t in things], dtype=np.float32)
 
 
@@ -176,9 +176,9 @@ def test_text_is_a_file_for_pictures_and_a_sentence_for_sentences(files: list[Pa
 def test_the_cache_keeps_files_and_its_trouble_is_noted(
     make: Any, kind: str, files: list[Path], tmp_path: Path
 ) -> None:
-    embedder = Lengths(kind)
+    lengths = Lengths(kind)
     for _ in range(2):
-        assert make(embedder, cache=tmp_path / "cache").fit_transform(files)[:, 0].tolist() == [
+        assert make(lengths, cache=tmp_path / "cache").fit_transform(files)[:, 0].tolist() == [
             1,
             2,
             3,
@@ -186,8 +186,8 @@ def test_the_cache_keeps_files_and_its_trouble_is_noted(
             5,
             6,
         ]
-    assert sorted(embedder.read_files) == [f.name for f in files]
-    encoder = make(embedder, cache=files[0] / "cache").fit()
+    assert sorted(lengths.read_files) == [f.name for f in files]
+    encoder = make(lengths, cache=files[0] / "cache").fit()
     encoder.transform(files)
     encoder.transform(files)
     assert len(encoder.notes_) == 2
@@ -196,8 +196,8 @@ def test_the_cache_keeps_files_and_its_trouble_is_noted(
 
 @pytest.mark.parametrize(("make", "kind"), MAKERS)
 def test_it_is_a_part_of_a_search(make: Any, kind: str, files: list[Path], tmp_path: Path) -> None:
-    embedder = Lengths(kind)
-    encoder = make(embedder, cache=tmp_path / "cache")
+    lengths = Lengths(kind)
+    encoder = make(lengths, cache=tmp_path / "cache")
     parameters = encoder.get_params()
     assert {"encoder", "batch_size", "cache"} <= set(parameters)
     copy = clone(encoder)
@@ -214,16 +214,16 @@ def test_it_is_a_part_of_a_search(make: Any, kind: str, files: list[Path], tmp_p
     search.fit(files, ["short", "short", "short", "long", "long", "long"])
     assert search.best_score_ == 1
     assert search.predict([files[0], ["in"] * 40]).tolist() == ["short", "long"]
-    assert len(embedder.read_files) == 6
+    assert len(lengths.read_files) == 6
 
 
 def test_clones_share_what_was_opened_until_it_changes(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
     first = ImageEncoder(tmp_path / "run")
     second = clone(first)
-    assert first.fit().embedder_ is second.fit().embedder_
-    assert clone(second).fit().embedder_ is first.embedder_
-    assert clone(first).set_params(invert=False).fit().embedder_ is not second.embedder_
+    assert first.fit().encoder_ is second.fit().encoder_
+    assert clone(second).fit().encoder_ is first.encoder_
+    assert clone(first).set_params(invert=False).fit().encoder_ is not second.encoder_
     torch.manual_seed(1)
     save_learner(
         ProtoNet(Conv4(size=28, width=16)).eval(),

@@ -156,8 +156,8 @@ def test_a_full_disk_stops_the_writing_alone(
         one.put(dict(list(vectors(5000).items())[100:]))
         one.put(vectors(5000))
         assert one.notes == [
-            f"The feature cache {one.file} cannot be written (database or disk is full), so what "
-            "is encoded now is not kept."
+            f"The feature cache {one.file} cannot be written (database or disk is full), so new "
+            "vectors are not kept."
         ]
         assert same(one.get(contents(5000)), vectors(100))
 

@@ -29,11 +29,9 @@ def pictures(n: int = 3) -> list[Image.Image]:
     ]
 
 
-def answers(embedder: HubEncoder, model: Any) -> Any:
+def answers(encoder: HubEncoder, model: Any) -> Any:
     with torch.no_grad():
-        return model(
-            pixel_values=torch.from_numpy(np.stack([embedder._see(p) for p in pictures()]))
-        )
+        return model(pixel_values=torch.from_numpy(np.stack([encoder._see(p) for p in pictures()])))
 
 
 VECTORS: dict[str, Callable[[Any], torch.Tensor]] = {
@@ -56,19 +54,19 @@ def test_the_vector_is_the_one_that_the_documentation_names(
     family: str, vision_model: Made
 ) -> None:
     folder, model = vision_model(family)
-    embedder = HubEncoder(folder, device="cpu")
-    vectors, out = embedder.embed(pictures()), answers(embedder, model)
+    encoder = HubEncoder(folder, device="cpu")
+    vectors, out = encoder.encode(pictures()), answers(encoder, model)
     expected = VECTORS[family](out)
     if family == "convnextv2":
         expected = model.layernorm(expected)
     np.testing.assert_allclose(vectors, expected.detach().numpy(), atol=1e-5)
     assert vectors.dtype == np.float32
-    assert vectors.shape == (3, embedder.dim)
+    assert vectors.shape == (3, encoder.dim)
     for i, picture in enumerate(pictures()):
-        np.testing.assert_allclose(embedder.embed([picture])[0], vectors[i], atol=1e-5)
-    assert any("not who" in note for note in embedder.notes)
-    assert any("not known here" in note for note in embedder.notes) == (family == "swin")
-    assert any("licence" in note for note in embedder.notes) == (family == "dinov3_vit")
+        np.testing.assert_allclose(encoder.encode([picture])[0], vectors[i], atol=1e-5)
+    assert any("not who" in note for note in encoder.notes)
+    assert any("not known here" in note for note in encoder.notes) == (family == "swin")
+    assert any("licence" in note for note in encoder.notes) == (family == "dinov3_vit")
 
 
 @pytest.mark.parametrize(
@@ -86,19 +84,19 @@ def test_patches_are_the_tokens_of_the_places_row_by_row(
     family: str, before: int, grid: int, vision_model: Made
 ) -> None:
     folder, model = vision_model(family)
-    embedder = HubEncoder(folder, device="cpu")
-    tokens = answers(embedder, model).last_hidden_state[:, before:]
+    encoder = HubEncoder(folder, device="cpu")
+    tokens = answers(encoder, model).last_hidden_state[:, before:]
     np.testing.assert_allclose(
-        embedder.patches(pictures()), tokens.unflatten(1, (grid, grid)).detach().numpy(), atol=1e-5
+        encoder.patches(pictures()), tokens.unflatten(1, (grid, grid)).detach().numpy(), atol=1e-5
     )
 
 
 def test_patches_of_convolutions_are_the_last_map(vision_model: Made) -> None:
     folder, model = vision_model("resnet")
-    embedder = HubEncoder(folder, device="cpu")
+    encoder = HubEncoder(folder, device="cpu")
     np.testing.assert_allclose(
-        embedder.patches(pictures()),
-        answers(embedder, model).last_hidden_state.permute(0, 2, 3, 1).detach().numpy(),
+        encoder.patches(pictures()),
+        answers(encoder, model).last_hidden_state.permute(0, 2, 3, 1).detach().numpy(),
         atol=1e-5,
     )
 
@@ -144,8 +142,8 @@ from quickstudy.core.errors import QuickstudyError
 from quickstudy.pretrained import open_encoder
 for source in sys.argv[1:]:
     try:
-        embedder = open_encoder(source, device="cpu")
-        print("opened", embedder.source, embedder.dim, embedder.key, *embedder.notes)
+        encoder = open_encoder(source, device="cpu")
+        print("opened", encoder.source, encoder.dim, encoder.key, *encoder.notes)
     except QuickstudyError as error:
         print(type(error).__name__, error)
 """

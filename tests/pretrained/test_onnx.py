@@ -1,4 +1,4 @@
-"""Any .onnx embedder."""
+"""Any .onnx encoder."""
 
 import json
 import sys
@@ -61,35 +61,33 @@ def pictures(n: int = 5) -> list[Image.Image]:
 def test_pictures_are_prepared_as_the_json_beside_it_says(batch: int | str, tmp_path: Path) -> None:
     file = saved(tmp_path / "face.onnx", batch=batch)
     (tmp_path / "face.json").write_text(json.dumps(FACES))
-    embedder = OnnxEncoder(file)
+    encoder = OnnxEncoder(file)
     expected = [
         np.mean((np.asarray(p.resize((10, 12), 2), dtype=float) / 255 - 0.5) / 0.5, axis=(0, 1))
         @ WEIGHT
         for p in pictures()
     ]
-    np.testing.assert_allclose(embedder.embed(pictures()), expected, atol=1e-4)
-    assert (embedder.dim, embedder.notes) == (5, ())
+    np.testing.assert_allclose(encoder.encode(pictures()), expected, atol=1e-4)
+    assert (encoder.dim, encoder.notes) == (5, ())
     pictures()[0].save(tmp_path / "x.png")
     np.testing.assert_allclose(
-        embedder.embed([embedder.read(tmp_path / "x.png")])[0], expected[0], atol=1e-4
+        encoder.encode([encoder.read(tmp_path / "x.png")])[0], expected[0], atol=1e-4
     )
     with pytest.raises(ConfigError, match="none of its places"):
-        embedder.patches(pictures())
+        encoder.patches(pictures())
 
 
 def test_without_a_json_it_says_what_it_assumes(tmp_path: Path) -> None:
-    embedder = OnnxEncoder(saved(tmp_path / "m.onnx"))
-    assert (
-        "normalised by ImageNet's mean and deviation. Put a m.json beside it" in embedder.notes[0]
-    )
-    key = embedder.key
+    encoder = OnnxEncoder(saved(tmp_path / "m.onnx"))
+    assert "normalised by ImageNet's mean and deviation. Put a m.json beside it" in encoder.notes[0]
+    key = encoder.key
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(FACES))
     assert OnnxEncoder(tmp_path / "m.onnx").key != key
 
 
 def test_other_forms_are_refused_with_what_came(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"takes pictures \['n', 12, 10, 3\].*\[n, 3, height, width\]"
+        ConfigError, match=r"takes images \['n', 12, 10, 3\].*\[n, 3, height, width\]"
     ):
         OnnxEncoder(saved(tmp_path / "last.onnx", inputs=(12, 10, 3)))
     with pytest.raises(

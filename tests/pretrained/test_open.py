@@ -18,14 +18,14 @@ from quickstudy.pretrained import (
     FunctionEncoder,
     RunEncoder,
     SentenceEncoder,
-    ShippedEncoder,
+    SymbolEncoder,
     open_encoder,
 )
 from quickstudy.pretrained.timm import TimmEncoder
 from quickstudy.recipes import save_learner
 
 
-def test_a_run_the_shipped_one_and_an_embedder_itself(tmp_path: Path) -> None:
+def test_a_run_the_shipped_one_and_an_encoder_itself(tmp_path: Path) -> None:
     save_learner(
         ProtoNet(Conv4(size=28, width=8)),
         tmp_path / "run",
@@ -34,11 +34,11 @@ def test_a_run_the_shipped_one_and_an_embedder_itself(tmp_path: Path) -> None:
     run = open_encoder(tmp_path / "run")
     assert isinstance(run, RunEncoder)
     assert open_encoder(str(tmp_path / "run"), invert=False).key != run.key
-    assert isinstance(open_encoder("symbols"), ShippedEncoder)
+    assert isinstance(open_encoder("symbols"), SymbolEncoder)
     assert open_encoder("auto", invert=True).source == "symbols"
     assert open_encoder(run) is run
     assert isinstance(open_encoder("auto", kind="text"), SentenceEncoder)
-    with pytest.raises(ConfigError, match="encodes pictures, not sentences"):
+    with pytest.raises(ConfigError, match="encodes images, not text"):
         open_encoder(run, kind="text")
 
 
@@ -66,11 +66,11 @@ def test_a_function_of_ones_own() -> None:
         dim=2,
         read=Image.open,
     )
-    assert grey.embed([Image.new("RGB", (3, 3), "white")]).tolist() == [[255.0, 1.0]]
+    assert grey.encode([Image.new("RGB", (3, 3), "white")]).tolist() == [[255.0, 1.0]]
     assert open_encoder(grey).key == "mean grey 1"
     wrong = FunctionEncoder(lambda ps: np.zeros((len(ps), 3)), key="x", dim=2, read=Image.open)
     with pytest.raises(ConfigError, match=r"gave shape \(1, 3\) for 1 pictures, not \(1, 2\)"):
-        wrong.embed([Image.new("RGB", (3, 3))])
+        wrong.encode([Image.new("RGB", (3, 3))])
 
 
 def timm_of(monkeypatch: pytest.MonkeyPatch, *, reachable: bool = True) -> None:
@@ -103,10 +103,10 @@ def timm_of(monkeypatch: pytest.MonkeyPatch, *, reachable: bool = True) -> None:
 
 def test_timm_with_and_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     timm_of(monkeypatch)
-    embedder = open_encoder("timm:resnet18.a1_in1k", device="cpu")
-    assert isinstance(embedder, TimmEncoder)
+    encoder = open_encoder("timm:resnet18.a1_in1k", device="cpu")
+    assert isinstance(encoder, TimmEncoder)
     np.testing.assert_allclose(
-        embedder.embed([Image.new("RGB", (40, 20), "white")]), [[2.0, 2.0, 2.0]], atol=1e-5
+        encoder.encode([Image.new("RGB", (40, 20), "white")]), [[2.0, 2.0, 2.0]], atol=1e-5
     )
     with pytest.raises(ConfigError, match="timm has no model 'resnet19'"):
         open_encoder("timm:resnet19")

@@ -42,37 +42,37 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_vector_is_the_mean_over_the_pictures_whatever_is_beside_it(run: Path) -> None:
-    embedder = SpectrogramEncoder(run)
+    encoder = SpectrogramEncoder(run)
     long, short = noise(31, 0), noise(0.2, 1)
-    x = embedder.embed([long, short])
-    assert x.shape == (2, embedder.dim) == (2, 8)
+    x = encoder.encode([long, short])
+    assert x.shape == (2, encoder.dim) == (2, 8)
     assert x.dtype == np.float32
     pictures = FORMAT.pictures(long)
     assert len(pictures) > 64  # more than are encoded at once
     with torch.no_grad():
         expected = np.mean(
-            [embedder.encoder(picture[None, None])[0, 0].numpy() for picture in pictures], axis=0
+            [encoder.encoder(picture[None, None])[0, 0].numpy() for picture in pictures], axis=0
         )
     np.testing.assert_allclose(x[0], expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(embedder.embed([short])[0], x[1])
+    np.testing.assert_array_equal(encoder.encode([short])[0], x[1])
 
 
 def test_files_of_any_rate(run: Path, tmp_path: Path) -> None:
     soundfile = pytest.importorskip("soundfile")
-    embedder = SpectrogramEncoder(run)
+    encoder = SpectrogramEncoder(run)
     t = np.arange(32_000) / 16_000
     low, high = (np.sin(2 * np.pi * f * t).astype(np.float32) for f in (200, 700))
     soundfile.write(tmp_path / "low.wav", low / 2, 16_000)
     soundfile.write(tmp_path / "stereo.flac", np.stack([low, low], 1) / 8, 16_000)
     soundfile.write(tmp_path / "high.wav", high / 2, 16_000)
-    x = embedder.embed(
-        [embedder.read(tmp_path / name) for name in ("low.wav", "stereo.flac", "high.wav")]
+    x = encoder.encode(
+        [encoder.read(tmp_path / name) for name in ("low.wav", "stereo.flac", "high.wav")]
     )
     same, other = np.abs(x[0] - x[1]).max(), np.abs(x[0] - x[2]).max()
     assert same < 0.01 * other
     (tmp_path / "text.wav").write_text("no sound")
     with pytest.raises(DataError, match=r"text\.wav"):
-        embedder.read(tmp_path / "text.wav")
+        encoder.read(tmp_path / "text.wav")
 
 
 def test_the_key_tells_encoders_apart(run: Path, tmp_path: Path) -> None:
@@ -138,8 +138,8 @@ def test_a_trained_run_carries_what_it_needs(
     }
     recipe = recipe_named("voices-protonet").with_changes(changes)
     train_recipe(recipe_without_evaluations(recipe), tmp_path / "run", device="cpu")
-    embedder = SpectrogramEncoder(tmp_path / "run")
-    x = embedder.embed([hum(c, k) for c in range(8) for k in range(6, 10)])
+    encoder = SpectrogramEncoder(tmp_path / "run")
+    x = encoder.encode([hum(c, k) for c in range(8) for k in range(6, 10)])
     y = np.repeat(range(8), 4)
     first = np.arange(32) % 4 == 0
     assert (

@@ -75,7 +75,7 @@ class PatchMemory(OutlierMixin, BaseEstimator):
         are left out of the memory in turn.
     """
 
-    embedder_: AbstractImagePretrained
+    encoder_: AbstractImagePretrained
     memory_: Tensor
     good_scores_: NDArray[np.float64]
     threshold_: float | None
@@ -199,7 +199,7 @@ class PatchMemory(OutlierMixin, BaseEstimator):
         }
         about = {
             "format": FORMAT,
-            "encoder": self.embedder_.source,
+            "encoder": self.encoder_.source,
             "key": self.key_,
             "options": options,
             "threshold": self.threshold_,
@@ -260,7 +260,7 @@ class PatchMemory(OutlierMixin, BaseEstimator):
         made._open(made.encoder)
         if made.key_ != key:
             raise LoadError(
-                f"The memory holds features of the encoder {key}, but '{made.embedder_.source}' is "
+                f"The memory holds features of the encoder {key}, but '{made.encoder_.source}' is "
                 f"{made.key_} now. Say where the old one is, or fit again."
             )
         return made
@@ -269,7 +269,7 @@ class PatchMemory(OutlierMixin, BaseEstimator):
         found = open_encoder(encoder, kind="images")
         if not isinstance(found, AbstractImagePretrained):
             raise ConfigError(f"'{found.source}' does not encode pictures.")
-        self.embedder_, self.key_ = found, found.key
+        self.encoder_, self.key_ = found, found.key
 
     def _checked(self, X: Iterable[Any]) -> _Seen:
         check_is_fitted(self, "memory_")
@@ -281,14 +281,14 @@ class PatchMemory(OutlierMixin, BaseEstimator):
         parts, sizes = [], []
         for at in range(0, len(pictures), self.batch_size):
             read = [
-                p if isinstance(p, Image.Image) else self.embedder_.read(Path(p))
+                p if isinstance(p, Image.Image) else self.encoder_.read(Path(p))
                 for p in pictures[at : at + self.batch_size]
             ]
             sizes += [
                 _size(p, thing)
                 for p, thing in zip(pictures[at : at + self.batch_size], read, strict=True)
             ]
-            parts.append(torch.from_numpy(self.embedder_.patches(read)))
+            parts.append(torch.from_numpy(self.encoder_.patches(read)))
         patches = torch.cat(parts)
         if self.pool > 1:  # at the border the mean is over the places that are there
             flat = patches.permute(0, 3, 1, 2)

@@ -17,7 +17,7 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError
 from quickstudy.data import find_files
 from quickstudy.pretrained import open_encoder, stream_files
-from quickstudy.pretrained.encode_files import cache_for
+from quickstudy.pretrained.files import cache_for
 from quickstudy.version import __version__
 
 FORMAT = 1
@@ -90,18 +90,18 @@ def encode(
             f"{len(broken)} file names hold a line break, and {_PATHS} has a line per file: "
             f"{', '.join(broken[:5])}. Rename them."
         )
-    embedder, told, skipped = (
+    pretrained, told, skipped = (
         open_encoder(encoder, kind=kind, invert=invert, device=device),
         results(),
         list[tuple[Path, str]](),
     )
-    for note in embedder.notes:
+    for note in pretrained.notes:
         told.print(f"Note: {note}")
-    rows = _Rows(out, dim=embedder.dim)
+    rows = _Rows(out, dim=pretrained.dim)
     try:
-        with cache_for(embedder, cache) as kept, Bar("encoding", len(paths)) as bar:
+        with cache_for(pretrained, cache) as kept, Bar("encoding", len(paths)) as bar:
             for some, x in stream_files(
-                embedder,
+                pretrained,
                 paths,
                 cache=kept,
                 batch_size=batch_size,
@@ -112,15 +112,15 @@ def encode(
                 rows.add(some, x)
         about = {
             "format": FORMAT,
-            "source": embedder.source,
-            "key": embedder.key,
-            "kind": embedder.kind,
-            "dim": embedder.dim,
+            "source": pretrained.source,
+            "key": pretrained.key,
+            "kind": pretrained.kind,
+            "dim": pretrained.dim,
             "n": rows.n,
         }
         bad = [{"path": str(path), "reason": why} for path, why in skipped]
         rows.finish(
-            {**about, "quickstudy": __version__, "notes": list(embedder.notes), "skipped": bad}
+            {**about, "quickstudy": __version__, "notes": list(pretrained.notes), "skipped": bad}
         )
     except KeyboardInterrupt:
         kept_them = (
@@ -142,7 +142,7 @@ def encode(
     for note in kept.notes if kept is not None else ():
         told.print(f"Note: {note}")
     told.print(
-        f"Encoded {rows.n} {kind} with {embedder.source}, {embedder.dim} numbers each: "
+        f"Encoded {rows.n} {kind} with {pretrained.source}, {pretrained.dim} numbers each: "
         f"{out / _VECTORS}, {out / _PATHS}."
     )
 

@@ -323,10 +323,10 @@ def _from_folder(
     found = find_classes(source, kind=kind)
     paths = [path for files in found.values() for path in files]
     labels = {path: name for name, files in found.items() for path in files}
-    embedder = open_encoder(encoder, kind=kind, invert=invert)
+    pretrained = open_encoder(encoder, kind=kind, invert=invert)
     with Bar("encoding", len(paths)) as bar:
         made = encode_files(
-            embedder, paths, cache=cache or None, on_bad=on_bad, progress=bar.update
+            pretrained, paths, cache=cache or None, on_bad=on_bad, progress=bar.update
         )
     kept = [labels[path] for path in made.paths]
     empty = sorted(set(found) - set(kept))
@@ -335,8 +335,8 @@ def _from_folder(
             f"In {source} these classes have nothing that can be read: {', '.join(empty)}. Repair "
             f"the files, or remove the folders. The first: {made.skipped[0][1]}"
         )
-    encoding = Encoding(kind, embedder.source, embedder.key, invert)
-    return _Examples(made.paths, made.vectors, kept, encoding, embedder, made.skipped, made.notes)
+    encoding = Encoding(kind, pretrained.source, pretrained.key, invert)
+    return _Examples(made.paths, made.vectors, kept, encoding, pretrained, made.skipped, made.notes)
 
 
 def _from_table(source: Path, *, label: str, text: str, columns: str, encoder: str) -> _Examples:
@@ -353,11 +353,11 @@ def _from_table(source: Path, *, label: str, text: str, columns: str, encoder: s
         )
     if text:
         sentences = column(rows, text, source)
-        embedder = open_encoder(encoder, kind="text")
+        pretrained = open_encoder(encoder, kind="text")
         with Bar("encoding", len(sentences)) as bar:
-            vectors, warned = encode_sentences(embedder, sentences, progress=bar.update)
-        encoding = Encoding("text", embedder.source, embedder.key, columns=(text,))
-        return _Examples(sentences, vectors, labels, encoding, embedder, [], tuple(warned))
+            vectors, warned = encode_sentences(pretrained, sentences, progress=bar.update)
+        encoding = Encoding("text", pretrained.source, pretrained.key, columns=(text,))
+        return _Examples(sentences, vectors, labels, encoding, pretrained, [], tuple(warned))
     if not names:
         raise DataError(
             f"'{source}' has no column of numbers beside '{label}'. Name them with --columns; of "

@@ -19,7 +19,7 @@ from quickstudy.pretrained import (
     AbstractPretrained,
     EncodedFiles,
     RunEncoder,
-    ShippedEncoder,
+    SymbolEncoder,
     encode_files,
     open_encoder,
 )
@@ -112,8 +112,8 @@ def enrol(
     cache: _Cache = False,
 ) -> None:
     """Add pictures of one identity, new or known."""
-    embedder, opened = _opened(place, encoder, kind, invert)
-    made = _embedded(embedder, find_files(files, kind=kind), on_bad=on_bad, cache=cache)
+    pretrained, opened = _opened(place, encoder, kind, invert)
+    made = _encoded(pretrained, find_files(files, kind=kind), on_bad=on_bad, cache=cache)
     if not made.paths:
         raise DataError(
             f"None of the {len(made.skipped)} files can be read, so {name} was not enrolled. The "
@@ -148,8 +148,8 @@ def enrol_folder(
     """Add everybody of a folder with one sub-folder per identity. Who looks like somebody else is
     left out and named, and the status is then 1.
     """
-    embedder, opened = _opened(place, encoder, kind, invert)
-    made, names, of = _people(embedder, folder, kind, on_bad=on_bad, cache=cache)
+    pretrained, opened = _opened(place, encoder, kind, invert)
+    made, names, of = _people(pretrained, folder, kind, on_bad=on_bad, cache=cache)
     _look_at(made.paths, kind)
     refused, enrolled = list[GalleryError](), 0
     for c, name in enumerate(names):
@@ -192,11 +192,11 @@ def calibrate(
     if cohort is None:
         policy = _module().open(place).calibrate(rate)
     else:
-        embedder, opened = _opened(place, encoder, kind, invert)
+        pretrained, opened = _opened(place, encoder, kind, invert)
         policy = opened.calibrate(
             rate,
-            cohort=_embedded(
-                embedder, find_files([cohort], kind=kind), on_bad=on_bad, cache=cache
+            cohort=_encoded(
+                pretrained, find_files([cohort], kind=kind), on_bad=on_bad, cache=cache
             ).vectors,
         )
     results().print(
@@ -219,9 +219,9 @@ def identify(
     """Say who is on each picture, or that it is a stranger. Files that cannot be read are named,
     and the status is then 1.
     """
-    embedder, opened = _opened(place, encoder, kind, invert)
+    pretrained, opened = _opened(place, encoder, kind, invert)
     paths = find_files(files, kind=kind)
-    made = encode_files(embedder, paths, cache=cache or None, on_bad="skip")
+    made = encode_files(pretrained, paths, cache=cache or None, on_bad="skip")
     said = (
         dict(zip(made.paths, opened.identify(made.vectors, top_k=top_k), strict=True))
         if made.paths
@@ -264,8 +264,8 @@ def verify(
     cache: _Cache = False,
 ) -> None:
     """Say whether a picture shows whom it claims to show; status 1 if not."""
-    embedder, opened = _opened(place, encoder, kind, invert)
-    d = opened.verify(encode_files(embedder, [file], cache=cache or None).vectors[0], name)
+    pretrained, opened = _opened(place, encoder, kind, invert)
+    d = opened.verify(encode_files(pretrained, [file], cache=cache or None).vectors[0], name)
     results().print(
         f"{'yes' if d.identity else 'no'}{'' if d.certain else ', but look'}: similarity "
         f"{d.similarity:.4f}, accepted above {d.threshold:.4f}"
@@ -298,13 +298,13 @@ def evaluate_gallery(
     """How often the gallery is wrong, on probes of members and strangers: rates with intervals, and
     pictures. Each probe leaves its line in the audit log.
     """
-    embedder, opened = _opened(place, encoder, kind, invert)
+    pretrained, opened = _opened(place, encoder, kind, invert)
     enrolled = [person["name"] for person in opened.identities()]
     if not enrolled:
         raise GalleryError(
             f"Nobody is enrolled in {place}, so there is nothing to be found. Enrol somebody first."
         )
-    made, names, of = _people(embedder, folder, kind, on_bad=on_bad, cache=cache)
+    made, names, of = _people(pretrained, folder, kind, on_bad=on_bad, cache=cache)
     column = {name: n for n, name in enumerate(enrolled)}
     similarity = np.empty((len(of), len(enrolled)))
     for at in range(0, len(of), _AT_ONCE):
@@ -461,7 +461,7 @@ def _opened(
     if (
         found.key != opened.encoder
         and invert is None
-        and isinstance(found, RunEncoder | ShippedEncoder)
+        and isinstance(found, RunEncoder | SymbolEncoder)
     ):
         # The gallery was made with one of the two; its encoder's key tells which.
         both = (open_encoder(source, kind=kind, invert=flag) for flag in (True, False))
@@ -471,12 +471,12 @@ def _opened(
     return found, opened
 
 
-def _embedded(
-    embedder: AbstractPretrained, paths: list[Path], *, on_bad: str, cache: bool
+def _encoded(
+    pretrained: AbstractPretrained, paths: list[Path], *, on_bad: str, cache: bool
 ) -> EncodedFiles:
     with Bar("encoding", len(paths)) as bar:
         made = encode_files(
-            embedder, paths, cache=cache or None, on_bad=on_bad, progress=bar.update
+            pretrained, paths, cache=cache or None, on_bad=on_bad, progress=bar.update
         )
     for path, reason in made.skipped:
         results().print(f"skipped {path}: {reason}")
@@ -486,14 +486,14 @@ def _embedded(
 
 
 def _people(
-    embedder: AbstractPretrained, folder: Path, kind: str, *, on_bad: str, cache: bool
+    pretrained: AbstractPretrained, folder: Path, kind: str, *, on_bad: str, cache: bool
 ) -> tuple[EncodedFiles, list[str], "np.ndarray[Any, np.dtype[np.int64]]"]:
     """What a folder with one sub-folder per identity holds: vectors, names, and whose each vector
     is.
     """
     found = find_classes(folder, kind=kind)
     owner = {path: c for c, paths in enumerate(found.values()) for path in paths}
-    made = _embedded(embedder, list(owner), on_bad=on_bad, cache=cache)
+    made = _encoded(pretrained, list(owner), on_bad=on_bad, cache=cache)
     of = np.asarray([owner[path] for path in made.paths], dtype=np.int64)
     empty = sorted(name for c, name in enumerate(found) if not (of == c).any())
     if empty:

@@ -69,7 +69,7 @@ def fit(
         paths
     )
     made.save(model)
-    for note in made.embedder_.notes:
+    for note in made.encoder_.notes:
         results().print(f"Note: {note}")
     results().print(f"Remembered {len(made.memory_)} places of {len(paths)} good parts: {model}.")
     if made.threshold_ is None:
@@ -111,7 +111,7 @@ def score_pictures(
         good = []
         for path in some:
             try:
-                memory.embedder_.read(path)
+                memory.encoder_.read(path)
                 good.append(path)
             except DataError as error:
                 rows.append({"image": str(path), "error": str(error)})

@@ -23,7 +23,7 @@ from quickstudy.data import find_files, find_images
 from quickstudy.estimators import FittedModel, OpenSetClassifier
 from quickstudy.estimators.fitted import FILE, ROWS, decide
 from quickstudy.pretrained import FeatureCache, encode_files
-from quickstudy.pretrained.encode_files import cache_for
+from quickstudy.pretrained.files import cache_for
 from quickstudy.recipes import load
 
 FORMATS = ("table", "csv", "jsonl")

@@ -131,7 +131,7 @@ def numeric_columns(
 
 
 def encode_sentences(
-    embedder: AbstractPretrained,
+    encoder: AbstractPretrained,
     sentences: Sequence[str],
     *,
     progress: Callable[[int, int], None] | None = None,
@@ -143,7 +143,7 @@ def encode_sentences(
         some = list(sentences[at : at + _AT_ONCE])
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            parts.append(embedder.embed(some))
+            parts.append(encoder.encode(some))
         warned += [str(w.message) for w in caught]
         if progress is not None:
             progress(at + len(some), len(sentences))

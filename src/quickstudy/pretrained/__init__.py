@@ -1,19 +1,56 @@
-"""Pictures, sentences and recordings to vectors, by encoders of ours and of others."""
+"""Images, text and audio to vectors, by encoders of ours and of others."""
 
-from quickstudy.pretrained.cache import FeatureCache as FeatureCache
-from quickstudy.pretrained.encode_files import EncodedFiles as EncodedFiles
-from quickstudy.pretrained.encode_files import encode_files as encode_files
-from quickstudy.pretrained.encode_files import stream_files as stream_files
-from quickstudy.pretrained.encoder import AbstractImagePretrained as AbstractImagePretrained
-from quickstudy.pretrained.encoder import AbstractPretrained as AbstractPretrained
-from quickstudy.pretrained.encoder import FunctionEncoder as FunctionEncoder
-from quickstudy.pretrained.measured import MeasuredThresholds as MeasuredThresholds
-from quickstudy.pretrained.open import KINDS as KINDS
-from quickstudy.pretrained.open import open_encoder as open_encoder
-from quickstudy.pretrained.recordings import HubAudioEncoder as HubAudioEncoder
-from quickstudy.pretrained.recordings import Recording as Recording
-from quickstudy.pretrained.recordings import read_recording as read_recording
-from quickstudy.pretrained.run import RunEncoder as RunEncoder
-from quickstudy.pretrained.sentences import SentenceEncoder as SentenceEncoder
-from quickstudy.pretrained.shipped import ShippedEncoder as ShippedEncoder
-from quickstudy.pretrained.spectrogram import SpectrogramEncoder as SpectrogramEncoder
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from quickstudy.pretrained.registry import ENCODERS as ENCODERS
+from quickstudy.pretrained.registry import KINDS as KINDS
+from quickstudy.pretrained.registry import EncoderEntry as EncoderEntry
+
+if TYPE_CHECKING:
+    from quickstudy.pretrained.audio import HubAudioEncoder as HubAudioEncoder
+    from quickstudy.pretrained.audio import Recording as Recording
+    from quickstudy.pretrained.audio import read_recording as read_recording
+    from quickstudy.pretrained.cache import FeatureCache as FeatureCache
+    from quickstudy.pretrained.encoder import AbstractImagePretrained as AbstractImagePretrained
+    from quickstudy.pretrained.encoder import AbstractPretrained as AbstractPretrained
+    from quickstudy.pretrained.encoder import FunctionEncoder as FunctionEncoder
+    from quickstudy.pretrained.files import EncodedFiles as EncodedFiles
+    from quickstudy.pretrained.files import encode_files as encode_files
+    from quickstudy.pretrained.files import stream_files as stream_files
+    from quickstudy.pretrained.measured import MeasuredThresholds as MeasuredThresholds
+    from quickstudy.pretrained.open import open_encoder as open_encoder
+    from quickstudy.pretrained.run import RunEncoder as RunEncoder
+    from quickstudy.pretrained.spectrogram import SpectrogramEncoder as SpectrogramEncoder
+    from quickstudy.pretrained.symbols import SymbolEncoder as SymbolEncoder
+    from quickstudy.pretrained.text import SentenceEncoder as SentenceEncoder
+
+# Opened when they are asked for, so that the list of encoders needs no torch.
+_MODULES = {
+    "HubAudioEncoder": "audio",
+    "Recording": "audio",
+    "read_recording": "audio",
+    "FeatureCache": "cache",
+    "AbstractImagePretrained": "encoder",
+    "AbstractPretrained": "encoder",
+    "FunctionEncoder": "encoder",
+    "EncodedFiles": "files",
+    "encode_files": "files",
+    "stream_files": "files",
+    "MeasuredThresholds": "measured",
+    "open_encoder": "open",
+    "RunEncoder": "run",
+    "SpectrogramEncoder": "spectrogram",
+    "SymbolEncoder": "symbols",
+    "SentenceEncoder": "text",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])

@@ -56,8 +56,8 @@ class FeatureCache:
         ...         hashlib.sha256(b"another").digest(),
         ...     )
         ...     cache.put({one: np.array([0.5, 2.0], dtype=np.float32)})
-        ...     found = cache.get([one, other])
-        >>> found[one], other in found
+        ...     known = cache.get([one, other])
+        >>> known[one], other in known
         (array([0.5, 2. ], dtype=float32), False)
     """
 
@@ -77,7 +77,7 @@ class FeatureCache:
         they were made of.
         """
         asked = list(contents)
-        found: dict[bytes, NDArray[np.float32]] = {}
+        known: dict[bytes, NDArray[np.float32]] = {}
         for at in range(0, len(asked), _AT_ONCE):
             some = asked[at : at + _AT_ONCE]
             question = (
@@ -90,10 +90,10 @@ class FeatureCache:
             for content, vector, checksum in rows:
                 # SQLite notices damage of its own pages, not of what stands in them.
                 if len(vector) == 4 * self.dim and zlib.crc32(vector) == checksum:
-                    found[content] = np.frombuffer(vector, dtype="<f4").astype(
+                    known[content] = np.frombuffer(vector, dtype="<f4").astype(
                         np.float32, copy=False
                     )
-        return found
+        return known
 
     def put(self, vectors: Mapping[bytes, Float[NDArray[np.float32], " D"]]) -> None:
         """Keep the vectors of these contents, all or none."""

@@ -1,4 +1,4 @@
-"""What turns a thing (a picture, a sentence, a recording) into a vector, whoever trained it."""
+"""What turns an item (an image, a text, a recording) into a vector, whoever trained it."""
 
 import abc
 import hashlib
@@ -15,13 +15,13 @@ from quickstudy.pretrained.measured import MeasuredThresholds
 
 
 class AbstractPretrained(abc.ABC):
-    """Things to vectors. A vector depends on its thing alone, not on what is encoded beside it.
+    """Items to vectors. A vector depends on its item alone, not on what is encoded beside it.
 
     Attributes:
         kind: what it takes: "images" (Pillow images), "text" (texts) or "audio"
             (`quickstudy.pretrained.Recording`).
         source: what `open_encoder` opened, so that it can be opened again.
-        key: what tells it from others: a hash of its weights and of how things are prepared.
+        key: what tells it from others: a hash of its weights and of how items are prepared.
             Vectors of different keys cannot be compared.
         dim: length of a vector.
         notes: what a user must know before trusting it, in plain sentences.
@@ -38,15 +38,15 @@ class AbstractPretrained(abc.ABC):
 
     @abc.abstractmethod
     def read(self, path: Path) -> Any:
-        """The thing in a file, ready for `embed`. Called from several threads at once.
+        """The item in a file, ready for `encode`. Called from several threads at once.
 
         Raises:
             DataError: when it cannot be read, by name, with what to do.
         """
 
     @abc.abstractmethod
-    def embed(self, things: Sequence[Any]) -> Float[NDArray[np.float32], "n D"]:
-        """The vectors of a batch of things; it is never empty."""
+    def encode(self, items: Sequence[Any]) -> Float[NDArray[np.float32], "n D"]:
+        """The vectors of a batch of items; it is never empty."""
 
 
 class AbstractImagePretrained(AbstractPretrained):
@@ -56,7 +56,7 @@ class AbstractImagePretrained(AbstractPretrained):
 
     kind = "images"
 
-    def patches(self, things: Sequence[Any]) -> Float[NDArray[np.float32], "n H W D"]:
+    def patches(self, items: Sequence[Any]) -> Float[NDArray[np.float32], "n H W D"]:
         """Vectors of the places of each picture, on a grid; what defects are looked for with.
 
         Raises:
@@ -69,7 +69,7 @@ class AbstractImagePretrained(AbstractPretrained):
 
 
 class FunctionEncoder(AbstractImagePretrained):
-    """Any function of Pillow images as an embedder.
+    """Any function of Pillow images as an encoder.
 
     Args:
         function: a list of Pillow images to vectors ``[n D]``.
@@ -91,12 +91,12 @@ class FunctionEncoder(AbstractImagePretrained):
     def read(self, path: Path) -> Any:
         return self._read(path)
 
-    def embed(self, things: Sequence[Any]) -> NDArray[np.float32]:
-        out = np.asarray(self.function(list(things)), dtype=np.float32)
-        if out.shape != (len(things), self.dim):
+    def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:
+        out = np.asarray(self.function(list(items)), dtype=np.float32)
+        if out.shape != (len(items), self.dim):
             raise ConfigError(
-                f"The embedder '{self.key}' gave shape {out.shape} for {len(things)} pictures, not "
-                f"({len(things)}, {self.dim})."
+                f"The encoder '{self.key}' gave shape {out.shape} for {len(items)} pictures, not "
+                f"({len(items)}, {self.dim})."
             )
         return out
 

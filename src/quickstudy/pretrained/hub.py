@@ -95,7 +95,7 @@ class HubEncoder(AbstractImagePretrained):
         """The length of a vector, of a picture that is encoded twice."""
         grey = Image.new("RGB", (self._side, self._side), (90, 120, 150))
         try:
-            first, again = self.embed([grey]), self.embed([grey])
+            first, again = self.encode([grey]), self.encode([grey])
         except Exception as error:  # a model of another kind may fail in any way
             raise ConfigError(
                 f"The model '{self.source}' ({self._type}) does not encode pictures as it is asked "
@@ -112,12 +112,12 @@ class HubEncoder(AbstractImagePretrained):
     def read(self, path: Path) -> NDArray[np.float32]:
         return self._see(read_picture(path, at_least=2 * self._side))
 
-    def embed(self, things: Sequence[Any]) -> NDArray[np.float32]:
-        out = self._run(things)
+    def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:
+        out = self._run(items)
         return _VECTORS[self._takes](out).flatten(1).float().cpu().numpy()
 
-    def patches(self, things: Sequence[Any]) -> Float[NDArray[np.float32], "n H W D"]:
-        hidden = self._run(things).last_hidden_state
+    def patches(self, items: Sequence[Any]) -> Float[NDArray[np.float32], "n H W D"]:
+        hidden = self._run(items).last_hidden_state
         if hidden.ndim == 4:  # a map, channels first
             return hidden.permute(0, 2, 3, 1).float().cpu().numpy()
         height, width = self._see.size
@@ -138,9 +138,9 @@ class HubEncoder(AbstractImagePretrained):
             "equal size, e.g. DINOv2."
         )
 
-    def _run(self, things: Sequence[Any]) -> Any:
+    def _run(self, items: Sequence[Any]) -> Any:
         pixels = torch.from_numpy(
-            np.stack([self._see(t) if isinstance(t, Image.Image) else t for t in things])
+            np.stack([self._see(t) if isinstance(t, Image.Image) else t for t in items])
         ).to(self.device)
         with torch.no_grad():
             return self.model(pixel_values=pixels)

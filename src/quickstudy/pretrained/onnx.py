@@ -1,4 +1,4 @@
-"""Pictures to vectors, by any embedder in the ONNX format."""
+"""Pictures to vectors, by any encoder in the ONNX format."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,7 +75,7 @@ class OnnxEncoder(AbstractImagePretrained):
                 files=sorted(p for p in file.parent.iterdir() if p.name.startswith(file.name)),
             ),
         )
-        self.dim = self.embed([Image.new("RGB", (8, 8))]).shape[1]
+        self.dim = self.encode([Image.new("RGB", (8, 8))]).shape[1]
         self.notes = (
             ()
             if about
@@ -89,8 +89,8 @@ class OnnxEncoder(AbstractImagePretrained):
     def read(self, path: Path) -> NDArray[np.float32]:
         return self._see(read_picture(path, at_least=2 * max(self._see.size)))
 
-    def embed(self, things: Sequence[Any]) -> NDArray[np.float32]:
-        pixels = np.stack([self._see(t) if isinstance(t, Image.Image) else t for t in things])
+    def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:
+        pixels = np.stack([self._see(t) if isinstance(t, Image.Image) else t for t in items])
         step = self._batch or len(pixels)
         out = []
         for at in range(0, len(pixels), step):
@@ -125,10 +125,10 @@ def _picture_input(session: Any, file: Path) -> tuple[str, list[Any]]:
         or inputs[0].shape[1] != 3
         or inputs[0].type != "tensor(float)"
     ):
-        told = ", ".join(f"{i.name} {i.shape} {i.type}" for i in inputs)
+        inputs_text = ", ".join(f"{i.name} {i.shape} {i.type}" for i in inputs)
         raise ConfigError(
-            f"{file} takes {told}, but one input of pictures was expected: float, [n, 3, height, "
-            "width]. Export the model in that form."
+            f"{file} takes {inputs_text}, but one input of pictures was expected: "
+            "float, [n, 3, height, width]. Export the model in that form."
         )
     return inputs[0].name, inputs[0].shape
 
@@ -137,9 +137,9 @@ def _vector_output(session: Any, file: Path, wanted: str) -> str:
     outputs = {o.name: o.shape for o in session.get_outputs()}
     flat = [name for name, shape in outputs.items() if len(shape) == 2]
     if (wanted and wanted not in flat) or not flat:
-        told = ", ".join(f"{name} {shape}" for name, shape in outputs.items())
+        outputs_text = ", ".join(f"{name} {shape}" for name, shape in outputs.items())
         raise ConfigError(
-            f"{file} gives {told}, but vectors were expected, [n, "
+            f"{file} gives {outputs_text}, but vectors were expected, [n, "
             f"D]{f', called {wanted}' if wanted else ''}. Export the model in that form."
         )
     return wanted or flat[0]

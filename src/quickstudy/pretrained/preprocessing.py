@@ -138,7 +138,7 @@ class Preprocessing:
                 tuple(float(v) for v in (about[k] if normalises else (d,) * 3))
                 for k, d in (("image_mean", 0.0), ("image_std", 1.0))
             )
-            made = cls(resize, crop, resample, scale, mean, std, kind in _FIRST_TO_FLOAT)
+            result = cls(resize, crop, resample, scale, mean, std, kind in _FIRST_TO_FLOAT)
         except (KeyError, TypeError, ValueError) as error:
             raise LoadError(
                 f"{where} does not say how pictures are prepared: {error!r} is missing or wrong. "
@@ -149,14 +149,14 @@ class Preprocessing:
             or len(std) != 3
             or not all(std)
             or not np.isfinite([*mean, *std, scale]).all()
-            or (made.floats and resample not in _TORCH)
+            or (result.floats and resample not in _TORCH)
             or not 0 <= resample <= 5
         ):
             raise LoadError(
-                f"{where} asks for a preprocessing that makes no sense here: {made}. Fetch the "
+                f"{where} asks for a preprocessing that makes no sense here: {result}. Fetch the "
                 "model again."
             )
-        return made
+        return result
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for what is hashed and kept."""
@@ -183,17 +183,17 @@ class Preprocessing:
         if len(self.resize) == 2:
             return self.resize[0], self.resize[1]
         (side,) = self.resize
-        made = (
+        size = (
             (int(side * height / width), side)
             if width <= height
             else (side, int(side * width / height))
         )
-        if made[0] * made[1] > MAX_PIXELS:
+        if size[0] * size[1] > MAX_PIXELS:
             raise ImageError(
-                f"A picture of {width}×{height} would become {made[1]}×{made[0]}, too large to be "
+                f"A picture of {width}×{height} would become {size[1]}×{size[0]}, too large to be "
                 "cut afterwards. Cut out what is to be seen."
             )
-        return made
+        return size
 
     def _resized_floats(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         if not self.resize:

@@ -43,24 +43,24 @@ class Quality:
         of these no picture has a warning as it is, and nearly every face has one when it is blurred
         by 2 % of its width, or darkened to 30 %.
         """
-        told = []
+        warnings = []
         if self.side < TINY:
-            told.append(
+            warnings.append(
                 f"it is tiny, {self.side} pixels on its shorter side (expected {TINY} or more)"
             )
         if self.contrast < FLAT:
-            told.append(
+            warnings.append(
                 f"it has hardly any contrast ({self.contrast:.2f}, expected {FLAT:.2f} or more)"
             )
         elif self.bright < DARK:
-            told.append(
+            warnings.append(
                 f"it is too dark (brightness {self.bright:.2f}, expected {DARK:.2f} or more)"
             )
         elif self.side >= SIDE and self.sharpness < BLURRED:
-            told.append(
+            warnings.append(
                 f"it is blurred (sharpness {self.sharpness:.3f}, expected {BLURRED:.2f} or more)"
             )
-        return tuple(told)
+        return tuple(warnings)
 
 
 def picture_quality(picture: Image.Image) -> Quality:

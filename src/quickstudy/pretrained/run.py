@@ -72,11 +72,11 @@ class RunEncoder(AbstractImagePretrained):
     def read(self, path: Path) -> torch.Tensor:
         return self.format.read(path)
 
-    def embed(self, things: Sequence[Any]) -> NDArray[np.float32]:
+    def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:
         with torch.no_grad():
-            return self.encoder(self._batch(things))[0].cpu().numpy()
+            return self.encoder(self._batch(items))[0].cpu().numpy()
 
-    def patches(self, things: Sequence[Any]) -> NDArray[np.float32]:
+    def patches(self, items: Sequence[Any]) -> NDArray[np.float32]:
         """The features behind the encoder's second stage and those behind the third, brought to the
         second's grid, place by place: ``[n H W D]``.
 
@@ -93,14 +93,14 @@ class RunEncoder(AbstractImagePretrained):
             return features
 
         with torch.no_grad(), self.encoder.between(keep):
-            self.encoder(self._batch(things))
+            self.encoder(self._batch(items))
         if not {2, 3} <= stages.keys() or stages[2].ndim != 5:
-            return super().patches(things)
+            return super().patches(items)
         fine, coarse = stages[2][0], stages[3][0]  # [n C H W]
         grown = F.interpolate(coarse, fine.shape[2:], mode="bilinear", align_corners=False)
         return torch.cat((fine, grown), 1).permute(0, 2, 3, 1).float().cpu().numpy()
 
-    def _batch(self, things: Sequence[Any]) -> torch.Tensor:
+    def _batch(self, items: Sequence[Any]) -> torch.Tensor:
         """Pillow images, or what `read` gave, as ``[1 n C S S]``."""
-        read = [self.format.convert(p) if isinstance(p, Image.Image) else p for p in things]
+        read = [self.format.convert(p) if isinstance(p, Image.Image) else p for p in items]
         return self.format.normalise(torch.stack(read))[None].to(self.device)

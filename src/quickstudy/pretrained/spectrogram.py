@@ -71,9 +71,9 @@ class SpectrogramEncoder(AbstractPretrained):
     def read(self, path: Path) -> Recording:
         return read_recording(path)
 
-    def embed(self, things: Sequence[Any]) -> NDArray[np.float32]:
+    def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:
         """The vectors of recordings (`quickstudy.data.Recording`)."""
-        return np.stack([self._vector(recording) for recording in things])
+        return np.stack([self._vector(recording) for recording in items])
 
     def _vector(self, recording: Recording) -> NDArray[np.float32]:
         with torch.no_grad():

@@ -78,14 +78,14 @@ class TimmEncoder(AbstractImagePretrained):
             f"timm:{name}",
             hash_of(sorted(self._see.to_json().items()), *weights),
         )
-        self.dim = self.embed([Image.new("RGB", (side, side))]).shape[1]
+        self.dim = self.encode([Image.new("RGB", (side, side))]).shape[1]
 
     def read(self, path: Path) -> NDArray[np.float32]:
         return self._see(read_picture(path, at_least=2 * max(self._see.size)))
 
-    def embed(self, things: Sequence[Any]) -> NDArray[np.float32]:
+    def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:
         pixels = torch.from_numpy(
-            np.stack([self._see(t) if isinstance(t, Image.Image) else t for t in things])
+            np.stack([self._see(t) if isinstance(t, Image.Image) else t for t in items])
         ).to(self.device)
         with torch.no_grad():
             return self.model(pixels).flatten(1).float().cpu().numpy()

@@ -7,7 +7,7 @@ from quickstudy.training import Optimiser, Plan
 
 def symbols_protonet() -> Recipe:
     """Prototypical networks on handwritten and printed characters: the encoder of
-    `quickstudy.pretrained.shipped`.
+    `quickstudy.pretrained.symbols`.
     """
     return Recipe(
         name="symbols-protonet",

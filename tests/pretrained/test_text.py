@@ -115,7 +115,7 @@ def tiny(tmp_path: Path) -> Callable[..., Path]:
         where = {
             "pooling": "1_Pooling/config.json",
             "bert": "sentence_bert_config.json",
-            "text": "config_sentence_transformers.json",
+            "sentences": "config_sentence_transformers.json",
         }
         for what, values in written.items():
             (folder / where[what]).write_text(json.dumps(values))
@@ -145,7 +145,7 @@ def test_vectors_are_those_of_sentence_transformers(minilm: SentenceEncoder) -> 
         UserWarning,
         match="1 of 5 sentences are longer than 256 tokens; the rest of them is not read",
     ):
-        ours = minilm.embed([*SOME, long])
+        ours = minilm.encode([*SOME, long])
     np.testing.assert_allclose(ours, theirs(model_folder(MINILM), [*SOME, long]), atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-5)
     assert (minilm.dim, minilm.max_tokens, ours.dtype) == (384, 256, np.float32)
@@ -162,7 +162,7 @@ def test_tokens_are_pooled_as_the_folder_says(
         bert={"max_seq_length": 9, "do_lower_case": False},
     )
     with pytest.warns(UserWarning, match="2 of 4 sentences are longer than 9 tokens"):
-        ours = SentenceEncoder(folder, device="cpu").embed(SOME)
+        ours = SentenceEncoder(folder, device="cpu").encode(SOME)
     np.testing.assert_allclose(ours, theirs(folder, SOME), atol=1e-5)
 
 
@@ -181,8 +181,8 @@ def test_older_folders_and_those_that_say_nothing(tiny: Callable[..., Path]) -> 
         folder.name: SentenceEncoder(folder, device="cpu") for folder in (older, newer, plain, mean)
     }
     short = ["A bird sang.", "no"]
-    np.testing.assert_array_equal(x["older"].embed(short), x["newer"].embed(short))
-    np.testing.assert_array_equal(x["plain"].embed(short), x["mean"].embed(short))
+    np.testing.assert_array_equal(x["older"].encode(short), x["newer"].encode(short))
+    np.testing.assert_array_equal(x["plain"].encode(short), x["mean"].encode(short))
     assert x["older"].key == x["newer"].key != x["mean"].key == x["plain"].key
     assert x["plain"].max_tokens == 12  # as many as the model has positions
 
@@ -190,27 +190,27 @@ def test_older_folders_and_those_that_say_nothing(tiny: Callable[..., Path]) -> 
 def test_a_prompt_that_the_model_wants_is_put_before(tiny: Callable[..., Path]) -> None:
     prompts = {"prompts": {"query": "search: "}, "default_prompt_name": "query"}
     asked, plain = tiny("asked", sentences=prompts), tiny("plain")
-    ours = SentenceEncoder(asked, device="cpu").embed(["a bird"])
+    ours = SentenceEncoder(asked, device="cpu").encode(["a bird"])
     np.testing.assert_allclose(ours, theirs(asked, ["a bird"]), atol=1e-5)
     np.testing.assert_array_equal(
-        ours, SentenceEncoder(plain, device="cpu").embed(["search: a bird"])
+        ours, SentenceEncoder(plain, device="cpu").encode(["search: a bird"])
     )
 
 
 def test_a_vector_does_not_depend_on_what_is_beside_it(minilm: SentenceEncoder) -> None:
-    together = minilm.embed(SOME)
+    together = minilm.encode(SOME)
     for sentence, x in zip(SOME, together, strict=True):
-        np.testing.assert_allclose(minilm.embed([sentence])[0], x, atol=1e-5)
+        np.testing.assert_allclose(minilm.encode([sentence])[0], x, atol=1e-5)
 
 
 def test_intents_are_learned_from_three_sentences_each(minilm: SentenceEncoder) -> None:
     train = [(s, name) for name, sentences in INTENTS.items() for s in sentences[:3]]
     test = [(s, name) for name, sentences in INTENTS.items() for s in sentences[3:]]
     model = FewShotClassifier().fit(
-        minilm.embed([s for s, _ in train]), [name for _, name in train]
+        minilm.encode([s for s, _ in train]), [name for _, name in train]
     )
     assert (
-        model.score(minilm.embed([s for s, _ in test]), [name for _, name in test]) > 0.8
+        model.score(minilm.encode([s for s, _ in test]), [name for _, name in test]) > 0.8
     )  # chance is 1/6
 
 
@@ -256,7 +256,7 @@ def test_what_is_no_sentence_is_named(
     minilm: SentenceEncoder, sentences: list[Any], message: str
 ) -> None:
     with pytest.raises(DataError, match=rf"{message}\. Write it, or leave it out\."):
-        minilm.embed(sentences)
+        minilm.encode(sentences)
 
 
 def test_mistakes(tiny: Callable[..., Path], tmp_path: Path) -> None:

@@ -49,17 +49,17 @@ class EncodedFiles:
 
 @dataclass(slots=True)
 class _File:
-    """One file on its way: then either its thing, its vector or a reason is there."""
+    """One file on its way: then either its item, its vector or a reason is there."""
 
     path: Path
     content: bytes | None = None
-    thing: Any = None
+    item: Any = None
     vector: NDArray[np.float32] | None = None
     reason: str = ""
 
 
 def encode_files(
-    embedder: AbstractPretrained,
+    encoder: AbstractPretrained,
     paths: Sequence[str | Path],
     *,
     cache: FeatureCache | str | Path | bool | None = None,
@@ -70,7 +70,7 @@ def encode_files(
     """The vectors of files, all in memory.
 
     Args:
-        embedder: what encodes.
+        encoder: what encodes.
         paths: the files.
         cache: True for one in the user's cache folder, the folder for one, or a `FeatureCache`;
             None keeps nothing. What an interrupted call encoded is in the cache and is not encoded
@@ -88,9 +88,9 @@ def encode_files(
     kept: list[Path] = []
     vectors: list[NDArray[np.float32]] = []
     skipped: list[tuple[Path, str]] = []
-    with cache_for(embedder, cache) as opened:
+    with cache_for(encoder, cache) as opened:
         for some, x in stream_files(
-            embedder,
+            encoder,
             paths,
             cache=opened,
             batch_size=batch_size,
@@ -102,7 +102,7 @@ def encode_files(
             vectors.append(x)
         notes = () if opened is None else tuple(opened.notes)
     return EncodedFiles(
-        np.concatenate(vectors) if vectors else np.empty((0, embedder.dim), np.float32),
+        np.concatenate(vectors) if vectors else np.empty((0, encoder.dim), np.float32),
         kept,
         skipped,
         notes,
@@ -110,7 +110,7 @@ def encode_files(
 
 
 def stream_files(
-    embedder: AbstractPretrained,
+    encoder: AbstractPretrained,
     paths: Sequence[str | Path],
     *,
     cache: FeatureCache | None = None,
@@ -122,12 +122,12 @@ def stream_files(
     """The vectors of files, batch by batch: however many files there are, no more than a few
     batches are in memory.
 
-    Files are read ahead in threads, so ``embedder.read`` must bear that. A batch holds at most
+    Files are read ahead in threads, so ``encoder.read`` must bear that. A batch holds at most
     ``batch_size`` files, fewer where they are large or cannot be read, but is never empty.
 
     Args:
-        embedder, paths, batch_size, on_bad, progress: as in `encode_files`.
-        cache: of this embedder.
+        encoder, paths, batch_size, on_bad, progress: as in `encode_files`.
+        cache: of this encoder.
         on_skip: called with each file that is skipped and the reason.
 
     Raises:
@@ -138,18 +138,18 @@ def stream_files(
         raise ConfigError(f"batch_size must be at least 1, got {batch_size}.")
     if on_bad not in _ON_BAD:
         raise ConfigError(f"on_bad cannot be '{on_bad}'. {did_you_mean(on_bad, _ON_BAD)}")
-    if cache is not None and (cache.key, cache.dim) != (embedder.key, embedder.dim):
+    if cache is not None and (cache.key, cache.dim) != (encoder.key, encoder.dim):
         raise ConfigError(
             f"The cache holds {cache.dim} numbers per file by the encoder {cache.key}, but "
-            f"'{embedder.source}' gives {embedder.dim} and its key is "
-            f"{embedder.key}. Open the cache with this key and dim."
+            f"'{encoder.source}' gives {encoder.dim} and its key is "
+            f"{encoder.key}. Open the cache with this key and dim."
         )
-    return _streamed(embedder, paths, cache, batch_size, on_bad, progress, on_skip)
+    return _streamed(encoder, paths, cache, batch_size, on_bad, progress, on_skip)
 
 
 @contextmanager
 def cache_for(
-    embedder: AbstractPretrained, cache: FeatureCache | str | Path | bool | None
+    encoder: AbstractPretrained, cache: FeatureCache | str | Path | bool | None
 ) -> Iterator[FeatureCache | None]:
     """The cache that ``cache`` asks for, as in `encode_files`; one that is opened here is closed at
     the end.
@@ -158,13 +158,13 @@ def cache_for(
         yield cache or None
         return
     with FeatureCache(
-        feature_folder() if cache is True else cache, key=embedder.key, dim=embedder.dim
+        feature_folder() if cache is True else cache, key=encoder.key, dim=encoder.dim
     ) as opened:
         yield opened
 
 
 def _streamed(
-    embedder: AbstractPretrained,
+    encoder: AbstractPretrained,
     paths: Sequence[str | Path],
     cache: FeatureCache | None,
     batch_size: int,
@@ -177,7 +177,7 @@ def _streamed(
 
     def reading(batch: list[Path]) -> "list[Future[list[_File]]]":
         return [
-            pool.submit(_read, embedder, batch[i : i + _PIECE], cache)
+            pool.submit(_read, encoder, batch[i : i + _PIECE], cache)
             for i in range(0, len(batch), _PIECE)
         ]
 
@@ -187,7 +187,7 @@ def _streamed(
         while ahead:
             files = [file for job in ahead.popleft() for file in job.result()]
             ahead.extend(islice(later, 1))
-            _encode(embedder, [f for f in files if f.vector is None and not f.reason], cache)
+            _encode(encoder, [f for f in files if f.vector is None and not f.reason], cache)
             for f in files:
                 if f.reason and on_bad == "refuse":
                     bad.append(f.reason)
@@ -227,9 +227,9 @@ def _batches(paths: Sequence[str | Path], batch_size: int) -> Iterator[list[Path
 
 
 def _read(
-    embedder: AbstractPretrained, paths: list[Path], cache: FeatureCache | None
+    encoder: AbstractPretrained, paths: list[Path], cache: FeatureCache | None
 ) -> list[_File]:
-    """Of each file its vector if it is known, else its thing or why there is none."""
+    """Of each file its vector if it is known, else its item or why there is none."""
     files, stamps = [_File(path) for path in paths], {}
     if cache is not None:
         for f in files:
@@ -241,7 +241,7 @@ def _read(
     for f in files:
         if f.vector is None:
             try:
-                f.thing = embedder.read(f.path)
+                f.item = encoder.read(f.path)
             except DataError as error:
                 f.reason = str(error)
             if f.content is not None and stamps[f.path] != _stamp(f.path):
@@ -251,26 +251,26 @@ def _read(
     return files
 
 
-def _encode(embedder: AbstractPretrained, files: list[_File], cache: FeatureCache | None) -> None:
+def _encode(encoder: AbstractPretrained, files: list[_File], cache: FeatureCache | None) -> None:
     """Give each file its vector, or the reason why there is none, and keep the vectors."""
     if not files:
         return
     try:
-        vectors = np.asarray(embedder.embed([f.thing for f in files]), dtype=np.float32)
+        vectors = np.asarray(encoder.encode([f.item for f in files]), dtype=np.float32)
     except DataError as error:
         if len(files) > 1:  # the others can do nothing for it
             for f in files:
-                _encode(embedder, [f], cache)
+                _encode(encoder, [f], cache)
         else:
-            files[0].reason, files[0].thing = f"'{files[0].path}' cannot be encoded: {error}", None
+            files[0].reason, files[0].item = f"'{files[0].path}' cannot be encoded: {error}", None
         return
-    if vectors.shape != (len(files), embedder.dim):
+    if vectors.shape != (len(files), encoder.dim):
         raise ConfigError(
-            f"The encoder '{embedder.source}' gave vectors of shape {vectors.shape} for "
-            f"{len(files)} files, not ({len(files)}, {embedder.dim})."
+            f"The encoder '{encoder.source}' gave vectors of shape {vectors.shape} for "
+            f"{len(files)} files, not ({len(files)}, {encoder.dim})."
         )
     for f, vector in zip(files, vectors, strict=True):
-        f.thing = None
+        f.item = None
         if np.isfinite(vector).all():
             f.vector = vector
         else:
@@ -304,7 +304,7 @@ def _stamp(path: Path) -> tuple[int, ...]:
     seen.
     """
     try:
-        found = path.stat()
+        status = path.stat()
     except (OSError, ValueError):
         return ()
-    return found.st_size, found.st_mtime_ns, found.st_ino
+    return status.st_size, status.st_mtime_ns, status.st_ino

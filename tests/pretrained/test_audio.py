@@ -98,17 +98,15 @@ def noise(seconds: float, seed: int = 0, rate: int = RATE) -> Recording:
     )
 
 
-def run(embedder: HubAudioEncoder, samples: np.ndarray) -> Any:
+def run(encoder: HubAudioEncoder, samples: np.ndarray) -> Any:
     """The model as transformers runs it."""
     with torch.no_grad():
-        return embedder.model(
-            **embedder.extractor(samples, sampling_rate=RATE, return_tensors="pt")
-        )
+        return encoder.model(**encoder.extractor(samples, sampling_rate=RATE, return_tensors="pt"))
 
 
 def test_frames_are_averaged(opened: dict[str, HubAudioEncoder]) -> None:
     for name in ("wav2vec2", "hubert"):
-        x = opened[name].embed([noise(0.7)])[0]
+        x = opened[name].encode([noise(0.7)])[0]
         np.testing.assert_allclose(
             x, run(opened[name], noise(0.7).samples).last_hidden_state[0].mean(0).numpy(), atol=1e-6
         )
@@ -116,31 +114,31 @@ def test_frames_are_averaged(opened: dict[str, HubAudioEncoder]) -> None:
 
 
 def test_a_head_for_speakers_gives_their_vectors(opened: dict[str, HubAudioEncoder]) -> None:
-    embedder = opened["xvector"]
+    encoder = opened["xvector"]
     np.testing.assert_allclose(
-        embedder.embed([noise(0.7)])[0],
-        run(embedder, noise(0.7).samples).embeddings[0].numpy(),
+        encoder.encode([noise(0.7)])[0],
+        run(encoder, noise(0.7).samples).embeddings[0].numpy(),
         atol=1e-6,
     )
-    assert embedder.dim == 12
-    assert embedder.notes == ("Made to tell speakers apart.",)
+    assert encoder.dim == 12
+    assert encoder.notes == ("Made to tell speakers apart.",)
     short = noise(0.2)  # the head sees nothing shorter than its filters
     np.testing.assert_array_equal(
-        embedder.embed([short]),
-        embedder.embed([Recording(np.tile(short.samples, 3)[: RATE // 2], RATE)]),
+        encoder.encode([short]),
+        encoder.encode([Recording(np.tile(short.samples, 3)[: RATE // 2], RATE)]),
     )
 
 
 def test_the_spectrogram_transformer_gives_what_its_classifier_sees(
     opened: dict[str, HubAudioEncoder],
 ) -> None:
-    embedder = opened["ast"]
+    encoder = opened["ast"]
     np.testing.assert_allclose(
-        embedder.embed([noise(0.5)])[0],
-        run(embedder, noise(0.5).samples).pooler_output[0].numpy(),
+        encoder.encode([noise(0.5)])[0],
+        run(encoder, noise(0.5).samples).pooler_output[0].numpy(),
         atol=1e-6,
     )
-    assert "who speaks" in embedder.notes[0]
+    assert "who speaks" in encoder.notes[0]
 
 
 def test_only_frames_that_the_recording_fills_count(opened: dict[str, HubAudioEncoder]) -> None:
@@ -150,17 +148,17 @@ def test_only_frames_that_the_recording_fills_count(opened: dict[str, HubAudioEn
     frames = run_encoder(opened["whisper"], noise(0.5).samples)
     assert frames.shape == (50, 16)
     np.testing.assert_allclose(
-        opened["whisper"].embed([noise(0.5)])[0], frames[:25].mean(0), atol=1e-6
+        opened["whisper"].encode([noise(0.5)])[0], frames[:25].mean(0), atol=1e-6
     )
     np.testing.assert_allclose(
-        opened["whisper"].embed([noise(1.0)])[0],
+        opened["whisper"].encode([noise(1.0)])[0],
         run_encoder(opened["whisper"], noise(1.0).samples).mean(0),
         atol=1e-6,
     )
 
 
-def run_encoder(embedder: HubAudioEncoder, samples: np.ndarray) -> np.ndarray:
-    return run(embedder, samples).last_hidden_state[0].numpy()
+def run_encoder(encoder: HubAudioEncoder, samples: np.ndarray) -> np.ndarray:
+    return run(encoder, samples).last_hidden_state[0].numpy()
 
 
 @pytest.mark.parametrize("name", ["wav2vec2", "hubert", "xvector", "ast", "whisper"])
@@ -168,26 +166,28 @@ def test_a_vector_does_not_depend_on_what_is_beside_it(
     opened: dict[str, HubAudioEncoder], name: str
 ) -> None:
     things = [noise(seconds, seed) for seed, seconds in enumerate((0.1, 1.3, 0.6))]
-    together = opened[name].embed(things)
+    together = opened[name].encode(things)
     assert np.isfinite(together).all()
     assert np.abs(together[0] - together[1]).max() > 1e-4
     for thing, x in zip(things, together, strict=True):
-        np.testing.assert_array_equal(opened[name].embed([thing])[0], x)
+        np.testing.assert_array_equal(opened[name].encode([thing])[0], x)
 
 
 def test_long_recordings_go_in_equal_pieces(opened: dict[str, HubAudioEncoder]) -> None:
     long = noise(2.5)  # whisper's here are of one second
     thirds = [
-        opened["whisper"].embed([Recording(piece, RATE)])[0]
+        opened["whisper"].encode([Recording(piece, RATE)])[0]
         for piece in np.array_split(long.samples, 3)
     ]
-    np.testing.assert_allclose(opened["whisper"].embed([long])[0], np.mean(thirds, 0), atol=1e-6)
+    np.testing.assert_allclose(opened["whisper"].encode([long])[0], np.mean(thirds, 0), atol=1e-6)
     longer = noise(31)
     halves = [
-        opened["wav2vec2"].embed([Recording(piece, RATE)])[0]
+        opened["wav2vec2"].encode([Recording(piece, RATE)])[0]
         for piece in np.array_split(longer.samples, 2)
     ]
-    np.testing.assert_allclose(opened["wav2vec2"].embed([longer])[0], np.mean(halves, 0), atol=1e-6)
+    np.testing.assert_allclose(
+        opened["wav2vec2"].encode([longer])[0], np.mean(halves, 0), atol=1e-6
+    )
     most = 160 * 63 + 400  # what gives 64 frames to the spectrogram transformer
     full = noise(most / RATE)
     prepared = (
@@ -197,14 +197,14 @@ def test_long_recordings_go_in_equal_pieces(opened: dict[str, HubAudioEncoder]) 
     )
     assert not torch.equal(prepared[-1], prepared[-2])  # nothing was padded
     np.testing.assert_allclose(
-        opened["ast"].embed([full])[0],
+        opened["ast"].encode([full])[0],
         run(opened["ast"], full.samples).pooler_output[0].numpy(),
         atol=1e-6,
     )
     over = noise((most + 1) / RATE)
     assert (
         np.abs(
-            opened["ast"].embed([over])[0]
+            opened["ast"].encode([over])[0]
             - run(opened["ast"], over.samples).pooler_output[0].numpy()
         ).max()
         > 1e-6
@@ -218,11 +218,11 @@ def test_other_rates_are_brought_to_the_models(
     t = np.arange(22_050) / 22_050
     hum = Recording(np.sin(2 * np.pi * 200 * t).astype(np.float32) / 2, 22_050)
     same = Recording(np.sin(2 * np.pi * 200 * np.arange(RATE) / RATE).astype(np.float32) / 2, RATE)
-    x = opened["wav2vec2"].embed([hum, same, noise(1.0)])
+    x = opened["wav2vec2"].encode([hum, same, noise(1.0)])
     assert np.abs(x[0] - x[1]).max() < 0.05 * np.abs(x[0] - x[2]).max()
     soundfile.write(tmp_path / "hum.wav", np.stack([hum.samples] * 2, 1), 22_050, subtype="FLOAT")
     np.testing.assert_allclose(
-        opened["wav2vec2"].embed([opened["wav2vec2"].read(tmp_path / "hum.wav")])[0],
+        opened["wav2vec2"].encode([opened["wav2vec2"].read(tmp_path / "hum.wav")])[0],
         x[0],
         atol=1e-5,
     )

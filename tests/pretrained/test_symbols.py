@@ -16,10 +16,10 @@ from quickstudy.evaluation import Report
 from quickstudy.pretrained import (
     AbstractImagePretrained,
     RunEncoder,
-    ShippedEncoder,
+    SymbolEncoder,
     open_encoder,
 )
-from quickstudy.pretrained.shipped import SHIPPED
+from quickstudy.pretrained.symbols import SYMBOLS
 from quickstudy.recipes import learner_json, recipe_named
 
 
@@ -34,12 +34,12 @@ def drawings() -> list[list[Image.Image]]:
 
 
 def test_it_is_the_encoder_of_the_recipe() -> None:
-    shipped, run = ShippedEncoder(), RunEncoder(SHIPPED)
+    shipped, run = SymbolEncoder(), RunEncoder(SYMBOLS)
     assert (shipped.source, shipped.kind, shipped.dim) == ("symbols", "images", 64)
     assert shipped.key == run.key
-    assert ShippedEncoder(invert=False).key != shipped.key
+    assert SymbolEncoder(invert=False).key != shipped.key
     recipe = recipe_named("symbols-protonet")
-    assert learner_json(SHIPPED)["extra"] == {"image": dict(recipe.build_data().image_format or {})}
+    assert learner_json(SYMBOLS)["extra"] == {"image": dict(recipe.build_data().image_format or {})}
     assert {p.shape for p in run.encoder.parameters()} == {
         p.shape for p in recipe.build_learner().parameters()
     }
@@ -47,22 +47,22 @@ def test_it_is_the_encoder_of_the_recipe() -> None:
 
 
 def test_it_says_what_it_is_for() -> None:
-    notes = " ".join(ShippedEncoder().notes)
+    notes = " ".join(SymbolEncoder().notes)
     for word in ("drawings", "symbols", "photographs", "faces", "dark ink on light paper"):
         assert word in notes
-    assert "light ink on dark" in " ".join(ShippedEncoder(invert=False).notes)
+    assert "light ink on dark" in " ".join(SymbolEncoder(invert=False).notes)
 
 
 def test_the_files_are_small_and_say_whose_they_are() -> None:
-    files = {f.name: f.stat().st_size for f in SHIPPED.iterdir()}
+    files = {f.name: f.stat().st_size for f in SYMBOLS.iterdir()}
     assert sum(files.values()) < 1_000_000
-    licence = (SHIPPED / "LICENCE.md").read_text(encoding="utf-8")
+    licence = (SYMBOLS / "LICENCE.md").read_text(encoding="utf-8")
     for word in ("Apache-2.0", "Omniglot", "MIT", "matplotlib"):
         assert word in licence
     assert {"learner.json", "learner.safetensors", "LICENCE.md"} < set(files)
     # Nothing of the machine it was trained on.
     assert (
-        json.loads((SHIPPED / "learner.json").read_text(encoding="utf-8"))["learner"]["type"]
+        json.loads((SYMBOLS / "learner.json").read_text(encoding="utf-8"))["learner"]["type"]
         == "ProtoNet"
     )
 
@@ -72,7 +72,7 @@ def test_the_files_are_small_and_say_whose_they_are() -> None:
 )
 def test_its_reports_come_with_it(data: str, lowest: float) -> None:
     for evaluation in recipe_named("symbols-protonet").evaluations:
-        report = Report.load(SHIPPED / f"report-{data}-{evaluation.title}.json")
+        report = Report.load(SYMBOLS / f"report-{data}-{evaluation.title}.json")
         assert (report.recipe, report.data, report.split.split("/")[-1]) == (
             "symbols-protonet",
             data,
@@ -89,28 +89,28 @@ def test_its_reports_come_with_it(data: str, lowest: float) -> None:
 def test_characters_it_never_saw_are_known_again_from_one_drawing(
     drawings: list[list[Image.Image]], tmp_path: Path
 ) -> None:
-    embedder, n = ShippedEncoder(), len(drawings)
-    first, *rest = (embedder.embed([of[k] for of in drawings]) for k in range(3))
+    encoder, n = SymbolEncoder(), len(drawings)
+    first, *rest = (encoder.encode([of[k] for of in drawings]) for k in range(3))
     model = FewShotClassifier().fit(first, range(n))
     assert n == 20
     assert np.mean([model.score(x, range(n)) for x in rest]) > 0.85
     drawings[0][0].save(tmp_path / "x.png")
     np.testing.assert_allclose(
-        embedder.embed([embedder.read(tmp_path / "x.png")])[0], first[0], rtol=1e-4, atol=1e-5
+        encoder.encode([encoder.read(tmp_path / "x.png")])[0], first[0], rtol=1e-4, atol=1e-5
     )
 
 
 def test_light_ink_on_dark(drawings: list[list[Image.Image]]) -> None:
     dark = [of[0] for of in drawings[:4]]
     light = [Image.fromarray(255 - np.asarray(i)) for i in dark]
-    assert np.array_equal(ShippedEncoder(invert=False).embed(light), ShippedEncoder().embed(dark))
+    assert np.array_equal(SymbolEncoder(invert=False).encode(light), SymbolEncoder().encode(dark))
 
 
 def test_its_places_are_those_of_the_run(drawings: list[list[Image.Image]]) -> None:
-    def places(embedder: AbstractImagePretrained) -> object:
+    def places(encoder: AbstractImagePretrained) -> object:
         try:
-            return embedder.patches(drawings[0]).tolist()
+            return encoder.patches(drawings[0]).tolist()
         except ConfigError as error:
-            return str(error).replace(str(SHIPPED), "symbols")
+            return str(error).replace(str(SYMBOLS), "symbols")
 
-    assert places(ShippedEncoder()) == places(RunEncoder(SHIPPED))
+    assert places(SymbolEncoder()) == places(RunEncoder(SYMBOLS))

