@@ -157,7 +157,7 @@ def test_a_stop_is_told_and_gone_on_with(
             "--no-cache",
             status=130,
         )
-        assert "Stopped after 2 of 18 pictures; they are lost, as there is no cache." in done.stdout
+        assert "Stopped after 2 of 18 images; they are lost, as there is no cache." in done.stdout
     read.clear()
     quickstudy(*command)
     assert len(read) == 10
