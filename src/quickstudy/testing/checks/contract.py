@@ -591,14 +591,18 @@ def check_gradient_reaches_every_parameter(subject: Subject) -> None:
     It may be exactly zero at the start, behind a layer that starts at zero, but not after a few
     steps of training too.
     """
-    learner, e = subject.learner, _with_more(subject.episode(n_tasks=subject.n_tasks + 1), subject)
+    learner = subject.learner
+    episodes = [
+        _with_more(subject.episode(target=target, n_tasks=subject.n_tasks + 1), subject)
+        for target in subject.targets
+    ]
     unreached = {name for name, p in learner.named_parameters() if p.requires_grad}
     if not unreached:
         return
     optimiser = torch.optim.Adam(learner.parameters(), lr=1e-2)
     for _ in range(3):
         optimiser.zero_grad()
-        loss = QueryLoss()(learner, e)
+        loss = torch.stack([QueryLoss()(learner, e) for e in episodes]).sum()
         if not loss.requires_grad:
             break
         loss.backward()

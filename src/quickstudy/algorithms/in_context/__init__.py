@@ -1,0 +1,4 @@
+"""In-context learners that are fitted to a prior: one network reads a support set and answers."""
+
+from quickstudy.algorithms.in_context.bins import Binned as Binned
+from quickstudy.algorithms.in_context.tabular import TabularInContext as TabularInContext
