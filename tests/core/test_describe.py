@@ -1,10 +1,14 @@
+import contextlib
 import copy
 import inspect
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from quickstudy.algorithms import (
@@ -18,6 +22,7 @@ from quickstudy.algorithms import (
     maml,
 )
 from quickstudy.augment import Affine
+from quickstudy.core import describe as describe_module
 from quickstudy.core.describe import Described, describe, rebuild
 from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import ConfigError, LoadError
@@ -30,6 +35,7 @@ from quickstudy.inner.rules import FixedRate
 from quickstudy.inner.select import Selection
 from quickstudy.inner.start import LinearHead
 from quickstudy.objectives import QueryLoss
+from quickstudy.testing import toy_learner
 
 PARTS = [
     Conv4(),
@@ -270,3 +276,86 @@ def test_loading_never_imports_and_never_calls_what_is_not_a_part(name, tmp_path
 def test_damaged_descriptions_are_load_errors(damaged):
     with pytest.raises(LoadError):
         rebuild(damaged)
+
+
+# --- how large it may be
+
+
+def nested(levels):
+    value = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("description", "words"),
+    [
+        ({"type": "MLP", "arguments": {"in_dim": 10**6, "widths": [10**6]}}, "1000000000000 num"),
+        ({"type": "MLP", "arguments": {"in_dim": 4, "widths": [4] * 15_000}}, "20000 calls"),
+        ({"type": "MLP", "arguments": {"in_dim": 4, "widths": [4] * 10**6}}, "20000 values"),
+        ({"type": "MLP", "arguments": {"in_dim": 2**40, "widths": [2]}}, "numbers"),
+        ({"type": "Conv4", "arguments": {"width": 10**5}}, "90000000000 numbers"),
+        (nested(61), "deeper than 60 levels"),
+        (nested(100_000), "deeper than 60 levels"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_too_large_is_refused_before_it_is_built(description, words):
+    with pytest.raises(LoadError, match=words):
+        rebuild(description)
+
+
+def test_depth_is_bounded_where_each_layer_is_small():
+    description = describe(toy_learner("in_context"))
+    description["arguments"]["layers"] = 10**5
+    with pytest.raises(LoadError, match="more than 20000 calls"):
+        rebuild(description)
+    with pytest.raises(LoadError, match="numbers"):
+        rebuild(description, numbers=100_000)
+
+
+def test_no_more_numbers_than_the_file_holds():
+    description = describe(MLP(1000, widths=(2000,)))
+    assert rebuild(description, numbers=2_002_000).out_dim == 2000
+    with pytest.raises(LoadError, match="where at most 1048676 are expected"):
+        rebuild(description, numbers=100)
+
+
+def test_other_threads_are_not_counted():
+    with (
+        ThreadPoolExecutor(1) as pool,
+        describe_module._Bounded(10) as bounded,
+        describe_module._counted(bounded),
+    ):
+        assert pool.submit(lambda: MLP(100).out_dim).result() == 64
+        with pytest.raises(LoadError):
+            MLP(100)
+
+
+@given(
+    name=st.sampled_from(sorted(ALGORITHMS)),
+    where=st.integers(0, 30),
+    value=st.sampled_from([-1, 0, 2**31, 2**63, 10**30, 1e308, float("nan"), "x", None, [], {}]),
+)
+@settings(max_examples=200)
+def test_whatever_number_a_file_gives_it_is_built_or_refused_in_words(name, where, value):
+    description = through_json(describe(toy_learner(name)))
+    slots = [
+        (arguments, key)
+        for arguments in argument_lists(description)
+        for key, plain in arguments.items()
+        if not isinstance(plain, dict)
+    ]
+    if slots:
+        arguments, key = slots[where % len(slots)]
+        arguments[key] = value
+        with contextlib.suppress(LoadError):
+            rebuild(description, numbers=100_000)
+
+
+def argument_lists(description):
+    if isinstance(description, dict):
+        yield description["arguments"]
+        for value in description["arguments"].values():
+            yield from argument_lists(value)

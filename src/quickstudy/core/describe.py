@@ -5,12 +5,34 @@ Reading a description back calls only classes that are already imported and that
 `Described`: it never imports a module by name and never runs code from the file.
 """
 
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, Final, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
+from torch.overrides import TorchFunctionMode
 
 from quickstudy.core.errors import ConfigError, LoadError, did_you_mean
 from quickstudy.core.types import Classes, Reals, Target
+
+# A description comes from a file, so its size is checked before anything is built from it.
+DEEPEST: Final = 60
+MOST_VALUES: Final = 20_000
+MOST_MODULES: Final = 5_000
+MOST_CALLS: Final = 20_000
+"""Of functions of torch while it is built."""
+MOST_NUMBERS: Final = 1 << 29
+"""Numbers in the tensors of what is built, where the caller knows no closer bound: 2 GiB."""
+_SPARE_NUMBERS = 1 << 20  # for buffers that are not saved
 
 _PLAIN = (str, int, float, bool, type(None))
 _TARGETS: dict[str, Callable[..., Target]] = {
@@ -87,15 +109,30 @@ def describe(value: Any) -> Any:
     )
 
 
-def rebuild(description: Any) -> Any:
+def rebuild(description: Any, *, numbers: int | None = None) -> Any:
     """The object that `describe` described. Lists come back as tuples.
 
+    The size of a tensor is checked before it gets storage, the number of modules while they are
+    made.
+
+    Args:
+        description: from a file.
+        numbers: how many numbers the tensors of the object hold, where the file says; an object
+            with many more is refused.
+
     Raises:
-        LoadError: for a type that is not known here, with the nearest spelling, or one that cannot
-            be built with these arguments.
+        LoadError: for a type that is not known here, with the nearest spelling, one that cannot be
+            built with these arguments, or one that is too large.
     """
+    _check_size(description)
+    allowed = MOST_NUMBERS if numbers is None else numbers + _SPARE_NUMBERS
+    with _Bounded(allowed) as bounded, _counted(bounded):
+        return _build(description)
+
+
+def _build(description: Any) -> Any:
     if isinstance(description, list):
-        return tuple(rebuild(v) for v in description)
+        return tuple(_build(v) for v in description)
     if not isinstance(description, dict):
         return description
     name, given = description.get("type"), description.get("arguments")
@@ -104,7 +141,7 @@ def rebuild(description: Any) -> Any:
             "A description has a 'type' (text) and 'arguments' (an object), this one is "
             f"{description}. The file is damaged."
         )
-    arguments = {k: rebuild(v) for k, v in given.items()}
+    arguments = {k: _build(v) for k, v in given.items()}
     if name == "dict":
         return arguments
     if name not in _TARGETS and name not in Described._known:
@@ -121,3 +158,103 @@ def rebuild(description: Any) -> Any:
         raise LoadError(
             f"The file describes a '{name}' that cannot be built here: {error}."
         ) from error
+
+
+def _check_size(description: Any) -> None:
+    """Refuse a description that is too deep or too long."""
+    level, n_values, depth = [description], 0, 0
+    while level:
+        depth += 1
+        n_values += len(level)
+        if depth > DEEPEST or n_values > MOST_VALUES:
+            raise LoadError(
+                f"The description in the file is deeper than {DEEPEST} levels or longer than "
+                f"{MOST_VALUES} values. quickstudy wrote no such file."
+            )
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                below.extend(value.values())
+            elif isinstance(value, list):
+                below.extend(value)
+        level = below
+
+
+class _Bounded(TorchFunctionMode):
+    """While it lasts, no tensor of this thread is made with more numbers than allowed, and modules
+    hold no more together.
+    """
+
+    def __init__(self, numbers: int) -> None:
+        super().__init__()
+        self.numbers = numbers
+        self.total = self.calls = self.cloned = 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Refuse to make a tensor from sizes alone, where they are too large."""
+        options = kwargs or {}
+        self.calls += 1
+        if self.calls > MOST_CALLS:
+            raise LoadError(f"It takes more than {MOST_CALLS} calls, so it was not built")
+        if func is Tensor.clone:  # layers that are copies are not counted as modules
+            self.cloned += args[0].numel()
+            self.check(self.cloned)
+        if args or "size" in options:
+            self.check(_numbers_made(func, args or (options["size"],)))
+        return func(*args, **options)
+
+    def check(self, numbers: int) -> None:
+        if numbers > self.numbers:
+            raise LoadError(
+                f"It would hold {numbers} numbers where at most {self.numbers} are expected, so it "
+                "was not built"
+            )
+
+    def count(self, tensor: Tensor | None) -> None:
+        """Of all modules together."""
+        self.total += 0 if tensor is None else tensor.numel()
+        self.check(self.total)
+
+
+def _numbers_made(func: Any, args: tuple[Any, ...]) -> int:
+    """How many numbers a tensor will hold that is made from these sizes; 0 for other functions."""
+    if func in (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn):
+        sizes = args[0] if isinstance(args[0], list | tuple) else args
+        return math.prod(size for size in sizes if isinstance(size, int))
+    ends = [abs(argument) for argument in args if isinstance(argument, int | float)]
+    if func is torch.eye:
+        return int(math.prod(ends) if len(ends) > 1 else ends[0] ** 2)
+    if func is torch.arange:
+        return int(sum(ends[:2]) / (ends[2] if len(ends) > 2 else 1))
+    return int(ends[2]) if func is torch.linspace and len(ends) > 2 else 0
+
+
+@contextlib.contextmanager
+def _counted(bounded: _Bounded) -> Iterator[None]:
+    """While it lasts, what modules of this thread register is counted."""
+    thread = threading.get_ident()
+    n_modules = 0
+
+    def count_module(_: nn.Module, __: str, ___: nn.Module | None) -> None:
+        nonlocal n_modules
+        if threading.get_ident() == thread:
+            n_modules += 1
+            if n_modules > MOST_MODULES:
+                raise LoadError(f"It has more than {MOST_MODULES} modules, so it was not built")
+
+    def count_numbers(_: nn.Module, __: str, tensor: Tensor | None) -> None:
+        if threading.get_ident() == thread:
+            bounded.count(tensor)
+
+    hooks = (
+        register_module_module_registration_hook(count_module),
+        register_module_parameter_registration_hook(count_numbers),
+        register_module_buffer_registration_hook(count_numbers),
+    )
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

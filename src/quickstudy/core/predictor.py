@@ -140,7 +140,9 @@ class Predictor(nn.Module):
             n_leaves = sum(name.startswith("state_") for name in tensors)
             leaves = [tensors[f"state_{i}"] for i in range(n_leaves)]
             state = _rebuild_state(about["state"], leaves)
-            learner = rebuild(about["learner"])
+            learner = rebuild(
+                about["learner"], numbers=sum(tensor.numel() for tensor in tensors.values())
+            )
             target = rebuild(about["target"])
             labels = about["labels"]
             if not (
