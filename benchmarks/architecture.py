@@ -56,7 +56,7 @@ def trained(recipe: Recipe, folder: Path, steps: int) -> Run:
         recipe = replace(recipe, train=replace(recipe.train, steps=steps))
     if (folder / "learner.safetensors").exists():
         return load_run(folder)
-    return train_recipe(recipe, folder, resume=(folder / "recipe.json").exists())[0]
+    return train_recipe(recipe, folder, resume=(folder / "recipe.json").exists())
 
 
 def scored(recipe: Recipe, folder: Path, steps: int, n_tasks: int) -> tuple[dict[str, Any], Report]:

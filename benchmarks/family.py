@@ -40,19 +40,19 @@ def main() -> None:
             continue
         if recipe.start_from:
             half = runs / "maml-half"
-            _, finished = train_recipe(
+            half_run = train_recipe(
                 family_recipe("maml", steps // 2),
                 half,
                 resume=(half / "last.pt").exists(),
                 device="cpu",
             )
             recipe = replace(recipe, start_from=str(half))
-            if not finished:
+            if not half_run.result.finished:
                 return
-        run, finished = train_recipe(
+        run = train_recipe(
             recipe, runs / name, resume=(runs / name / "last.pt").exists(), device="cpu"
         )
-        if not finished:
+        if not run.result.finished:
             return
         for evaluation, file in zip(recipe.evaluations, files, strict=True):
             report = run.evaluate(evaluation)

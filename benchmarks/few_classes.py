@@ -31,10 +31,8 @@ def main(names: list[str]) -> None:
             if file.exists():
                 continue
             recipe = few_classes(name, seed)
-            run, finished = train_recipe(
-                recipe, folder, resume=(folder / "last.pt").exists(), device="cpu"
-            )
-            if not finished:
+            run = train_recipe(recipe, folder, resume=(folder / "last.pt").exists(), device="cpu")
+            if not run.result.finished:
                 return
             report = run.evaluate(recipe.evaluations[0])
             report.save(file)

@@ -56,8 +56,8 @@ def features(name: str, seed: int, steps: int, folder: Path) -> tuple[ClassDatas
     )
     place = folder / f"omniglot-self-{name}-{seed}"
     if not (place / "learner.json").exists():
-        _, finished = train_recipe(recipe, place, resume=(place / "last.pt").exists(), device="cpu")
-        if not finished:
+        run = train_recipe(recipe, place, resume=(place / "last.pt").exists(), device="cpu")
+        if not run.result.finished:
             raise SystemExit("Stopped; nothing is lost. Go on with the same command.")
     run = load_run(place)
     return _encoded(encoder_of(run.learner)), run.result.seconds

@@ -39,10 +39,8 @@ def runs(folder: Path, steps: int) -> dict[str, Run]:
         if steps:
             recipe = replace(recipe, train=replace(recipe.train, steps=steps))
         if not (place / "learner.json").exists():
-            _, finished = train_recipe(
-                recipe, place, resume=(place / "last.pt").exists(), device="cpu"
-            )
-            if not finished:
+            run = train_recipe(recipe, place, resume=(place / "last.pt").exists(), device="cpu")
+            if not run.result.finished:
                 raise SystemExit("Stopped; nothing is lost. Go on with the same command.")
             print("trained", name, flush=True)
         made[name] = load_run(place)

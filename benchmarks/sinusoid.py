@@ -133,7 +133,7 @@ def main() -> None:
     """Train, score, write and draw."""
     began, recipe = time.perf_counter(), recipe_named("sinusoid-maml")
     with tempfile.TemporaryDirectory() as folder:
-        run, _ = train_recipe(recipe, Path(folder) / "run", device="cpu")
+        run = train_recipe(recipe, Path(folder) / "run", device="cpu")
     maml = run.learner
     assert isinstance(maml, GradientLearner)
     joint = pretrained(

@@ -86,7 +86,7 @@ def test_unseen_classes_are_told_apart_by_their_attributes(tmp_path) -> None:
     recipe = recipe_named("attributes-zero-shot").with_changes(
         {"train.steps": "150", "train.n_val_tasks": "5"}
     )
-    run, _ = train_recipe(recipe, tmp_path / "run")
+    run = train_recipe(recipe, tmp_path / "run")
     trained = run.evaluate(Evaluation(Setting(50, 1, 10), n_tasks=20))
     assert trained.mean - trained.ci95 > 0.5  # chance is 0.02
     assert (

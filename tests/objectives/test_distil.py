@@ -114,11 +114,11 @@ def test_a_run_is_distilled_and_resumed(tmp_path, monkeypatch) -> None:
 
         plain = Distil.forward
         patched.setattr(Distil, "forward", forward)
-        run, finished = train_recipe(recipe, tmp_path / "stopped")
-    assert not finished
+        run = train_recipe(recipe, tmp_path / "stopped")
+    assert not run.result.finished
     assert run.result.steps < 4
-    _, finished = train_recipe(recipe, tmp_path / "stopped", resume=True)
-    assert finished
+    again = train_recipe(recipe, tmp_path / "stopped", resume=True)
+    assert again.result.finished
 
     first, whole, stopped = (
         torch.load(tmp_path / name / "last.pt", weights_only=True)["step_state"]

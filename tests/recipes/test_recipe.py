@@ -117,7 +117,7 @@ def test_another_learner_is_scored_on_the_trained_encoder(tmp_path: Path) -> Non
         "train.validate_every": "0",
         "encoder.width": "4",
     }
-    run, _ = train_recipe(recipe_named("glyphs-fomaml").with_changes(changes), tmp_path / "run")
+    run = train_recipe(recipe_named("glyphs-fomaml").with_changes(changes), tmp_path / "run")
     as_nil = run.evaluate(Evaluation(Setting(3, 1, 2), n_tasks=4, learner="nil"))
     assert as_nil.algorithm == "nil"
     expected = evaluate(

@@ -16,8 +16,8 @@ def test_maml_learns_waves_in_a_few_steps(tmp_path: Path) -> None:
     short = replace(
         recipe, train=replace(recipe.train, steps=1500, validate_every=0), evaluations=()
     )
-    run, finished = train_recipe(short, tmp_path / "run")
-    assert finished
+    run = train_recipe(short, tmp_path / "run")
+    assert run.result.finished
     assert isinstance(run.learner, GradientLearner)
     e = recipe.build_data().tasks("test", recipe.validation).batch(range(100))
     with torch.no_grad():

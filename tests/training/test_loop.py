@@ -22,7 +22,7 @@ from quickstudy.data import ClassDataset, ClassIndex, Episodes, VariableEpisodes
 from quickstudy.encoders import MLP, Conv4
 from quickstudy.evaluation import evaluate
 from quickstudy.objectives import QueryLoss
-from quickstudy.training import Optimiser, Plan, train
+from quickstudy.training import Advanced, Optimiser, Plan, train
 from quickstudy.training.checkpoint import load_checkpoint
 from quickstudy.training.log import read_log
 
@@ -345,7 +345,7 @@ def test_resuming_needs_a_checkpoint_of_the_same_training(tmp_path: Path) -> Non
         optimiser=OPTIMISER,
         val_tasks=tasks(5),
         out=tmp_path,
-        identity={"a": 1},
+        advanced=Advanced(identity={"a": 1}),
     )
     with pytest.raises(LoadError, match="other settings"):
         train(
@@ -355,7 +355,7 @@ def test_resuming_needs_a_checkpoint_of_the_same_training(tmp_path: Path) -> Non
             optimiser=OPTIMISER,
             val_tasks=tasks(5),
             out=tmp_path,
-            identity={"a": 2},
+            advanced=Advanced(identity={"a": 2}),
             resume=True,
         )
     (tmp_path / "last.pt").write_bytes(b"PK\x03\x04 broken")
@@ -367,7 +367,7 @@ def test_resuming_needs_a_checkpoint_of_the_same_training(tmp_path: Path) -> Non
             optimiser=OPTIMISER,
             val_tasks=tasks(5),
             out=tmp_path,
-            identity={"a": 1},
+            advanced=Advanced(identity={"a": 1}),
             resume=True,
         )
 

@@ -15,7 +15,7 @@ from quickstudy.core.tasks import AbstractTasks, Setting
 from quickstudy.data import ClassDataset, ClassIndex, Episodes, Glyphs, Sinusoid, VariableEpisodes
 from quickstudy.encoders import Conv4
 from quickstudy.objectives import QueryLoss
-from quickstudy.training import loop, train
+from quickstudy.training import run, train
 from quickstudy.training.log import read_log
 from quickstudy.training.prefetch import Prefetch
 
@@ -53,7 +53,7 @@ def images() -> Episodes:
 def test_what_is_drawn_ahead_trains_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = []
     for drawer in (Prefetch, Foreground):
-        monkeypatch.setattr(loop, "Prefetch", drawer)
+        monkeypatch.setattr(run, "Prefetch", drawer)
         seed_everything("test")
         step = MetaStep(ProtoNet(Conv4(size=16, width=4)), QueryLoss())
         train(

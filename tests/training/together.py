@@ -29,7 +29,7 @@ from quickstudy.core.tasks import Setting
 from quickstudy.data import ClassDataset, ClassIndex, Episodes
 from quickstudy.encoders import MLP, Conv4, Wrapped
 from quickstudy.objectives import QueryLoss
-from quickstudy.training import Optimiser, Plan, TrainResult, launch, launched, train
+from quickstudy.training import Advanced, Optimiser, Plan, TrainResult, launch, launched, train
 
 RATE = Optimiser(name="sgd", lr=0.05)
 LAST = replace(PLAN, validate_every=0)  # 3 pieces in a step
@@ -170,7 +170,13 @@ def together(folder: Path) -> None:
         )
     )
     told["unlike"] = error(
-        lambda: train(step_of(), tasks(), plan=LAST, optimiser=RATE, identity={"rank": rank})
+        lambda: train(
+            step_of(),
+            tasks(),
+            plan=LAST,
+            optimiser=RATE,
+            advanced=Advanced(identity={"rank": rank}),
+        )
     )
     torch.save(told, folder / f"{rank}.pt")
 
@@ -197,7 +203,7 @@ def lost(folder: Path, then: Callable[[], object], *, timeout: float = 60.0) -> 
         optimiser=RATE,
         val_tasks=tasks(5),
         out=folder / "run",
-        engine=engine,
+        advanced=Advanced(engine),
     )
 
 

@@ -19,7 +19,7 @@ from quickstudy.core.objective import MetaStep
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.types import Episode, Examples
 from quickstudy.objectives import QueryLoss
-from quickstudy.training import AbstractEngine, Optimiser, Plan, launched, train
+from quickstudy.training import AbstractEngine, Advanced, Plan, launched, train
 
 _NEVER = 1_000_000
 
@@ -65,7 +65,7 @@ def seconds_per_step(
             checkpoint_every=_NEVER,
             log_every=_NEVER,
         )
-        return train(step, tasks, plan=plan, optimiser=Optimiser(), engine=engine).seconds / steps
+        return train(step, tasks, plan=plan, advanced=Advanced(engine)).seconds / steps
 
     trained(WARM_UP)
     return trained(steps)

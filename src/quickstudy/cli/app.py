@@ -41,7 +41,7 @@ from quickstudy.recipes import (
     saved_recipe,
     train_recipe,
 )
-from quickstudy.training import launch
+from quickstudy.training import Advanced, launch
 from quickstudy.training.log import read_log
 from quickstudy.version import __version__
 
@@ -166,12 +166,17 @@ def train(
     chosen = _changed(chosen, set_)
     if from_:
         chosen = dataclasses.replace(chosen, start_from=str(from_))
-    run, finished = train_recipe(
-        chosen, folder, resume=resume, device=device, console=progress(), timeout=timeout
+    run = train_recipe(
+        chosen,
+        folder,
+        resume=resume,
+        device=device,
+        console=progress(),
+        advanced=Advanced(timeout=timeout),
     )
     if launch().rank:
-        raise typer.Exit(0 if finished else 130)  # process 0 tells the results
-    if not finished:
+        raise typer.Exit(0 if run.result.finished else 130)  # process 0 tells the results
+    if not run.result.finished:
         results().print(
             f"Stopped after {run.result.steps} of {chosen.train.steps} steps; nothing is lost. Go "
             f"on with: quickstudy train {recipe} --out {shlex.quote(str(folder))} --resume"

@@ -64,8 +64,8 @@ def demo(
         f"1. {recipe.summary}\n   Training on {len(data.split('train').index)} characters, testing "
         f"on {len(test.index)} of other scripts."
     )
-    run, finished = train_recipe(recipe, folder / "run", console=progress())
-    if not finished:
+    run = train_recipe(recipe, folder / "run", console=progress())
+    if not run.result.finished:
         out.print(
             f"Stopped. Go on with: quickstudy train glyphs-protonet --out {folder / 'run'} --resume"
         )

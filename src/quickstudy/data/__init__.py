@@ -17,6 +17,8 @@ from quickstudy.data.folder import find_files as find_files
 from quickstudy.data.folder import find_images as find_images
 from quickstudy.data.folder import read_folder as read_folder
 from quickstudy.data.glyphs import Glyphs as Glyphs
+from quickstudy.data.image_arrays import ImageArrays as ImageArrays
+from quickstudy.data.image_arrays import from_dataset as from_dataset
 from quickstudy.data.images import ImageFormat as ImageFormat
 from quickstudy.data.images import read_picture as read_picture
 from quickstudy.data.mini_imagenet import MiniImageNet as MiniImageNet

@@ -44,7 +44,7 @@ class Vectors(AbstractData):
         seed: int = 0,
         min_per_class: int = 1,
     ) -> None:
-        rows, (labels, names) = _rows(x), _classes(y)
+        rows, (labels, names) = _rows(x), numbered_classes(y)
         if len(rows) != len(labels):
             raise DataError(
                 f"x has {len(rows)} rows but y has {len(labels)} labels. Give one label per row."
@@ -89,7 +89,12 @@ def _rows(x: ArrayLike) -> NDArray[np.float32]:
     return rows
 
 
-def _classes(y: ArrayLike) -> tuple[NDArray[np.int64], list[str]]:
+def numbered_classes(y: ArrayLike) -> tuple[NDArray[np.int64], list[str]]:
+    """The class of each row as a number, and the classes' names.
+
+    Raises:
+        DataError: for a missing label, or labels that are no list.
+    """
     given = np.asarray(y)
     if given.ndim != 1:
         raise DataError(

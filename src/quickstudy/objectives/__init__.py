@@ -2,6 +2,7 @@
 
 from quickstudy.core.objective import AbstractObjective
 from quickstudy.objectives.classify import Classify as Classify
+from quickstudy.objectives.default import default_objective as default_objective
 from quickstudy.objectives.distil import Distil as Distil
 from quickstudy.objectives.mlti import Mlti as Mlti
 from quickstudy.objectives.multi_step import MultiStep as MultiStep

@@ -24,7 +24,16 @@ from quickstudy.core.saving import holds
 from quickstudy.data import ClassDataset, Episodes, can_be_encoded, encoded, on_features
 from quickstudy.evaluation import Origin, Report, evaluate
 from quickstudy.recipes.recipe import Evaluation, Part, Recipe
-from quickstudy.training import CHECKPOINT, TrainResult, launch, launched, load_checkpoint, train
+from quickstudy.recipes.registry import recipe_named
+from quickstudy.training import (
+    CHECKPOINT,
+    Advanced,
+    TrainResult,
+    launch,
+    launched,
+    load_checkpoint,
+    train,
+)
 
 FORMAT = 1
 # Normalisation policies that learn the same weights from batch statistics; those that can be taken
@@ -124,14 +133,14 @@ class Run:
 
 
 def train_recipe(
-    recipe: Recipe,
+    recipe: str | Recipe,
     out: str | Path,
     *,
     resume: bool = False,
     device: str = "auto",
     console: Console | None = None,
-    timeout: float = 300.0,
-) -> tuple[Run, bool]:
+    advanced: Advanced | None = None,
+) -> Run:
     """Train a recipe into the folder ``out``: ``recipe.json``, ``log.jsonl``, ``last.pt``,
     ``learner.json`` and ``learner.safetensors``.
 
@@ -140,15 +149,16 @@ def train_recipe(
     there.
 
     Args:
-        recipe: what to train.
+        recipe: what to train: the name of a registered recipe, or a recipe.
         out: the folder; several machines need one that all of them see.
         resume: go on from the last checkpoint in it.
         device: as in `pick_device`.
         console: where progress is shown; None shows nothing.
-        timeout: seconds after which another process that does not answer counts as lost.
+        advanced: settings that few need.
 
     Returns:
-        the run, and whether it finished (False after Ctrl-C: call again with ``resume=True``).
+        the run; where ``run.result.finished`` is False it was stopped by Ctrl-C: call again with
+        ``resume=True``.
 
     Raises:
         ConfigError: when ``out`` already holds a run and ``resume`` is not asked for; or the
@@ -156,6 +166,8 @@ def train_recipe(
         LoadError: nothing to resume, or a run of other settings; nothing to start from.
         TrainingError: the loss is not a number, or another process was lost.
     """
+    recipe = recipe_named(recipe) if isinstance(recipe, str) else recipe
+    advanced = advanced or Advanced()
     folder = Path(out)
     if not resume and (folder / "recipe.json").exists():
         raise ConfigError(
@@ -197,7 +209,7 @@ def train_recipe(
         objective.start_from(trained, _objective_state(Path(recipe.start_from)))
         if not resume:
             learner.start_from(trained, tasks)
-    engine = launched(where, timeout=timeout)
+    engine = advanced.engine or launched(where, timeout=advanced.timeout)
     engine.agree(json.dumps(about))  # all have looked for an earlier run before one of them writes
     if engine.is_main and not resume:
         folder.mkdir(parents=True, exist_ok=True)
@@ -214,9 +226,8 @@ def train_recipe(
             transform=transform,
             out=folder,
             resume=resume,
-            identity=identity,
             console=console,
-            engine=engine,
+            advanced=Advanced(engine, identity=identity),
         )
     except ConfigError:
         if engine.is_main and not resume:
@@ -233,7 +244,7 @@ def train_recipe(
         }
         save_learner(learner, folder, extra={**formats, "result": vars(result)})
     engine.agree("saved")
-    return Run(folder, recipe, learner, result), result.finished
+    return Run(folder, recipe, learner, result)
 
 
 def _objective_state(folder: Path) -> dict[str, Tensor]:

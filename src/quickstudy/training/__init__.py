@@ -4,8 +4,9 @@ from quickstudy.training.checkpoint import load_checkpoint as load_checkpoint
 from quickstudy.training.engine import AbstractEngine as AbstractEngine
 from quickstudy.training.engine import launch as launch
 from quickstudy.training.engine import launched as launched
-from quickstudy.training.loop import CHECKPOINT as CHECKPOINT
-from quickstudy.training.loop import TrainResult as TrainResult
-from quickstudy.training.loop import train as train
 from quickstudy.training.plan import Optimiser as Optimiser
 from quickstudy.training.plan import Plan as Plan
+from quickstudy.training.run import CHECKPOINT as CHECKPOINT
+from quickstudy.training.run import TrainResult as TrainResult
+from quickstudy.training.train import Advanced as Advanced
+from quickstudy.training.train import train as train

@@ -101,7 +101,7 @@ class Plan:
         seed: of tasks, initial weights, dropout and augmentation.
     """
 
-    steps: int
+    steps: int = 1000
     tasks_per_step: int = 1
     chunk: int = 0
     workers: int = 0
@@ -109,7 +109,7 @@ class Plan:
     clip_value: float = 0.0
     precision: str = "32"
     compile: str = ""
-    validate_every: int = 500
+    validate_every: int = 0
     n_val_tasks: int = 200
     checkpoint_every: int = 500
     log_every: int = 20

@@ -1,0 +1,445 @@
+"""The training loop and its state."""
+
+import functools
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from quickstudy.core.batching import Workers, order_dependent, strategy_for
+from quickstudy.core.clock import set_clocks
+from quickstudy.core.compiled import CompiledGradient
+from quickstudy.core.errors import ConfigError, LoadError, TrainingError
+from quickstudy.core.malloc import keep_freed_memory
+from quickstudy.core.objective import MetaStep
+from quickstudy.core.rng import drawing, generator
+from quickstudy.core.tasks import AbstractTasks
+from quickstudy.core.transform import AbstractTransform
+from quickstudy.core.types import Episode
+from quickstudy.evaluation import Report, evaluate
+from quickstudy.training.checkpoint import load_checkpoint, save_checkpoint
+from quickstudy.training.engine import (
+    AbstractEngine,
+    Exchange,
+    ProcessLostError,
+    StepResult,
+)
+from quickstudy.training.log import JsonLines, ProgressBar
+from quickstudy.training.plan import Optimiser, Plan
+from quickstudy.training.prefetch import Prefetch
+from quickstudy.training.stopping import await_launcher
+
+CHECKPOINT = "last.pt"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What came of a training: the learner now holds the best weights (the last ones, if there was
+    no validation), in eval mode.
+
+    Args:
+        finished: False if it was stopped before its last step; it can be resumed.
+        steps, tasks, seconds: what was done, all interruptions left out.
+        best_step, best_val: of the weights that were kept; the score is None without validation.
+    """
+
+    finished: bool
+    steps: int
+    tasks: int
+    seconds: float
+    best_step: int
+    best_val: float | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be trained, on what and how.
+
+    Args:
+        identity: JSON that a checkpoint must have been written with.
+        console: None shows nothing.
+        others: as in `quickstudy.training.train`.
+    """
+
+    step: MetaStep
+    tasks: AbstractTasks
+    plan: Plan
+    optimiser: Optimiser
+    val_tasks: AbstractTasks | None
+    transform: AbstractTransform | None
+    out: Path | None
+    identity: str
+    console: Console | None
+    on_validation: Callable[[int, Report], None] | None
+    engine: AbstractEngine
+
+
+@dataclass
+class _Progress:
+    """How far a training is.
+
+    Args:
+        done: steps.
+        validated: the step of the last validation.
+        seconds: of training, all interruptions left out.
+        best, best_step, best_val: the best weights so far, their step and their score.
+        chunk: tasks that share one graph; 0 until it is chosen.
+    """
+
+    done: int = 0
+    validated: int = 0
+    seconds: float = 0.0
+    best_step: int = 0
+    best_val: float = -math.inf
+    best: dict[str, Tensor] = field(default_factory=dict)
+    chunk: int = 0
+
+
+class _Meter:
+    """The mean loss of the steps since the last line of the log, and how long they waited for
+    data.
+    """
+
+    def __init__(self) -> None:
+        self._losses: list[float] = []
+        self._seconds = 0.0
+        self._waited = 0.0
+
+    def add(self, loss: float, seconds: float) -> None:
+        """A step is done."""
+        self._losses.append(loss)
+        self._seconds += seconds
+
+    @property
+    def loss(self) -> float:
+        """The mean."""
+        return sum(self._losses) / len(self._losses)
+
+    def restart(self, waited: float) -> float:
+        """Begin the next line. Returns the share of the time in which there was nothing to compute
+        with, where ``waited`` are the seconds since the beginning.
+        """
+        share = (waited - self._waited) / self._seconds
+        self._losses = []
+        self._seconds = 0.0
+        self._waited = waited
+        return share
+
+
+class TrainingRun:
+    """One training and its state.
+
+    Args:
+        job: what is to be done.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.step = job.step
+        self.plan = job.plan
+        self.engine = job.engine
+        self.optimiser, self.schedule = job.optimiser.build(job.step, job.plan.steps)
+        self.parameters = [p for p in job.step.parameters() if p.requires_grad]
+        self.device = self.parameters[0].device
+        self.exchange = Exchange(job.engine, job.step)
+        self.compiled = (
+            CompiledGradient(job.step, how=job.plan.compile) if job.plan.compile else None
+        )
+        chunk = min(job.plan.chunk, job.plan.tasks_per_step) if job.tasks.uniform else 1
+        self.state = _Progress(chunk=chunk)
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        if job.out is not None:
+            job.out.mkdir(parents=True, exist_ok=True)
+
+    def resume(self) -> None:
+        """Take up the state of the last checkpoint."""
+        out = self.job.out
+        if out is None or not (out / CHECKPOINT).exists():
+            raise LoadError(
+                f"There is no {CHECKPOINT} in {out}, so nothing to resume. Start without --resume."
+            )
+        saved = load_checkpoint(out / CHECKPOINT)
+        if missing := sorted({"chunk", "validated"} - saved.keys()):
+            raise LoadError(
+                f"{out / CHECKPOINT} was written by an older version and lacks "
+                f"{', '.join(missing)}. Start again without --resume."
+            )
+        if saved["identity"] != self.job.identity:
+            raise LoadError(
+                f"{out / CHECKPOINT} belongs to a training with other settings. Use another "
+                "--out, or the settings it was started with."
+            )
+        # Other pieces would be augmented and rounded otherwise, so the chunk that was chosen once
+        # is kept, also on another device.
+        if self.state.chunk not in (0, saved["chunk"]):
+            raise LoadError(
+                f"{out / CHECKPOINT} was trained with train.chunk={saved['chunk']}, not "
+                f"{self.state.chunk}. Leave it out, or use that."
+            )
+        self.step.load_state_dict(saved["step_state"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.schedule.load_state_dict(saved["schedule"])
+        self.state = _Progress(**{f.name: saved[f.name] for f in fields(_Progress)})
+
+    def save(self) -> None:
+        """Write the last checkpoint, in one of the processes."""
+        if self.engine.is_main:
+            self._write()
+
+    def _write(self) -> None:
+        if self.job.out is None:
+            return
+        content = {
+            "identity": self.job.identity,
+            "step_state": self.step.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            **vars(self.state),
+        }
+        save_checkpoint(self.job.out / CHECKPOINT, content, writer=self.engine.place.rank)
+
+    def go(self, stop: threading.Event) -> TrainResult:
+        """Train until done or stopped."""
+        plan = self.plan
+        workers = self._choose_strategy()
+        self._start_alike()
+        try:
+            self._go(stop, workers)
+        except ProcessLostError as lost:
+            self._write()  # whoever is left: process 0 may be the one that is lost
+            await_launcher(stop)
+            raise TrainingError(self._what_is_left(lost)) from lost
+        if plan.validate_every and self.state.best and self.state.done == plan.steps:
+            self.step.load_state_dict(self.state.best)
+        else:
+            self.state.best_step = self.state.done
+        self.step.eval()
+        val = self.state.best_val if math.isfinite(self.state.best_val) else None
+        return TrainResult(
+            self.state.done == plan.steps,
+            self.state.done,
+            self.state.done * plan.tasks_per_step,
+            self.state.seconds,
+            self.state.best_step,
+            val,
+        )
+
+    def _choose_strategy(self) -> int:
+        """Fix the chunk, unless it is, and return the number of workers."""
+        place, n_tasks = self.engine.place, self.plan.tasks_per_step
+        first = None if self.state.chunk else self.job.tasks.batch([0])
+        numel = first.support.x.numel() + first.query.x.numel() if first else 0
+        chosen = strategy_for(
+            self.step,
+            self.device,
+            n_tasks=n_tasks,
+            task_numel=numel,
+            chunk=self.state.chunk,
+            workers=self.plan.workers,
+            split=place.local_size,
+        )
+        # Every process needs a piece; one that is alone takes all small tasks in one graph.
+        alone = place.size == 1 or bool(order_dependent(self.step))
+        most = chosen.chunk if alone else min(chosen.chunk, max(1, n_tasks // place.size))
+        self.state.chunk = self.state.chunk or most
+        pieces = math.ceil(n_tasks / self.state.chunk)
+        if pieces < place.size:
+            cure = (
+                f"Set train.chunk to {n_tasks // place.size} or less"
+                if n_tasks >= place.size
+                else f"Set train.tasks_per_step to {place.size} or more"
+            )
+            raise ConfigError(
+                f"A step has {pieces} {'piece' if pieces == 1 else 'pieces'} ({n_tasks} tasks, "
+                f"{self.state.chunk} to a graph), too few for {place.size} "
+                f"processes. {cure}, or start fewer processes."
+            )
+        return max(1, min(chosen.workers, math.ceil(pieces / place.size)))
+
+    def _start_alike(self) -> None:
+        tasks = self.job.tasks
+        stream = (tasks.data, tasks.split, tasks.split_hash, tasks.setting, tasks.seed)
+        plan = replace(self.plan, workers=0, chunk=self.state.chunk)
+        shapes = [(name, tuple(t.shape), t.dtype) for name, t in self.step.state_dict().items()]
+        self.engine.agree(
+            repr(
+                (
+                    self.job.identity,
+                    stream,
+                    plan,
+                    self.job.optimiser,
+                    self.state.done,
+                    self.state.best_step,
+                    shapes,
+                )
+            )
+        )
+        self.engine.adopt([*self.step.parameters(), *self.step.buffers()])
+
+    def _go(self, stop: threading.Event, n_workers: int) -> None:
+        plan, state, before = self.plan, self.state, self.state.seconds
+        started = time.perf_counter()
+        is_main, out = self.engine.is_main, self.job.out
+        log = JsonLines(out / "log.jsonl" if out and is_main else None, keep_until=state.done)
+        console = self.job.console if is_main else None
+        meter = _Meter()
+        stopped = False
+        with (
+            ProgressBar(console, steps=plan.steps, done=state.done) as bar,
+            Workers(self.step, n_workers) as workers,
+            Prefetch(self._draw, state.done, plan.steps) as drawn,
+        ):
+            if self._validation_is_due():
+                self._validate(log, bar)
+            while state.done < plan.steps and not stopped:
+                began = time.perf_counter()
+                loss, norm, stopped = self._one_step(workers, next(drawn), stop)
+                state.done += 1
+                now = time.perf_counter()
+                state.seconds = before + now - started
+                meter.add(loss, now - began)
+                bar.step(state.done, loss)
+                last = state.done == plan.steps
+                if state.done % plan.log_every == 0 or last:
+                    log.write(
+                        step=state.done,
+                        loss=meter.loss,
+                        lr=self.schedule.get_last_lr()[0],
+                        gradient_norm=norm,
+                        seconds=round(state.seconds, 2),
+                        waiting=round(meter.restart(drawn.waited), 4),
+                    )
+                if self._validation_is_due():
+                    self._validate(log, bar)
+                elif state.done % plan.checkpoint_every == 0 or last:
+                    self.save()
+            if state.done < plan.steps:
+                self.save()
+
+    def _one_step(
+        self, workers: Workers, pieces: list[tuple[int, Episode]], stop: threading.Event
+    ) -> tuple[float, float, bool]:
+        """Take a step, if all processes do: loss, norm of the gradient, and whether to stop now."""
+        plan = self.plan
+        self.step.train()
+        set_clocks(self.step, self.state.done)
+        self.exchange.begin()
+        loss, gradient = _added(workers.map(self._gradient, pieces))
+        result = self.exchange.total(StepResult(loss, gradient, stop.is_set()))
+        for p, g in zip(self.parameters, result.gradient, strict=True):
+            p.grad = g
+        size = torch.nn.utils.clip_grad_norm_(self.parameters, plan.clip_norm or math.inf)
+        loss, norm = torch.stack((result.loss, size.to(result.loss))).tolist()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise TrainingError(
+                f"At step {self.state.done + 1} the loss is {loss} and the gradient's norm "
+                f"{norm}. Lower the learning rate (optimiser.lr, for MAML also learner.inner_lr) "
+                "or clip the gradient (train.clip_norm=10). The last checkpoint is from before."
+            )
+        if plan.clip_value:
+            torch.nn.utils.clip_grad_value_(self.parameters, plan.clip_value)
+        self.optimiser.step()
+        self.schedule.step()
+        return loss, norm, result.stop
+
+    def _draw(self, step: int) -> list[tuple[int, Episode]]:
+        """The pieces of a step that this process takes, with their numbers. Runs in the background:
+        see `Prefetch`.
+        """
+        n = self.plan.tasks_per_step
+        numbers = range(step * n, (step + 1) * n)
+        drawn = []
+        for piece, at in list(enumerate(range(0, n, self.state.chunk)))[self.engine.own]:
+            episode = self.job.tasks.batch(numbers[at : at + self.state.chunk]).to(self.device)
+            if self.job.transform:
+                episode = self.job.transform(
+                    episode, generator("augment", self.plan.seed, step, piece)
+                )
+            drawn.append((piece, episode))
+        return drawn
+
+    def _gradient(
+        self, step: nn.Module, numbered: tuple[int, Episode]
+    ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+        """The piece's share of the mean loss over the step's tasks, and its gradient."""
+        number, piece = numbered
+        seed = generator("train", self.plan.seed, self.state.done, number).initial_seed()
+        # torch.manual_seed also sees to devices that are not in use, which takes 0.2 ms.
+        if self.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
+        share = piece.n_tasks / self.plan.tasks_per_step
+        if self.compiled:
+            loss, gradient = self.compiled(step, piece)
+            return loss.float() * share, tuple(None if g is None else g * share for g in gradient)
+        own = generator("objective", self.plan.seed, self.state.done, number)
+        with (
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.plan.precision == "bf16"),
+            drawing(own),
+        ):
+            loss = step(piece) * share
+        return loss.detach().float(), torch.autograd.grad(loss, self.parameters, allow_unused=True)
+
+    def _validation_is_due(self) -> bool:
+        """Also where a process was lost in the validation: the resumed training then begins with
+        it.
+        """
+        plan = self.plan
+        if not plan.validate_every or self.state.done == self.state.validated:
+            return False
+        return self.state.done % plan.validate_every == 0 or self.state.done == plan.steps
+
+    def _validate(self, log: JsonLines, bar: ProgressBar) -> None:
+        assert self.job.val_tasks is not None
+        engine = self.engine
+        report = evaluate(
+            self.step.learner,
+            self.job.val_tasks,
+            n_tasks=self.plan.n_val_tasks,
+            own=engine.own,
+            total=engine.total,
+        )
+        self.state.validated = self.state.done
+        if report.mean > self.state.best_val:
+            self.state.best_val, self.state.best_step = report.mean, self.state.done
+            self.state.best = {
+                name: t.detach().clone() for name, t in self.step.state_dict().items()
+            }
+        log.write(
+            step=self.state.done,
+            val=report.mean,
+            val_ci95=report.ci95,
+            seconds=round(self.state.seconds, 2),
+        )
+        bar.validated(self.state.done, f"{report.mean:.4f} ± {report.ci95:.4f}", self.state.seconds)
+        self.save()
+        if self.job.on_validation:
+            self.job.on_validation(self.state.done, report)
+
+    def _what_is_left(self, lost: ProcessLostError) -> str:
+        done = f"after {self.state.done} of {self.plan.steps} steps"
+        if self.job.out is None:
+            return f"{lost} Nothing is kept of the training, {done}, as it has no folder (out)."
+        return (
+            f"{lost} The state {done} is saved in {self.job.out / CHECKPOINT}. Go on with --resume "
+            "(in Python resume=True), with any number of processes."
+        )
+
+
+def _added(
+    parts: list[tuple[Tensor, tuple[Tensor | None, ...]]],
+) -> tuple[Tensor, list[Tensor | None]]:
+    """The sums of losses and gradients, in the order of the parts."""
+    gradient: list[Tensor | None] = []
+    for of_one_parameter in zip(*(g for _, g in parts), strict=True):
+        got = [g for g in of_one_parameter if g is not None]
+        gradient.append(functools.reduce(torch.add, got) if got else None)
+    return torch.stack([loss for loss, _ in parts]).sum(), gradient
