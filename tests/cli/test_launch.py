@@ -12,7 +12,7 @@ import torch
 from quickstudy.core.errors import ConfigError
 from quickstudy.evaluation import Report
 from quickstudy.recipes import load_run
-from quickstudy.recipes.runs import pick_device
+from quickstudy.training import pick_device
 from quickstudy.training.log import read_log
 
 TWO = [

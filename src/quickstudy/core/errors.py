@@ -52,6 +52,10 @@ class TrainingError(QuickstudyError, RuntimeError):
     """Training cannot go on, or would not mean what was asked for."""
 
 
+class EvaluationError(QuickstudyError, ValueError):
+    """A learner whose answers have no score."""
+
+
 class ContractError(QuickstudyError, AssertionError):
     """A learner breaks the contract of ``quickstudy.testing``."""
 

@@ -14,7 +14,7 @@ from quickstudy.core.errors import ConfigError
 from quickstudy.data.sounds import Recording, read_recording
 from quickstudy.pretrained.encoder import AbstractPretrained, hash_of
 from quickstudy.pretrained.fetch import load_model, load_part, model_folder, read_json, weight_files
-from quickstudy.recipes.runs import pick_device
+from quickstudy.training import pick_device
 
 _PIECE = 30.0  # seconds: the memory of self-attention grows with the square of the length
 _SPEAKER_PIECE = 0.5  # seconds that the filters of an x-vector head must at least see

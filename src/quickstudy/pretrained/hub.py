@@ -16,7 +16,7 @@ from quickstudy.data import read_picture
 from quickstudy.pretrained.encoder import AbstractImagePretrained, hash_of
 from quickstudy.pretrained.fetch import load_model, model_folder, read_json, require, weight_files
 from quickstudy.pretrained.preprocessing import Preprocessing
-from quickstudy.recipes.runs import pick_device
+from quickstudy.training import pick_device
 
 # How a model becomes a vector: by which class of transformers, from which of its outputs.
 _TYPES: dict[str, tuple[str, str]] = {

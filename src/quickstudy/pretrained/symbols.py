@@ -11,7 +11,7 @@ import torch
 from quickstudy.core.arrays import NDArray
 from quickstudy.pretrained.encoder import AbstractImagePretrained
 from quickstudy.pretrained.run import RunEncoder
-from quickstudy.recipes.runs import pick_device
+from quickstudy.training import pick_device
 
 SYMBOLS = Path(str(resources.files("quickstudy.pretrained") / "weights" / "symbols"))
 

@@ -15,7 +15,7 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError, LoadError, did_you_mean
 from quickstudy.pretrained.encoder import AbstractPretrained, hash_of
 from quickstudy.pretrained.fetch import load_model, load_part, model_folder, read_json, weight_files
-from quickstudy.recipes.runs import pick_device
+from quickstudy.training import pick_device
 
 _LARGEST = 1_000_000  # bytes of a text file
 _VOCABULARIES = (

@@ -14,7 +14,7 @@ from quickstudy.core.errors import ConfigError, DownloadError
 from quickstudy.data import read_picture
 from quickstudy.pretrained.encoder import AbstractImagePretrained, hash_of
 from quickstudy.pretrained.preprocessing import Preprocessing
-from quickstudy.recipes.runs import pick_device
+from quickstudy.training import pick_device
 
 _FILTERS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
 

@@ -15,4 +15,4 @@ from quickstudy.recipes.runs import load as load
 from quickstudy.recipes.runs import load_run as load_run
 from quickstudy.recipes.runs import save_learner as save_learner
 from quickstudy.recipes.runs import saved_recipe as saved_recipe
-from quickstudy.recipes.runs import train_recipe as train_recipe
+from quickstudy.recipes.train import train_recipe as train_recipe

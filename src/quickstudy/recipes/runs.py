@@ -1,5 +1,6 @@
-"""Train a recipe into a folder, and get back what a folder holds."""
+"""What a folder of a trained recipe holds."""
 
+import copy
 import json
 import os
 from collections.abc import Callable
@@ -7,33 +8,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from rich.console import Console
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from quickstudy.algorithms import ALGORITHMS
 from quickstudy.core.describe import describe, rebuild
 from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.core.learner import AbstractLearner, encoder_of, norm_policy, parameter_count
-from quickstudy.core.objective import MetaStep
 from quickstudy.core.predictor import Predictor
 from quickstudy.core.saving import holds
 from quickstudy.data import ClassDataset, Episodes, can_be_encoded, encoded, on_features
-from quickstudy.evaluation import Origin, Report, evaluate
+from quickstudy.evaluation import EarlierRun, Origin, Report, evaluate
+from quickstudy.inner.learner import GradientLearner
+from quickstudy.recipes.changes import changes_of
 from quickstudy.recipes.recipe import Evaluation, Part, Recipe
-from quickstudy.recipes.registry import recipe_named
-from quickstudy.training import (
-    CHECKPOINT,
-    Advanced,
-    TrainResult,
-    launch,
-    launched,
-    load_checkpoint,
-    train,
-)
+from quickstudy.training import TrainResult
 
 FORMAT = 1
 # Normalisation policies that learn the same weights from batch statistics; those that can be taken
@@ -43,12 +33,15 @@ _EXCHANGEABLE = ("batch", "support", "running", "per_task")
 
 @dataclass(frozen=True)
 class Run:
-    """A trained recipe: its folder, the recipe, the learner and how the training went."""
+    """A trained recipe: its folder, the recipe, the learner, how the training went, and the
+    trainings that it began with.
+    """
 
     folder: Path
     recipe: Recipe
     learner: AbstractLearner[Any]
     result: TrainResult
+    earlier: tuple[EarlierRun, ...] = ()
     _features: dict[tuple[str, str, str], ClassDataset] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -62,6 +55,8 @@ class Run:
             self.recipe.train.seed,
             self.result.tasks,
             round(self.result.seconds, 1),
+            changes_of(self.recipe),
+            self.earlier,
         )
 
     def evaluate(
@@ -73,22 +68,14 @@ class Run:
         unknown_score: str = "max_similarity",
         on_batch: Callable[[int], None] | None = None,
     ) -> Report:
-        """Score the learner in one setting, with strangers of ``n_unknown`` classes beside those of
-        the setting (see `quickstudy.evaluate`).
+        """Score the learner in one setting, with ``n_unknown`` unknown classes beside those of the
+        setting (see `quickstudy.evaluate`).
 
         Where the learner sees examples through its encoder alone, each example of the split is
-        encoded once, not once per task.
+        encoded once, not once per task. A published number is kept only where the recipe is the
+        registered one and no class is unknown.
         """
-        learner = load(self.folder, norm=evaluation.norm) if evaluation.norm else self.learner
-        assert isinstance(learner, AbstractLearner)
-        learner.to(next(self.learner.parameters()).device)
-        origin = self.origin
-        if evaluation.learner:
-            learner, origin = (
-                self.on_encoder_of(learner, evaluation.learner),
-                replace(origin, algorithm=evaluation.learner),
-            )
-            learner.prepare(self.recipe.training_tasks)
+        learner, origin = self._learner(evaluation)
         if n_unknown and not evaluation.setting.n_way:
             raise ConfigError(
                 f"A regression has no classes, so it has no {n_unknown} unknown ones. Score it "
@@ -107,16 +94,30 @@ class Run:
             tasks,
             n_tasks=evaluation.n_tasks,
             origin=origin,
-            published=evaluation.published,
+            published=None if n_unknown or origin.changes else evaluation.published,
             n_unknown=n_unknown,
             unknown_score=unknown_score,
             on_batch=on_batch,
         )
         return replace(report, parameters=n)
 
+    def _learner(self, evaluation: Evaluation) -> tuple[AbstractLearner[Any], Origin]:
+        """What is scored: the trained learner, with another normalisation or as another one."""
+        learner = load(self.folder, norm=evaluation.norm) if evaluation.norm else self.learner
+        assert isinstance(learner, AbstractLearner)
+        learner.to(next(self.learner.parameters()).device)
+        if not evaluation.learner:
+            return learner, self.origin
+        other = self.on_encoder_of(learner, evaluation.learner)
+        other.prepare(self.recipe.training_tasks)
+        return other, replace(self.origin, algorithm=evaluation.learner)
+
     @staticmethod
     def on_encoder_of(trained: AbstractLearner[Any], name: str) -> AbstractLearner[Any]:
         """The learner called ``name`` around the encoder of a trained one.
+
+        An encoder whose normalisation was learned step by step (`PerStep`) gets that of step 0,
+        which belongs to the weights before the inner loop.
 
         Raises:
             ConfigError: when the trained learner has no single encoder, or the other one needs more
@@ -128,137 +129,34 @@ class Run:
                 f"{type(trained).__name__} has no encoder of its own that '{name}' could use. "
                 "Score the learner as it was trained."
             )
-        learner: AbstractLearner[Any] = Part(name).build(ALGORITHMS, encoders[0])
+        encoder = encoders[0]
+        per_step = trained.per_step if isinstance(trained, GradientLearner) else None
+        if per_step is not None:
+            encoder = copy.deepcopy(encoder)
+            learned = {n.removeprefix("encoder."): t for n, t in per_step.at(0).items()}
+            encoder.load_state_dict(learned, strict=False)
+        learner: AbstractLearner[Any] = Part(name).build(ALGORITHMS, encoder)
         return learner.eval()
 
 
-def train_recipe(
-    recipe: str | Recipe,
-    out: str | Path,
-    *,
-    resume: bool = False,
-    device: str = "auto",
-    console: Console | None = None,
-    advanced: Advanced | None = None,
-) -> Run:
-    """Train a recipe into the folder ``out``: ``recipe.json``, ``log.jsonl``, ``last.pt``,
-    ``learner.json`` and ``learner.safetensors``.
-
-    Started by ``torchrun`` or ``accelerate launch``, all processes train together (see
-    `quickstudy.training.train`); process 0 writes the files, and when the call returns they are
-    there.
-
-    Args:
-        recipe: what to train: the name of a registered recipe, or a recipe.
-        out: the folder; several machines need one that all of them see.
-        resume: go on from the last checkpoint in it.
-        device: as in `pick_device`.
-        console: where progress is shown; None shows nothing.
-        advanced: settings that few need.
-
-    Returns:
-        the run; where ``run.result.finished`` is False it was stopped by Ctrl-C: call again with
-        ``resume=True``.
-
-    Raises:
-        ConfigError: when ``out`` already holds a run and ``resume`` is not asked for; or the
-            processes cannot share the work.
-        LoadError: nothing to resume, or a run of other settings; nothing to start from.
-        TrainingError: the loss is not a number, or another process was lost.
+def earlier_runs(recipe: Recipe) -> tuple[EarlierRun, ...]:
+    """The trainings that a recipe begins with, the first one first; of a learner that no run
+    trained, or whose run is gone, only the name of its folder is known.
     """
-    recipe = recipe_named(recipe) if isinstance(recipe, str) else recipe
-    advanced = advanced or Advanced()
-    folder = Path(out)
-    if not resume and (folder / "recipe.json").exists():
-        raise ConfigError(
-            f"{folder} already holds a run. Go on with --resume, or choose another --out; nothing "
-            "was changed."
-        )
-    where = pick_device(device)
-    data = recipe.build_data()
-    learner = recipe.build_learner().to(where)
-    seed = recipe.train.seed
-    tasks = data.tasks(recipe.train_split, recipe.episodes, seed=seed).to(where)
-    val_tasks = (
-        data.tasks(recipe.val_split, recipe.validation, seed=seed).to(where)
-        if recipe.train.validate_every
-        else None
+    if not recipe.start_from:
+        return ()
+    folder = Path(recipe.start_from)
+    if not (folder / "recipe.json").exists():
+        return (EarlierRun(folder.name),)
+    run = load_run(folder)
+    changed = changes_of(run.recipe)
+    last = EarlierRun(
+        f"{run.recipe.name} with {', '.join(changed)}" if changed else run.recipe.name,
+        run.result.tasks,
+        round(run.result.seconds, 1),
+        run.recipe.train.seed,
     )
-    for e in recipe.evaluations:
-        data.tasks(
-            e.split, e.setting
-        )  # what cannot be scored afterwards is refused before the training
-    objective, transform = recipe.build_objective(), recipe.build_transform()
-    about = recipe.to_json()
-    identity = {k: v for k, v in about.items() if k not in ("evaluations", "summary", "paper")}
-    # How the work is shared and how often it is saved does not change the result, so a run may be
-    # resumed with other values.
-    identity["train"] = {
-        k: v
-        for k, v in identity["train"].items()
-        if k not in ("workers", "checkpoint_every", "log_every")
-    }
-    if recipe.start_from:
-        trained = load(recipe.start_from)
-        if isinstance(trained, Predictor):
-            raise LoadError(
-                f"{recipe.start_from} holds a predictor, not a learner that could be trained on. "
-                "Name the run it was fitted with."
-            )
-        trained.to(where)
-        objective.start_from(trained, _objective_state(Path(recipe.start_from)))
-        if not resume:
-            learner.start_from(trained, tasks)
-    engine = advanced.engine or launched(where, timeout=advanced.timeout)
-    engine.agree(json.dumps(about))  # all have looked for an earlier run before one of them writes
-    if engine.is_main and not resume:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "recipe.json").write_text(
-            json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-    try:
-        result = train(
-            MetaStep(learner, objective).to(where),
-            tasks,
-            plan=recipe.train,
-            optimiser=recipe.optimiser,
-            val_tasks=val_tasks,
-            transform=transform,
-            out=folder,
-            resume=resume,
-            console=console,
-            advanced=Advanced(engine, identity=identity),
-        )
-    except ConfigError:
-        if engine.is_main and not resume:
-            (
-                folder / "recipe.json"
-            ).unlink()  # nothing was trained, so the corrected command should not find a run here
-        raise
-    learner.eval()
-    learner.prepare(lambda: tasks)
-    if engine.is_main:
-        formats = {
-            kind: dict(found) if found else None
-            for kind, found in (("image", data.image_format), ("sound", data.sound_format))
-        }
-        save_learner(learner, folder, extra={**formats, "result": vars(result)})
-    engine.agree("saved")
-    return Run(folder, recipe, learner, result)
-
-
-def _objective_state(folder: Path) -> dict[str, Tensor]:
-    """The parameters of the objective that a run was trained with; empty where no checkpoint was
-    kept.
-    """
-    if not (folder / CHECKPOINT).exists():
-        return {}
-    state = load_checkpoint(folder / CHECKPOINT)["step_state"]
-    return {
-        name.removeprefix("objective."): t
-        for name, t in state.items()
-        if name.startswith("objective.")
-    }
+    return (*run.earlier, last)
 
 
 def save_learner(
@@ -382,43 +280,18 @@ def load_run(path: str | Path) -> Run:
         )
     recipe = saved_recipe(folder)
     try:
-        result = TrainResult(**learner_json(folder)["extra"]["result"])
+        extra = learner_json(folder)["extra"]
+        result = TrainResult(**extra["result"])
+        # Runs of earlier versions do not say what they began with.
+        saved = extra.get("earlier")
+        earlier = (
+            earlier_runs(recipe) if saved is None else tuple(EarlierRun(**run) for run in saved)
+        )
     except (KeyError, TypeError) as error:
         raise LoadError(
             f"{folder} holds a learner but not the run that trained it: {error}."
         ) from error
-    return Run(folder, recipe, learner, result)
-
-
-def pick_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU. Processes that were launched together take
-    a GPU each.
-
-    Raises:
-        ConfigError: for a device that is not there, or a single one for several processes.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"No device is called '{name}'. Use auto, cpu, cuda or cuda:0."
-        ) from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            f"'{name}' was asked for but this torch finds no CUDA device. Use --device cpu."
-        )
-    place = launch()
-    if device.type != "cuda" or place.size == 1:
-        return device
-    if device.index is not None or place.local_size > torch.cuda.device_count():
-        raise ConfigError(
-            f"--device {name}: the {place.local_size} processes on this machine need a GPU each, "
-            f"and it has {torch.cuda.device_count()}. Use --device cuda "
-            "and at most as many processes, or --device cpu."
-        )
-    return torch.device("cuda", place.local_rank)
+    return Run(folder, recipe, learner, result, earlier)
 
 
 def _with_norm(description: Any, norm: str) -> Any:

@@ -1,6 +1,7 @@
 """One loop for every learner and objective."""
 
 from quickstudy.training.checkpoint import load_checkpoint as load_checkpoint
+from quickstudy.training.device import pick_device as pick_device
 from quickstudy.training.engine import AbstractEngine as AbstractEngine
 from quickstudy.training.engine import launch as launch
 from quickstudy.training.engine import launched as launched

@@ -22,7 +22,7 @@ from quickstudy.core.rng import drawing, generator
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.transform import AbstractTransform
 from quickstudy.core.types import Episode
-from quickstudy.evaluation import Report, evaluate
+from quickstudy.evaluation import Report, Share, evaluate_shared
 from quickstudy.training.checkpoint import load_checkpoint, save_checkpoint
 from quickstudy.training.engine import (
     AbstractEngine,
@@ -400,12 +400,11 @@ class TrainingRun:
     def _validate(self, log: JsonLines, bar: ProgressBar) -> None:
         assert self.job.val_tasks is not None
         engine = self.engine
-        report = evaluate(
+        report = evaluate_shared(
             self.step.learner,
             self.job.val_tasks,
+            Share(engine.own, engine.total),
             n_tasks=self.plan.n_val_tasks,
-            own=engine.own,
-            total=engine.total,
         )
         self.state.validated = self.state.done
         if report.mean > self.state.best_val:

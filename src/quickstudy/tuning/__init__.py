@@ -1,9 +1,9 @@
-"""Search for settings of a recipe by short trainings."""
+"""Hyper-parameter search on validation classes."""
 
-from quickstudy.tuning.tune import Choice as Choice
-from quickstudy.tuning.tune import Range as Range
-from quickstudy.tuning.tune import Trial as Trial
-from quickstudy.tuning.tune import TuneResult as TuneResult
-from quickstudy.tuning.tune import parse_space as parse_space
-from quickstudy.tuning.tune import short as short
+from quickstudy.tuning.result import Trial as Trial
+from quickstudy.tuning.result import TuneResult as TuneResult
+from quickstudy.tuning.space import Choice as Choice
+from quickstudy.tuning.space import Range as Range
+from quickstudy.tuning.space import parse_space as parse_space
+from quickstudy.tuning.space import short as short
 from quickstudy.tuning.tune import tune as tune

@@ -1,0 +1,187 @@
+"""Train a recipe into a folder."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from quickstudy.core.errors import ConfigError, LoadError
+from quickstudy.core.learner import AbstractLearner
+from quickstudy.core.objective import AbstractObjective, MetaStep
+from quickstudy.core.predictor import Predictor
+from quickstudy.core.tasks import AbstractData, AbstractTasks
+from quickstudy.evaluation import EarlierRun
+from quickstudy.recipes.changes import identity_of
+from quickstudy.recipes.recipe import Recipe
+from quickstudy.recipes.registry import recipe_named
+from quickstudy.recipes.runs import Run, earlier_runs, load, save_learner
+from quickstudy.training import (
+    CHECKPOINT,
+    Advanced,
+    TrainResult,
+    launched,
+    load_checkpoint,
+    pick_device,
+    train,
+)
+
+
+def train_recipe(
+    recipe: str | Recipe,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    console: Console | None = None,
+    advanced: Advanced | None = None,
+) -> Run:
+    """Train a recipe into the folder ``out``: ``recipe.json``, ``log.jsonl``, ``last.pt``,
+    ``learner.json`` and ``learner.safetensors``.
+
+    Started by ``torchrun`` or ``accelerate launch``, all processes train together (see
+    `quickstudy.training.train`); process 0 writes the files, and when the call returns they are
+    there.
+
+    Args:
+        recipe: what to train: the name of a registered recipe, or a recipe.
+        out: the folder; several machines need one that all of them see.
+        resume: go on from the last checkpoint in it.
+        device: as in `pick_device`.
+        console: where progress is shown; None shows nothing.
+        advanced: settings that few need.
+
+    Returns:
+        the run; where ``run.result.finished`` is False it was stopped by Ctrl-C: call again with
+        ``resume=True``.
+
+    Raises:
+        ConfigError: when ``out`` already holds a run and ``resume`` is not asked for; or the
+            processes cannot share the work.
+        LoadError: nothing to resume, or a run of other settings; nothing to start from.
+        TrainingError: the loss is not a number, or another process was lost.
+    """
+    recipe = recipe_named(recipe) if isinstance(recipe, str) else recipe
+    advanced = advanced or Advanced()
+    folder = Path(out)
+    if not resume and (folder / "recipe.json").exists():
+        raise ConfigError(
+            f"{folder} already holds a run. Go on with --resume, or choose another --out; nothing "
+            "was changed."
+        )
+    where = pick_device(device)
+    parts = parts_of(recipe, where, fresh=not resume)
+    engine = advanced.engine or launched(where, timeout=advanced.timeout)
+    about = recipe.to_json()
+    engine.agree(json.dumps(about))  # all have looked for an earlier run before one of them writes
+    if engine.is_main and not resume:
+        save_recipe(recipe, folder)
+    try:
+        result = train(
+            MetaStep(parts.learner, parts.objective).to(where),
+            parts.tasks,
+            plan=recipe.train,
+            optimiser=recipe.optimiser,
+            val_tasks=parts.val_tasks,
+            transform=recipe.build_transform(),
+            out=folder,
+            resume=resume,
+            console=console,
+            advanced=Advanced(engine, identity=identity_of(recipe)),
+        )
+    except ConfigError:
+        if engine.is_main and not resume:
+            # Nothing was trained, so the corrected command should not find a run here.
+            (folder / "recipe.json").unlink()
+        raise
+    parts.learner.eval()
+    parts.learner.prepare(lambda: parts.tasks)
+    if engine.is_main:
+        save_result(parts, folder, result)
+    engine.agree("saved")
+    return Run(folder, recipe, parts.learner, result, parts.earlier)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a recipe trains, and on what."""
+
+    data: AbstractData
+    learner: AbstractLearner[Any]
+    objective: AbstractObjective
+    tasks: AbstractTasks
+    val_tasks: AbstractTasks | None
+    earlier: tuple[EarlierRun, ...]
+
+
+def parts_of(
+    recipe: Recipe, device: torch.device, *, fresh: bool = True, data: AbstractData | None = None
+) -> Parts:
+    """The parts of a recipe. What cannot be scored after the training is refused here.
+
+    Args:
+        recipe: what is trained.
+        device: where.
+        fresh: where it begins with another run, whether with the weights of that.
+        data: its data set, if it is open already.
+    """
+    data = data or recipe.build_data()
+    seed = recipe.train.seed
+    learner = recipe.build_learner().to(device)
+    objective = recipe.build_objective()
+    tasks = data.tasks(recipe.train_split, recipe.episodes, seed=seed).to(device)
+    val_tasks = None
+    if recipe.train.validate_every:
+        val_tasks = data.tasks(recipe.val_split, recipe.validation, seed=seed).to(device)
+    for evaluation in recipe.evaluations:
+        data.tasks(evaluation.split, evaluation.setting)
+    if recipe.start_from:
+        trained = load(recipe.start_from)
+        if isinstance(trained, Predictor):
+            raise LoadError(
+                f"{recipe.start_from} holds a predictor, not a learner that could be trained on. "
+                "Name the run it was fitted with."
+            )
+        trained.to(device)
+        objective.start_from(trained, _objective_state(Path(recipe.start_from)))
+        if fresh:
+            learner.start_from(trained, tasks)
+    return Parts(data, learner, objective, tasks, val_tasks, earlier_runs(recipe))
+
+
+def save_recipe(recipe: Recipe, folder: Path) -> None:
+    """Write what a run is of into its folder, which is made if needed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.json").write_text(
+        json.dumps(recipe.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+
+
+def save_result(parts: Parts, folder: Path, result: TrainResult) -> None:
+    """Write a trained learner into the folder of its run: also how files become examples, and how
+    the training went.
+    """
+    formats = {"image": parts.data.image_format, "sound": parts.data.sound_format}
+    extra = {
+        **{kind: dict(fmt) if fmt else None for kind, fmt in formats.items()},
+        "result": vars(result),
+        "earlier": [vars(run) for run in parts.earlier],
+    }
+    save_learner(parts.learner, folder, extra=extra)
+
+
+def _objective_state(folder: Path) -> dict[str, Tensor]:
+    """The parameters of the objective that a run was trained with; empty where no checkpoint was
+    kept.
+    """
+    if not (folder / CHECKPOINT).exists():
+        return {}
+    state = load_checkpoint(folder / CHECKPOINT)["step_state"]
+    return {
+        name.removeprefix("objective."): t
+        for name, t in state.items()
+        if name.startswith("objective.")
+    }
