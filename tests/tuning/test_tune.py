@@ -14,14 +14,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from quickstudy import tuning
 from quickstudy.core.errors import ConfigError, TrainingError
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.tasks import AbstractTasks, Setting
 from quickstudy.data import DATA, Sinusoid
 from quickstudy.recipes import Part, Recipe, load_run
 from quickstudy.training import Optimiser, Plan, TrainResult, train
-from quickstudy.tuning import Choice, Range, parse_space, tune
+from quickstudy.tuning import Choice, Range, parse_space, search, study, tune
 
 WAVES = Recipe(
     name="waves",
@@ -45,7 +44,7 @@ SPACE = {
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    monkeypatch.setattr(tuning, "_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(study, "_PAUSES", (0.0, 0.0))
 
 
 # Reading ranges
@@ -209,7 +208,7 @@ def test_a_score_that_is_no_number_has_failed(monkeypatch: pytest.MonkeyPatch) -
             ),
         )
 
-    monkeypatch.setattr(tuning, "train", spoilt)
+    monkeypatch.setattr(search, "train", spoilt)
     result = tune(WAVES, SPACE, n_trials=1)
     assert result.trials[0].reason == "At step 1 the validation score is nan."
     with pytest.raises(
@@ -228,7 +227,7 @@ def test_an_error_that_is_no_trials_fault_ends_the_search(
         raise RuntimeError("a bug")
 
     with monkeypatch.context() as patch:
-        patch.setattr(tuning, "train", broken)
+        patch.setattr(search, "train", broken)
         with pytest.raises(RuntimeError, match="a bug"):
             tune(WAVES, SPACE, n_trials=2, storage=url)
     assert tune(WAVES, SPACE, n_trials=2, storage=url).counts == {"stopped": 1, "complete": 2}
@@ -238,7 +237,7 @@ def test_a_trial_too_large_for_the_memory_has_failed(monkeypatch: pytest.MonkeyP
     def full(*_: Any, **__: Any) -> TrainResult:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(tuning, "train", full)
+    monkeypatch.setattr(search, "train", full)
     assert tune(WAVES, SPACE, n_trials=2).counts == {"failed": 2}
 
 
@@ -250,7 +249,7 @@ sys.path.insert(0, {here!r})
 import torch
 torch.set_num_threads(1)
 from rich.console import Console
-from test_tuning import SPACE, WAVES
+from test_tune import SPACE, WAVES
 from quickstudy.tuning import tune
 
 tune(WAVES, {{"optimiser.lr": "1e-4..1e-1"}}, n_trials=1)  # imports what is imported late
@@ -318,13 +317,13 @@ def test_a_dead_process_leaves_its_trial_to_others(tmp_path: Path) -> None:
 
 def test_a_slow_trial_gives_signs_of_life(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/study.db"
-    monkeypatch.setattr(tuning, "_BEAT", 0.01)
+    monkeypatch.setattr(search, "_BEAT", 0.01)
 
     def slow(*args: Any, **kwargs: Any) -> TrainResult:
         time.sleep(0.2)
         return train(*args, **kwargs)
 
-    monkeypatch.setattr(tuning, "train", slow)
+    monkeypatch.setattr(search, "train", slow)
     tune(WAVES, SPACE, n_trials=1, storage=url)
     (trial,) = optuna.load_study(study_name="waves", storage=url).trials
     assert trial.datetime_start is not None
@@ -342,7 +341,7 @@ def test_a_trial_that_was_taken_for_dead_is_dropped(
             study.tell(0, state=optuna.trial.TrialState.FAIL)
         return train(*args, **kwargs)
 
-    monkeypatch.setattr(tuning, "train", declared_dead)
+    monkeypatch.setattr(search, "train", declared_dead)
     assert [t.state for t in tune(WAVES, SPACE, n_trials=1, storage=url).trials] == [
         "stopped",
         "complete",
@@ -361,8 +360,8 @@ def test_a_stopped_trial_does_not_count(
         return TrainResult(False, 3, 6, 1.0, 3, None)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tuning, "train", interrupted)
-        patch.setattr(tuning, "save_learner", lambda *_, **__: None)
+        patch.setattr(search, "train", interrupted)
+        patch.setattr(search, "save_result", lambda *_: None)
         if again:
             with pytest.raises(KeyboardInterrupt):
                 tune(WAVES, SPACE, n_trials=2, storage=url)
@@ -407,7 +406,7 @@ def test_a_stopped_trial_does_not_count(
         (
             {},
             {"validation.n_shot": "1..5"},
-            r"scored in different ways \(setting 1-shot and 5-shot\).*--set validation.n_shot=",
+            r"scored in different ways \(n_shot 1 and 5\).*--set validation.n_shot=",
         ),
         ({}, {"train.seed": "0..5"}, r"scored in different ways \(seed 0 and 5\)"),
         ({}, {"train.n_val_tasks": "2,8"}, r"\(n_val_tasks 2 and 8\)"),
