@@ -174,3 +174,17 @@ def test_mistakes() -> None:
         PatchMemory(Blocks()).fit([])
     assert clone(PatchMemory("symbols", keep=0.3)).keep == 0.3
     assert PatchMemory(Blocks()).fit(good[:1]).threshold_ is None
+
+
+def test_an_identical_part_is_no_defect_whatever_else_is_in_the_batch() -> None:
+    rng = np.random.default_rng(0)
+    part, *others = (
+        Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8)) for _ in range(4)
+    )
+    memory = PatchMemory("symbols", false_reject_rate=0.05, keep=1.0, pool=1).fit([part] * 20)
+    assert memory.threshold_ == 0
+    assert memory.predict([part]).tolist() == [1]
+    assert memory.predict([part, *others]).tolist() == [1, -1, -1, -1]
+    assert memory.anomaly([part, part]).tolist() == [0, 0]
+    assert memory.anomaly([others[0]])[0] == memory.anomaly([part, *others])[1]
+    np.testing.assert_array_equal(memory.maps([others[0]])[0], memory.maps([part, *others])[1])

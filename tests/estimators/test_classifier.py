@@ -19,9 +19,10 @@ from quickstudy.core.errors import ConfigError
 from quickstudy.encoders import Identity
 from quickstudy.estimators import FewShotClassifier
 from quickstudy.estimators.classifier import _best_temperature
-from quickstudy.estimators.heads import PrototypeHead, unit
+from quickstudy.estimators.heads import PrototypeHead
+from quickstudy.estimators.scaling import unit
 
-VECTORS = ("prototype", "cosine", "ridge", "logistic")
+VECTORS = ("prototype", "cosine", "ridge", "logistic", "gaussian", "auto")
 EXPECTED = {
     "check_sample_weight_equivalence_on_dense_data": "Probabilities have a temperature from "
     "leaving out one example; of a repeated one "
@@ -79,7 +80,7 @@ def test_prototypes_by_hand(metric: str) -> None:
 
 
 @pytest.mark.parametrize("head", [*VECTORS, "learner"])
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=5)
 @given(st.integers(0, 4), st.integers(0, 99), st.sampled_from(["A first", "class 2b", "z last"]))
 def test_adding_equals_fitting_anew_and_removing_restores_it(
     head: str, removed: int, seed: int, name: str
@@ -111,14 +112,14 @@ def test_adding_equals_fitting_anew_and_removing_restores_it(
 def test_leaving_one_out_equals_fitting_without_it(head: str, metric: str) -> None:
     x, y = blobs(spread=1.0)
     x, y = np.r_[x, np.ones((1, 6))], np.r_[y, ["alone"]]
-    fitted = model(head, metric=metric).fit(x, y)
+    fitted = model(head, metric=metric, alpha=0.5).fit(x, y)
     scores = fitted.left_out_scores()
     for i in range(len(fitted.support_)):
         if fitted.classes_[fitted.labels_[i]] == "alone":
             assert np.isnan(scores[i]).all()
             continue
         rest = np.arange(len(x)) != i
-        without = model(head, metric=metric).fit(
+        without = model(head, metric=metric, alpha=0.5).fit(
             fitted.support_[rest], fitted.classes_[fitted.labels_[rest]]
         )
         np.testing.assert_allclose(
@@ -132,7 +133,7 @@ def test_of_many_examples_one_of_each_class_is_left_out_at_a_time(head: str) -> 
     counts = {"alone": 1, "two": 2, "five": 5, "many": 120}
     y = rng.permutation(np.repeat(list(counts), list(counts.values())))
     x = rng.normal(size=(len(y), 6)) + np.unique(y, return_inverse=True)[1][:, None]
-    fitted = model(head).fit(x, y)
+    fitted = model(head, alpha=0.5, C=2.0).fit(x, y)
     scores, names = fitted.left_out_scores(), fitted.classes_[fitted.labels_]
     turns = np.concatenate(
         [np.arange(counts[name]) % 20 for name in fitted.classes_]
@@ -140,7 +141,7 @@ def test_of_many_examples_one_of_each_class_is_left_out_at_a_time(head: str) -> 
     turns[names == "alone"] = -1
     for turn in range(20):
         rest = turns != turn
-        without = model(head).fit(fitted.support_[rest], names[rest])
+        without = model(head, alpha=0.5, C=2.0).fit(fitted.support_[rest], names[rest])
         np.testing.assert_allclose(
             scores[~rest], without.class_scores(fitted.support_[~rest]), atol=1e-6
         )
@@ -169,8 +170,12 @@ def test_weights_count_as_repetitions() -> None:
     x, y = blobs()
     weights = np.arange(len(x)) % 3 + 1
     for head in ("prototype", "ridge", "logistic"):
-        a = model(head).fit(x, y, sample_weight=weights).class_scores(x)
-        b = model(head).fit(np.repeat(x, weights, 0), np.repeat(y, weights)).class_scores(x)
+        a = model(head, alpha=0.5, C=2.0).fit(x, y, sample_weight=weights).class_scores(x)
+        b = (
+            model(head, alpha=0.5, C=2.0)
+            .fit(np.repeat(x, weights, 0), np.repeat(y, weights))
+            .class_scores(x)
+        )
         np.testing.assert_allclose(a, b, atol=1e-3 if head == "logistic" else 1e-10)
 
 
@@ -252,4 +257,4 @@ def test_mistakes() -> None:
         fitted.add_class("new", np.ones((1, 5)))
     assert fitted.classes_.tolist() == sorted(set(y))
     np.testing.assert_array_equal(unit(np.zeros((1, 3))), np.zeros((1, 3)))
-    assert PrototypeHead().options() == {"metric": "cosine"}
+    assert PrototypeHead().options() == {"metric": "cosine", "scaling": "none"}

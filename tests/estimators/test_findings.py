@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from quickstudy.estimators import FewShotClassifier, findings
 from quickstudy.estimators.findings import Findings, examine
-from quickstudy.estimators.heads import unit
+from quickstudy.estimators.scaling import unit
 
 
 def blobs(

@@ -7,7 +7,7 @@ from sklearn.base import clone
 
 from quickstudy.core.errors import ConfigError
 from quickstudy.estimators import FewShotClassifier, OpenSetClassifier
-from quickstudy.estimators.heads import unit
+from quickstudy.estimators.scaling import unit
 from quickstudy.metrics.open_set import SCORES
 
 DIM = 16

@@ -173,6 +173,17 @@ def test_text_is_a_file_for_pictures_and_a_sentence_for_sentences(files: list[Pa
 
 
 @pytest.mark.parametrize(("make", "kind"), MAKERS)
+def test_columns_have_names(make: Any, kind: str, files: list[Path]) -> None:
+    pytest.importorskip("pandas")
+    encoder = make(Lengths(kind)).set_output(transform="pandas").fit()
+    name = make.__name__.lower()
+    assert encoder.get_feature_names_out().tolist() == [f"{name}0", f"{name}1"]
+    frame = encoder.transform(files)
+    assert frame.columns.tolist() == [f"{name}0", f"{name}1"]
+    assert frame[f"{name}0"].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(("make", "kind"), MAKERS)
 def test_the_cache_keeps_files_and_its_trouble_is_noted(
     make: Any, kind: str, files: list[Path], tmp_path: Path
 ) -> None:

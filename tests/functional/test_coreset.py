@@ -60,3 +60,19 @@ def test_nearest_distances_by_a_loop() -> None:
         order = sorted(range(9), key=lambda j: gaps[j])[:2]
         assert found[i].tolist() == order
         assert distance[i].tolist() == pytest.approx([gaps[j] for j in order], abs=1e-6)
+
+
+@given(POINTS, st.floats(-6, 6))
+def test_equal_points_have_no_distance_and_others_do_not_matter(
+    given: tuple[int, int, int], size: float
+) -> None:
+    memory = (points(*given) + 1).float() * 10**size
+    distance, found = nearest_distances(memory, memory)
+    assert distance.abs().max() == 0
+    assert torch.equal(memory[found[:, 0]], memory)
+    q = (points(given[0] + 1, 6, given[2]) + 1).float() * 10**size
+    whole = nearest_distances(q, memory)[0]
+    for i in range(6):
+        assert torch.equal(nearest_distances(q[i : i + 1], memory)[0][0], whole[i])
+        gaps = (q[i].double() - memory.double()).norm(dim=1)
+        assert float(whole[i]) == pytest.approx(float(gaps.min()), rel=1e-6)

@@ -30,7 +30,6 @@ from quickstudy.pretrained import AbstractImagePretrained, AbstractPretrained, o
 FORMAT = 1
 FILE, _TENSORS = "patch_memory.json", "patch_memory.safetensors"
 SCORES = ("max", "top1")
-_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,6 @@ class PatchMemory(OutlierMixin, BaseEstimator):
         pool: each place becomes the mean of the pool × pool places around it, as PatchCore's local
             patches; 1 = itself.
         false_reject_rate: the wanted share of good parts that `predict` calls defects.
-        batch_size: pictures that are encoded at once.
 
     Attributes:
         memory_: the kept places, ``[m D]``.
@@ -90,10 +88,13 @@ class PatchMemory(OutlierMixin, BaseEstimator):
         neighbours: int = 0,
         pool: int = 3,
         false_reject_rate: float = 0.05,
-        batch_size: int = _BATCH,
     ) -> None:
-        self.encoder, self.keep, self.score, self.neighbours = encoder, keep, score, neighbours
-        self.pool, self.false_reject_rate, self.batch_size = pool, false_reject_rate, batch_size
+        self.encoder = encoder
+        self.keep = keep
+        self.score = score
+        self.neighbours = neighbours
+        self.pool = pool
+        self.false_reject_rate = false_reject_rate
 
     def fit(self, X: Iterable[Any], y: Any = None) -> Self:
         """Remember good parts.
@@ -192,11 +193,7 @@ class PatchMemory(OutlierMixin, BaseEstimator):
         """
         check_is_fitted(self, "memory_")
         out = Path(folder)
-        options = {
-            k: v
-            for k, v in self.get_params(deep=False).items()
-            if k not in ("encoder", "batch_size")
-        }
+        options = {k: v for k, v in self.get_params(deep=False).items() if k != "encoder"}
         about = {
             "format": FORMAT,
             "encoder": self.encoder_.source,
@@ -279,16 +276,13 @@ class PatchMemory(OutlierMixin, BaseEstimator):
         if not pictures:
             raise ConfigError("There is no picture. Give at least one.")
         parts, sizes = [], []
-        for at in range(0, len(pictures), self.batch_size):
-            read = [
-                p if isinstance(p, Image.Image) else self.encoder_.read(Path(p))
-                for p in pictures[at : at + self.batch_size]
-            ]
-            sizes += [
-                _size(p, thing)
-                for p, thing in zip(pictures[at : at + self.batch_size], read, strict=True)
-            ]
-            parts.append(torch.from_numpy(self.encoder_.patches(read)))
+        # One by one: in a batch the last digits of a picture's features depend on the others.
+        for picture in pictures:
+            image = (
+                picture if isinstance(picture, Image.Image) else self.encoder_.read(Path(picture))
+            )
+            sizes.append(_size(picture, image))
+            parts.append(torch.from_numpy(self.encoder_.patches([image])))
         patches = torch.cat(parts)
         if self.pool > 1:  # at the border the mean is over the places that are there
             flat = patches.permute(0, 3, 1, 2)

@@ -4,6 +4,7 @@ strangers refused.
 
 from quickstudy.estimators.classifier import Diagnosis as Diagnosis
 from quickstudy.estimators.classifier import FewShotClassifier as FewShotClassifier
+from quickstudy.estimators.comparison import HeadComparison as HeadComparison
 from quickstudy.estimators.fitted import Encoding as Encoding
 from quickstudy.estimators.fitted import FittedModel as FittedModel
 from quickstudy.estimators.open_set import OpenSetClassifier as OpenSetClassifier

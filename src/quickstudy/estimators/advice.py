@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quickstudy.estimators.findings import Findings
-from quickstudy.estimators.heads import Array
+from quickstudy.estimators.scaling import Array
 
 _OVERLAP = 0.25  # share of the examples of two classes that are taken for the other's
 _FEW = 3  # times fewer examples than is usual

@@ -1,5 +1,6 @@
 """A scikit-learn classifier for few examples, to which classes can be added."""
 
+import copy
 import warnings
 from dataclasses import dataclass
 from typing import Any, Self
@@ -7,27 +8,34 @@ from typing import Any, Self
 import numpy as np
 from scipy.optimize import minimize_scalar
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, did_you_mean
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.estimators.advice import advise
+from quickstudy.estimators.comparison import HeadComparison, compare_heads
 from quickstudy.estimators.findings import examine
 from quickstudy.estimators.heads import (
     AbstractHead,
-    Array,
     CosineHead,
     LearnerHead,
-    LogisticHead,
     PrototypeHead,
-    RidgeHead,
+)
+from quickstudy.estimators.linear_heads import GaussianHead, LogisticHead, RidgeHead
+from quickstudy.estimators.scaling import METRICS, SCALINGS, Array
+from quickstudy.estimators.sets import ConformalSets
+from quickstudy.estimators.validation import (
+    check_labels,
+    check_vectors,
+    check_weights,
+    is_missing,
+    kind_of,
+    with_label,
 )
 
-HEADS = ("prototype", "cosine", "ridge", "logistic", "learner")
-METRICS = ("cosine", "euclidean")
+HEADS = ("auto", "prototype", "cosine", "ridge", "logistic", "gaussian", "learner")
+_USUAL_SCALING = {"prototype": "none", "cosine": "none"}
 
 
 @dataclass(frozen=True)
@@ -58,19 +66,27 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
     Args:
         head: "prototype" (similarity to the class mean), "cosine" (a cosine classifier fine-tuned
-            from the means), "ridge", "logistic", or "learner" (see ``learner``). Only "prototype"
-            computes nothing but the one class when a class comes or goes; the others are fitted
-            anew.
-        metric: of the prototypes: "cosine" or "euclidean".
-        alpha: penalty of "ridge".
-        C: inverse penalty of "logistic".
-        learner: for "learner": one of ``quickstudy.ALGORITHMS`` whose encoder takes vectors,
+            from the means), "ridge", "logistic", "gaussian" (one for each class, with one
+            covariance), "learner" (see ``learner``), or "auto", the one of these that the examples
+            prefer (`quickstudy.estimators.comparison.compare_heads`). Only "prototype" computes
+            nothing but the one class when a class comes or goes; the others are fitted anew.
+        scaling: how vectors are made comparable by the mean and deviation of the examples: "none",
+            "centre", "standardise", or "auto": none for "prototype" and "cosine", centred for the
+            others. Not for head "auto", which tries several, nor for "learner".
+        metric: "cosine", vectors have length 1; "euclidean", they keep their length, as numbers of
+            a table should.
+        alpha: penalty of "ridge"; None = chosen by leaving examples out.
+        C: inverse penalty of "logistic"; None likewise.
+        learner: for "learner": one of ``quickstudy.algorithms`` whose encoder takes vectors,
             meta-trained.
 
     Attributes:
         classes_: the classes, sorted.
-        support_: the examples ``[N D]``, sorted by class, and ``labels_`` their places in
-            ``classes_``: what changes are refitted from.
+        support_: the examples ``[N D]``, sorted by class, ``labels_`` their places in
+            ``classes_``, and ``weights_``: what changes are refitted from.
+        head_: what scores; see `quickstudy.estimators.heads.AbstractHead`.
+        head_comparison_: of head "auto", how each head fared, which was taken, and how sure that
+            is; else None.
         n_features_in_: D.
 
     Example:
@@ -85,42 +101,59 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     labels_: NDArray[np.int64]
     weights_: Array
     n_features_in_: int
-    _head: AbstractHead
+    head_: AbstractHead
+    head_comparison_: HeadComparison | None
     _kept: dict[str, Any]
 
     def __init__(
         self,
         head: str = "prototype",
         *,
+        scaling: str = "auto",
         metric: str = "cosine",
-        alpha: float = 1.0,
-        C: float = 1.0,
+        alpha: float | None = None,
+        C: float | None = None,
         learner: AbstractLearner[Any] | None = None,
     ) -> None:
-        self.head, self.metric, self.alpha, self.C, self.learner = head, metric, alpha, C, learner
+        self.head = head
+        self.scaling = scaling
+        self.metric = metric
+        self.alpha = alpha
+        self.C = C
+        self.learner = learner
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        comparison: HeadComparison | None = None,
+    ) -> Self:
         """Learn the classes from vectors ``[N D]`` and one label each.
+
+        Args:
+            X, y: the vectors, and their labels: texts, whole numbers, numbers or truth values.
+            sample_weight: of each example; None = 1.
+            comparison: of head "auto": one that was made before on these examples, so that it is
+                not made again, as when a model is read back.
 
         Raises:
             ValueError: for what scikit-learn's classifiers refuse (shapes that do not fit, numbers
                 that are not finite).
-            ConfigError: for an unknown head or metric.
+            DataError: for missing labels, labels of several kinds, features above 1e150, or a class
+                whose examples have no weight.
+            ConfigError: for an unknown head, scaling or metric.
         """
-        checked = _validate(self, X, y, dtype=np.float64)
-        if (
-            checked[1].dtype.kind == "f"
-        ):  # of other labels it only warns, where many classes have few examples
-            check_classification_targets(checked[1])
-        weight = _weights(sample_weight, checked[0])
-        self.classes_, labels = np.unique(column_or_1d(checked[1]), return_inverse=True)
+        x = check_vectors(self, X, reset=True)
+        given = check_labels(y, len(x))
+        self.classes_, labels = np.unique(given, return_inverse=True)
+        weight = check_weights(sample_weight, x, labels, self.classes_)
         order = np.argsort(labels, kind="stable")
-        self.support_, self.labels_, self.weights_ = (
-            checked[0][order],
-            labels[order].astype(np.int64),
-            weight[order],
-        )
-        return self._refitted()
+        self.support_ = x[order]
+        self.labels_ = labels[order].astype(np.int64)
+        self.weights_ = weight[order]
+        return self._refitted(comparison)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most likely class of each vector."""
@@ -138,6 +171,45 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         scores = np.exp(scores - scores.max(1, keepdims=True))
         return scores / scores.sum(1, keepdims=True)
 
+    def predict_sets(
+        self,
+        X: Any,
+        alpha: float = 0.1,
+        *,
+        by_class: bool = False,
+        calibration: tuple[Any, Any] | None = None,
+    ) -> list[tuple[Any, ...]]:
+        """So many classes for each vector that the right one is missing in a share α of cases at
+        most, the most likely first (`quickstudy.estimators.sets`); never none.
+
+        With calibration examples the promise holds on average over fits and examples, as far as
+        the vectors asked for are like these. Without, examples are left out in turn; what is
+        proven then is 2 α (Vovk, Nouretdinov, Gammerman 2018), what is usual is α or below, as each
+        class has one example less than the classifier.
+
+        Args:
+            X: the vectors ``[n D]``.
+            alpha: the share of misses.
+            by_class: promise it for every class, not on average over classes as frequent as
+                among the examples.
+            calibration: vectors and labels that the classifier was not fitted to.
+
+        Raises:
+            ConfigError: when there are too few examples for this α.
+        """
+        check_is_fitted(self)
+        x = check_vectors(self, X)
+        known = self._sets(calibration)
+        inside = known.sets(x, alpha, by_class=by_class)
+        scores = self.head_.scores(x)
+        inside[np.arange(len(x)), scores.argmax(1)] = True
+        names = self.classes_.tolist()
+        order = np.argsort(-scores, axis=1, kind="stable")
+        return [
+            tuple(names[c] for c in places if belongs[c])
+            for places, belongs in zip(order.tolist(), inside.tolist(), strict=True)
+        ]
+
     def decision_function(self, X: Any) -> Array:
         """The scores of the classes, ``[n C]``; of two classes how much more the second gets,
         ``[n]``.
@@ -148,7 +220,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     def class_scores(self, X: Any) -> Array:
         """The scores of the classes, ``[n C]``, also where there are two."""
         check_is_fitted(self)
-        return self._head.scores(self._vectors(X))
+        return self.head_.scores(check_vectors(self, X))
 
     @property
     def temperature(self) -> float:
@@ -160,7 +232,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             scores = self.left_out_scores()
             known = np.isfinite(scores).all(1)
             self._kept["temperature"] = _best_temperature(
-                scores[known], self.labels_[known], self._head.temperature
+                scores[known], self.labels_[known], self.head_.temperature
             )
         return self._kept["temperature"]
 
@@ -175,18 +247,31 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
         Raises:
             ValueError: when there is a class of this name (use `update_class`), or no example.
+            DataError: when the name is of another kind than those of the classes.
         """
         check_is_fitted(self)
-        if name in self.classes_.tolist():
+        if self._has(name):
             raise ValueError(
                 f"There is a class {name!r} already. Use update_class to give it other examples."
             )
-        return self._changed(name, X, sample_weight)
+        classes = with_label(self.classes_, name)
+        rows = check_vectors(self, X)
+        at = int(np.searchsorted(classes[:-1], classes[-1:])[0])
+        weight = check_weights(sample_weight, rows, np.zeros(len(rows), np.int64), classes[-1:])
+        self._insert(at, rows, weight, self.labels_ + (self.labels_ >= at))
+        self.classes_ = np.insert(classes[:-1], at, classes[-1:])
+        return self._changed(self.head_.add(at, rows, weight))
 
     def update_class(self, name: Any, X: Any, sample_weight: Any = None) -> Self:
         """Give a class other examples."""
-        self._place(name)
-        return self._changed(name, X, sample_weight)
+        at = self._place(name)
+        rows = check_vectors(self, X)
+        weight = check_weights(
+            sample_weight, rows, np.zeros(len(rows), np.int64), self.classes_[at : at + 1]
+        )
+        self._delete(at)
+        self._insert(at, rows, weight, self.labels_)
+        return self._changed(self.head_.remove(at) and self.head_.add(at, rows, weight))
 
     def remove_class(self, name: Any) -> Self:
         """Forget a class and its examples.
@@ -197,14 +282,28 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         at = self._place(name)
         if len(self.classes_) == 1:
             raise ValueError(f"{name!r} is the only class; a classifier needs one. Fit anew.")
-        keep = self.labels_ != at
-        self.support_, self.weights_ = self.support_[keep], self.weights_[keep]
-        self.labels_ = self.labels_[keep] - (self.labels_[keep] > at)
+        self._delete(at)
+        self.labels_ = self.labels_ - (self.labels_ > at)
         self.classes_ = np.delete(self.classes_, at)
-        if isinstance(self._head, PrototypeHead):
-            self._head.means = np.delete(self._head.means, at, 0)
-            return self._forgotten()
-        return self._refitted()
+        return self._changed(self.head_.remove(at))
+
+    def without(self, name: Any) -> "FewShotClassifier":
+        """A copy that does not know a class; its head is fitted anew with the same options, so that
+        head "auto" is not chosen again.
+
+        Raises:
+            ValueError: when there is no such class.
+        """
+        at = self._place(name)
+        other = copy.copy(self)
+        other._kept = {}
+        other._delete(at)
+        other.labels_ = other.labels_ - (other.labels_ > at)
+        other.classes_ = np.delete(self.classes_, at)
+        other.head_ = type(self.head_)(**self.head_.options()).fit(
+            other.support_, other.labels_, len(other.classes_), other.weights_
+        )
+        return other
 
     def left_out_scores(self) -> Array:
         """The scores of each example ``[N C]``, from the classifier without it; NaN for those that
@@ -214,7 +313,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if "left out" not in self._kept:
-            self._kept["left out"] = self._head.left_out(
+            self._kept["left out"] = self.head_.left_out(
                 self.support_, self.labels_, len(self.classes_), self.weights_
             )
         return self._kept["left out"].copy()
@@ -224,7 +323,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         next.
         """
         names = self.classes_.tolist()
-        metric = self.metric if self.head == "prototype" else "cosine"
+        metric = "euclidean" if self.head_.options().get("metric") == "euclidean" else "cosine"
         told = examine(
             self.support_,
             self.labels_,
@@ -238,58 +337,77 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         single = tuple(names[c] for c in np.flatnonzero(told.counts == 1))
         return Diagnosis(accuracy, confused, single, tuple(a.text for a in advise(told)))
 
-    def _changed(self, name: Any, X: Any, sample_weight: Any) -> Self:
-        rows = self._vectors(X)
-        weight = _weights(sample_weight, rows)
-        old = self.classes_.tolist()
-        classes = np.unique(np.asarray([*old, name]))
-        if len(classes) < len({*old, name}):
-            raise ValueError(
-                f"{name!r} cannot be told from another class by its name. Choose a name of the "
-                f"same kind as {old[0]!r}."
-            )
-        at = int(np.searchsorted(classes, np.asarray([name], dtype=classes.dtype))[0])
-        is_new = name not in old
-        keep: Any = (
-            slice(None) if is_new else self.labels_ != at
-        )  # a slice copies nothing: the examples may be many megabytes
-        labels = self.labels_[keep] + (self.labels_[keep] >= at if is_new else 0)
-        place = int(np.searchsorted(labels, at))
-        self.support_ = np.insert(self.support_[keep], place, rows, axis=0)
-        self.weights_ = np.insert(self.weights_[keep], place, weight)
-        self.labels_ = np.insert(labels, place, np.full(len(rows), at))
-        self.classes_ = classes
-        if isinstance(self._head, PrototypeHead):
-            mean = self._head.mean(self._head.prepared(rows), weight)
-            means = self._head.means if is_new else np.delete(self._head.means, at, 0)
-            self._head.means = np.insert(means, at, mean, axis=0)
-            return self._forgotten()
-        return self._refitted()
+    def _sets(self, calibration: tuple[Any, Any] | None) -> ConformalSets:
+        if calibration is not None:
+            x = check_vectors(self, calibration[0])
+            y = check_labels(calibration[1], len(x)).tolist()
+            sets = ConformalSets(len(self.classes_), self.temperature)
+            sets.add_round(self.head_, x, np.asarray([self._place(name) for name in y]))
+            return sets
+        if "sets" not in self._kept:
+            sets = ConformalSets(len(self.classes_), self.temperature)
+            for left, head in self.head_.without_some(
+                self.support_, self.labels_, len(self.classes_), self.weights_
+            ):
+                sets.add_round(head, self.support_[left], self.labels_[left])
+            self._kept["sets"] = sets
+        return self._kept["sets"]
 
-    def _refitted(self) -> Self:
-        self._head = self._make_head().fit(
-            self.support_, self.labels_, len(self.classes_), self.weights_
-        )
-        return self._forgotten()
+    def _insert(self, c: int, x: Array, weight: Array, labels: NDArray[np.int64]) -> None:
+        """Put examples of class ``c`` among the others, whose classes are ``labels``."""
+        at = int(np.searchsorted(labels, c))
+        self.support_ = np.insert(self.support_, at, x, axis=0)
+        self.weights_ = np.insert(self.weights_, at, weight)
+        self.labels_ = np.insert(labels, at, np.full(len(x), c))
 
-    def _forgotten(self) -> Self:
+    def _delete(self, c: int) -> None:
+        """Take the examples of class ``c`` away."""
+        keep = self.labels_ != c
+        self.support_ = self.support_[keep]
+        self.weights_ = self.weights_[keep]
+        self.labels_ = self.labels_[keep]
+
+    def _changed(self, head_followed: bool) -> Self:
         self._kept = {}
+        return self if head_followed else self._refitted()
+
+    def _refitted(self, comparison: HeadComparison | None = None) -> Self:
+        self._kept = {}
+        examples = self.support_, self.labels_, len(self.classes_), self.weights_
+        self.head_comparison_ = None
+        if self.head != "auto":
+            self.head_ = self._make_head().fit(*examples)
+        elif comparison is not None:
+            self.head_comparison_ = comparison
+            self.head_ = comparison.choice.make().fit(*examples)
+        else:
+            self.head_comparison_, self.head_ = compare_heads(*examples)
         return self
 
     def _make_head(self) -> AbstractHead:
+        if self.scaling != "auto" and self.scaling not in SCALINGS:
+            raise ConfigError(
+                f"There is no scaling '{self.scaling}'. "
+                f"{did_you_mean(self.scaling, ('auto', *SCALINGS))}"
+            )
         if self.metric not in METRICS:
             raise ConfigError(
-                f"Prototypes have no metric '{self.metric}'. {did_you_mean(self.metric, METRICS)}"
+                f"There is no metric '{self.metric}'. {did_you_mean(self.metric, METRICS)}"
             )
+        scaling = self.scaling
+        if scaling == "auto":
+            scaling = _USUAL_SCALING.get(self.head, "centre")
         match self.head:
             case "prototype":
-                return PrototypeHead(metric=self.metric)
+                return PrototypeHead(scaling=scaling, metric=self.metric)
             case "cosine":
-                return CosineHead()
+                return CosineHead(scaling=scaling)
             case "ridge":
-                return RidgeHead(alpha=self.alpha)
+                return RidgeHead(alpha=self.alpha, scaling=scaling, metric=self.metric)
             case "logistic":
-                return LogisticHead(c=self.C)
+                return LogisticHead(c=self.C, scaling=scaling, metric=self.metric)
+            case "gaussian":
+                return GaussianHead(scaling=scaling, metric=self.metric)
             case "learner":
                 if self.learner is None:
                     raise ConfigError(
@@ -299,25 +417,20 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             case other:
                 raise ConfigError(f"There is no head '{other}'. {did_you_mean(other, HEADS)}")
 
-    def _vectors(self, X: Any) -> Array:
-        return _validate(self, X, dtype=np.float64, reset=False)
+    def _has(self, name: Any) -> bool:
+        """Whether a class is called so, by a label of the same kind: 1 is not True."""
+        plain = name.item() if isinstance(name, np.generic) else name
+        names = self.classes_.tolist()
+        return not is_missing(plain) and kind_of(plain) == kind_of(names[0]) and plain in names
 
     def _place(self, name: Any) -> int:
         check_is_fitted(self)
         names = self.classes_.tolist()
-        if name not in names:
+        if not self._has(name):
             raise ValueError(
                 f"There is no class {name!r}. {did_you_mean(str(name), [str(n) for n in names])}"
             )
-        return names.index(name)
-
-
-_validate: Any = validate_data  # whose stubs know no arrays
-
-
-def _weights(given: Any, x: Array) -> Array:
-    checked: Any = _check_sample_weight(given, x, dtype=np.float64, ensure_non_negative=True)
-    return checked
+        return names.index(name.item() if isinstance(name, np.generic) else name)
 
 
 def _best_temperature(scores: Array, labels: NDArray[np.int64], otherwise: float) -> float:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.rng import uniform
-from quickstudy.estimators.heads import Array, unit
+from quickstudy.estimators.scaling import Array, unit
 
 _ENOUGH = 8  # judged examples, before one of them is called odd
 _SAME = 1e-5  # of the usual length of a vector: what encoding in another batch may change

@@ -22,6 +22,7 @@ from quickstudy.core.errors import ConfigError, LoadError, QuickstudyError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.saving import holds
 from quickstudy.estimators.classifier import FewShotClassifier
+from quickstudy.estimators.comparison import HeadComparison
 from quickstudy.estimators.open_set import OpenSetClassifier, OpenSetPrediction
 from quickstudy.pretrained import AbstractPretrained, FeatureCache, encode_files, open_encoder
 from quickstudy.pretrained.registry import KINDS
@@ -348,7 +349,14 @@ def _taken_apart(model: Classifier) -> tuple[dict[str, Any], dict[str, torch.Ten
     known = model.estimator_ if isinstance(model, OpenSetClassifier) else model
     about: dict[str, Any] = {
         "classes": [_plain(c) for c in known.classes_.tolist()],
-        "known": {"head": known.head, "metric": known.metric, "alpha": known.alpha, "C": known.C},
+        "known": {
+            "head": known.head,
+            "scaling": known.scaling,
+            "metric": known.metric,
+            "alpha": known.alpha,
+            "C": known.C,
+        },
+        "comparison": known.head_comparison_ and known.head_comparison_.to_json(),
         "learner": describe(known.learner) if known.head == "learner" else None,
         "temperature": known.temperature,
         "open_set": None,
@@ -434,12 +442,19 @@ def _put_together(about: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Cl
     options = about["known"]
     known = FewShotClassifier(
         options["head"],
+        scaling=options["scaling"],
         metric=options["metric"],
         alpha=options["alpha"],
         C=options["C"],
         learner=learner,
     )
-    known.fit(arrays["support"], np.asarray(about["classes"])[labels], arrays["weights"])
+    compared = about["comparison"]
+    known.fit(
+        arrays["support"],
+        np.asarray(about["classes"])[labels],
+        arrays["weights"],
+        comparison=None if compared is None else HeadComparison.from_json(compared),
+    )
     known.temperature = float(about["temperature"])
     given = about["open_set"]
     if given is None:

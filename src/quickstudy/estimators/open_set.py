@@ -9,12 +9,13 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.covariance import LedoitWolf
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, did_you_mean
 from quickstudy.estimators.classifier import FewShotClassifier
-from quickstudy.estimators.heads import Array, unit
+from quickstudy.estimators.scaling import Array, unit
+from quickstudy.estimators.validation import check_vectors, kind_of, with_label
 from quickstudy.metrics.open_set import SCORES
 from quickstudy.metrics.thresholds import conformal_threshold
 
@@ -58,9 +59,12 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         false_accept_rate: the wanted share of strangers who are taken for members.
         review_rate: the share of strangers at which a person should look: between the two
             thresholds a decision is not `certain`. 0 = none.
-        reject_label: what `predict` says to strangers; of the same kind as the labels.
+        reject_label: what `predict` answers for unknowns; of the same kind as the labels, so that
+            scikit-learn's metrics take the predictions. None = "unknown" among texts, −1 among
+            numbers.
 
     Attributes:
+        reject_label_: what `predict` answers for unknowns.
         threshold_: what a score must exceed.
         review_threshold_: where certainty begins.
         rate_: the false-accept rate that it is drawn for.
@@ -74,7 +78,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         ...     members, ["a"] * 5 + ["b"] * 5, cohort=rng.normal(size=(99, 8))
         ... )
         >>> model.predict(np.eye(8)[[0, 5]])
-        array(['a', 'unknown'], dtype=object)
+        array(['a', 'unknown'], dtype='<U7')
     """
 
     estimator_: FewShotClassifier
@@ -83,6 +87,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     review_threshold_: float
     rate_: float
     rule_: str
+    reject_label_: Any
     cohort_: Array | None
     cohort_groups_: NDArray[Any] | None
 
@@ -93,14 +98,13 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         unknown_score: str = "max_similarity",
         false_accept_rate: float = 0.05,
         review_rate: float = 0.0,
-        reject_label: Any = "unknown",
+        reject_label: Any = None,
     ) -> None:
-        self.estimator, self.unknown_score, self.false_accept_rate = (
-            estimator,
-            unknown_score,
-            false_accept_rate,
-        )
-        self.review_rate, self.reject_label = review_rate, reject_label
+        self.estimator = estimator
+        self.unknown_score = unknown_score
+        self.false_accept_rate = false_accept_rate
+        self.review_rate = review_rate
+        self.reject_label = reject_label
 
     def fit(
         self,
@@ -124,11 +128,16 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             ConfigError: when there are too few strangers for the rate, or the label for strangers
                 is a class.
         """
+        if not 0 <= self.review_rate < 1:
+            raise ConfigError(
+                "review_rate is the share of the false-accept rate above which an answer is "
+                f"certain, from 0 to below 1, got {self.review_rate}."
+            )
         made: Any = clone(FewShotClassifier() if self.estimator is None else self.estimator)
         self.estimator_ = made
         self.estimator_.fit(X, y, sample_weight)
         self._check_reject_label()
-        self.cohort_ = None if cohort is None else self._vectors(cohort)
+        self.cohort_ = None if cohort is None else check_vectors(self, cohort)
         self.cohort_groups_ = None if cohort_groups is None else np.asarray(cohort_groups)
         return self.calibrate()
 
@@ -203,22 +212,46 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """Length of a vector."""
         return self.estimator_.n_features_in_
 
+    @property
+    def feature_names_in_(self) -> NDArray[Any]:
+        """The names of the features, where the examples had names."""
+        return self.estimator_.feature_names_in_
+
     def membership(self, X: Any) -> Array:
         """How much each vector looks like a member, ``[n]``."""
         check_is_fitted(self, "threshold_")
-        return self._scorer.scores(self._vectors(X))
+        return self._scorer.scores(check_vectors(self, X))
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The class of each vector, or the label for strangers."""
         known = self.membership(X) > self.threshold_
-        out = self.estimator_.predict(X).astype(object)
-        out[~known] = self.reject_label
-        return out
+        return labels_or_reject(self.estimator_.predict(X), known, self.reject_label_)
 
     def predict_proba(self, X: Any) -> Array:
         """As of the estimator: among the known classes, given that it is one of them."""
         check_is_fitted(self, "threshold_")
         return self.estimator_.predict_proba(X)
+
+    def predict_sets(
+        self,
+        X: Any,
+        alpha: float = 0.1,
+        *,
+        by_class: bool = False,
+        calibration: tuple[Any, Any] | None = None,
+    ) -> list[tuple[Any, ...]]:
+        """As of `FewShotClassifier.predict_sets`, and the reject label last where the membership
+        score is not above the threshold.
+
+        So a member's class is missing in a share α at most, and "unknown" is missing from an
+        unknown's set at the false-accept rate at most.
+        """
+        known = self.membership(X) > self.threshold_
+        sets = self.estimator_.predict_sets(X, alpha, by_class=by_class, calibration=calibration)
+        return [
+            labels if is_known else (*labels, self.reject_label_)
+            for labels, is_known in zip(sets, known.tolist(), strict=True)
+        ]
 
     def decide(self, X: Any) -> list[OpenSetPrediction]:
         """The class or None of each vector, with score, threshold and whether a person should
@@ -249,10 +282,6 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """Likewise."""
         return self._after(lambda model: model.remove_class(name))
 
-    def _vectors(self, X: Any) -> Array:
-        checked: Any = _validate(self, X, dtype=np.float64, reset=False)
-        return checked
-
     def _after(self, change: Callable[[FewShotClassifier], object]) -> Self:
         before = dict(vars(self))
         self.estimator_ = copy.deepcopy(self.estimator_)
@@ -265,11 +294,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             raise
 
     def _check_reject_label(self) -> None:
-        if self.reject_label in self.estimator_.classes_.tolist():
-            raise ConfigError(
-                f"{self.reject_label!r} is a class, so it cannot mean unknown. Choose another "
-                "reject_label."
-            )
+        self.reject_label_ = reject_label_among(self.estimator_.classes_, self.reject_label)
 
     def _each_class_left_out(self) -> Array:
         """The scores of every class's examples by a classifier that does not know the class."""
@@ -279,24 +304,51 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 "With one class and no cohort nothing is known of strangers. Give fit(…, "
                 "cohort=vectors of other things)."
             )
-        if (
-            self.unknown_score == "max_similarity" and model.head == "prototype"
-        ):  # each class by itself, so the others stay as they are
-            scores = model.class_scores(model.support_)
+        if self.unknown_score == "max_similarity" and model.head_.is_separate:
+            scores = model.head_.scores(model.support_)
             scores[np.arange(len(scores)), model.labels_] = -np.inf
             return scores.max(1)
         out = []
         for at, name in enumerate(model.classes_.tolist()):
-            others = copy.deepcopy(model).remove_class(name)
-            out.append(
-                _scorer_named(self.unknown_score)
-                .fit(others)
-                .scores(model.support_[model.labels_ == at])
-            )
+            scorer = _scorer_named(self.unknown_score).fit(model.without(name))
+            out.append(scorer.scores(model.support_[model.labels_ == at]))
         return np.concatenate(out)
 
 
-_validate: Any = validate_data  # whose stubs know no arrays
+def reject_label_among(classes: NDArray[Any], asked: Any) -> Any:
+    """What unknowns are called among classes: ``asked``, or "unknown" or −1 where it is None.
+
+    Raises:
+        ConfigError: when it is a class, or of another kind than the classes.
+    """
+    label = asked
+    if label is None:
+        label = "unknown" if classes.dtype.kind in "UO" else -1
+        if classes.dtype.kind == "f":
+            label = -1.0
+    first = classes.tolist()[0]
+    if kind_of(label) != kind_of(first) or classes.dtype.kind == "b":
+        raise ConfigError(
+            f"Unknowns would be called {label!r}, which is {kind_of(label)}, but classes are "
+            f"called by {kind_of(first)} each, such as {first!r}. Choose a reject_label of the "
+            "same kind, as metrics take labels of one kind only; truth values leave none."
+        )
+    if label in classes.tolist():
+        raise ConfigError(
+            f"{label!r} is a class, so it cannot mean unknown. Choose another reject_label."
+        )
+    return label
+
+
+def labels_or_reject(
+    labels: NDArray[Any], known: NDArray[np.bool_], reject_label: Any
+) -> NDArray[Any]:
+    """The labels of what is known, and the reject label elsewhere, in one dtype."""
+    if labels.dtype.kind == "u":
+        labels = labels.astype(np.int64)
+    out = with_label(labels, reject_label)[:-1].copy() if len(labels) else labels
+    out[~known] = reject_label
+    return out
 
 
 class _Scorer(abc.ABC):
@@ -314,17 +366,17 @@ class _Scorer(abc.ABC):
 
 class _Similarity(_Scorer):
     def scores(self, x: Array) -> Array:
-        return self.model.class_scores(x).max(1)
+        return self.model.head_.scores(x).max(1)
 
 
 class _Energy(_Scorer):
     def scores(self, x: Array) -> Array:
-        return np.logaddexp.reduce(self.model.class_scores(x) / self.model.temperature, axis=1)
+        return np.logaddexp.reduce(self.model.head_.scores(x) / self.model.temperature, axis=1)
 
 
 class _MaxProbability(_Scorer):
     def scores(self, x: Array) -> Array:
-        return log_odds(self.model.class_scores(x) / self.model.temperature)
+        return log_odds(self.model.head_.scores(x) / self.model.temperature)
 
 
 class _Nearest(_Scorer):
@@ -338,12 +390,15 @@ class _Mahalanobis(_Scorer):
         x, y = unit(model.support_), model.labels_
         self.means = np.stack([x[y == c].mean(0) for c in range(len(model.classes_))])
         fitted: Any = LedoitWolf(assume_centered=True).fit(x - self.means[y])
-        self.precision = fitted.precision_
+        self.whitening = np.linalg.cholesky(fitted.precision_)  # L L' is the inverse covariance
+        self.centre = self.means.mean(0)
+        self.whitened = (self.means - self.centre) @ self.whitening  # [C D]
         return self
 
     def scores(self, x: Array) -> Array:
-        gap = unit(x)[:, None] - self.means  # [n C D]
-        return -np.einsum("ncd,de,nce->nc", gap, self.precision, gap).min(1)
+        z = (unit(x) - self.centre) @ self.whitening
+        lengths = (z * z).sum(1)[:, None] + (self.whitened * self.whitened).sum(1)
+        return -np.maximum(lengths - 2 * z @ self.whitened.T, 0.0).min(1)
 
 
 def log_odds(scores: Array) -> Array:

@@ -7,17 +7,19 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import column_or_1d
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, TransductiveError
-from quickstudy.estimators.heads import Array
-from quickstudy.estimators.open_set import OpenSetPrediction
+from quickstudy.estimators.open_set import (
+    OpenSetPrediction,
+    labels_or_reject,
+    reject_label_among,
+)
+from quickstudy.estimators.scaling import Array
+from quickstudy.estimators.validation import check_labels, check_vectors
 from quickstudy.functional.oslo import centred, oslo_answers, oslo_means
 from quickstudy.metrics.thresholds import conformal_threshold
-
-_validate: Any = validate_data  # whose stubs know no arrays
 
 
 class OSLOClassifier(ClassifierMixin, BaseEstimator):
@@ -41,11 +43,12 @@ class OSLOClassifier(ClassifierMixin, BaseEstimator):
         false_accept_rate: the wanted share of strangers who are taken for members, when there is
             one.
         steps, inlier_temperature, class_temperature: of the method.
-        reject_label: what `predict` says to strangers.
+        reject_label: what `predict` answers for unknowns, see `OpenSetClassifier`.
 
     Attributes:
         transductive: True.
         classes_: the classes, without the unknown.
+        reject_label_: what `predict` answers for unknowns.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -54,7 +57,7 @@ class OSLOClassifier(ClassifierMixin, BaseEstimator):
         ...     members, ["a"] * 5 + ["b"] * 5, cohort=rng.normal(size=(99, 8))
         ... )
         >>> model.predict(np.eye(8)[[0, 1, 5]])
-        array(['a', 'b', 'unknown'], dtype=object)
+        array(['a', 'b', 'unknown'], dtype='<U7')
 
     Source: Boudiaf et al. 2023, arXiv:2301.08390; the threshold within the batch is full conformal
         prediction, Vovk, Gammerman, Shafer 2005, section 2.2.
@@ -66,6 +69,7 @@ class OSLOClassifier(ClassifierMixin, BaseEstimator):
     support_: Array
     labels_: NDArray[np.int64]
     cohort_: Array | None
+    reject_label_: Any
     cohort_groups_: NDArray[Any] | None
     n_features_in_: int
 
@@ -77,14 +81,14 @@ class OSLOClassifier(ClassifierMixin, BaseEstimator):
         steps: int = 2,
         inlier_temperature: float = 0.1,
         class_temperature: float = 0.1,
-        reject_label: Any = "unknown",
+        reject_label: Any = None,
     ) -> None:
-        self.threshold, self.false_accept_rate, self.steps = threshold, false_accept_rate, steps
-        self.inlier_temperature, self.class_temperature, self.reject_label = (
-            inlier_temperature,
-            class_temperature,
-            reject_label,
-        )
+        self.threshold = threshold
+        self.false_accept_rate = false_accept_rate
+        self.steps = steps
+        self.inlier_temperature = inlier_temperature
+        self.class_temperature = class_temperature
+        self.reject_label = reject_label
 
     def fit(self, X: Any, y: Any, *, cohort: Any = None, cohort_groups: Any = None) -> Self:
         """Keep the examples of the classes, and the strangers.
@@ -100,13 +104,9 @@ class OSLOClassifier(ClassifierMixin, BaseEstimator):
             ConfigError: when there is neither a cohort nor a threshold (or both), the cohort is too
                 small for the rate, or the label for strangers is a class.
         """
-        x, labels = _validate(self, X, y, dtype=np.float64, order="C")
-        self.classes_, self.labels_ = np.unique(column_or_1d(labels), return_inverse=True)
-        if self.reject_label in self.classes_.tolist():
-            raise ConfigError(
-                f"{self.reject_label!r} is a class, so it cannot mean unknown. Choose another "
-                "reject_label."
-            )
+        x = check_vectors(self, X, reset=True)
+        self.classes_, self.labels_ = np.unique(check_labels(y, len(x)), return_inverse=True)
+        self.reject_label_ = reject_label_among(self.classes_, self.reject_label)
         if (cohort is None) == (self.threshold is None):
             raise ConfigError(
                 "OSLOClassifier needs a cohort to draw the line by, fit(…, cohort=…), or a "
@@ -115,13 +115,10 @@ class OSLOClassifier(ClassifierMixin, BaseEstimator):
                 f"{'neither' if cohort is None else 'both'}."
             )
         self.support_ = x
-        self.cohort_ = (
-            None if cohort is None else _validate(self, cohort, dtype=np.float64, reset=False)
-        )
+        self.cohort_ = None if cohort is None else check_vectors(self, cohort)
         self.cohort_groups_ = None if cohort_groups is None else np.asarray(cohort_groups)
-        if (
-            self.cohort_ is not None
-        ):  # a rate that so few strangers cannot keep is refused now, not at the door
+        if self.cohort_ is not None:
+            # A rate that so few unknowns cannot keep is refused now, not when it is asked.
             conformal_threshold(
                 np.zeros(len(self.cohort_)), self.false_accept_rate, groups=self.cohort_groups_
             )
@@ -143,9 +140,7 @@ class OSLOClassifier(ClassifierMixin, BaseEstimator):
     def predict(self, X: Any) -> NDArray[Any]:
         """The class of each vector of a batch, or the label for strangers; as `decide_batch`."""
         z, xi, threshold = self._answers(X)
-        out = self.classes_[z.argmax(1)].astype(object)
-        out[xi <= threshold] = self.reject_label
-        return out
+        return labels_or_reject(self.classes_[z.argmax(1)], xi > threshold, self.reject_label_)
 
     def inlierness(self, X: Any) -> Array:
         """ξ of each vector of a batch, ``[n]``: to rank them by."""
@@ -153,7 +148,7 @@ class OSLOClassifier(ClassifierMixin, BaseEstimator):
 
     def _answers(self, X: Any) -> tuple[Array, Array, float]:
         check_is_fitted(self, "support_")
-        x: Array = _validate(self, X, dtype=np.float64, order="C", reset=False)
+        x = check_vectors(self, X)
         if len(x) < 2:
             raise TransductiveError(
                 "OSLOClassifier decides about a batch, as it learns from all that is asked what "

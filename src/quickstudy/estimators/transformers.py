@@ -98,6 +98,17 @@ class AbstractThingEncoder(TransformerMixin, BaseEstimator, abc.ABC):
             out[some] = self.encoder_.encode([things[i] for i in some])
         return out
 
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
+        """The names of the columns that `transform` gives, as scikit-learn's transformers of this
+        kind name them, so that `set_output` works.
+
+        Args:
+            input_features: not used.
+        """
+        check_is_fitted(self, "encoder_")
+        prefix = type(self).__name__.lower()
+        return np.asarray([f"{prefix}{i}" for i in range(self.n_features_out_)], dtype=object)
+
     def __sklearn_clone__(self) -> Self:
         # scikit-learn would copy a pretrained encoder that is given: a model of any size, or
         # one that cannot be copied.

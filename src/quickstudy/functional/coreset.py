@@ -7,6 +7,9 @@ from torch import Tensor
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.rng import generator
 
+_BLOCK = 4096
+_SPARE = 4  # further candidates, as single precision may order near ones wrongly
+
 
 def greedy_coreset(
     x: Float[Tensor, "n D"], m: int, *, projection: int = 128, seed: int = 0
@@ -59,11 +62,19 @@ def nearest_distances(
 ) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
     """The Euclidean distances to the k nearest points of a memory, nearest first, and which they
     are; a block of queries at a time.
+
+    Matrix products find the candidates. Their distances are then taken from the differences, in
+    double precision: of equal points it is 0, and it does not depend on the other queries.
     """
-    squares, distances, found = memory.square().sum(1), [], []
-    for block in q.split(4096):
-        gap = block.square().sum(1, keepdim=True) + squares - 2 * block @ memory.T  # [b m]
-        near = gap.topk(k, largest=False)
-        distances.append(near.values.clamp_min(0).sqrt())
-        found.append(near.indices)
-    return torch.cat(distances), torch.cat(found)
+    squares, distances, indices = memory.square().sum(1), [], []
+    candidates = min(k + _SPARE, len(memory))
+    for block in q.split(_BLOCK):
+        gap = squares - 2 * block @ memory.T  # [b m], less the squares of the queries
+        near = gap.topk(candidates, largest=False).indices.sort(dim=1).values
+        exact = torch.stack(
+            [(block.double() - memory[column].double()).norm(dim=1) for column in near.T], dim=1
+        )
+        order = exact.sort(dim=1, stable=True)
+        distances.append(order.values[:, :k].to(q.dtype))
+        indices.append(near.gather(1, order.indices[:, :k]))
+    return torch.cat(distances), torch.cat(indices)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from quickstudy.estimators.advice import shown
-from quickstudy.estimators.heads import Array
+from quickstudy.estimators.scaling import Array
 
 _FEWEST, _MOST = 16, 48
 

@@ -5,8 +5,8 @@ import numpy as np
 from quickstudy.estimators.advice import Strangers
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.findings import Findings
-from quickstudy.estimators.heads import Array
 from quickstudy.estimators.open_set import OpenSetClassifier, log_odds
+from quickstudy.estimators.scaling import Array
 
 MOST_FITS = 400
 

@@ -1,0 +1,215 @@
+"""Which head the examples prefer: each is asked about the examples that it was fitted without."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from quickstudy.core.arrays import NDArray
+from quickstudy.core.rng import uniform
+from quickstudy.estimators.heads import AbstractHead, PrototypeHead
+from quickstudy.estimators.linear_heads import (
+    GaussianHead,
+    LogisticHead,
+    RidgeHead,
+    losses_at_best_temperature,
+)
+from quickstudy.estimators.scaling import Array, balanced
+
+_RESAMPLES = 200
+_ENOUGH = 6  # judged examples, below which they say too little to prefer anything
+
+
+@dataclass(frozen=True)
+class HeadChoice:
+    """A head with how vectors are made comparable before it.
+
+    Args:
+        head: "prototype", "ridge", "logistic" or "gaussian".
+        scaling, metric: see `quickstudy.estimators.scaling.fit_scaling`.
+        penalty: the penalty, inverse penalty or shrinkage that the head chose; None where it has
+            none, or has yet to choose.
+    """
+
+    head: str
+    scaling: str
+    metric: str
+    penalty: float | None = None
+
+    def make(self) -> AbstractHead:
+        """The head, not fitted."""
+        options = {"scaling": self.scaling, "metric": self.metric}
+        match self.head:
+            case "prototype":
+                return PrototypeHead(**options)
+            case "ridge":
+                return RidgeHead(alpha=self.penalty, **options)
+            case "logistic":
+                return LogisticHead(c=self.penalty, **options)
+            case _:
+                return GaussianHead(shrinkage=self.penalty, **options)
+
+    def __str__(self) -> str:
+        shown = {
+            ("none", "cosine"): "",
+            ("none", "euclidean"): ", Euclidean",
+            ("centre", "cosine"): ", centred",
+            ("centre", "euclidean"): ", centred, Euclidean",
+            ("standardise", "cosine"): ", standardised, cosine",
+            ("standardise", "euclidean"): ", standardised",
+        }
+        return self.head + shown[self.scaling, self.metric]
+
+
+# The first is taken where the examples cannot say; see docs/classifier.md for how they were chosen.
+CHOICES = (
+    HeadChoice("logistic", "centre", "cosine"),
+    HeadChoice("gaussian", "centre", "cosine"),
+    HeadChoice("ridge", "centre", "cosine"),
+    HeadChoice("prototype", "none", "cosine"),
+    HeadChoice("logistic", "standardise", "euclidean"),
+    HeadChoice("gaussian", "standardise", "euclidean"),
+    HeadChoice("prototype", "standardise", "euclidean"),
+)
+
+
+@dataclass(frozen=True)
+class HeadScore:
+    """How a head fared on the examples.
+
+    Args:
+        choice: the head, with the penalty that it chose on all examples.
+        accuracy: share of the judged examples that it recognised when fitted without them, every
+            class counting alike; NaN where none was judged.
+        loss: their mean log loss, at the temperature that suits it best; NaN likewise.
+        preferred: share of 200 bootstrap resamples of the examples in which it has the smallest
+            loss.
+    """
+
+    choice: HeadChoice
+    accuracy: float
+    loss: float
+    preferred: float
+
+
+@dataclass(frozen=True)
+class HeadComparison:
+    """The heads that were compared, and the one that was taken.
+
+    Args:
+        scores: of each head, in the order in which they were tried.
+        chosen: which of them was taken.
+        n_judged: how many examples had another of their class, so that they could be left out.
+    """
+
+    scores: tuple[HeadScore, ...]
+    chosen: int
+    n_judged: int
+
+    @property
+    def choice(self) -> HeadChoice:
+        """The head that was taken."""
+        return self.scores[self.chosen].choice
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for `from_json`; numbers that are not known are None."""
+        return {
+            "chosen": self.chosen,
+            "n_judged": self.n_judged,
+            "scores": [
+                {
+                    **asdict(s.choice),
+                    **{k: _plain(getattr(s, k)) for k in ("accuracy", "loss", "preferred")},
+                }
+                for s in self.scores
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "HeadComparison":
+        """The comparison that `to_json` wrote.
+
+        Raises:
+            ValueError, LookupError, TypeError: when it is none.
+        """
+        scores = []
+        for row in values["scores"]:
+            choice = HeadChoice(row["head"], row["scaling"], row["metric"], row["penalty"])
+            if choice.head not in {known.head for known in CHOICES}:
+                raise ValueError(f"there is no head {choice.head!r} to choose")
+            numbers = (
+                float("nan") if row[k] is None else float(row[k])
+                for k in ("accuracy", "loss", "preferred")
+            )
+            scores.append(HeadScore(choice, *numbers))
+        if not 0 <= values["chosen"] < len(scores):
+            raise ValueError(f"head {values['chosen']} of {len(scores)} cannot have been chosen")
+        return cls(tuple(scores), int(values["chosen"]), int(values["n_judged"]))
+
+    def __str__(self) -> str:
+        if not self.n_judged:
+            return f"{self.choice} (no class has two examples to compare heads by)"
+        best = self.scores[self.chosen]
+        return (
+            f"{best.choice}: {100 * best.accuracy:.1f} % of {self.n_judged} examples left out, "
+            f"preferred in {100 * best.preferred:.0f} % of resamples"
+        )
+
+
+def compare_heads(
+    x: Float[Array, "N D"],
+    y: Int[NDArray[np.int64], " N"],
+    n: int,
+    weight: Float[Array, " N"],
+    choices: Sequence[HeadChoice] = CHOICES,
+) -> tuple[HeadComparison, AbstractHead]:
+    """Fit each head, score each example by the head fitted without it, and take the head with the
+    smallest log loss, unless the difference from the first is within its standard error.
+
+    Accuracy of so few examples is a coarse measure; the log loss orders heads by how much they
+    prefer the right class. The penalty that a head chose on all examples is kept while examples
+    are left out.
+
+    Returns:
+        The comparison, and the chosen head, fitted to all examples.
+    """
+    heads = [choice.make().fit(x, y, n, weight) for choice in choices]
+    fitted = [
+        HeadChoice(c.head, c.scaling, c.metric, _penalty(h))
+        for c, h in zip(choices, heads, strict=True)
+    ]
+    scores = [head.left_out(x, y, n, weight) for head in heads]
+    known = np.isfinite(scores[0]).all(1)
+    if n < 2 or known.sum() < _ENOUGH:
+        rows = tuple(HeadScore(c, float("nan"), float("nan"), float("nan")) for c in fitted)
+        return HeadComparison(rows, 0, 0), heads[0]
+    share = balanced(weight, y, n)[known]
+    share = share / share.sum()
+    losses = np.stack([losses_at_best_temperature(s[known], y[known]) for s in scores])  # [H N]
+    right = np.stack([s[known].argmax(1) == y[known] for s in scores])
+    mean = losses @ share
+    chosen = int(mean.argmin())
+    gap = losses[0] - losses[chosen]
+    error = float(np.sqrt((share**2) @ (gap - share @ gap) ** 2))
+    if mean[0] - mean[chosen] <= error:
+        chosen = 0
+    drawn = uniform(_RESAMPLES * len(share), "head comparison").reshape(_RESAMPLES, -1)
+    rows_drawn = np.searchsorted(np.cumsum(share)[:-1], drawn)  # [B N]
+    means = losses[:, rows_drawn].mean(2)  # [H B]
+    wins = np.bincount(means.argmin(0), minlength=len(heads)) / _RESAMPLES
+    rows = tuple(
+        HeadScore(c, float(share @ r), float(m), float(w))
+        for c, r, m, w in zip(fitted, right, mean, wins, strict=True)
+    )
+    return HeadComparison(rows, chosen, int(known.sum())), heads[chosen]
+
+
+def _plain(number: float) -> float | None:
+    return number if np.isfinite(number) else None
+
+
+def _penalty(head: AbstractHead) -> float | None:
+    options = head.options()
+    return next((options[k] for k in ("alpha", "c", "shrinkage") if k in options), None)

@@ -1,0 +1,158 @@
+"""What the estimators demand of vectors, labels and weights, before anything is computed."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from quickstudy.core.arrays import NDArray
+from quickstudy.core.errors import DataError
+
+Array = NDArray[np.float64]
+LARGEST = 1e150
+"""The largest size of a feature: squares of larger ones overflow."""
+
+_validate: Any = validate_data  # its type stubs know no arrays
+
+
+def check_vectors(estimator: Any, X: Any, *, reset: bool = False) -> Array:
+    """Vectors ``[n D]`` as finite numbers, with the features that the estimator was fitted to.
+
+    Args:
+        estimator: keeps, or is asked for, the number and the names of the features.
+        X: the vectors.
+        reset: at the begin of a fit: keep what came instead of comparing with it.
+
+    Raises:
+        ValueError: as scikit-learn's estimators.
+        DataError: for features that are too large.
+    """
+    x: Array = _validate(estimator, X, dtype=np.float64, order="C", reset=reset)
+    too_large = np.abs(x) > LARGEST
+    if too_large.any():
+        row, column = np.argwhere(too_large)[0].tolist()
+        raise DataError(
+            f"Feature {column} of row {row} is {x[row, column]:.3g}, but at most {LARGEST:.0e} is "
+            "possible, as squares of larger numbers overflow. Give it in another unit."
+        )
+    return x
+
+
+def check_labels(y: Any, n: int) -> NDArray[Any]:
+    """Labels ``[n]``: texts, whole numbers, numbers or truth values, all of one kind.
+
+    Their dtype is kept, so that predictions have it too.
+
+    Raises:
+        ValueError: as scikit-learn's classifiers.
+        DataError: for missing labels, or texts and numbers mixed.
+    """
+    if y is None:
+        raise ValueError("This estimator requires y to be passed, but the target y is None.")
+    values = list(y) if np.ndim(y) else []
+    missing = [row for row, value in enumerate(values) if is_missing(value)]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(values)} labels are missing, the first in row {missing[0]}. "
+            "Label these examples, or leave them out."
+        )
+    texts = [row for row, value in enumerate(values) if isinstance(value, str | bytes)]
+    if 0 < len(texts) < len(values):
+        raise DataError(
+            f"Labels must be of one kind, but {len(texts)} of {len(values)} are texts and the "
+            f"others are not (row {texts[0]} holds {values[texts[0]]!r}). Make all of them texts, "
+            "or all of them numbers."
+        )
+    labels: NDArray[Any] = column_or_1d(np.asarray(y), warn=True)
+    if labels.dtype.kind == "f":
+        # Of other kinds it only warns where many classes have few examples.
+        check_classification_targets(labels)
+    if len(labels) != n:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: {[n, len(labels)]}"
+        )
+    return labels
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a label is None, NaN, or the missing value of pandas."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return bool(np.isnat(value))
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
+def kind_of(label: Any) -> str:
+    """In words, what a label is: a text, a truth value, a whole number or a number."""
+    if isinstance(label, str):
+        return "a text"
+    if isinstance(label, bool | np.bool_):
+        return "a truth value"
+    if isinstance(label, int | np.integer):
+        return "a whole number"
+    if isinstance(label, float | np.floating):
+        return "a number"
+    return f"a {type(label).__name__}"
+
+
+def with_label(classes: NDArray[Any], name: Any) -> NDArray[Any]:
+    """The classes and one more at the end, of the same kind: labels never change theirs.
+
+    Raises:
+        DataError: for a label that is missing, or of another kind than the classes.
+
+    >>> with_label(np.asarray(["a", "b"]), "conifer").tolist()
+    ['a', 'b', 'conifer']
+    """
+    plain = name.item() if isinstance(name, np.generic) else name
+    if is_missing(plain):
+        raise DataError(f"The label {name!r} is a missing value. Name the class.")
+    first = classes.tolist()[0]
+    if kind_of(plain) != kind_of(first):
+        raise DataError(
+            f"The classes are called by {kind_of(first)} each, such as {first!r}, but {plain!r} is "
+            f"{kind_of(plain)}. Choose a name of the same kind."
+        )
+    if classes.dtype.kind in "iufb":
+        added = np.asarray([plain])
+        if added.dtype.kind in "iu" and np.can_cast(np.min_scalar_type(plain), classes.dtype):
+            added = added.astype(classes.dtype)
+        widened = np.concatenate([classes, added])
+        if widened.dtype.kind != classes.dtype.kind or widened[-1] != plain:
+            raise DataError(
+                f"{plain!r} does not fit among classes of the type {classes.dtype}. Choose another "
+                "number."
+            )
+        return widened
+    kind = object if classes.dtype.kind == "O" else None
+    widened = np.append(classes, np.asarray([plain], dtype=kind))
+    if widened[-1] != plain:
+        raise DataError(f"{plain!r} cannot be kept as a label: numpy drops NULs at its end.")
+    return widened
+
+
+def check_weights(weight: Any, x: Array, y: NDArray[np.int64], classes: NDArray[Any]) -> Array:
+    """Weights of examples ``[N]``, not negative, and of no class all zero.
+
+    Args:
+        weight: None for 1 each.
+        x: the examples ``[N D]``.
+        y: the place of each one's class in ``classes``.
+        classes: the classes.
+
+    Raises:
+        ValueError: as scikit-learn's estimators.
+        DataError: for a class whose examples all weigh nothing.
+    """
+    checked: Any = _check_sample_weight(weight, x, dtype=np.float64, ensure_non_negative=True)
+    totals = np.bincount(y, checked, minlength=len(classes))
+    if not (totals > 0).all():
+        empty = classes[int(np.flatnonzero(~(totals > 0))[0])]
+        raise DataError(
+            f"The examples of the class {empty!r} all have the weight 0, so nothing can be learned "
+            "of it. Leave them out, or give one of them a weight."
+        )
+    return checked
