@@ -40,7 +40,12 @@ def main() -> None:
         inner_lr=0.5,
         inner_steps=2,
     )
-    qs.train(qs.MetaStep(search, qs.QueryLoss()), train, plan=plan, optimiser=qs.Optimiser(lr=3e-3))
+    qs.train(
+        qs.MetaStep(search, qs.objectives.QueryLoss()),
+        train,
+        plan=plan,
+        optimiser=qs.Optimiser(lr=3e-3),
+    )
     found = architecture(search, val, n_tasks=10)
     for edge, what in found.rows():
         print(edge, what)
@@ -58,7 +63,10 @@ def main() -> None:
             inner_steps=2,
         )
         qs.train(
-            qs.MetaStep(learner, qs.QueryLoss()), train, plan=plan, optimiser=qs.Optimiser(lr=3e-3)
+            qs.MetaStep(learner, qs.objectives.QueryLoss()),
+            train,
+            plan=plan,
+            optimiser=qs.Optimiser(lr=3e-3),
         )
         print(f"{name}:", qs.evaluate(learner, test, n_tasks=50))
 

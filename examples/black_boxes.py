@@ -54,7 +54,7 @@ def main() -> None:
     torch.manual_seed(0)
     learner = InContext(Conv4(width=16), max_way=10, width=64, layers=2)
     qs.train(
-        qs.MetaStep(learner, qs.QueryLoss()),
+        qs.MetaStep(learner, qs.objectives.QueryLoss()),
         tasks["train"],
         plan=plan,
         optimiser=qs.Optimiser(lr=1e-3),

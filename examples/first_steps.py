@@ -61,7 +61,7 @@ def trained_protonet(data: Glyphs, steps: int) -> qs.AbstractLearner:
     features better.
     """
     torch.manual_seed(0)
-    learner = qs.ProtoNet(qs.Conv4(size=28))
+    learner = qs.algorithms.ProtoNet(qs.encoders.Conv4(size=28))
     plan = qs.Plan(steps=steps, validate_every=0)
     return trained(learner, data, qs.Setting(n_way=20, n_shot=1, n_query=5), plan)
 
@@ -71,8 +71,11 @@ def trained_fomaml(data: Glyphs, steps: int) -> qs.AbstractLearner:
     another, so it is inductive.
     """
     torch.manual_seed(0)
-    learner = qs.fomaml(
-        qs.Conv4(size=28, norm="support", norm_scale=False), n_out=5, inner_lr=0.5, inner_steps=3
+    learner = qs.algorithms.fomaml(
+        qs.encoders.Conv4(size=28, norm="support", norm_scale=False),
+        n_out=5,
+        inner_lr=0.5,
+        inner_steps=3,
     )
     plan = qs.Plan(steps=steps, tasks_per_step=4, chunk=2, workers=2, validate_every=0)
     return trained(learner, data, qs.Setting(n_way=5, n_shot=1, n_query=5), plan)
@@ -82,7 +85,7 @@ def trained(
     learner: qs.AbstractLearner, data: Glyphs, size: qs.Setting, plan: qs.Plan
 ) -> qs.AbstractLearner:
     """The same loop serves both: only the learner and the size of a training task differ."""
-    step = qs.MetaStep(learner, qs.QueryLoss())
+    step = qs.MetaStep(learner, qs.objectives.QueryLoss())
     result = qs.train(
         step,
         data.tasks("train", size),

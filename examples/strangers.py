@@ -81,11 +81,11 @@ def main() -> None:
 def trained_encoder(data: Glyphs, steps: int) -> qs.AbstractEncoder:
     """The encoder of prototypical networks that were trained on other scripts."""
     torch.manual_seed(0)
-    learner = qs.ProtoNet(qs.Conv4(size=28))
+    learner = qs.algorithms.ProtoNet(qs.encoders.Conv4(size=28))
     tasks = data.tasks("train", qs.Setting(n_way=20, n_shot=1, n_query=5))
     plan = qs.Plan(steps=steps, validate_every=0)
     qs.train(
-        qs.MetaStep(learner, qs.QueryLoss()),
+        qs.MetaStep(learner, qs.objectives.QueryLoss()),
         tasks,
         plan=plan,
         optimiser=qs.Optimiser(lr=3e-3, schedule="one_cycle"),

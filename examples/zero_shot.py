@@ -40,7 +40,7 @@ def main() -> None:
     learner = ZeroShot(Identity(source.dim), semantic_dim=source.n_attributes, dim=64)
     plan = qs.Plan(steps=args.steps, tasks_per_step=1, validate_every=0)
     qs.train(
-        qs.MetaStep(learner, qs.QueryLoss()),
+        qs.MetaStep(learner, qs.objectives.QueryLoss()),
         tasks["train"],
         plan=plan,
         optimiser=qs.Optimiser(lr=3e-3, schedule="cosine"),

@@ -1,11 +1,13 @@
 """Objects that remember how they were built, so that JSON can describe them and nothing has to be
 pickled.
 
-Reading a description back calls only classes that are already imported and that inherit from
-`Described`: it never imports a module by name and never runs code from the file.
+Reading a description back calls only classes that inherit from `Described` and are part of
+quickstudy or already imported: it never imports a module that a file names and never runs code
+from the file.
 """
 
 import contextlib
+import importlib
 import inspect
 import math
 import threading
@@ -34,6 +36,8 @@ MOST_NUMBERS: Final = 1 << 29
 """Numbers in the tensors of what is built, where the caller knows no closer bound: 2 GiB."""
 _SPARE_NUMBERS = 1 << 20  # for buffers that are not saved
 
+# Where the parts of saved learners are from; named here as text, as core may import none of them.
+_ROOMS = ("algorithms", "encoders", "objectives", "augment", "data", "rl")
 _PLAIN = (str, int, float, bool, type(None))
 _TARGETS: dict[str, Callable[..., Target]] = {
     "Classes": lambda width: Classes(width),
@@ -109,6 +113,26 @@ def describe(value: Any) -> Any:
     )
 
 
+def _import_parts() -> None:
+    """Import the rooms whose classes a description may name; they are loaded lazily."""
+    for room in _ROOMS:
+        module = importlib.import_module(f"quickstudy.{room}")
+        for name in module.__all__:
+            getattr(module, name)
+
+
+def _types(description: Any) -> Iterator[str]:
+    """The names of the types in a description."""
+    if isinstance(description, list):
+        for value in description:
+            yield from _types(value)
+    elif isinstance(description, dict):
+        if isinstance(description.get("type"), str):
+            yield description["type"]
+        for value in description.values():
+            yield from _types(value)
+
+
 def rebuild(description: Any, *, numbers: int | None = None) -> Any:
     """The object that `describe` described. Lists come back as tuples.
 
@@ -125,6 +149,8 @@ def rebuild(description: Any, *, numbers: int | None = None) -> Any:
             built with these arguments, or one that is too large.
     """
     _check_size(description)
+    if not set(_types(description)) <= {"dict", *_TARGETS, *Described._known}:
+        _import_parts()
     allowed = MOST_NUMBERS if numbers is None else numbers + _SPARE_NUMBERS
     with _Bounded(allowed) as bounded, _counted(bounded):
         return _build(description)
