@@ -37,14 +37,13 @@ if TYPE_CHECKING:
     from quickstudy.algorithms.gradient.tsa_maml import tsa_maml as tsa_maml
     from quickstudy.algorithms.gradient.unicorn_maml import unicorn_maml as unicorn_maml
     from quickstudy.algorithms.hallucination import Hallucinator as Hallucinator
-    from quickstudy.algorithms.metric.baselines import LinearProbe as LinearProbe
-    from quickstudy.algorithms.metric.baselines import NearestNeighbour as NearestNeighbour
     from quickstudy.algorithms.metric.feat import FEAT as FEAT
     from quickstudy.algorithms.metric.matching import (
         FullContextMatchingNet as FullContextMatchingNet,
     )
     from quickstudy.algorithms.metric.matching import MatchingNet as MatchingNet
     from quickstudy.algorithms.metric.metaoptnet import MetaOptNet as MetaOptNet
+    from quickstudy.algorithms.metric.nearest_neighbour import NearestNeighbour as NearestNeighbour
     from quickstudy.algorithms.metric.oslo import OSLO as OSLO
     from quickstudy.algorithms.metric.prototypical import ProtoNet as ProtoNet
     from quickstudy.algorithms.metric.r2d2 import R2D2 as R2D2
@@ -66,6 +65,7 @@ if TYPE_CHECKING:
     from quickstudy.algorithms.transfer.baseline import Baseline as Baseline
     from quickstudy.algorithms.transfer.baseline import BaselinePP as BaselinePP
     from quickstudy.algorithms.transfer.cosine_tuning import CosineTuning as CosineTuning
+    from quickstudy.algorithms.transfer.linear_probe import LinearProbe as LinearProbe
     from quickstudy.algorithms.transfer.meta_baseline import MetaBaseline as MetaBaseline
     from quickstudy.algorithms.transfer.pmf import PMF as PMF
     from quickstudy.algorithms.transfer.simpleshot import SimpleShot as SimpleShot

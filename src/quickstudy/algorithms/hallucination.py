@@ -174,8 +174,10 @@ class Hallucinator(FeatureHead):
         )  # which of its class's examples, [T C M]
         seed = ((member.cumsum(1) * member)[..., None] == rank[:, None] + 1).to(z.dtype).argmax(1)
         x = z.gather(1, seed.flatten(1)[..., None].expand(-1, -1, d)).view(t, n, m, d)
-        made = self.generator(torch.cat((x, (drawn if noise is None else noise).expand_as(x)), -1))
-        return x + made if self.residual else made
+        generated = self.generator(
+            torch.cat((x, (drawn if noise is None else noise).expand_as(x)), -1)
+        )
+        return x + generated if self.residual else generated
 
     def _weighted(
         self, z: Tensor, y: Tensor, n: int, imagined: Tensor | None

@@ -84,8 +84,9 @@ class SemiSoft(_Refined):
         tensor([[-36.,  -0.]])
 
     Paper: Ren et al. 2018, arXiv:1803.00676, section 3.
-    Differs: in training the support, the unlabelled examples and the queries are normalised in
-        three batches.
+    Differs: in training the support, the unlabelled examples and the queries are normalised
+        in three batches. Gradients flow through the assignments, which are constants in the
+        authors' code: the scores are the same, the gradient is not.
     """
 
     def shares(self, u: Tensor, means: Tensor) -> Tensor:
@@ -170,8 +171,8 @@ class SemiMasked(_Refined):
         True
 
     Paper: Ren et al. 2018, arXiv:1803.00676, section 3.
-    Differs: both outputs of the network are exponents, as in the authors' code, and about 0 at the
-        start; that code multiplies by the mask twice.
+    Differs: both outputs of the network are exponents, as in the authors' code, and about 0
+        at the start; that code multiplies by the mask twice. The scores are then 0.1 % away.
     """
 
     def __init__(self, encoder: AbstractEncoder) -> None:

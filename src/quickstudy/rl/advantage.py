@@ -28,6 +28,9 @@ def linear_baseline(
 
     Source: Duan et al. 2016, arXiv:1604.06778 (the linear feature baseline of rllab), as MAML uses
         it.
+    Differs: the ridge is multiplied by 1 + the largest diagonal entry, so that it means the same
+        whatever the units; pytorch-maml-rl adds 1e-5 as it is (values 9 % away, equal to 1e-8 with
+        the same number added).
     """
     s = trajectories.observed.double().clamp(-10, 10)
     t = torch.arange(s.shape[2], dtype=torch.float64, device=s.device)[:, None] / 100
@@ -57,6 +60,8 @@ def advantages(
         smoothing: λ; 1 = returns less the baseline.
 
     Paper: Schulman et al. 2016, arXiv:1506.02438.
+    Differs: mean and deviation are taken over all steps; pytorch-maml-rl takes them of each episode
+        and then over episodes, which is the same where all are of one length.
     """
     mask, reward = trajectories.mask, trajectories.reward
     value = linear_baseline(trajectories, discounted(reward, gamma)) * mask

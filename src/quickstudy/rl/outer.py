@@ -37,6 +37,8 @@ class TRPO(AbstractOuter):
 
     Paper: Schulman et al. 2015, arXiv:1502.05477, appendix C; through an adaptation: Finn et al.
         2017, arXiv:1703.03400, section 5.3.
+    Differs: the line search measures KL(old ‖ new), pytorch-maml-rl KL(new ‖ old): near the bound
+        one of them may shorten a step that the other takes.
     """
 
     def __init__(

@@ -41,12 +41,15 @@ def reinforce(
     Its gradient is an unbiased estimate, but the gradient of its gradient is not: it does not know
     that other weights would have met other states. With ``correction`` the loss is −Σ (exp(w_t −
     ⊥w_t) − exp(v_t − ⊥v_t)) A_t, where w_t sums log π up to and with step t, v_t up to the step
-    before, and ⊥
-    stops gradients: the same value of the gradient, and an unbiased second derivative too.
+    before, and ⊥ stops gradients: the same value of the gradient, and an unbiased second
+    derivative too.
 
     Papers: Williams 1992; Foerster et al. 2018, arXiv:1802.05098 (DiCE); Farquhar et al. 2019,
     arXiv:1909.10549 (Loaded DiCE, equation 9); on what the correction is for, Rothfuss et al. 2019,
     arXiv:1810.06784 (ProMP).
+    Differs: the mean is over all steps; pytorch-maml-rl takes it over each episode's steps and then
+        over episodes. With episodes of unequal length losses and gradients are unlike (60 % of the
+        surrogate's gradient on the golden numbers), of one length equal.
     """
     mask = e.trajectories.mask
     logp = log_prob(policy, params, e.trajectories) * mask

@@ -92,10 +92,10 @@ def adapted_logits(
         return encoder.logits.detach()[None]
     learner.eval()
     with torch.no_grad():
-        found = [
+        adapted = [
             learner.adapt(e.support, e.target, e.query.x if learner.traits.transductive else None)[
                 0
             ]
             for e in tasks.batches(range(n_tasks), 1)
         ]
-    return torch.cat([fast[LOGITS] for fast in found])
+    return torch.cat([fast[LOGITS] for fast in adapted])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class AbstractCausal(nn.Module, abc.ABC):
-    """What comes out at a place follows from this place and those before it. What came in is kept
+    """The output at a position depends on this position and those before it. What came in is kept
     beside it.
     """
 
@@ -22,13 +22,13 @@ class AbstractCausal(nn.Module, abc.ABC):
     def behind(
         self, known: Float[Tensor, "T N I"], x: Float[Tensor, "T Q I"]
     ) -> Float[Tensor, "T Q O"]:
-        """What `forward` gives at place N for each of Q sequences that begin alike, with ``known``,
-        and end with one row of ``x``.
+        """What `forward` gives at position N for each of Q sequences that begin alike, with
+        ``known``, and end with one row of ``x``.
         """
 
 
 class CausalAttention(AbstractCausal):
-    """What each place reads of itself and the places before it, beside what it was."""
+    """What each position reads of itself and the positions before it, beside its input."""
 
     def __init__(self, width: int, keys: int, values: int) -> None:
         super().__init__()
@@ -50,7 +50,9 @@ class CausalAttention(AbstractCausal):
         return torch.cat((x, a[..., :-1] @ self.value(known) + a[..., -1:] * self.value(x)), 2)
 
     def weights(self, x: Float[Tensor, "T L I"]) -> Float[Tensor, "T L L"]:
-        """Of every place, over the places: each row sums to 1, and nothing is from behind it."""
+        """Of every position, over the positions: each row sums to 1, and nothing is from behind
+        it.
+        """
         q, k = self.query(x), self.key(x)
         later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
         return (
@@ -61,7 +63,9 @@ class CausalAttention(AbstractCausal):
 
 
 class CausalConvolution(AbstractCausal):
-    """Each place beside what a gate lets through of it and the place ``dilation`` before it."""
+    """Each position beside what a gate lets through of it and the position ``dilation`` before
+    it.
+    """
 
     def __init__(self, width: int, filters: int, dilation: int) -> None:
         super().__init__()

@@ -69,6 +69,9 @@ class MANN(SequenceReader):
     Paper: Santoro, Bartunov, Botvinick, Wierstra, Lillicrap 2016, arXiv:1605.06065, equations 1 to
         8.
     Differs: β; the encoder is any (the paper reads pixels), and its features are normalised.
+        All heads write to the one least-used row; the Theano code gives each a row of its
+        own, writes another vector than the key and lets the gates read the state: other
+        numbers altogether, on both readings of the paper.
     """
 
     def __init__(

@@ -66,9 +66,9 @@ class SequenceReader(AbstractOnline[ReadState]):
 
     def adapt(self, support: Examples, target: Target, query_x: Tensor | None = None) -> ReadState:
         z, context = self.encoder.read(support.x)
-        told = self._one_hot(support.y, target.width, z)
-        _, memory = self._read(self._even(z), told)
-        return memory, told[:, -1], context
+        labels = self._one_hot(support.y, target.width, z)
+        _, memory = self._read(self._even(z), labels)
+        return memory, labels[:, -1], context
 
     def predict(self, state: ReadState, x: Float[Tensor, "T Q *S"]) -> Float[Tensor, "T Q C"]:
         memory, last, context = state
@@ -87,10 +87,10 @@ class SequenceReader(AbstractOnline[ReadState]):
         return self._read(z, self._one_hot(y, n, z))[0]
 
     def _read(
-        self, z: Float[Tensor, "T L D"], told: Float[Tensor, "T L C"]
+        self, z: Float[Tensor, "T L D"], labels: Float[Tensor, "T L C"]
     ) -> tuple[Float[Tensor, "T L C"], Any]:
         late = torch.cat(
-            (torch.zeros_like(told[:, :1]), told[:, :-1]), 1
+            (torch.zeros_like(labels[:, :1]), labels[:, :-1]), 1
         )  # the label of an example comes with the next one
         tokens = torch.cat((z, late), 2)
         memory, out = self.blank(len(z), z), []

@@ -57,7 +57,9 @@ class SNAIL(AbstractLearner[SnailState]):
         TargetError: for tasks of another number of classes.
 
     Paper: Mishra, Rohaninejad, Chen, Abbeel 2018, arXiv:1707.03141, sections 3 and 5.1.
-    Differs: nothing but the encoder, which is any.
+    Differs: nothing but the encoder, which is any. Dilations are the paper's 1, 2, 4, …; the
+        PyTorch code it was compared with begins at 2 (logits 11 % away) and takes its softmax
+        over the queries; blocks and attention are equal to 1e-10 otherwise.
     """
 
     def __init__(

@@ -34,8 +34,10 @@ def alfa(
         torch.Size([2, 4])
 
     Paper: Baik, Choi, Choi, Kim, Lee 2020, arXiv:2011.00209, equations 4 to 6.
-    Differs: the generator's last bias begins at 1, so that training begins as gradient descent with
-        weight decay; rates are multiplied by the way, as for `maml`.
+    Differs: the generator's last bias begins at 1, so that training begins as gradient
+        descent with weight decay; rates are multiplied by the way, as for `maml`. The
+        generator's inputs are differentiated at second order, in the authors' code they are
+        constants: adapted weights are equal to 1e-10, outer gradients up to 0.02 away.
     """
     rule = GeneratedRates(
         fast_shapes(encoder, n_out, everything()),

@@ -36,8 +36,11 @@ def imaml(
 
     Paper: Rajeswaran, Finn, Kakade, Levine 2019, arXiv:1909.04630, equations 3 and 6, algorithms 1
         and 2.
-    Differs: parameters that the inner loop does not adapt get their implicit gradient too, −1/λ
-        ∂/∂ψ of vᵀ∇L_S.
+    Differs: parameters that the inner loop does not adapt get their implicit gradient too,
+        −1/λ ∂/∂ψ of vᵀ∇L_S. Conjugate gradients stop at a direction of negative curvature,
+        where the authors' go on, and the matrix is not damped as theirs is by default (1 + 1,
+        damping 1): with both put in, outer gradients are theirs to 1e-8, without them several
+        times as large or small.
     """
     loop = ImplicitLoop(
         FixedRate(inner_lr), steps=inner_steps, strength=strength, cg_steps=cg_steps

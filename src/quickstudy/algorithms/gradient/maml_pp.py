@@ -50,7 +50,8 @@ def maml_pp(
     Paper: Antoniou, Edwards, Storkey 2019, arXiv:1810.09502, section 4.
     Differs: rates per step and tensor are J, without the unused one of the authors' code;
         derivative-order annealing is off by default, as in their published configurations; no
-        ensemble of checkpoints.
+        ensemble of checkpoints. Running statistics move once for a batch of tasks, there once
+        for each task (one task: equal to 1e-6).
     """
     rule = (
         PerLayerPerStep(fast_shapes(encoder, n_out, everything()), steps=inner_steps, lr=inner_lr)

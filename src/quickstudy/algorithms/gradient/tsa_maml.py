@@ -76,7 +76,7 @@ class TsaMaml(AbstractLearner[GradientState]):
         routed = [n for n in base.fast_names if route_by == "all" or n.startswith("encoder.")]
         if not routed:
             raise ConfigError(
-                "This base adapts its head only, so tasks cannot be told apart by their body. Use "
+                "This base adapts its head only, so tasks cannot be grouped by their body. Use "
                 "route_by='all'."
             )
         self.base, self.n_groups, self.n_cluster_tasks, self.route_by = (

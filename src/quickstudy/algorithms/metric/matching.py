@@ -114,7 +114,10 @@ class FullContextMatchingNet(AbstractLearner[FullContextState]):
         torch.Size([3, 3])
 
     Paper: Vinyals et al. 2016, arXiv:1606.04080, equations 2 to 5 and appendix A.
-    Differs: one encoder for support and queries; a learned temperature; the average over orders.
+    Differs: one encoder for support and queries; a learned temperature; the average over
+        orders. The first step of f does not look at the support, so that K steps make K − 1
+        looks; with a look before it f is other people's to 1e-10, without it up to 30 % of
+        its largest number away.
     """
 
     def __init__(

@@ -17,12 +17,13 @@ OsloState: TypeAlias = tuple[Float[Tensor, "T L C D"], Float[Tensor, "T 1 D"], C
 
 
 class OSLO(AbstractLearner[OsloState]):
-    """Class vectors learn from the queries too, and less from those that seem to be strangers. All
+    """Class vectors learn from the queries too, and less from those that seem to be unknown. All
     queries are needed at once.
 
     The alternation of `quickstudy.functional.oslo.oslo` on features less their mean over the task,
     of unit length. The scores are the log of its soft classes z, shifted so that their softmax is z
-    and the highest of them is the log-odds of the inlierness ξ, which strangers are told by:
+    and the highest of them is the log-odds of the inlierness ξ, the score by which unknowns are
+    rejected:
     score(c | x) = log z_c − max log z + log(ξ / (1 − ξ))
 
     It needs no training: ``quickstudy eval RUN --as oslo --unknown 5``.

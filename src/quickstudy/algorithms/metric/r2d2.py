@@ -43,6 +43,9 @@ class R2D2(AbstractLearner[RidgeState]):
 
     Paper: Bertinetto, Henriques, Torr, Vedaldi 2019, arXiv:1805.08136, equations 4 to 6.
     Differs: without the bias β, which all classes share: it cancels under the cross entropy.
+        This is the head of the code of MetaOptNet's authors. R2-D2's own divides features and
+        labels by √N and adds a column of ones: the same as a penalty times N here with a
+        feature of 1 appended, to 1e-7; at equal penalties its logits are unlike.
     """
 
     def __init__(

@@ -23,9 +23,8 @@ class RelationNet(AbstractLearner[RelationState]):
 
     r(c, x) = g([Σ_i f(x_i) over the support of class c ; f(x)]);  the class is argmax_c r
 
-    The outputs are r before its sigmoid. Trained by the cross entropy over the classes (the
-    objective ``query_loss``) or, as in the paper, by the squared error between sigmoid(r) and 1[y =
-    c] (``squared_error``).
+    The outputs are r before its sigmoid, trained by the cross entropy over the classes (the
+    objective ``query_loss``).
 
     Where the encoder's vectors are maps of several places (a Conv4 with ``pooled=2``), g is two
     blocks of convolution and pooling and two layers; where they are vectors, the two layers alone.
@@ -49,9 +48,10 @@ class RelationNet(AbstractLearner[RelationState]):
         torch.Size([2, 2])
 
     Paper: Sung et al. 2018, arXiv:1711.06025, equations 1 and 2.
-    Differs: all convolutions of g are padded, so that maps of 7×7 end in one place; the paper's
-        authors never leave training mode, which makes the published numbers transductive, here that
-        is the encoder's policy.
+    Differs: the loss: the paper's is the squared error between sigmoid(r) and 1[y = c]. All
+        convolutions of g are padded, so that maps of 7×7 end in one place; the paper's authors
+        never leave training mode, which makes the published numbers transductive, here that is the
+        encoder's policy.
     """
 
     def __init__(self, encoder: AbstractEncoder, *, combine: str = "sum", hidden: int = 8) -> None:
@@ -62,7 +62,7 @@ class RelationNet(AbstractLearner[RelationState]):
             )
         if encoder.norm not in _POLICIES:
             raise ConfigError(
-                "The relation of two things has no support to be normalised by; use an encoder "
+                "The relation of two examples has no support to be normalised by; use an encoder "
                 f"with norm={', '.join(_POLICIES)}, not {encoder.norm}."
             )
         self.encoder, self.combine = encoder, combine

@@ -19,7 +19,7 @@ COMPARISONS = ("difference", "concatenate", "distance")
 
 
 class Siamese(AbstractComparer[SiameseState]):
-    """Two things go through the same encoder, and a score says whether they are of one class; a
+    """Two examples go through the same encoder, and a score says whether they are of one class; a
     query gets the class whose examples score highest.
 
     difference: s(x₁, x₂) = Σ_j a_j |f_j(x₁) − f_j(x₂)| + b.  concatenate: a network of [f(x₁);

@@ -53,8 +53,10 @@ class SimpleCNAPs(AbstractLearner[MahalanobisState]):
         ConfigError: for a ridge that is not above 0.
 
     Paper: Bateni, Goyal, Masrani, Wood, Sigal 2020, arXiv:1912.03432, equations 2 to 4.
-    Differs: the encoder is not modulated by the task; it is the paper's way of comparing, on any
-        encoder.
+    Differs: the encoder is not modulated by the task; it is the paper's way of comparing, on
+        any encoder. The paper's ½ is there, the code's scores are twice these. With one
+        example of a class the code adds the variance of its numbers to every entry of the
+        covariance (logits 26 % away); here a single example has no covariance.
     """
 
     def __init__(self, encoder: AbstractEncoder, *, ridge: float = 1.0) -> None:

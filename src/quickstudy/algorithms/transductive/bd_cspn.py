@@ -39,7 +39,10 @@ class BDCSPN(FeatureHead):
         TransductiveError: without queries.
 
     Paper: Liu, Song, Qin 2020, arXiv:1911.10713, section 3.
-    Differs: all queries join, not the surest; one round.
+    Differs: all queries join, not the surest; one round. The support keeps its labels (there
+        it is assigned anew: prototypes 5 % away at five shots), prototypes are weighted means
+        and scores cosines of shifted queries (there they are divided by counts and compared
+        by distance: of 24 answers 2 differ).
     """
 
     def __init__(

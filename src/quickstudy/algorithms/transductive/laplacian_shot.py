@@ -45,7 +45,9 @@ class LaplacianShot(FeatureHead):
         TransductiveError: without queries.
 
     Paper: Ziko, Dolz, Granger, Ben Ayed 2020, arXiv:2006.15486, equations 1 and 8.
-    Differs: a fixed number of rounds.
+    Differs: a fixed number of rounds. The authors' number of neighbours counts the query
+        itself, so that their 3 is 2 here; their prototypes are those of their BD-CSPN, which
+        makes probabilities up to 0.11 unlike. The update from equal terms is theirs to 1e-9.
     """
 
     def __init__(

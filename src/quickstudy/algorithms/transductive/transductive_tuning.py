@@ -21,7 +21,7 @@ class TransductiveTuning(EncoderTuner):
     W := the class means at length 1, b := 0
 
     Slow: each task trains the network for ``steps`` steps. It takes for granted that every query
-        belongs to one of the classes: strangers are
+        belongs to one of the classes: unknowns are
     labelled with confidence.
 
     Shapes:

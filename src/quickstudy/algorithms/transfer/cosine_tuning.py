@@ -158,7 +158,7 @@ class CosineTuning(FeatureHead):
 
         every, labels = each(z), each(y)
         means = class_means(every, each(member) * taken[:, :, None], member.shape[2]).nan_to_num()
-        left, of_left, shared, found = (
+        left, of_left, shared, losses = (
             z.reshape(t * n, 1, d),
             y.reshape(t * n, 1),
             None if others is None else each(others),
@@ -173,12 +173,12 @@ class CosineTuning(FeatureHead):
             return (ce * taken).sum(1) / (n - 1) + self._spread(parameters, shared)
 
         def note(_: int, parameters: tuple[Tensor, ...]) -> None:
-            found.append(
+            losses.append(
                 mean_cross_entropy(self.answer(parameters, left), of_left).view(t, n).mean(1)
             )
 
         self._descend((F.normalize(means, dim=-1), z.new_zeros(t * n, member.shape[2])), loss, note)
-        return torch.stack(found).argmin(0)
+        return torch.stack(losses).argmin(0)
 
     def _descend(
         self,
