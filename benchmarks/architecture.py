@@ -23,6 +23,7 @@ import numpy as np
 from quickstudy.algorithms.architecture.decode import random_cell
 from quickstudy.analysis import architecture
 from quickstudy.core.learner import parameter_count
+from quickstudy.core.saving import holds
 from quickstudy.evaluation import Report, commit
 from quickstudy.metrics.intervals import mean_ci95
 from quickstudy.recipes import (
@@ -30,6 +31,7 @@ from quickstudy.recipes import (
     Run,
     cell_recipe,
     conv4_recipe,
+    is_trained,
     load_run,
     recipe_named,
     train_recipe,
@@ -54,9 +56,9 @@ def trained(recipe: Recipe, folder: Path, steps: int) -> Run:
     """The run, finished now or before."""
     if steps:
         recipe = replace(recipe, train=replace(recipe.train, steps=steps))
-    if (folder / "learner.safetensors").exists():
+    if is_trained(folder):
         return load_run(folder)
-    return train_recipe(recipe, folder, resume=(folder / "recipe.json").exists())
+    return train_recipe(recipe, folder, resume=holds(folder, "run"))
 
 
 def scored(recipe: Recipe, folder: Path, steps: int, n_tasks: int) -> tuple[dict[str, Any], Report]:

@@ -28,7 +28,7 @@ from quickstudy.core.tasks import Setting
 from quickstudy.data import ClassDataset, Episodes, encoded
 from quickstudy.encoders import Identity
 from quickstudy.evaluation import Report, commit, compare, evaluate
-from quickstudy.recipes import load_run, recipe_named, train_recipe
+from quickstudy.recipes import is_trained, load_run, recipe_named, train_recipe
 
 ROOT = Path(__file__).parent.parent
 FILE = ROOT / "benchmarks" / "self_supervised.json"
@@ -55,7 +55,7 @@ def features(name: str, seed: int, steps: int, folder: Path) -> tuple[ClassDatas
         recipe, train=replace(recipe.train, seed=seed, steps=steps or recipe.train.steps)
     )
     place = folder / f"omniglot-self-{name}-{seed}"
-    if not (place / "learner.json").exists():
+    if not is_trained(place):
         run = train_recipe(recipe, place, resume=(place / "last.pt").exists(), device="cpu")
         if not run.result.finished:
             raise SystemExit("Stopped; nothing is lost. Go on with the same command.")

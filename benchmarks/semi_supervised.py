@@ -22,7 +22,14 @@ import torch
 
 from quickstudy.core.tasks import Setting
 from quickstudy.evaluation import Report, commit, compare
-from quickstudy.recipes import Evaluation, Run, load_run, recipe_named, train_recipe
+from quickstudy.recipes import (
+    Evaluation,
+    Run,
+    is_trained,
+    load_run,
+    recipe_named,
+    train_recipe,
+)
 from quickstudy.recipes.semi_supervised import BARE, CLEAN, NAMES, STRANGERS
 
 ROOT = Path(__file__).parent.parent
@@ -38,7 +45,7 @@ def runs(folder: Path, steps: int) -> dict[str, Run]:
         place, recipe = folder / f"omniglot-semi-{name}", recipe_named(f"omniglot-semi-{name}")
         if steps:
             recipe = replace(recipe, train=replace(recipe.train, steps=steps))
-        if not (place / "learner.json").exists():
+        if not is_trained(place):
             run = train_recipe(recipe, place, resume=(place / "last.pt").exists(), device="cpu")
             if not run.result.finished:
                 raise SystemExit("Stopped; nothing is lost. Go on with the same command.")

@@ -24,7 +24,7 @@ from quickstudy.estimators import FewShotClassifier
 from quickstudy.evaluation import commit, versions
 from quickstudy.metrics.intervals import mean_ci95
 from quickstudy.pretrained.symbols import SYMBOLS, SymbolEncoder
-from quickstudy.recipes import Part, learner_json, load_run
+from quickstudy.recipes import Part, learner_extra, load_run, save_learner
 
 ROOT = Path(__file__).parent.parent
 LARGEST = 1_000_000
@@ -34,10 +34,7 @@ N_TASKS, N_WAY = 600, 5
 def ship(run: Path) -> None:
     """The weights and what is needed to read pictures; of the training only its reports."""
     SYMBOLS.mkdir(exist_ok=True)
-    about = learner_json(run)
-    about["extra"] = {"image": about["extra"]["image"]}
-    (SYMBOLS / "learner.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    shutil.copyfile(run / "learner.safetensors", SYMBOLS / "learner.safetensors")
+    save_learner(load_run(run).learner, SYMBOLS, extra={"image": learner_extra(run)["image"]})
     for report in (run / "reports").glob("*.json"):
         shutil.copyfile(report, SYMBOLS / f"report-symbols-{report.name}")
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from quickstudy.recipes import saved_recipe
+
 SHORT = [
     a
     for c in ("train.steps=6", "train.validate_every=0", "train.tasks_per_step=2")
@@ -181,9 +183,7 @@ def test_a_training_begins_with_another_run(
         *SHORT,
     ]
     quickstudy("train", "glyphs-fomaml", "--from", maml_run, "--out", tmp_path / "tsa", *options)
-    assert json.loads((tmp_path / "tsa" / "recipe.json").read_text(encoding="utf-8"))[
-        "start_from"
-    ] == str(maml_run)
+    assert saved_recipe(tmp_path / "tsa").to_json()["start_from"] == str(maml_run)
     said = quickstudy(
         "train",
         "glyphs-fomaml",

@@ -77,11 +77,9 @@ def test_mistakes_end_in_one_line(quickstudy: Command, arguments: list[str], mes
 def test_train_writes_a_run(run_folder: Path) -> None:
     names = {f.name for f in run_folder.iterdir()}
     assert {
-        "recipe.json",
+        "quickstudy.json",
         "log.jsonl",
         "last.pt",
-        "learner.json",
-        "learner.safetensors",
         "learning_curve.png",
         "episodes.png",
         "reports",
@@ -120,7 +118,7 @@ def test_a_refused_training_leaves_no_run(quickstudy: Command, tmp_path: Path) -
         status=2,
     ).stderr
     assert "Did you mean 'adamw'?" in said
-    assert not (tmp_path / "run" / "recipe.json").exists()
+    assert not (tmp_path / "run" / "quickstudy.json").exists()
 
 
 def test_resume_refuses_other_settings(quickstudy: Command, run_folder: Path) -> None:

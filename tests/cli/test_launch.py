@@ -1,6 +1,5 @@
 """`quickstudy train` in several processes."""
 
-import json
 import os
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import torch
 
 from quickstudy.core.errors import ConfigError
 from quickstudy.evaluation import Report
-from quickstudy.recipes import load_run
+from quickstudy.recipes import load_run, saved_recipe
 from quickstudy.training import pick_device
 from quickstudy.training.log import read_log
 
@@ -57,7 +56,7 @@ def test_two_processes_train_a_recipe(tmp_path: Path) -> None:
     assert [line["step"] for line in read_log(folder / "log.jsonl")] == [2, 4, 4]
     assert load_run(folder).result.finished
     assert Report.load(folder / "reports" / "5w1s15q.json").train_tasks == 12
-    assert json.loads((folder / "recipe.json").read_text())["train"]["chunk"] == 2
+    assert saved_recipe(folder).train.chunk == 2
 
 
 def _launched(monkeypatch: pytest.MonkeyPatch, *, gpus: int) -> None:

@@ -17,6 +17,7 @@ from quickstudy.encoders import MLP, Conv4
 from quickstudy.objectives import Classify, Distil
 from quickstudy.recipes import Part, recipe_named, train_recipe
 from quickstudy.testing import toy_episode
+from quickstudy.training import load_checkpoint
 
 N = 9
 
@@ -121,7 +122,7 @@ def test_a_run_is_distilled_and_resumed(tmp_path, monkeypatch) -> None:
     assert again.result.finished
 
     first, whole, stopped = (
-        torch.load(tmp_path / name / "last.pt", weights_only=True)["step_state"]
+        load_checkpoint(tmp_path / name / "last.pt")["step_state"]
         for name in ("first", "whole", "stopped")
     )
     assert torch.equal(whole["objective.teacher.1.weight"], first["objective.classifier.weight"])

@@ -2,7 +2,6 @@
 be.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from PIL import Image
 
 from quickstudy.core.errors import ConfigError
+from quickstudy.core.saving import load_folder
 from quickstudy.data import Glyphs
 from quickstudy.estimators import FewShotClassifier
 from quickstudy.evaluation import Report
@@ -20,7 +20,7 @@ from quickstudy.pretrained import (
     open_encoder,
 )
 from quickstudy.pretrained.symbols import SYMBOLS
-from quickstudy.recipes import learner_json, recipe_named
+from quickstudy.recipes import learner_extra, recipe_named
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_it_is_the_encoder_of_the_recipe() -> None:
     assert shipped.key == run.key
     assert SymbolEncoder(invert=False).key != shipped.key
     recipe = recipe_named("symbols-protonet")
-    assert learner_json(SYMBOLS)["extra"] == {"image": dict(recipe.build_data().image_format or {})}
+    assert learner_extra(SYMBOLS) == {"image": dict(recipe.build_data().image_format or {})}
     assert {p.shape for p in run.encoder.parameters()} == {
         p.shape for p in recipe.build_learner().parameters()
     }
@@ -59,12 +59,9 @@ def test_the_files_are_small_and_say_whose_they_are() -> None:
     licence = (SYMBOLS / "LICENCE.md").read_text(encoding="utf-8")
     for word in ("Apache-2.0", "Omniglot", "MIT", "matplotlib"):
         assert word in licence
-    assert {"learner.json", "learner.safetensors", "LICENCE.md"} < set(files)
+    assert {"quickstudy.json", "LICENCE.md"} < set(files)
     # Nothing of the machine it was trained on.
-    assert (
-        json.loads((SYMBOLS / "learner.json").read_text(encoding="utf-8"))["learner"]["type"]
-        == "ProtoNet"
-    )
+    assert load_folder(SYMBOLS).about.keys() == {"learner", "extra"}
 
 
 @pytest.mark.parametrize(

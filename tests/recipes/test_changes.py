@@ -11,7 +11,15 @@ from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.tasks import Setting
 from quickstudy.encoders import Conv4
 from quickstudy.evaluation import EarlierRun
-from quickstudy.recipes import Evaluation, Recipe, Run, load_run, recipe_named, train_recipe
+from quickstudy.recipes import (
+    Evaluation,
+    Recipe,
+    Run,
+    load_run,
+    recipe_named,
+    save_learner,
+    train_recipe,
+)
 from quickstudy.recipes.changes import changes_of, identity_of
 
 SETTING = Setting(3, 1, 2)
@@ -83,9 +91,7 @@ def test_a_report_holds_the_chain_of_runs(tmp_path: Path) -> None:
     assert report.earlier[0].seconds == round(first.result.seconds, 1)
     assert " after glyphs-protonet with " in report.name
     assert report.name.endswith(" and second (protonet)")
-    (tmp_path / "alone").mkdir()
-    for name in ("learner.json", "learner.safetensors"):
-        (tmp_path / "alone" / name).write_bytes((tmp_path / "first" / name).read_bytes())
+    save_learner(first.learner, tmp_path / "alone")
     fourth = replace(short(), name="fourth", start_from=str(tmp_path / "alone"))
     assert train_recipe(fourth, tmp_path / "fourth").earlier == (EarlierRun("alone"),)
 

@@ -16,7 +16,7 @@ from quickstudy.core.saving import holds
 from quickstudy.core.types import Classes, Examples
 from quickstudy.data import FolderContent, ImageFormat, find_images, read_folder
 from quickstudy.metrics.thresholds import conformal_threshold
-from quickstudy.recipes import learner_json, load
+from quickstudy.recipes import learner_extra, load
 
 _BATCH = 64
 UNKNOWN = "unknown"
@@ -71,7 +71,7 @@ def fit_with_run(
         results().print(f"skipped {path}: {reason}")
     for same in content.duplicates:
         results().print(f"the same picture in two classes: {', '.join(map(str, same))}")
-    if not learner_json(run)["extra"].get("result", {}).get("finished", True):
+    if not learner_extra(run).get("result", {}).get("finished", True):
         results().print(
             f"{run} was stopped before its training was done; `quickstudy train … --resume` would "
             "make a better model."
@@ -106,7 +106,7 @@ def fit_folder(
             f"{run} holds a fitted model, not a trained run. Give the folder that `quickstudy "
             "train` wrote."
         )
-    image = learner_json(run)["extra"].get("image")
+    image = learner_extra(run).get("image")
     if not image:
         raise LoadError(
             f"{run} was not trained on pictures, so it cannot learn a folder of them. Use a run of "

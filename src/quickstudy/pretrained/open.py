@@ -76,7 +76,7 @@ def _opened(source: str, kind: str, invert: bool | None, device: str) -> Abstrac
         return _from_registry(entry, invert=invert, device=device)
     if kind == "text":
         return SentenceEncoder(source, device=device)
-    is_run = (Path(source) / "learner.json").is_file()
+    is_run = holds(source, "run") or holds(source, "learner")
     if kind == "audio" and is_run:
         return SpectrogramEncoder(source, device=pick_device(device))
     if kind == "audio":
@@ -90,8 +90,8 @@ def _opened(source: str, kind: str, invert: bool | None, device: str) -> Abstrac
     names = ", ".join(["auto", *(entry.name for entry in ENCODERS if entry.kind == kind)])
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
         raise ConfigError(
-            f"The folder '{source}' holds neither a trained run (learner.json) nor a model of the "
-            f"hub (config.json). An encoder is {names}, {_FORMS}."
+            f"The folder '{source}' holds neither a trained run (quickstudy.json) nor a model "
+            f"of the hub (config.json). An encoder is {names}, {_FORMS}."
         )
     is_hub_name = re.fullmatch(r"(hub:)?[\w.-]+/[\w.-]+(@[\w./-]+)?", source)
     if not Path(source).is_dir() and not is_hub_name:

@@ -16,7 +16,7 @@ from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.data import ImageFormat
 from quickstudy.pretrained.encoder import AbstractImagePretrained
-from quickstudy.recipes import learner_json, load
+from quickstudy.recipes import learner_extra, load
 
 _ALONE = ("running", "group", "none")  # what encodes a picture without looking at others
 
@@ -45,7 +45,7 @@ class RunEncoder(AbstractImagePretrained):
                 f"{folder} holds a fitted model, not a trained run. Give the folder that "
                 "`quickstudy train` wrote."
             )
-        image = learner_json(folder)["extra"].get("image")
+        image = learner_extra(folder).get("image")
         encoders = [m for m in learner.children() if isinstance(m, AbstractEncoder)]
         if not image or len(encoders) != 1:
             raise LoadError(

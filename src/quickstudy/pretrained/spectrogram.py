@@ -13,7 +13,7 @@ from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.data import LogMel, Recording, read_recording
 from quickstudy.pretrained.encoder import AbstractPretrained, hash_of
-from quickstudy.recipes import learner_json, load
+from quickstudy.recipes import learner_extra, load
 
 _ALONE = ("running", "group", "none")  # what encodes an example without looking at others
 _AT_ONCE = 64  # pictures; ten minutes of sound are some four hundred
@@ -41,11 +41,7 @@ class SpectrogramEncoder(AbstractPretrained):
     def __init__(self, run: str | Path, *, device: str | torch.device = "cpu") -> None:
         folder = Path(run)
         learner = load(folder)
-        sound = (
-            learner_json(folder)["extra"].get("sound")
-            if isinstance(learner, AbstractLearner)
-            else None
-        )
+        sound = learner_extra(folder).get("sound") if isinstance(learner, AbstractLearner) else None
         encoders = [m for m in learner.children() if isinstance(m, AbstractEncoder)]
         if not sound or len(encoders) != 1:
             raise LoadError(

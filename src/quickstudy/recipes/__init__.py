@@ -10,7 +10,8 @@ from quickstudy.recipes.recipe import Recipe as Recipe
 from quickstudy.recipes.registry import RECIPES as RECIPES
 from quickstudy.recipes.registry import recipe_named as recipe_named
 from quickstudy.recipes.runs import Run as Run
-from quickstudy.recipes.runs import learner_json as learner_json
+from quickstudy.recipes.runs import is_trained as is_trained
+from quickstudy.recipes.runs import learner_extra as learner_extra
 from quickstudy.recipes.runs import load as load
 from quickstudy.recipes.runs import load_run as load_run
 from quickstudy.recipes.runs import save_learner as save_learner

@@ -1,15 +1,14 @@
 """What a folder of a trained recipe holds."""
 
 import copy
-import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save
 
 from quickstudy.algorithms import ALGORITHMS
 from quickstudy.core.describe import describe, rebuild
@@ -17,7 +16,7 @@ from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.core.learner import AbstractLearner, encoder_of, norm_policy, parameter_count
 from quickstudy.core.predictor import Predictor
-from quickstudy.core.saving import holds
+from quickstudy.core.saving import Saved, holds, load_folder, save_folder
 from quickstudy.data import ClassDataset, Episodes, can_be_encoded, encoded, on_features
 from quickstudy.evaluation import EarlierRun, Origin, Report, evaluate
 from quickstudy.inner.learner import GradientLearner
@@ -25,7 +24,8 @@ from quickstudy.recipes.changes import changes_of
 from quickstudy.recipes.recipe import Evaluation, Part, Recipe
 from quickstudy.training import TrainResult
 
-FORMAT = 1
+_TENSORS = "learner.safetensors"
+_KINDS = ("run", "learner")
 # Normalisation policies that learn the same weights from batch statistics; those that can be taken
 # up afterwards come first.
 _EXCHANGEABLE = ("batch", "support", "running", "per_task")
@@ -146,7 +146,7 @@ def earlier_runs(recipe: Recipe) -> tuple[EarlierRun, ...]:
     if not recipe.start_from:
         return ()
     folder = Path(recipe.start_from)
-    if not (folder / "recipe.json").exists():
+    if not holds(folder, "run"):
         return (EarlierRun(folder.name),)
     run = load_run(folder)
     changed = changes_of(run.recipe)
@@ -160,28 +160,33 @@ def earlier_runs(recipe: Recipe) -> tuple[EarlierRun, ...]:
 
 
 def save_learner(
-    learner: AbstractLearner[Any], path: str | Path, *, extra: dict[str, Any] | None = None
+    learner: AbstractLearner[Any],
+    path: str | Path,
+    *,
+    extra: dict[str, Any] | None = None,
+    recipe: Recipe | None = None,
 ) -> Path:
-    """Write ``learner.json`` and ``learner.safetensors`` into a folder; `load` reads them back
-    without running code from them.
+    """Save a learner in a folder, whole or not at all; `load` reads it back without running code
+    from it.
+
+    Args:
+        learner: what is saved.
+        path: the folder, made if needed.
+        extra: JSON values to keep with it.
+        recipe: what trained it: the folder then is a run.
     """
-    folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    about = {
-        "format": FORMAT,
-        "kind": "learner",
-        "learner": describe(learner),
-        "extra": extra or {},
-    }
-    save_file(
-        {n: t.detach().cpu().contiguous().clone() for n, t in learner.state_dict().items()},
-        folder / "learner.safetensors.part",
-    )
-    os.replace(folder / "learner.safetensors.part", folder / "learner.safetensors")
-    (folder / "learner.json").write_text(
-        json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    return folder
+    state = learner.state_dict()
+    tensors = {n: t.detach().cpu().contiguous().clone() for n, t in state.items()}
+    about: dict[str, Any] = {"learner": describe(learner), "extra": extra or {}}
+    if recipe is not None:
+        about["recipe"] = recipe.to_json()
+    kind = "learner" if recipe is None else "run"
+    return save_folder(path, kind=kind, about=about, files={_TENSORS: save(tensors)})
+
+
+def begin_run(recipe: Recipe, path: str | Path) -> Path:
+    """Save what a run is of, before it is trained."""
+    return save_folder(path, kind="run", about={"recipe": recipe.to_json()})
 
 
 def load(path: str | Path, *, norm: str = "") -> AbstractLearner[Any] | Predictor:
@@ -203,12 +208,11 @@ def load(path: str | Path, *, norm: str = "") -> AbstractLearner[Any] | Predicto
                 "the learner it was fitted with."
             )
         return Predictor.load(folder)
-    about = learner_json(folder)
-    try:
-        tensors = load_file(folder / "learner.safetensors")
-    except (OSError, SafetensorError) as error:
-        raise LoadError(f"{folder}/learner.safetensors cannot be read: {error}.") from error
-    learner = rebuild(about["learner"])
+    saved = load_folder(folder, kind=_KINDS)
+    description = _about(folder, saved)["learner"]
+    learner = rebuild(description)
+    if not isinstance(learner, AbstractLearner):
+        raise LoadError(f"{folder} describes a {type(learner).__name__} in the place of a learner.")
     trained = norm_policy(learner)
     if norm and norm != trained:
         if norm not in _EXCHANGEABLE[:2] or trained not in _EXCHANGEABLE:
@@ -218,37 +222,41 @@ def load(path: str | Path, *, norm: str = "") -> AbstractLearner[Any] | Predicto
                 "weights, and running averages cannot be made up afterwards: ask for batch or "
                 "support, or train with the policy you want."
             )
-        learner = rebuild(_with_norm(about["learner"], norm))
+        learner = rebuild(_with_norm(description, norm))
     try:
+        tensors = read_tensors(saved.files[_TENSORS])
         learner.load_state_dict(tensors, strict=norm_policy(learner) == trained)
-    except RuntimeError as error:
+    except (RuntimeError, LookupError, SafetensorError) as error:
         raise LoadError(
-            f"{folder}: learner.json and learner.safetensors do not belong together: {error}"
+            f"{folder}: the description and the weights do not belong together: {error}"
         ) from error
     return learner.eval()
 
 
-def learner_json(folder: Path) -> dict[str, Any]:
-    """What ``learner.json`` says.
+def learner_extra(path: str | Path) -> dict[str, Any]:
+    """The JSON values that were saved with a learner.
 
     Raises:
-        LoadError: when it is missing, damaged or from a newer format.
+        LoadError: when the folder holds no trained learner, or a damaged one.
     """
-    try:
-        about = json.loads((folder / "learner.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise LoadError(
-            f"{folder} holds no trained learner and no predictor. Make one with `quickstudy train` "
-            "or `quickstudy fit`."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise LoadError(f"{folder}/learner.json cannot be read: {error}.") from error
-    if not isinstance(about, dict) or about.get("format") != FORMAT or "learner" not in about:
-        raise LoadError(
-            f"{folder}/learner.json is not of format {FORMAT}, the one this version reads. Install "
-            "the version that wrote it."
-        )
-    return about
+    folder = Path(path)
+    extra = _about(folder, load_folder(folder, kind=_KINDS, files=()))["extra"]
+    if not isinstance(extra, dict):
+        raise LoadError(f"{folder}: what was saved with the learner is no JSON object.")
+    return extra
+
+
+def is_trained(path: str | Path) -> bool:
+    """Whether a folder holds a learner; not so a run that was begun only.
+
+    Raises:
+        LoadError: when it is damaged.
+    """
+    folder = Path(path)
+    if not any(holds(folder, kind) for kind in _KINDS):
+        return False
+    about = load_folder(folder, files=()).about
+    return isinstance(about, dict) and "learner" in about
 
 
 def saved_recipe(folder: str | Path) -> Recipe:
@@ -257,12 +265,20 @@ def saved_recipe(folder: str | Path) -> Recipe:
     Raises:
         LoadError: when there is none.
     """
+    about = load_folder(folder, kind="run", files=()).about
     try:
-        return Recipe.from_json(
-            json.loads((Path(folder) / "recipe.json").read_text(encoding="utf-8"))
+        return Recipe.from_json(about["recipe"])
+    except (TypeError, LookupError) as error:
+        raise LoadError(f"{folder} holds a run without its recipe ({error}).") from error
+
+
+def _about(folder: Path, saved: Saved) -> dict[str, Any]:
+    if not isinstance(saved.about, dict) or not {"learner", "extra"} <= saved.about.keys():
+        raise LoadError(
+            f"{folder} holds a run that was begun but not trained to its first end. Go on with "
+            "`quickstudy train … --resume`."
         )
-    except (OSError, ValueError) as error:
-        raise LoadError(f"{folder} holds no run: recipe.json cannot be read ({error}).") from error
+    return saved.about
 
 
 def load_run(path: str | Path) -> Run:
@@ -280,7 +296,7 @@ def load_run(path: str | Path) -> Run:
         )
     recipe = saved_recipe(folder)
     try:
-        extra = learner_json(folder)["extra"]
+        extra = learner_extra(folder)
         result = TrainResult(**extra["result"])
         # Runs of earlier versions do not say what they began with.
         saved = extra.get("earlier")

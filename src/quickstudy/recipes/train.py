@@ -13,18 +13,27 @@ from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.objective import AbstractObjective, MetaStep
 from quickstudy.core.predictor import Predictor
+from quickstudy.core.saving import MANIFEST, holds
 from quickstudy.core.tasks import AbstractData, AbstractTasks
 from quickstudy.evaluation import EarlierRun
 from quickstudy.recipes.changes import identity_of
 from quickstudy.recipes.recipe import Recipe
 from quickstudy.recipes.registry import recipe_named
-from quickstudy.recipes.runs import Run, earlier_runs, load, save_learner
+from quickstudy.recipes.runs import (
+    Run,
+    begin_run,
+    earlier_runs,
+    is_trained,
+    load,
+    save_learner,
+)
 from quickstudy.training import (
     CHECKPOINT,
     Advanced,
     TrainResult,
     launched,
     load_checkpoint,
+    only_writer,
     pick_device,
     train,
 )
@@ -39,8 +48,8 @@ def train_recipe(
     console: Console | None = None,
     advanced: Advanced | None = None,
 ) -> Run:
-    """Train a recipe into the folder ``out``: ``recipe.json``, ``log.jsonl``, ``last.pt``,
-    ``learner.json`` and ``learner.safetensors``.
+    """Train a recipe into the folder ``out``: the run, which `load_run` opens, with its log
+    (``log.jsonl``) and its last checkpoint (``last.pt``).
 
     Started by ``torchrun`` or ``accelerate launch``, all processes train together (see
     `quickstudy.training.train`); process 0 writes the files, and when the call returns they are
@@ -67,40 +76,46 @@ def train_recipe(
     recipe = recipe_named(recipe) if isinstance(recipe, str) else recipe
     advanced = advanced or Advanced()
     folder = Path(out)
-    if not resume and (folder / "recipe.json").exists():
+    begun = holds(folder, "run")
+    if resume and not begun:
+        raise LoadError(f"There is no run in {folder} to resume. Start without --resume.")
+    if begun and not resume and ((folder / CHECKPOINT).exists() or is_trained(folder)):
         raise ConfigError(
             f"{folder} already holds a run. Go on with --resume, or choose another --out; nothing "
             "was changed."
         )
+    # A run that was killed before its first checkpoint begins again, with --resume and without.
+    resume = resume and (folder / CHECKPOINT).exists()
     where = pick_device(device)
     parts = parts_of(recipe, where, fresh=not resume)
     engine = advanced.engine or launched(where, timeout=advanced.timeout)
-    about = recipe.to_json()
-    engine.agree(json.dumps(about))  # all have looked for an earlier run before one of them writes
-    if engine.is_main and not resume:
-        save_recipe(recipe, folder)
-    try:
-        result = train(
-            MetaStep(parts.learner, parts.objective).to(where),
-            parts.tasks,
-            plan=recipe.train,
-            optimiser=recipe.optimiser,
-            val_tasks=parts.val_tasks,
-            transform=recipe.build_transform(),
-            out=folder,
-            resume=resume,
-            console=console,
-            advanced=Advanced(engine, identity=identity_of(recipe)),
-        )
-    except ConfigError:
+    # All have looked for an earlier run before one of them writes.
+    engine.agree(json.dumps(recipe.to_json()))
+    with only_writer(folder, engine):
         if engine.is_main and not resume:
-            # Nothing was trained, so the corrected command should not find a run here.
-            (folder / "recipe.json").unlink()
-        raise
-    parts.learner.eval()
-    parts.learner.prepare(lambda: parts.tasks)
-    if engine.is_main:
-        save_result(parts, folder, result)
+            begin_run(recipe, folder)
+        try:
+            result = train(
+                MetaStep(parts.learner, parts.objective).to(where),
+                parts.tasks,
+                plan=recipe.train,
+                optimiser=recipe.optimiser,
+                val_tasks=parts.val_tasks,
+                transform=recipe.build_transform(),
+                out=folder,
+                resume=resume,
+                console=console,
+                advanced=Advanced(engine, identity=identity_of(recipe)),
+            )
+        except ConfigError:
+            if engine.is_main and not resume:
+                # Nothing was trained, so the corrected command should not find a run here.
+                (folder / MANIFEST).unlink()
+            raise
+        parts.learner.eval()
+        parts.learner.prepare(lambda: parts.tasks)
+        if engine.is_main:
+            save_result(recipe, parts, folder, result)
     engine.agree("saved")
     return Run(folder, recipe, parts.learner, result, parts.earlier)
 
@@ -152,15 +167,7 @@ def parts_of(
     return Parts(data, learner, objective, tasks, val_tasks, earlier_runs(recipe))
 
 
-def save_recipe(recipe: Recipe, folder: Path) -> None:
-    """Write what a run is of into its folder, which is made if needed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.json").write_text(
-        json.dumps(recipe.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-
-
-def save_result(parts: Parts, folder: Path, result: TrainResult) -> None:
+def save_result(recipe: Recipe, parts: Parts, folder: Path, result: TrainResult) -> None:
     """Write a trained learner into the folder of its run: also how files become examples, and how
     the training went.
     """
@@ -170,7 +177,7 @@ def save_result(parts: Parts, folder: Path, result: TrainResult) -> None:
         "result": vars(result),
         "earlier": [vars(run) for run in parts.earlier],
     }
-    save_learner(parts.learner, folder, extra=extra)
+    save_learner(parts.learner, folder, extra=extra, recipe=recipe)
 
 
 def _objective_state(folder: Path) -> dict[str, Tensor]:

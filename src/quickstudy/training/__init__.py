@@ -10,4 +10,5 @@ from quickstudy.training.plan import Plan as Plan
 from quickstudy.training.run import CHECKPOINT as CHECKPOINT
 from quickstudy.training.run import TrainResult as TrainResult
 from quickstudy.training.train import Advanced as Advanced
+from quickstudy.training.train import only_writer as only_writer
 from quickstudy.training.train import train as train

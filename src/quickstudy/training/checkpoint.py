@@ -1,7 +1,6 @@
-"""Checkpoints that survive being killed at any moment."""
+"""Checkpoints that survive being killed at any moment, and are checked when they are read."""
 
-import os
-import pickle
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,23 +8,16 @@ from typing import Any
 import torch
 
 from quickstudy.core.errors import LoadError
+from quickstudy.core.saving import load_record, save_record
 
 
-def save_checkpoint(file: Path, content: Mapping[str, Any], *, writer: int = 0) -> None:
-    """Write ``content`` so that a kill leaves either the old file or the new one, whole.
+def save_checkpoint(file: Path, content: Mapping[str, Any]) -> None:
+    """Write tensors and plain values so that a kill leaves either the old file or the new one.
 
-    Args:
-        file: where.
-        content: tensors and plain values.
-        writer: the number of the process; several may write the same file at once, and one of them
-            wins.
+    Raises:
+        ConfigError: when it cannot be written.
     """
-    part = file.with_name(f"{file.name}.{writer}.part")
-    with part.open("wb") as stream:
-        torch.save(dict(content), stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(part, file)
+    save_record(file, kind="checkpoint", content=lambda stream: torch.save(dict(content), stream))
 
 
 def load_checkpoint(file: Path) -> dict[str, Any]:
@@ -35,9 +27,15 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
     Raises:
         LoadError: when it is missing or damaged.
     """
+    stored = load_record(file, kind="checkpoint")
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
+        content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
+        if not isinstance(content, dict):
+            raise TypeError(f"it holds {type(content).__name__} where a dict was expected")
+        return content
+    except MemoryError:
+        raise
+    except Exception as error:  # torch raises whatever error a forged file happens to cause
         raise LoadError(
             f"{file} is not a readable checkpoint: {error}. Start again without --resume."
         ) from error

@@ -43,13 +43,16 @@ class JsonLines:
 
 
 def read_log(file: Path) -> list[dict[str, Any]]:
-    """The lines of a log; a last line that a kill cut short is left out."""
-    lines = []
-    for text in file.read_text(encoding="utf-8").splitlines():
+    """The lines of a log, up to the first that a kill or damage left unreadable."""
+    lines: list[dict[str, Any]] = []
+    for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
             break
+        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+            break
+        lines.append(line)
     return lines
 
 

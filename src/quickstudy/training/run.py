@@ -166,9 +166,11 @@ class TrainingRun:
                 f"There is no {CHECKPOINT} in {out}, so nothing to resume. Start without --resume."
             )
         saved = load_checkpoint(out / CHECKPOINT)
-        if missing := sorted({"chunk", "validated"} - saved.keys()):
+        expected = {"identity", "step_state", "optimiser", "schedule"}
+        expected |= {f.name for f in fields(_Progress)}
+        if missing := sorted(expected - saved.keys()):
             raise LoadError(
-                f"{out / CHECKPOINT} was written by an older version and lacks "
+                f"{out / CHECKPOINT} is no checkpoint of a training: it lacks "
                 f"{', '.join(missing)}. Start again without --resume."
             )
         if saved["identity"] != self.job.identity:
@@ -183,9 +185,15 @@ class TrainingRun:
                 f"{out / CHECKPOINT} was trained with train.chunk={saved['chunk']}, not "
                 f"{self.state.chunk}. Leave it out, or use that."
             )
-        self.step.load_state_dict(saved["step_state"])
-        self.optimiser.load_state_dict(saved["optimiser"])
-        self.schedule.load_state_dict(saved["schedule"])
+        try:
+            self.step.load_state_dict(saved["step_state"])
+            self.optimiser.load_state_dict(saved["optimiser"])
+            self.schedule.load_state_dict(saved["schedule"])
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+            raise LoadError(
+                f"{out / CHECKPOINT} does not fit this learner, objective and optimiser: {error}. "
+                "Resume with those that it was started with."
+            ) from error
         self.state = _Progress(**{f.name: saved[f.name] for f in fields(_Progress)})
 
     def save(self) -> None:
@@ -203,7 +211,7 @@ class TrainingRun:
             "schedule": self.schedule.state_dict(),
             **vars(self.state),
         }
-        save_checkpoint(self.job.out / CHECKPOINT, content, writer=self.engine.place.rank)
+        save_checkpoint(self.job.out / CHECKPOINT, content)
 
     def go(self, stop: threading.Event) -> TrainResult:
         """Train until done or stopped."""

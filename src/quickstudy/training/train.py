@@ -1,7 +1,8 @@
 """The verb ``train``: the same for every learner and objective."""
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from rich.console import Console
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.objective import AbstractObjective, MetaStep
+from quickstudy.core.saving import locked
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.transform import AbstractTransform
 from quickstudy.evaluation import Report
@@ -88,8 +90,9 @@ def train(
         advanced: settings that few need.
 
     Raises:
-        ConfigError: nothing to train, a plan that validates without ``val_tasks`` or the other way
-            round, fewer pieces in a step than processes, or processes that were not started alike.
+        ConfigError: nothing to train, a folder that another training writes, a plan that validates
+            without ``val_tasks`` or the other way round, fewer pieces in a step than processes, or
+            processes that were not started alike.
         LoadError: no checkpoint to resume from, or one of another training.
         TrainingError: the loss or the gradient is not a number; or another process was lost (the
             state before that step is then saved).
@@ -126,11 +129,34 @@ def train(
         on_validation=on_validation,
         engine=advanced.engine or launched(trained[0].device, timeout=advanced.timeout),
     )
-    run = TrainingRun(job)
-    if resume:
-        run.resume()
-    with stop_requested() as stop:
-        return run.go(stop)
+    with only_writer(job.out, job.engine):
+        run = TrainingRun(job)
+        if resume:
+            run.resume()
+        with stop_requested() as stop:
+            return run.go(stop)
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path | None, engine: AbstractEngine) -> Iterator[None]:
+    """Meanwhile no other training writes into the folder.
+
+    Raises:
+        ConfigError: when one does already.
+    """
+    if folder is None or not engine.is_main:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder, patience=0.0))
+        except ConfigError as error:
+            raise ConfigError(
+                f"{folder} is being written by another training, so this one does not begin. "
+                f"Wait until it is over, or choose another folder. ({error})"
+            ) from error
+        yield
 
 
 def _meta_step(learner: AbstractLearner[Any] | MetaStep) -> MetaStep:

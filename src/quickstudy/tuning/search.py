@@ -24,7 +24,8 @@ from quickstudy.core.objective import MetaStep
 from quickstudy.core.rng import words
 from quickstudy.evaluation import Report
 from quickstudy.recipes import Recipe
-from quickstudy.recipes.train import parts_of, save_recipe, save_result
+from quickstudy.recipes.runs import begin_run
+from quickstudy.recipes.train import parts_of, save_result
 from quickstudy.training import TrainResult, train
 from quickstudy.tuning.protocol import DataOfRecipes
 from quickstudy.tuning.result import Trial
@@ -189,7 +190,7 @@ class Search:
         recipe = asked.recipe.with_changes(values)
         parts = parts_of(recipe, asked.device, data=asked.data.of(recipe))
         if folder is not None:
-            save_recipe(recipe, folder)
+            begin_run(recipe, folder)
         result = train(
             MetaStep(parts.learner, parts.objective).to(asked.device),
             parts.tasks,
@@ -202,7 +203,7 @@ class Search:
             on_validation=report,
         )
         if folder is not None:
-            save_result(parts, folder, result)
+            save_result(recipe, parts, folder, result)
         return result
 
     def _folder(self, trial: Any) -> Path | None:
