@@ -33,9 +33,11 @@ from quickstudy.estimators import FewShotClassifier
 from quickstudy.evaluation import commit, versions
 from quickstudy.gallery import Gallery, Policy
 from quickstudy.gallery.changes import Change
-from quickstudy.gallery.create import About, make
-from quickstudy.gallery.exact_search import unit
+from quickstudy.gallery.create import Description, make
+from quickstudy.gallery.faiss_index import FaissIndex
+from quickstudy.gallery.location import Location
 from quickstudy.gallery.transfer import insert_people
+from quickstudy.gallery.vectors import unit
 
 ROOT = Path(__file__).parent.parent
 DIM, PER, OFF, TOP, BATCH = 384, 2, 0.8, 5, 64
@@ -102,7 +104,10 @@ def measure(templates: int, folder: Path) -> dict[str, Any]:
     policy = Policy(threshold=0.65, review=0.65, duplicate=0.95)
     out["write_seconds"] = took(
         lambda: make(
-            place, About("made up", DIM, ""), policy, then=lambda change: fill(change, templates)
+            Location.of(place),
+            Description("made up", DIM),
+            policy,
+            then=lambda change: fill(change, templates),
         ).dispose()
     )
     out["file_bytes"] = Path(place).stat().st_size
@@ -113,26 +118,26 @@ def measure(templates: int, folder: Path) -> dict[str, Any]:
     before = memory()
     exact = Gallery.open(place)
     out["open_seconds"] = took(lambda: exact.identify(probes[:1], top_k=TOP))
-    out["matrix_bytes"], out["open_memory"] = exact._memory.templates.nbytes, memory() - before
+    out["matrix_bytes"], out["open_memory"] = exact._snapshot.templates.nbytes, memory() - before
     near = Gallery.open(place, index="approximate")
     with near._access.looking():
         before = memory()
     out["index_seconds"] = took(lambda: near.identify(probes[:1], top_k=TOP))
-    searched = near._memory.index
-    assert searched is not None
-    codes = searched._index
-    out["index_bytes"], out["index_memory"] = searched.nbytes, memory() - before
-    vectors = exact._memory.templates.vectors
+    index = near._snapshot.index
+    assert isinstance(index, FaissIndex)
+    codes = index._index
+    out["index_bytes"], out["index_memory"] = index.nbytes, memory() - before
+    vectors = exact._snapshot.templates.vectors
     flat = faiss.IndexFlatIP(DIM)
     flat.add(vectors)
     brute = NearestNeighbors(n_neighbors=TOP, algorithm="brute", metric="cosine").fit(vectors)
     contenders: dict[str, Callable[[Vectors], Any]] = {
         "gallery, exact": lambda x: exact.identify(x, top_k=TOP),
-        "gallery, exact, not logged": lambda x: exact._memory.search(x, TOP),
+        "gallery, exact, not logged": lambda x: exact._snapshot.search(x, TOP),
         "faiss IndexFlatIP": lambda x: flat.search(x, TOP),
         "scikit-learn, brute": lambda x: brute.kneighbors(x),
         "gallery, approximate": lambda x: near.identify(x, top_k=TOP),
-        "gallery, approximate, not logged": lambda x: near._memory.search(x, TOP),
+        "gallery, approximate, not logged": lambda x: near._snapshot.search(x, TOP),
     }
     if codes is not None:  # there is none in small galleries
         contenders["faiss IndexPQFastScan"] = lambda x: codes.search(x, TOP)

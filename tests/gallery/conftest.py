@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,12 +104,15 @@ def _all_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     made, opened = create.engine_for, list[Any]()
 
-    def noted(place: str) -> Any:
-        opened.append(made(place))
+    def noted(location: Any) -> Any:
+        opened.append(made(location))
         return opened[-1]
 
     monkeypatch.setattr(create, "engine_for", noted)
     yield
+    for thread in threading.enumerate():
+        if thread.name == "quickstudy-audit":
+            thread.join(30)
     for engine in opened:
         engine.dispose()
 

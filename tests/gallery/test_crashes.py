@@ -108,17 +108,17 @@ def test_what_was_acknowledged_survives_kills_in_200_changes(
     assert killed_amid  # or the kills came at moments when nothing was being done
 
 
-def test_two_processes_writing_at_once_lose_nothing(
+def test_three_processes_writing_at_once_lose_nothing(
     empty: str, writers: Any, tmp_path: Path
 ) -> None:
-    logs = {seed: tmp_path / f"{seed}.log" for seed in (1, 2)}
-    processes = [writers.start(empty, seed, 60, log) for seed, log in logs.items()]
+    logs = {seed: tmp_path / f"{seed}.log" for seed in (1, 2, 3)}
+    processes = [writers.start(empty, seed, 40, log) for seed, log in logs.items()]
     watching = Gallery.open(empty)
     for log in logs.values():
         wait_for(
-            log, 60, meanwhile=lambda: watching.identify(np.ones((1, DIM)))
+            log, 40, meanwhile=lambda: watching.identify(np.ones((1, DIM)))
         )  # a reader that keeps up while they write
-    assert [writers.wait(process) for process in processes] == [0, 0]
+    assert [writers.wait(process) for process in processes] == [0, 0, 0]
     people = dict[str, int]()
     for log in logs.values():
         changes, begun = told(log)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sqlalchemy import event, text
 
 from quickstudy.core.errors import ConfigError, GalleryError
-from quickstudy.gallery import Gallery, Policy, changes, exact_search, snapshot
+from quickstudy.gallery import Gallery, Policy, changes, search, snapshot
+from quickstudy.gallery import vectors as vector_table
 
 DIM = 8
 PROBES = np.random.default_rng(1).normal(size=(6, DIM))
@@ -65,11 +66,7 @@ def act(gallery: Gallery, what: str, who: int, seed: int) -> None:
             gallery.expire()
         case "score":
             gallery.set_policy(
-                Policy(
-                    score=("nearest", "mean")[seed % 2],
-                    duplicate=0.8,
-                    rate=(None, 0.3)[seed % 3 > 0],
-                )
+                Policy(score=("nearest", "mean")[seed % 2], rate=(None, 0.3)[seed % 3 > 0])
             )
         case "calibrate":
             gallery.calibrate(0.25)
@@ -108,11 +105,11 @@ def test_two_galleries_answer_as_one_opened_anew(
         # Forgotten rows close up, blocks end and samples are drawn in small galleries too; the log
         # is so short that it does not always reach back.
         for where, name, value in (
-            (exact_search, "FEW", 2),
-            (exact_search, "FIRST", 4),
-            (exact_search, "SIMILARITIES", 8),
-            (snapshot, "LEFT_OUT", 7),
-            (changes, "KEPT", 4),
+            (vector_table, "MAX_DELETED", 2),
+            (search, "FIRST_BLOCK", 4),
+            (search, "BLOCK_SIZE", 8),
+            (snapshot, "MAX_LEFT_OUT", 7),
+            (changes, "LOG_LENGTH", 4),
         ):
             patch.setattr(where, name, value)
         first = Gallery.create(place(), encoder="e1", dim=DIM, policy=Policy(duplicate=0.8))
@@ -124,13 +121,8 @@ def test_two_galleries_answer_as_one_opened_anew(
                 continue  # several changes are followed at once
             fresh = Gallery.open(first.place)
             policy = fresh.policy
-            if policy.rate is not None and policy.rule != "by hand":
-                # Where too few are left to say, the threshold stays.
-                with (
-                    contextlib.suppress(GalleryError, ConfigError),
-                    fresh._access.looking() as connection,
-                ):
-                    assert fresh._memory.threshold(connection, policy.rate)[0] == policy.threshold
+            with fresh._access.looking() as connection:
+                assert fresh._snapshot.followed(connection) == policy
             assert both[which].identify(PROBES, top_k=3) == fresh.identify(PROBES, top_k=3)
             fresh.close()
         fresh = Gallery.open(first.place)
@@ -160,13 +152,13 @@ def statements(gallery: Gallery) -> list[str]:
 
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How often everything was read."""
-    read, count = snapshot.Memory._read, list[int]()
+    read, count = snapshot.Snapshot._read, list[int]()
 
     def counted(self: Any, connection: Any) -> None:
         count.append(1)
         read(self, connection)
 
-    monkeypatch.setattr(snapshot.Memory, "_read", counted)
+    monkeypatch.setattr(snapshot.Snapshot, "_read", counted)
     return count
 
 
@@ -177,7 +169,7 @@ def test_only_what_changed_is_read(
     count, said = reads(monkeypatch), statements(other)
     other.identify(PROBES)
     assert [s for s in said if s.startswith("SELECT")] == [
-        s for s in said if "FROM gallery" in s
+        s for s in said if "FROM quickstudy_gallery" in s
     ]  # who has changed nothing costs one question
     assert len([s for s in said if s.startswith("SELECT")]) == 1
     one.enrol("late", vectors(80), force=True)
@@ -187,12 +179,18 @@ def test_only_what_changed_is_read(
     found = other.identify(np.r_[vectors(80)[:1], vectors(1)[:1], vectors(2)[:1]])
     assert [found[0].candidates[0][0], found[2].candidates[0][0]] == ["late", "Ada"]
     assert "p1" not in [name for name, _ in found[1].candidates]
-    assert [s for s in said if "template.vector" in s and "change" not in s] == []
+    assert [
+        s for s in said if "quickstudy_template.vector" in s and "quickstudy_change" not in s
+    ] == []
     assert not count
 
 
 @pytest.mark.parametrize(
-    "gone", ["DELETE FROM change WHERE number = 5", "UPDATE change SET token = 1 WHERE number = 6"]
+    "gone",
+    [
+        "DELETE FROM quickstudy_change WHERE number = 5",
+        "UPDATE quickstudy_change SET token = 1 WHERE number = 6",
+    ],
 )
 def test_where_the_log_leads_elsewhere_everything_is_read(
     pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch, gone: str
@@ -202,11 +200,11 @@ def test_where_the_log_leads_elsewhere_everything_is_read(
     """
     one, other = pair
     count = reads(monkeypatch)
-    other._memory._at = (4, _token_of(one, 4))
+    other._snapshot._at = (4, _token_of(one, 4))
     one.enrol("late", vectors(80), force=True)
     other.identify(PROBES)
     assert not count
-    other._memory._at = (
+    other._snapshot._at = (
         5 if "UPDATE" not in gone else 6,
         _token_of(one, 5 if "UPDATE" not in gone else 6),
     )
@@ -219,7 +217,7 @@ def test_where_the_log_leads_elsewhere_everything_is_read(
 def _token_of(gallery: Gallery, number: int) -> int:
     with gallery._access.engine.connect() as connection:
         return (
-            connection.execute(text(f"SELECT token FROM change WHERE number = {number}"))
+            connection.execute(text(f"SELECT token FROM quickstudy_change WHERE number = {number}"))
             .scalars()
             .first()
             or 0
@@ -233,14 +231,16 @@ def test_a_backup_that_was_restored_and_changed_is_noticed(pair: tuple[Gallery, 
     ):  # what the gallery was before its last change, and then another change
         connection.execute(
             text(
-                "DELETE FROM template WHERE identity = (SELECT id FROM identity WHERE name = 'p5')"
+                "DELETE FROM quickstudy_template WHERE identity = "
+                "(SELECT id FROM quickstudy_identity WHERE name = 'p5')"
             )
         )
-        connection.execute(text("DELETE FROM identity WHERE name = 'p5'"))
-        connection.execute(text("DELETE FROM change WHERE number = 6"))
+        connection.execute(text("DELETE FROM quickstudy_identity WHERE name = 'p5'"))
+        connection.execute(text("DELETE FROM quickstudy_change WHERE number = 6"))
         connection.execute(
             text(
-                "UPDATE gallery SET changes = 5, token = (SELECT MAX(token) FROM change WHERE "
+                "UPDATE quickstudy_gallery SET changes = 5, token = "
+                "(SELECT MAX(token) FROM quickstudy_change WHERE "
                 "number = 5)"
             )
         )
@@ -253,11 +253,13 @@ def test_the_log_stays_short(
     pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = pair
-    monkeypatch.setattr(changes, "KEPT", 3)
+    monkeypatch.setattr(changes, "LOG_LENGTH", 3)
     for i in range(10):
         one.enrol(f"more {i}", vectors(20 + i), force=True)
     with one._access.engine.connect() as connection:
-        assert connection.execute(text("SELECT MIN(number), MAX(number) FROM change")).one() == (
+        assert connection.execute(
+            text("SELECT MIN(number), MAX(number) FROM quickstudy_change")
+        ).one() == (
             13,
             16,
         )
@@ -304,14 +306,14 @@ def test_what_came_to_nothing_is_not_known(
 
     with monkeypatch.context() as patch:
         patch.setattr(
-            type(one._memory), "agree", failing
+            type(one._snapshot), "agree", failing
         )  # after the memory has seen the new identity
         with pytest.raises(RuntimeError, match="the power is off"):
             one.enrol("one of the strangers", cohort, force=True)
-        assert not len(one._memory.templates)
+        assert not len(one._snapshot.templates)
         with pytest.raises(RuntimeError, match="the power is off"):
             one.calibrate(0.3, cohort=np.random.default_rng(1).normal(size=(20, DIM)))
-        assert not len(one._memory.templates)
+        assert not len(one._snapshot.templates)
     assert answers(one) == before == answers(Gallery.open(one.place))
 
 
@@ -325,7 +327,7 @@ def test_who_is_stopped_half_way_reads_everything_again(
 
     one.enrol("late", vectors(80), force=True)
     with monkeypatch.context() as patch:
-        patch.setattr(exact_search.Matrix, "add", failing)
+        patch.setattr(vector_table.VectorTable, "add", failing)
         with pytest.raises(RuntimeError, match="stopped"):
             other.identify(PROBES)
     one.remove("p1")
@@ -337,7 +339,7 @@ def test_who_is_stopped_half_way_reads_everything_again(
             other.identify(PROBES)
     with one._access.engine.begin() as connection:  # the very change that was half read
         connection.execute(
-            text("UPDATE policy SET policy = :p"),
+            text("UPDATE quickstudy_policy SET policy = :p"),
             {"p": Policy(threshold=0.1, review=0.1).to_json()},
         )
     assert other.identify(PROBES)[0].threshold == 0.1
@@ -345,18 +347,18 @@ def test_who_is_stopped_half_way_reads_everything_again(
 
 def test_strangers_are_compared_anew_under_another_score(pair: tuple[Gallery, Gallery]) -> None:
     one, _ = pair
-    first = one.calibrate(0.25, cohort=np.random.default_rng(0).normal(size=(30, DIM)))
-    one.set_policy(Policy(score="mean", rate=0.25, duplicate=0.99))
+    first = one.calibrate(0.25, cohort=np.random.default_rng(0).normal(size=(30, DIM))).policy
+    one.set_policy(Policy(score="mean", rate=0.25))
     one.enrol("late", vectors(80), force=True)
     assert one.policy.threshold != first.threshold
     fresh = Gallery.open(one.place)
     with fresh._access.looking() as connection:
-        assert fresh._memory.threshold(connection, 0.25)[0] == one.policy.threshold
+        assert fresh._snapshot.followed(connection) == one.policy
 
 
 def test_threads_share_a_gallery(pair: tuple[Gallery, Gallery]) -> None:
     one, other = pair
-    one.calibrate(0.25)
+    one.calibrate(0.3)
     wrong = list[BaseException]()
 
     def work(gallery: Gallery, seed: int) -> None:
@@ -383,15 +385,16 @@ def test_threads_share_a_gallery(pair: tuple[Gallery, Gallery]) -> None:
     assert answers(one) == answers(other) == answers(Gallery.open(one.place))
 
 
-def test_a_sample_plays_the_stranger_in_large_galleries(
+def test_a_sample_plays_the_impostor_in_large_galleries(
     pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, _ = pair
-    assert one.calibrate(0.25).rule == "leave one class out"
-    monkeypatch.setattr(snapshot, "LEFT_OUT", 8)
-    sampled = one.calibrate(0.25)
-    assert sampled.rule == "leave one class out, of a sample"
-    with pytest.raises(ConfigError, match="at least 19 strangers, but there are 6"):
+    for i in range(6, 12):
+        one.enrol(f"p{i}", vectors(i), force=True)
+    assert one.calibrate(0.25).policy.rule == "leave one identity out"
+    monkeypatch.setattr(snapshot, "MAX_LEFT_OUT", 8)
+    assert one.calibrate(0.25).policy.rule == "leave one identity out, of a sample"
+    with pytest.raises(ConfigError, match="at least 39 identities that are left out one by one"):
         one.calibrate(0.05)
     with pytest.raises(ConfigError, match="must lie between 0 and 1"):
         one.calibrate(0)
@@ -400,12 +403,10 @@ def test_a_sample_plays_the_stranger_in_large_galleries(
 def test_a_damaged_vector_is_named(pair: tuple[Gallery, Gallery]) -> None:
     one, _ = pair
     with one._access.engine.begin() as connection:
-        connection.execute(text("UPDATE template SET vector = :v WHERE id = 3"), {"v": b"1234"})
-    with pytest.raises(
-        GalleryError,
-        match=r"is damaged: a vector of 8 numbers has 32 bytes, and one there has another length\. "
-        r"Restore",
-    ):
+        connection.execute(
+            text("UPDATE quickstudy_template SET vector = :v WHERE id = 3"), {"v": b"1234"}
+        )
+    with pytest.raises(GalleryError, match="is damaged: a vector of 8 numbers has 32 bytes"):
         Gallery.open(one.place).identify(PROBES)
 
 

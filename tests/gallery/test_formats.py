@@ -1,13 +1,14 @@
 """What older versions wrote."""
 
 import json
-import threading
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import inspect, text
+from safetensors.numpy import load_file, save_file
+from sqlalchemy import text
 
 from quickstudy.core.errors import GalleryError
 from quickstudy.gallery import Gallery
@@ -21,87 +22,31 @@ def made(place: str) -> Gallery:
     return gallery
 
 
-def age(gallery: Gallery) -> None:
-    """Make it what the first version made."""
-    with gallery._access.engine.begin() as connection:
-        for statement in (
-            "DROP TABLE change",
-            "ALTER TABLE gallery DROP COLUMN source",
-            "ALTER TABLE gallery DROP COLUMN token",
-        ):
-            connection.execute(text(statement))
-        connection.execute(text("UPDATE gallery SET format = 1"))
-    gallery.close()
-
-
 def test_the_source_is_kept(place: Callable[[], str]) -> None:
     gallery = made(place())
     assert gallery.source == Gallery.open(gallery.place).source == "runs/x"
     assert Gallery.create(place(), encoder="e1", dim=DIM).source == ""
 
 
-def test_a_gallery_of_the_first_format_opens(place: Callable[[], str]) -> None:
-    gallery = made(place())
-    age(gallery)
-    opened = Gallery.open(gallery.place)
-    assert opened.source == ""
-    assert opened.identify(np.eye(DIM)[:1])[0].identity == "Ada"
-    with opened._access.engine.connect() as connection:
-        assert inspect(connection).has_table("change")
-    other = Gallery.open(gallery.place)
-    other.enrol("Ben", np.eye(DIM)[2:])
-    assert opened.identify(np.eye(DIM)[3:])[0].identity == "Ben"
-
-
-def test_several_bring_it_up_to_date_at_once(place: Callable[[], str]) -> None:
-    gallery = made(place())
-    age(gallery)
-    found, gate = list[str](), threading.Barrier(4)
-
-    def open_it() -> None:
-        gate.wait()
-        opened = Gallery.open(gallery.place)
-        found.append(opened.identify(np.eye(DIM)[:1])[0].identity or "")
-        opened.close()
-
-    threads = [threading.Thread(target=open_it) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == ["Ada"] * 4
-
-
-@pytest.mark.parametrize("looks", [True, False])
-def test_changes_by_a_version_without_a_log_are_seen(place: Callable[[], str], looks: bool) -> None:
-    """One that had the gallery open before it was brought up to date counts its changes, and no
-    more.
-    """
-    gallery = made(place())
-    gallery.enrol("Ben", np.eye(DIM)[2:])
-    other = Gallery.open(gallery.place)
-    other.identify(np.eye(DIM))
-    with gallery._access.engine.begin() as connection:
-        connection.execute(text("UPDATE gallery SET changes = changes + 1"))
-        connection.execute(
-            text(
-                "DELETE FROM template WHERE identity = (SELECT id FROM identity WHERE name = 'Ada')"
+def test_a_gallery_of_an_earlier_version_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    for columns in ("source TEXT, token BIGINT", "other TEXT"):
+        file = tmp_path / f"{columns[:5]}.db"
+        with sqlite3.connect(file) as connection:
+            connection.execute(
+                f"CREATE TABLE gallery (format INT, encoder TEXT, dim INT, changes INT, {columns})"
             )
-        )
-        connection.execute(text("DELETE FROM identity WHERE name = 'Ada'"))
-    if looks:
-        assert [name for name, _ in other.identify(np.eye(DIM)[:1])[0].candidates] == ["Ben"]
-    gallery.enrol("Cleo", np.eye(DIM)[:1])
-    assert [name for name, _ in other.identify(np.eye(DIM)[:1])[0].candidates] == ["Cleo", "Ben"]
+        connection.close()
+        with pytest.raises(GalleryError, match=r"made by an older version .*gallery export"):
+            Gallery.open(file)
 
 
 def test_a_later_format_is_refused(place: Callable[[], str]) -> None:
     gallery = made(place())
     with gallery._access.engine.begin() as connection:
-        connection.execute(text("UPDATE gallery SET format = 3"))
+        connection.execute(text("UPDATE quickstudy_gallery SET format = 4"))
     with pytest.raises(
         GalleryError,
-        match=r"is of format 3, and this version reads 2\. Install the version that made it",
+        match=r"is of format 4, and this version reads 3\. Install the version that made it",
     ):
         Gallery.open(gallery.place)
 
@@ -116,25 +61,46 @@ def test_exports_of_other_versions(tmp_path: Path) -> None:
     about = json.loads(file.read_text(encoding="utf-8"))
     moved = Gallery.import_from(tmp_path / "out", tmp_path / "b.db")
     assert moved.source == "runs/x"
-    assert [d.identity for d in moved.identify(np.eye(DIM))] == ["Ada", "Ada", "Ben", "Ben"]
+    assert [d.candidates[0][0] for d in moved.identify(np.eye(DIM))] == ["Ada", "Ada", "Ben", "Ben"]
     assert sorted(f.name for f in (tmp_path / "out").iterdir()) == [
         "gallery.json",
         "gallery.safetensors",
     ]
-    del about["source"]
-    file.write_text(json.dumps({**about, "format": 1}), encoding="utf-8")
-    assert Gallery.import_from(tmp_path / "out", tmp_path / "c.db").source == ""
+    older = {key: about[key] for key in ("encoder", "dim", "identities")}
+    policy = {"threshold": 0.5, "review": 0.6, "duplicate": 0.9, "score": "nearest", "rate": 0.1}
+    policy["rule"] = "leave one class out"
+    file.write_text(json.dumps({**older, "format": 1, "policy": policy}), encoding="utf-8")
+    first = Gallery.import_from(tmp_path / "out", tmp_path / "c.db")
+    assert (first.source, first.kind) == ("", "images")
+    assert first.policy.rule == "leave one identity out"
+    ada = about["identities"][0]
+    twice = [{**person, "name": "Ada"} for person in about["identities"]]
     for wrong, why in (
-        ({"format": 3}, "it is of format 3, and this version reads up to 2"),
-        ({"identities": [{"name": "Ada", "templates": 4}]}, "retain_until"),
-        ({"dim": 5}, "the number or the length of the templates is wrong"),
+        ({"format": 4}, "it is of format 4, and this version reads up to 3"),
+        ({"format": True, "kind": "fish"}, "A gallery is of images"),
+        ({"identities": [{"name": "Ada", "templates": 4}]}, "consent"),
+        ({"identities": {"Ada": 4}}, "its identities are no list"),
+        ({"identities": [{**ada, "templates": 0}]}, "needs at least one"),
+        ({"identities": [ada]}, "they have 2 templates, but the file holds 4"),
+        ({"identities": [{**ada, "retain_until": "soon"}]}, "Invalid isoformat"),
+        ({"identities": [{**ada, "details": 3}]}, "no JSON object"),
+        ({"identities": twice}, "there are two called 'Ada'"),
+        ({"dim": 5}, "should be vectors of 5 numbers"),
+        ({"policy": {"threshold": 80}}, "is a cosine"),
+        ({"policy": {"threshold": "0.5"}}, "must be a number|Type-check"),
     ):
         file.write_text(json.dumps({**about, **wrong}), encoding="utf-8")
-        with pytest.raises(GalleryError, match=f"holds no gallery that can be imported: .*{why}"):
+        with pytest.raises(GalleryError, match=f"holds no gallery that can be imported: .*({why})"):
             Gallery.import_from(tmp_path / "out", tmp_path / "d.db")
-    twice = [{**p, "name": "Ada"} for p in about["identities"]]
-    file.write_text(json.dumps({**about, "identities": twice}), encoding="utf-8")
-    with pytest.raises(GalleryError, match="UNIQUE constraint failed"):
-        Gallery.import_from(tmp_path / "out", tmp_path / "d.db")
-    with pytest.raises(GalleryError, match="without a gallery"):
-        Gallery.open(tmp_path / "d.db")  # nothing half made stays
+        assert not (tmp_path / "d.db").exists()  # nothing half made stays
+
+
+def test_vectors_of_an_export_are_checked(tmp_path: Path) -> None:
+    gallery = made(str(tmp_path / "a.db"))
+    file = gallery.export(tmp_path / "out") / "gallery.safetensors"
+    tensors = load_file(file)
+    for wrong in (2 * tensors["templates"], tensors["templates"] + np.float32(np.nan)):
+        save_file({**tensors, "templates": wrong}, file)
+        with pytest.raises(GalleryError, match="not length 1, or is not of finite numbers"):
+            Gallery.import_from(tmp_path / "out", tmp_path / "b.db")
+        assert not (tmp_path / "b.db").exists()

@@ -11,10 +11,12 @@ from sqlalchemy import inspect
 
 from quickstudy.core.errors import ConfigError, GalleryError
 from quickstudy.gallery import Gallery, Policy
+from quickstudy.gallery import faiss_index as module
 from quickstudy.gallery import gallery as api
-from quickstudy.gallery import index as module
-from quickstudy.gallery.exact_search import unit
+from quickstudy.gallery.create import Description
+from quickstudy.gallery.snapshot import Cohort
 from quickstudy.gallery.transfer import Export
+from quickstudy.gallery.vectors import unit
 
 DIM, PEOPLE = 33, 400  # odd, as codes are of pairs of numbers
 
@@ -31,7 +33,7 @@ PROBES = np.concatenate([photos(who, 1, 1) for who in range(0, PEOPLE, 10)])
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("faiss")
-    monkeypatch.setattr(module, "FEWEST", 700)
+    monkeypatch.setattr(module, "SMALLEST", 700)
     monkeypatch.setattr(module, "FETCHED", 60)
 
 
@@ -51,12 +53,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     templates = unit(np.concatenate([photos(who, 0) for who in range(PEOPLE)]), DIM)
     folder = tmp_path_factory.mktemp("exported")
     Export(
-        "e1",
-        "",
+        Description("e1", DIM),
         Policy(threshold=0.2, review=0.2),
         people,
         templates,
-        np.empty((0, DIM), np.float32),
+        Cohort(np.empty((0, DIM), np.float32), np.empty(0, np.int64)),
     ).write(folder)
     return folder
 
@@ -69,13 +70,13 @@ def pair(place: Callable[[], str], exported: Path) -> tuple[Gallery, Gallery]:
 
 
 def built(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    build, count = module.Index._build, list[int]()
+    build, count = module.FaissIndex._build, list[int]()
 
-    def counted(self: Any, matrix: Any) -> None:
-        count.append(len(matrix))
-        build(self, matrix)
+    def counted(self: Any, table: Any) -> None:
+        count.append(len(table))
+        build(self, table)
 
-    monkeypatch.setattr(module.Index, "_build", counted)
+    monkeypatch.setattr(module.FaissIndex, "_build", counted)
     return count
 
 
@@ -103,16 +104,18 @@ def test_it_finds_what_the_exact_search_finds(pair: tuple[Gallery, Gallery]) -> 
     assert near.recall(200) > 0.97
     assert near.recall(50, top_k=5) > 0.9
     assert exact.recall(20, top_k=5) == 1
-    assert 0 < near._memory.index.nbytes < near._memory.templates.vectors.nbytes / 7
+    assert 0 < near._snapshot.index.nbytes < near._snapshot.templates.vectors.nbytes / 7
     with near._access.engine.connect() as connection:
         assert sorted(inspect(connection).get_table_names()) == [
-            "audit",
-            "change",
-            "cohort",
-            "gallery",
-            "identity",
-            "policy",
-            "template",
+            "quickstudy_audit",
+            "quickstudy_audit_chain",
+            "quickstudy_change",
+            "quickstudy_cohort",
+            "quickstudy_copy",
+            "quickstudy_gallery",
+            "quickstudy_identity",
+            "quickstudy_policy",
+            "quickstudy_template",
         ]
 
 
@@ -121,9 +124,9 @@ def test_a_worse_search_has_a_lower_recall(
 ) -> None:
     _, near = pair
     good = near.recall(100, top_k=1)
-    search = module.Index.nearest
+    search = module.FaissIndex.nearest
     monkeypatch.setattr(
-        module.Index,
+        module.FaissIndex,
         "nearest",
         lambda self, x, *rest, **more: search(self, np.roll(x, 1, axis=1), *rest, **more),
     )
@@ -178,12 +181,12 @@ def test_means_are_searched_too(
     pair: tuple[Gallery, Gallery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact, near = pair
-    monkeypatch.setattr(module, "FEWEST", 390)
+    monkeypatch.setattr(module, "SMALLEST", 390)
     near.identify(PROBES)
     exact.set_policy(Policy(threshold=0.2, review=0.2, score="mean"))
     assert agreement(exact, near) > 0.97
     assert near.recall(50) > 0.97
-    assert near._memory.index.nbytes == PEOPLE * 9  # four bits for each pair of numbers
+    assert near._snapshot.index.nbytes == PEOPLE * 9  # four bits for each pair of numbers
 
 
 def test_a_small_gallery_is_searched_exactly(tmp_path: Path) -> None:
@@ -191,13 +194,13 @@ def test_a_small_gallery_is_searched_exactly(tmp_path: Path) -> None:
     gallery.enrol("p0", photos(0, 0))
     near = Gallery.open(tmp_path / "a.db", index="approximate")
     assert near.identify(photos(0, 1, 1)) == gallery.identify(photos(0, 1, 1))
-    assert near._memory.index.nbytes == 0
+    assert near._snapshot.index.nbytes == 0
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gallery = Gallery.create(tmp_path / "a.db", encoder="e1", dim=DIM)
     with pytest.raises(
-        GalleryError, match=r"There is no search 'aproximate'. Did you mean 'approximate'\?"
+        GalleryError, match=r"There is no index 'aproximate'. Did you mean 'approximate'\?"
     ):
         Gallery.open(tmp_path / "a.db", index="aproximate")
     with pytest.raises(

@@ -2,7 +2,13 @@
 ``gallery``.
 """
 
-from quickstudy.gallery.gallery import Gallery as Gallery
+from quickstudy.gallery.cohort import Calibration as Calibration
+from quickstudy.gallery.enrolment import DuplicateError as DuplicateError
+from quickstudy.gallery.files import FileDecision as FileDecision
+from quickstudy.gallery.files import FolderEnrolment as FolderEnrolment
+from quickstudy.gallery.files import Gallery as Gallery
+from quickstudy.gallery.index import AbstractIndex as AbstractIndex
+from quickstudy.gallery.maintenance import Deletion as Deletion
 from quickstudy.gallery.policy import Decision as Decision
 from quickstudy.gallery.policy import Enrolment as Enrolment
 from quickstudy.gallery.policy import Policy as Policy

@@ -1,19 +1,20 @@
-"""Changes of a gallery, counted and logged, so that who knows it as of one change can follow to
+"""Changes of a gallery, counted and logged, so that whoever knows it as of one change can follow to
 another.
 """
 
 import secrets
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.engine import Connection
 
+from quickstudy.gallery.audit import AuditEntry, append
+from quickstudy.gallery.moments import utc_now
 from quickstudy.gallery.policy import Policy
-from quickstudy.gallery.store import ABOUT, AUDIT, CHANGE, FORMAT, POLICY
+from quickstudy.gallery.tables import CHANGE, FORMAT, GALLERY, POLICY
 
-KEPT = 100_000
+LOG_LENGTH = 100_000
 """So many changes stay in the log; who is further behind reads everything."""
 
 
@@ -25,57 +26,60 @@ class Change:
         connection: with its transaction.
         number: the count of changes, with this one.
         token: of this change.
+        operator: who makes it.
     """
 
     connection: Connection
     number: int
     token: int
+    operator: str
 
     @classmethod
-    def first(cls, connection: Connection, **about: Any) -> "Change":
-        """What makes the gallery; the values are those of its one row."""
-        made = cls(connection, 0, _token())
+    def first(cls, connection: Connection, *, operator: str, **values: Any) -> "Change":
+        """The one that makes the gallery; the values are those of its one row."""
+        change = cls(connection, 0, _token(), operator)
         connection.execute(
-            insert(ABOUT).values(format=FORMAT, changes=made.number, token=made.token, **about)
+            insert(GALLERY).values(
+                format=FORMAT, changes=change.number, token=change.token, **values
+            )
         )
-        return made._logged()
+        return change._logged()
 
     @classmethod
-    def next(cls, connection: Connection) -> "Change":
+    def next(cls, connection: Connection, *, operator: str) -> "Change":
         """The one after what is there; see `lock`."""
-        made = cls(
-            connection, connection.execute(select(ABOUT.c.changes)).scalar_one() + 1, _token()
-        )
-        connection.execute(update(ABOUT).values(changes=made.number, token=made.token))
-        connection.execute(delete(CHANGE).where(CHANGE.c.number < made.number - KEPT))
-        return made._logged()
+        number = connection.execute(select(GALLERY.c.changes)).scalar_one() + 1
+        change = cls(connection, number, _token(), operator)
+        connection.execute(update(GALLERY).values(changes=number, token=change.token))
+        connection.execute(delete(CHANGE).where(CHANGE.c.number < number - LOG_LENGTH))
+        return change._logged()
 
     def touches(self, identity: int) -> None:
-        """Log that this identity comes, goes, or is another afterwards; `STRANGERS` stands for the
+        """Log that this identity comes, goes, or is another afterwards; `COHORT_ID` stands for the
         cohort.
         """
         self.connection.execute(
             insert(CHANGE).values(number=self.number, token=self.token, identity=identity)
         )
 
-    def note(self, action: str, identity: str | None, **more: Any) -> None:
-        """A line in the audit log."""
-        self.connection.execute(
-            insert(AUDIT).values(
-                {"time": utc_now(), "action": action, "identity": identity, "detail": "", **more}
-            )
-        )
+    def note(self, *entries: AuditEntry) -> None:
+        """Entries in the audit log."""
+        append(self.connection, entries, operator=self.operator)
 
-    def puts(self, policy: Policy) -> int:
+    def put(self, policy: Policy) -> int:
         """Put a policy in force; returns its version."""
         version = policy_of(self.connection)[0] + 1
         self.connection.execute(
             insert(POLICY).values(version=version, policy=policy.to_json(), created=utc_now())
         )
-        self.note(
-            "policy", None, detail=policy.to_json(), threshold=policy.threshold, policy=version
-        )
+        entry = AuditEntry("policy", detail=policy.to_json(), policy=version)
+        self.note(replace(entry, threshold=policy.threshold))
         return version
+
+    def is_kept(self, connection: Connection) -> bool:
+        """Whether the gallery that another transaction sees has this change."""
+        query = select(CHANGE.c.id).where(CHANGE.c.number == self.number)
+        return connection.execute(query.where(CHANGE.c.token == self.token)).first() is not None
 
     def _logged(self) -> "Change":
         self.connection.execute(insert(CHANGE).values(number=self.number, token=self.token))
@@ -86,7 +90,7 @@ def lock(connection: Connection) -> None:
     """Wait until nobody else changes the gallery; it stays so until the transaction ends. SQLite
     did that when the transaction began.
     """
-    connection.execute(select(ABOUT.c.changes).with_for_update())
+    connection.execute(select(GALLERY.c.changes).with_for_update())
 
 
 def policy_of(connection: Connection) -> tuple[int, Policy]:
@@ -106,26 +110,10 @@ def touched(
     )
     rows = connection.execute(query.order_by(CHANGE.c.number)).all()
     steps = dict.fromkeys((r.number, r.token) for r in rows)
-    if [number for number, _ in steps] != list(range(before[0], after[0] + 1)) or not {
-        before,
-        after,
-    } <= steps.keys():
+    numbers = [number for number, _ in steps]
+    if numbers != list(range(before[0], after[0] + 1)) or not {before, after} <= steps.keys():
         return None
     return {r.identity for r in rows if r.identity is not None and r.number > before[0]}
-
-
-def utc_now() -> datetime:
-    """In UTC without saying so, as both databases keep it."""
-    return datetime.now(UTC).replace(tzinfo=None)
-
-
-def naive(moment: datetime | None) -> datetime | None:
-    """A moment as `utc_now` has it."""
-    return (
-        moment
-        if moment is None or moment.tzinfo is None
-        else moment.astimezone(UTC).replace(tzinfo=None)
-    )
 
 
 def _token() -> int:

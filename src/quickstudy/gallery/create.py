@@ -1,128 +1,199 @@
-"""Where a gallery is made and found again."""
+"""Where a gallery is made and opened again."""
 
 import contextlib
+import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from sqlalchemy import insert, inspect, select, update
-from sqlalchemy.engine import Engine
+from sqlalchemy import insert, inspect, select
+from sqlalchemy.engine import Connection, Engine
 
-from quickstudy.core.errors import GalleryError
-from quickstudy.gallery.changes import Change, utc_now
+from quickstudy.core.errors import ConfigError, GalleryError
+from quickstudy.gallery.audit import login_name, start_chain
+from quickstudy.gallery.changes import Change
+from quickstudy.gallery.database import engine_for, explained, raw, writing
+from quickstudy.gallery.location import Location
+from quickstudy.gallery.maintenance import checkpoint
+from quickstudy.gallery.moments import utc_now
 from quickstudy.gallery.policy import Policy
-from quickstudy.gallery.store import (
-    ABOUT,
-    CHANGE,
-    FORMAT,
-    POLICY,
-    TABLES,
-    engine_for,
-    explained,
-    writing,
-)
+from quickstudy.gallery.tables import FORMAT, GALLERY, POLICY, TABLES
+from quickstudy.pretrained.measured import MeasuredThresholds
+from quickstudy.pretrained.registry import KINDS
+
+_OLDER = "gallery"
+_OLDER_COLUMNS = {"format", "encoder", "dim", "changes"}
 
 
 @dataclass(frozen=True)
-class About:
+class Description:
     """What does not change of a gallery.
 
     Args:
-        encoder: what makes its vectors.
+        encoder: the key of what makes its vectors.
         dim: their length.
+        kind: of what: "images", "text" or "audio".
         source: what opens that encoder again, or empty.
+        measured: thresholds that were measured with it, or None.
+
+    Raises:
+        GalleryError: for values that make no sense.
     """
 
     encoder: str
     dim: int
-    source: str
+    kind: str = "images"
+    source: str = ""
+    measured: MeasuredThresholds | None = None
+
+    def __post_init__(self) -> None:
+        is_dim = isinstance(self.dim, int) and not isinstance(self.dim, bool) and self.dim >= 1
+        if not is_dim or not isinstance(self.encoder, str) or not self.encoder:
+            raise GalleryError(
+                "A gallery needs the name of its encoder and a dimension of at least 1, got "
+                f"{self.encoder!r} and {self.dim!r}."
+            )
+        if self.kind not in KINDS or not isinstance(self.source, str):
+            raise GalleryError(
+                f"A gallery is of {', '.join(KINDS)}, and its source is a text; got {self.kind!r} "
+                f"and {self.source!r}."
+            )
 
 
 def make(
-    place: str, about: About, policy: Policy, *, then: Callable[[Change], None] | None = None
+    location: Location,
+    description: Description,
+    policy: Policy,
+    *,
+    operator: str = "",
+    then: Callable[[Change], None] | None = None,
 ) -> Engine:
-    """A new gallery's database, with what ``then`` puts into it before anybody sees it."""
-    if about.dim < 1 or not about.encoder:
-        raise GalleryError(
-            "A gallery needs the name of its encoder and a dimension of at least 1, got "
-            f"'{about.encoder}' and {about.dim}."
-        )
-    with explained(place), _first(place) as engine, writing(engine).begin() as connection:
-        if inspect(connection).has_table(ABOUT.name):
-            raise GalleryError(
-                f"{place} holds a gallery already. Open it, or choose another name; nothing was "
-                "changed."
+    """A new gallery's database, with what ``then`` puts into it before anybody sees it.
+
+    Raises:
+        GalleryError: when there is a gallery already, or it cannot be written.
+    """
+    measured = description.measured
+    with _new_file(location), explained(location), _disposed(location) as engine:
+        with writing(engine).begin() as connection:
+            _check_free(connection, location)
+            TABLES.create_all(connection, checkfirst=False)
+            start_chain(connection)
+            change = Change.first(
+                connection,
+                operator=operator or login_name(),
+                encoder=description.encoder,
+                dim=description.dim,
+                kind=description.kind,
+                source=description.source,
+                measured="" if measured is None else json.dumps(measured.to_json()),
             )
-        TABLES.create_all(connection)
-        change = Change.first(connection, encoder=about.encoder, dim=about.dim, source=about.source)
-        connection.execute(
-            insert(POLICY).values(version=1, policy=policy.to_json(), created=utc_now())
-        )
-        if then is not None:
-            then(change)
+            connection.execute(
+                insert(POLICY).values(version=1, policy=policy.to_json(), created=utc_now())
+            )
+            if then is not None:
+                then(change)
+        if location.path is not None:
+            with engine.connect() as connection:
+                raw(connection).execute("PRAGMA journal_mode=WAL")
+                checkpoint(connection)
     return engine
 
 
-def find(place: str, *, encoder: str = "") -> tuple[Engine, About]:
-    """The database of a gallery that is there, which may be of an older format; an encoder that is
-    not its own is refused.
+def find(location: Location, *, encoder: str = "") -> tuple[Engine, Description]:
+    """The database of a gallery that is there; an encoder that is not its own is refused.
+
+    Raises:
+        GalleryError: when there is none, or it cannot be read.
     """
-    if "://" not in place and not Path(place).is_file():
+    if location.path is not None and not location.path.is_file():
         raise GalleryError(
-            f"There is no gallery at {place}. Make one with `quickstudy gallery create`."
+            f"There is no gallery at {location.shown}. Make one with `quickstudy gallery create`."
         )
-    with explained(place), _first(place) as engine:
+    with explained(location, outcome=""), _disposed(location) as engine:
         with engine.connect() as connection:
-            if not inspect(connection).has_table(ABOUT.name):
+            if not inspect(connection).has_table(GALLERY.name):
+                raise GalleryError(_no_gallery(connection, location))
+            format_ = connection.execute(select(GALLERY.c.format)).scalar_one()
+            if format_ != FORMAT:
                 raise GalleryError(
-                    f"{place} is a database without a gallery. Make one with `quickstudy gallery "
-                    "create`."
+                    f"{location.shown} is of format {format_}, and this version reads {FORMAT}. "
+                    "Install the version that made it."
                 )
-            row = connection.execute(select(ABOUT.c.format, ABOUT.c.encoder, ABOUT.c.dim)).one()
-        if row.format not in (1, FORMAT):
-            raise GalleryError(
-                f"{place} is of format {row.format}, and this version reads {FORMAT}. Install the "
-                "version that made it."
-            )
+            row = connection.execute(select(GALLERY)).one()
         if encoder and encoder != row.encoder:
             raise GalleryError(
-                f"{place} holds templates of the encoder '{row.encoder}', not of '{encoder}': "
-                "their vectors cannot be compared. "
-                "Use that encoder, or enrol everybody anew in another gallery."
+                f"{location.shown} holds templates of the encoder '{row.encoder}', not of "
+                f"'{encoder}': their vectors cannot be compared. Use that encoder, or enrol "
+                "everybody anew in another gallery."
             )
-        if row.format == 1:
-            _bring_up_to_date(engine)
-        with engine.connect() as connection:
-            source = connection.execute(select(ABOUT.c.source)).scalar_one()
-    return engine, About(row.encoder, row.dim, source)
+    try:
+        measured = MeasuredThresholds.from_json(json.loads(row.measured)) if row.measured else None
+    except (ValueError, KeyError, TypeError, ConfigError) as error:
+        raise GalleryError(
+            f"{location.shown} is damaged: the thresholds measured with its encoder cannot be "
+            f"read ({error})."
+        ) from error
+    return engine, Description(row.encoder, row.dim, row.kind, row.source, measured)
 
 
-def _bring_up_to_date(engine: Engine) -> None:
-    """Give a gallery of format 1, which had no source and no log of changes, the tables of
-    today.
-    """
-    with writing(engine).begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql(
-                f"LOCK TABLE {ABOUT.name}"
-            )  # another process may be about to do the same
-        if connection.execute(select(ABOUT.c.format)).scalar_one() != 1:
-            return
-        connection.exec_driver_sql(
-            f"ALTER TABLE {ABOUT.name} ADD COLUMN source TEXT NOT NULL DEFAULT ''"
+def _no_gallery(connection: Connection, location: Location) -> str:
+    tables = inspect(connection)
+    columns = tables.get_columns(_OLDER) if tables.has_table(_OLDER) else []
+    if {column["name"] for column in columns} >= _OLDER_COLUMNS:
+        return (
+            f"{location.shown} was made by an older version of quickstudy, which this one does not "
+            "read. Write an export with that version (`quickstudy gallery export`), and make a new "
+            "gallery of it with this one (`quickstudy gallery import`)."
         )
-        connection.exec_driver_sql(
-            f"ALTER TABLE {ABOUT.name} ADD COLUMN token BIGINT NOT NULL DEFAULT 0"
+    return (
+        f"{location.shown} is a database without a gallery. Make one with `quickstudy gallery "
+        "create`."
+    )
+
+
+def _check_free(connection: Connection, location: Location) -> None:
+    """Refuse where a gallery is, or where somebody's tables have the names of ours."""
+    present = set(inspect(connection).get_table_names())
+    if GALLERY.name in present:
+        raise GalleryError(
+            f"{location.shown} holds a gallery already. Open it, or choose another name; nothing "
+            "was changed."
         )
-        CHANGE.create(connection)
-        connection.execute(update(ABOUT).values(format=FORMAT))
-        Change.next(connection)
+    taken = sorted(present & set(TABLES.tables))
+    if taken:
+        raise GalleryError(
+            f"{location.shown} has tables that are called like those of a gallery, but has no "
+            f"gallery: {', '.join(taken)}. Choose another name; nothing was changed."
+        )
 
 
 @contextlib.contextmanager
-def _first(place: str) -> Iterator[Engine]:
+def _new_file(location: Location) -> Iterator[None]:
+    """A new file that others cannot read, which goes again where no gallery comes of it."""
+    path = location.path
+    if path is None or path.exists():
+        yield
+        return
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise GalleryError(
+            f"{location.shown} cannot be written: {error.strerror}. Check the folder and its "
+            "permissions; nothing was changed."
+        ) from error
+    try:
+        yield
+    except BaseException:
+        for ending in ("", "-wal", "-shm", "-journal"):
+            path.with_name(path.name + ending).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _disposed(location: Location) -> Iterator[Engine]:
     """Connections that are given back where the gallery turns out to be none."""
-    engine = engine_for(place)
+    engine = engine_for(location)
     try:
         yield engine
     except BaseException:

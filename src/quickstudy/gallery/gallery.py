@@ -1,70 +1,111 @@
 """Identities and their templates, kept: enrol, identify, verify, forget."""
 
-import dataclasses
 import json
 import warnings
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sqlalchemy import delete, func, insert, select, update
-from sqlalchemy.engine import Engine
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.engine import Connection, Engine
 
-from quickstudy.core.errors import GalleryError, did_you_mean
+from quickstudy.core.errors import GalleryError
 from quickstudy.gallery.access import Access
-from quickstudy.gallery.changes import Change, naive, policy_of, utc_now
-from quickstudy.gallery.create import About, find, make
-from quickstudy.gallery.enrolment import look_at
-from quickstudy.gallery.exact_search import unit
-from quickstudy.gallery.identities import owner_of, people_of
-from quickstudy.gallery.index import Index
+from quickstudy.gallery.audit import (
+    AuditCheck,
+    AuditEntry,
+    check_chain,
+    last_entries,
+    prune,
+    wipe_photos,
+)
+from quickstudy.gallery.changes import Change, policy_of
+from quickstudy.gallery.cohort import (
+    Calibration,
+    calibration_of,
+    cohort_of,
+    cohort_warnings,
+    promises,
+    refuse_enrolled,
+)
+from quickstudy.gallery.create import Description, find, make
+from quickstudy.gallery.enrolment import checked_photos, new_photos
+from quickstudy.gallery.identities import (
+    all_identities,
+    delete_identities,
+    find_identities,
+    find_identity,
+    identity_named,
+    insert_templates,
+    new_pseudonym,
+)
+from quickstudy.gallery.index import AbstractIndex, index_named
+from quickstudy.gallery.location import Location
+from quickstudy.gallery.maintenance import Deletion, backup, copies, purge
+from quickstudy.gallery.moments import iso, kept, utc_now
+from quickstudy.gallery.names import normal_name
 from quickstudy.gallery.policy import Decision, Enrolment, Policy
-from quickstudy.gallery.snapshot import Memory
-from quickstudy.gallery.store import AUDIT, COHORT, IDENTITY, STRANGERS, TEMPLATE
+from quickstudy.gallery.snapshot import Snapshot
+from quickstudy.gallery.tables import AUDIT, COHORT, COHORT_ID, COPY, IDENTITY, TEMPLATE
 from quickstudy.gallery.transfer import Export, insert_cohort, insert_people
+from quickstudy.gallery.vectors import unit
+from quickstudy.pretrained.measured import MeasuredThresholds
 
-SEARCHES = ("exact", "approximate")
+DEFAULT_RATE = 0.01
 LARGE = 1_000_000
 """From so many templates on an exact search says that there is another."""
 
 
-class Gallery:
+class VectorGallery:
     """Who is known, as vectors: one template per photo, never the photo. Any number of processes
     may use it at once.
 
     Every change is one transaction: after a crash it is there whole, or not at all. Every change
-        and every decision leaves a line in `audit`,
-    without vectors. Templates of faces are personal data: keep consent and a retention date with
-    each identity, and see `expire` and `erase`.
+    and every decision leaves an entry in `audit`, without vectors and names. Templates of faces are
+    personal data: keep consent and a retention date with each identity, and see `expire` and
+    `erase`.
 
-    Make one with `create`, and use it again with `open`.
+    It calibrates itself as soon as it can promise anything, and says what; before that it gives
+    candidates and no names.
 
-    Example:
-        >>> import tempfile
-        >>> gallery = Gallery.create(
-        ...     Path(tempfile.mkdtemp()) / "door.db", encoder="my encoder 1", dim=3
-        ... )
-        >>> gallery.enrol("Ada", [[1.0, 0.1, 0.0], [1.0, 0.0, 0.1]]).warnings
-        ()
-        >>> [decision.identity for decision in gallery.identify([[0.9, 0.0, 0.0], [0.0, 0.0, 1.0]])]
-        ['Ada', None]
-        >>> gallery.close()
+    Make one with `create`, and use it again with `open`; both may stand in a ``with``.
+    `quickstudy.gallery.Gallery` is this and takes files too.
+
+    Attributes:
+        place: where it is, without a password.
+        encoder: the key of what makes its vectors.
+        dim: length of a vector.
+        kind: of what they are: "images", "text" or "audio".
+        source: what opens the encoder again, or empty.
     """
 
     def __init__(
-        self, engine: Engine, *, place: str, about: About, index: Index | None = None
+        self,
+        engine: Engine,
+        location: Location,
+        description: Description,
+        *,
+        index: str | AbstractIndex = "exact",
+        operator: str = "",
     ) -> None:
-        self.place, self.encoder, self.dim, self.source = (
-            place,
-            about.encoder,
-            about.dim,
-            about.source,
+        self.place = location.shown
+        self.location = location
+        self.description = description
+        self.encoder = description.encoder
+        self.dim = description.dim
+        self.kind = description.kind
+        self.source = description.source
+        self._snapshot = Snapshot(
+            self.place,
+            description.dim,
+            index=index_named(index),
+            measured=description.measured,
         )
-        self._memory = Memory(place, about.dim, index=index)
-        self._access = Access(engine, place=place, memory=self._memory)
+        self._access = Access(engine, location=location, snapshot=self._snapshot, operator=operator)
         self._hinted = False
 
     # --- opening
@@ -76,29 +117,46 @@ class Gallery:
         *,
         encoder: str,
         dim: int,
+        kind: str = "images",
         source: str = "",
+        measured: MeasuredThresholds | None = None,
         policy: Policy | None = None,
-    ) -> "Gallery":
-        """A new, empty gallery.
+        operator: str = "",
+    ) -> Self:
+        """A new, empty gallery. A new file is readable by its owner only.
 
         Args:
             place: a file (SQLite), or the URL of a PostgreSQL database.
             encoder: what makes the vectors: its hash or name with version. Others are refused
                 afterwards.
             dim: length of a vector.
+            kind: of what they are: "images", "text" or "audio".
             source: what opens that encoder again, such as the folder of a run or the name of a
                 model; kept for whoever asks.
-            policy: the first thresholds.
+            measured: thresholds that were measured with that encoder, to begin with.
+            policy: the first thresholds; by default the gallery calibrates itself for a
+                false-accept rate of 1 %, or for what it can promise.
+            operator: who it is, for the audit log; by default who runs the process.
 
         Raises:
             GalleryError: when there is a gallery already, or the place cannot be written.
         """
-        about = About(encoder, dim, source)
-        return cls(make(str(place), about, policy or Policy()), place=str(place), about=about)
+        location = Location.of(place)
+        description = Description(encoder, dim, kind, source, measured)
+        first = Policy(rate=DEFAULT_RATE) if policy is None else policy
+        engine = make(location, description, first, operator=operator)
+        return cls(engine, location, description, operator=operator)
 
     @classmethod
-    def open(cls, place: str | Path, *, encoder: str = "", index: str = "exact") -> "Gallery":
-        """A gallery that is there.
+    def open(
+        cls,
+        place: str | Path,
+        *,
+        encoder: str = "",
+        index: str | AbstractIndex = "exact",
+        operator: str = "",
+    ) -> Self:
+        """A gallery that is there. Whoever may only read there can ask and list, and nothing else.
 
         Args:
             place: as in `create`.
@@ -106,23 +164,36 @@ class Gallery:
             index: how probes are searched. "exact": compared with every template. "approximate":
                 with a short code of each, and exactly with the nearest by these; from 20,000
                 templates on several times as fast, but it may miss somebody: see `recall`. It needs
-                    the extra ``index``, takes a sixteenth of the templates' memory, and is built at
-                    the first search. Enrolling compares exactly either way.
+                the extra ``index``, takes a sixteenth of the templates' memory, and is built at the
+                first search. Enrolling compares exactly either way. An `AbstractIndex` of one's own
+                is taken as it is.
+            operator: as in `create`.
 
         Raises:
             GalleryError: when there is none, the file is damaged, or its templates were made by
                 another encoder.
             ConfigError: when the approximate search is not installed.
         """
-        if index not in SEARCHES:
-            raise GalleryError(f"There is no search '{index}'. {did_you_mean(index, SEARCHES)}")
-        search = Index() if index == "approximate" else None
-        engine, about = find(str(place), encoder=encoder)
-        return cls(engine, place=str(place), about=about, index=search)
+        location, search = Location.of(place), index_named(index)
+        engine, description = find(location, encoder=encoder)
+        return cls(engine, location, description, index=search, operator=operator)
 
     def close(self) -> None:
-        """Give back the connections; the gallery may be used again."""
-        self._access.engine.dispose()
+        """Write what is left to write, and give back the connections; the gallery may be used
+        again.
+        """
+        self._access.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
     # --- changes
 
@@ -135,135 +206,163 @@ class Gallery:
         consent: str | None = None,
         retain_until: datetime | None = None,
         details: dict[str, Any] | None = None,
+        photos: Sequence[str] | None = None,
+        skip_unlike: bool = False,
     ) -> Enrolment:
         """Add templates, of a new identity or of one that is there.
 
+        A photo that is enrolled for this identity already changes nothing.
+
         Args:
-            identity: the name.
+            identity: the name; it is trimmed, and its accents are composed.
             vectors: ``[n D]``, one per photo.
             force: enrol also what looks like somebody else.
             consent: what was agreed to, and when; kept as it is. As the next two: None leaves what
                 is there.
-            retain_until: when `expire` will remove the identity.
+            retain_until: when `expire` will remove the identity; local time where it has no zone.
             details: other JSON values.
+            photos: the name of each photo, for the audit log and for messages.
+            skip_unlike: leave out photos that are unlike the others of the person, instead of
+                enrolling them with a warning.
 
         Raises:
-            GalleryError: when a vector looks like another identity (unless ``force``), is not of D
-                finite numbers, or is zero.
+            DuplicateError: when a vector looks like another identity, unless ``force``.
+            GalleryError: when a vector is not of D finite numbers, or is zero.
         """
-        x = unit(vectors, self.dim)
-        if not identity.strip():
-            raise GalleryError("An identity needs a name.")
-        given = {
-            k: v
-            for k, v in (("consent", consent), ("retain_until", naive(retain_until)))
-            if v is not None
-        }
-        if details is not None:
-            given["details"] = json.dumps(details)
+        name, x = normal_name(identity), unit(vectors, self.dim)
+        if photos is not None and len(photos) != len(x):
+            raise GalleryError(f"There are {len(x)} vectors, but {len(photos)} names of photos.")
+        values = _given(consent, retain_until, details)
         self._access.prepare(compares=True)
+        unchanged = self._as_it_is(name, x, values)
+        if unchanged is not None:
+            return unchanged
         with self._access.changing(compares=True) as change:
             connection = change.connection
-            owner = connection.execute(
-                select(IDENTITY.c.id).where(IDENTITY.c.name == identity)
-            ).scalar()
-            told = look_at(
-                x, identity, owner, memory=self._memory, connection=connection, force=force
+            row = find_identity(connection, name)
+            owner = None if row is None else row.id
+            known = len(x) - len(new_photos(x, owner, self._snapshot))
+            chosen, notes = checked_photos(
+                x,
+                list(photos) if photos else [f"Photo {i + 1}" for i in range(len(x))],
+                name,
+                owner,
+                snapshot=self._snapshot,
+                connection=connection,
+                force=force,
+                skip_unlike=skip_unlike,
             )
+            some = x[chosen]
+            pseudonym = new_pseudonym() if row is None else row.pseudonym
             if owner is None:
-                owner = _key(
-                    connection.execute(
-                        insert(IDENTITY).values(
-                            {"name": identity, "details": "{}", "created": utc_now(), **given}
-                        )
-                    )
-                )
-            elif given:
-                connection.execute(update(IDENTITY).where(IDENTITY.c.id == owner).values(**given))
-            made = [
-                _key(
-                    connection.execute(
-                        insert(TEMPLATE).values(
-                            identity=owner, vector=v.tobytes(), created=utc_now()
-                        )
-                    )
-                )
-                for v in x
-            ]
+                new = {"name": name, "pseudonym": pseudonym, "details": "{}", "created": utc_now()}
+                owner = _key(connection.execute(insert(IDENTITY).values({**new, **values})))
+            elif values:
+                connection.execute(update(IDENTITY).where(IDENTITY.c.id == owner).values(**values))
+            templates = insert_templates(connection, owner, some) if len(some) else []
             change.touches(owner)
-            change.note(
-                "enrol", identity, detail=f"{len(x)} templates" + (", forced" if force else "")
-            )
+            detail = f"{len(some)} templates" + (", forced" if force else "")
+            change.note(*_enrol_entries(pseudonym, detail, photos, chosen.tolist()))
+            until = connection.execute(
+                select(IDENTITY.c.retain_until).where(IDENTITY.c.id == owner)
+            ).scalar_one()
             self._access.keep_rate(change)
-        return Enrolment(identity, tuple(made), tuple(told))
+        return Enrolment(name, tuple(templates), tuple(notes), known, iso(until))
 
     def rename(self, identity: str, name: str) -> None:
-        """Give an identity another name."""
-        with self._access.changing() as change:
-            owner = owner_of(change.connection, identity)
-            try:
-                change.connection.execute(
-                    update(IDENTITY).where(IDENTITY.c.id == owner).values(name=name)
-                )
-            except IntegrityError as error:
-                raise GalleryError(f"There is a {name} already. Choose another name.") from error
-            change.touches(owner)
-            change.note("rename", name, detail=f"was {identity}")
+        """Give an identity another name.
 
-    def remove(self, identity: str) -> None:
-        """Forget an identity and all its templates."""
-        self._access.prepare()
-        with self._access.changing() as change:
-            owner = owner_of(change.connection, identity)
-            change.connection.execute(delete(IDENTITY).where(IDENTITY.c.id == owner))
-            change.touches(owner)
-            change.note("remove", identity)
-            self._access.keep_rate(change)
-
-    def remove_template(self, template: int) -> None:
-        """Forget one template; with the last one its identity goes too."""
-        self._access.prepare()
-        with self._access.changing() as change:
-            connection = change.connection
-            row = connection.execute(
-                select(IDENTITY.c.id, IDENTITY.c.name)
-                .join(TEMPLATE, TEMPLATE.c.identity == IDENTITY.c.id)
-                .where(TEMPLATE.c.id == template)
-            ).first()
-            if row is None:
-                raise GalleryError(f"There is no template {template}. `identities` lists them.")
-            connection.execute(delete(TEMPLATE).where(TEMPLATE.c.id == template))
-            if not connection.execute(
-                select(func.count()).select_from(TEMPLATE).where(TEMPLATE.c.identity == row.id)
-            ).scalar_one():
-                connection.execute(delete(IDENTITY).where(IDENTITY.c.id == row.id))
-            change.touches(row.id)
-            change.note("remove", row.name, detail=f"template {template}")
-            self._access.keep_rate(change)
-
-    def expire(self, now: datetime | None = None) -> tuple[str, ...]:
-        """Remove the identities whose retention date has passed; returns their names."""
-        self._access.prepare()
-        with self._access.changing() as change:
-            connection = change.connection
-            query = (
-                select(IDENTITY.c.id, IDENTITY.c.name)
-                .where(IDENTITY.c.retain_until < (naive(now) or utc_now()))
-                .order_by(IDENTITY.c.id)
-            )
-            gone = connection.execute(query).all()
-            for row in gone:
-                connection.execute(delete(IDENTITY).where(IDENTITY.c.id == row.id))
-                change.touches(row.id)
-                change.note("expire", row.name)
-            self._access.keep_rate(change)
-        return tuple(row.name for row in gone)
-
-    def erase(self) -> None:
-        """Delete everything: identities, templates, cohort, policies and the audit log. The gallery
-        is gone afterwards.
+        Raises:
+            GalleryError: when there is none of that name, or another one has the new name already.
         """
+        new = normal_name(name)
+        with self._access.changing() as change:
+            connection = change.connection
+            row = identity_named(connection, identity)
+            other = find_identity(connection, new)
+            if other is not None and other.id != row.id:
+                raise GalleryError(f"There is a {new} already. Choose another name.")
+            if new == row.name:
+                raise GalleryError(f"{new} is called so already.")
+            connection.execute(update(IDENTITY).where(IDENTITY.c.id == row.id).values(name=new))
+            change.touches(row.id)
+            change.note(AuditEntry("rename", row.pseudonym))
+            wipe_photos(connection, names=[row.name])
+        purge(self._access.engine, self.location, [row.name.encode()])
+
+    def remove(self, identity: str) -> Deletion:
+        """Forget an identity and all its templates, down to the last byte of the gallery's files;
+        the answer says what remains elsewhere.
+
+        Raises:
+            GalleryError: when there is none of that name.
+        """
+        self._access.prepare()
+        with self._access.changing() as change:
+            row = identity_named(change.connection, identity)
+            deleted = delete_identities(change.connection, [row])
+            change.touches(row.id)
+            change.note(AuditEntry("remove", row.pseudonym))
+            self._access.keep_rate(change)
+        return self._deleted((row.name,), deleted)
+
+    def remove_template(self, template: int) -> Deletion:
+        """Forget one template; with the last one its identity goes too.
+
+        Raises:
+            GalleryError: when there is no template of that number.
+        """
+        self._access.prepare()
+        with self._access.changing() as change:
+            connection = change.connection
+            query = select(TEMPLATE.c.identity, TEMPLATE.c.vector)
+            found = connection.execute(query.where(TEMPLATE.c.id == template)).first()
+            if found is None:
+                raise GalleryError(f"There is no template {template}. `identities` lists them.")
+            (row,) = find_identities(connection, IDENTITY.c.id == found.identity)
+            deleted, names = [found.vector], tuple[str, ...]()
+            connection.execute(delete(TEMPLATE).where(TEMPLATE.c.id == template))
+            left = select(func.count()).select_from(TEMPLATE).where(TEMPLATE.c.identity == row.id)
+            if not connection.execute(left).scalar_one():
+                names = (row.name,)
+                deleted += delete_identities(connection, [row])
+            change.touches(row.id)
+            change.note(AuditEntry("remove", row.pseudonym, detail=f"template {template}"))
+            self._access.keep_rate(change)
+        return self._deleted(names, deleted)
+
+    def expire(self, now: datetime | None = None) -> Deletion:
+        """Remove the identities whose retention date has passed; the answer names them."""
+        moment = kept(now) or utc_now()
+        has_passed = IDENTITY.c.retain_until < moment
+        with self._access.reading() as connection:
+            if not find_identities(connection, has_passed):
+                return Deletion((), ())
+        self._access.prepare()
+        with self._access.changing() as change:
+            rows = find_identities(change.connection, has_passed)
+            deleted = delete_identities(change.connection, rows)
+            for row in rows:
+                change.touches(row.id)
+                change.note(AuditEntry("expire", row.pseudonym))
+            self._access.keep_rate(change)
+        return self._deleted(tuple(row.name for row in rows), deleted)
+
+    def purge(self) -> tuple[str, ...]:
+        """Have what was removed gone from the files, where a removal said that something remained;
+        returns what still does.
+        """
+        return purge(self._access.engine, self.location, [])
+
+    def erase(self) -> tuple[str, ...]:
+        """Delete everything: identities, templates, cohort, policies and the audit log. The gallery
+        is gone afterwards; tables that are not its own are left alone. Returns what remains
+        elsewhere, in plain sentences.
+        """
+        with self._access.reading() as connection:
+            elsewhere = copies(connection)
         self._access.erase()
+        return (*purge(self._access.engine, self.location, []), *elsewhere)
 
     # --- thresholds
 
@@ -274,78 +373,126 @@ class Gallery:
             return policy_of(connection)[1]
 
     def set_policy(self, policy: Policy) -> int:
-        """Put other thresholds in force; returns the version. Older ones stay on record."""
-        with self._access.changing() as change:
-            return change.puts(policy)
+        """Put other thresholds in force; returns the version. Older ones stay on record.
 
-    def calibrate(self, rate: float, *, cohort: ArrayLike | None = None) -> Policy:
-        """Choose the threshold for a wanted false-accept rate, and let it follow when identities
+        One with a rate and without a threshold has the gallery calibrate itself from now on.
+        """
+        with self._access.changing(compares=True) as change:
+            version = change.put(policy)
+            self._snapshot.agree(version, policy)
+            if policy.rate is not None and policy.threshold is None:
+                self._access.keep_rate(change)
+                version = self._snapshot.version
+        return version
+
+    def calibrate(
+        self,
+        rate: float = DEFAULT_RATE,
+        *,
+        cohort: ArrayLike | None = None,
+        persons: Sequence[Any] | None = None,
+    ) -> Calibration:
+        """Choose the thresholds for a wanted false-accept rate, and let them follow when identities
         come and go.
 
-        Each stranger's similarity to the nearest identity stays in memory, so that a change of the
-        gallery takes comparisons with whom it changes only.
-        The first time, a process compares all strangers with all templates: before the change
-        itself, so it holds nobody up. Without a cohort and with more than 5,000 templates 5,000
-        identities play the stranger, or as many as the rate takes: drawn as if by lot, with a photo
-            or a few each. The policy's rule says so then.
+        Each impostor's similarity to the nearest identity stays in memory, so that a change of the
+        gallery takes comparisons with whom it changes only. The first time, a process compares all
+        impostors with all templates: before the change itself, so it holds nobody up. Without a
+        cohort and with more than 5,000 templates 5,000 identities are left out, or as many as the
+        rate takes: drawn as if by lot, with a photo or a few each. The policy's rule says so then.
 
         Args:
-            rate: the share of strangers who may be taken for somebody.
-            cohort: vectors of strangers ``[n D]``, which are kept; None takes those kept before, or
-                lets each identity in turn be the stranger to all others.
+            rate: the share of impostors who may be taken for somebody.
+            cohort: vectors of people who are not enrolled ``[n D]``, which are kept; None takes
+                those kept before, or leaves out each identity in turn.
+            persons: who each vector of the cohort is of, ``[n]``; photos of one person count as one
+                impostor. None = each of somebody else.
 
         Raises:
-            ConfigError: for too few strangers, with the number needed.
+            ConfigError: for too few impostors, with the number needed.
+            GalleryError: for a cohort that holds people who are enrolled.
         """
-        x = None if cohort is None else unit(cohort, self.dim)
-        self._access.prepare(compares=True, rate=rate, cohort=x)
-        with self._access.changing() as change:
-            if x is not None:
-                change.connection.execute(delete(COHORT))
-                insert_cohort(change.connection, x)
-                change.touches(STRANGERS)
-            self._memory.follow(change.connection, uncommitted=True)
-            threshold, rule = self._memory.threshold(change.connection, rate)
-            chosen = dataclasses.replace(
-                self._memory.policy, threshold=threshold, review=threshold, rate=rate, rule=rule
+        given = None if cohort is None else cohort_of(unit(cohort, self.dim), persons)
+        self._access.prepare(compares=True, rate=rate, cohort=given)
+        with self._access.changing(compares=True) as change:
+            connection = change.connection
+            if given is not None:
+                names = connection.execute(select(IDENTITY.c.name, IDENTITY.c.id)).all()
+                refuse_enrolled(
+                    given,
+                    persons,
+                    snapshot=self._snapshot,
+                    connection=connection,
+                    enrolled={row.name: row.id for row in names},
+                )
+                connection.execute(delete(COHORT))
+                insert_cohort(connection, given)
+                change.touches(COHORT_ID)
+            self._snapshot.follow(connection, uncommitted=True)
+            policy = self._snapshot.calibrated(connection, rate, strict=True)
+            notes = (
+                ()
+                if given is None
+                else cohort_warnings(given, snapshot=self._snapshot, connection=connection)
             )
-            self._memory.agree(change.puts(chosen), chosen)
-        return chosen
+            kept_cohort = self._snapshot.cohort(connection)
+            table = self._snapshot.templates
+            of = kept_cohort.persons if len(kept_cohort) else table.owners[table.alive]
+            self._snapshot.agree(change.put(policy), policy)
+        return calibration_of(policy, len(np.unique(of)), notes)
+
+    def forget_cohort(self) -> None:
+        """Delete the cohort; from now on identities are left out instead."""
+        with self._access.changing(compares=True) as change:
+            change.connection.execute(delete(COHORT))
+            change.touches(COHORT_ID)
+            self._access.keep_rate(change)
+        purge(self._access.engine, self.location, [])
 
     # --- questions
 
-    def identify(self, vectors: ArrayLike, *, top_k: int = 5) -> list[Decision]:
-        """Who each probe is, or that it is a stranger.
+    def identify(
+        self, vectors: ArrayLike, *, top_k: int = 5, photos: Sequence[str] | None = None
+    ) -> list[Decision]:
+        """Who each probe is, or that it is unknown.
+
+        Args:
+            vectors: ``[n D]``, one per probe.
+            top_k: how many candidates to name.
+            photos: the name of each photo, for the audit log.
 
         Raises:
             GalleryError: for vectors that are not of D finite numbers.
         """
         x = unit(vectors, self.dim)
         with self._access.looking() as connection:
-            version, policy = self._memory.version, self._memory.policy
+            version, policy = self._snapshot.version, self._snapshot.policy
             self._hint()
-            ranked = self._memory.search(x, max(top_k, 1))
-            names = self._memory.names(
-                connection, (owner for owners, _ in ranked for owner in owners.tolist())
-            )
+            ranked = self._snapshot.search(x, max(top_k, 1))
+            owners = [owner for owners, _ in ranked for owner in owners.tolist()]
+            names = self._snapshot.names(connection, owners)
             near = [
                 [(names[o], s) for o, s in zip(owners.tolist(), similarity.tolist(), strict=True)]
                 for owners, similarity in ranked
             ]
-        found = [policy.decide(candidates, version, top_k=top_k) for candidates in near]
-        self._access.record("identify", found)
-        return found
+            first = [int(owners[0]) if len(owners) else 0 for owners, _ in ranked]
+            decisions = [policy.decide(candidates, version, top_k=top_k) for candidates in near]
+            subjects = self._pseudonyms(connection, first, decisions)
+        self._record("identify", decisions, subjects, photos)
+        return decisions
 
-    def verify(self, vector: ArrayLike, identity: str) -> Decision:
+    def verify(self, vector: ArrayLike, identity: str, *, photo: str | None = None) -> Decision:
         """Whether a probe ``[D]`` is the one it claims to be; the decision's identity is the name,
         or None.
         """
         x = unit(np.asarray(vector)[None], self.dim)
         with self._access.looking() as connection:
-            version, policy = self._memory.version, self._memory.policy
-            s = float(self._memory.similarity(x, owner_of(connection, identity))[0])
-        decision = policy.decide([(identity, s)], version)
-        self._access.record("verify", [decision])
+            version, policy = self._snapshot.version, self._snapshot.policy
+            row = identity_named(connection, identity)
+            s = float(self._snapshot.similarity(x, row.id)[0])
+        decision = policy.decide([(row.name, s)], version)
+        photos = None if photo is None else [photo]
+        self._record("verify", [decision], {0: row.pseudonym}, photos)
         return decision
 
     def recall(self, n_probes: int = 100, *, top_k: int = 1) -> float:
@@ -361,80 +508,240 @@ class Gallery:
             GalleryError: for an empty gallery, or less than one probe or identity.
         """
         with self._access.looking():
-            return self._memory.recall(n_probes, top_k)
+            return self._snapshot.recall(n_probes, top_k)
 
     def identities(self) -> list[dict[str, Any]]:
         """Name, templates, consent, retention date and details of everybody, by name."""
         with self._access.reading() as connection:
-            return list(people_of(connection).values())
+            return list(all_identities(connection).values())
+
+    def info(self) -> dict[str, Any]:
+        """What it is, how many it knows, and what it can promise."""
+        self._access.flush()
+        with self._access.looking() as connection:
+            version, policy = policy_of(connection)
+            table, cohort = self._snapshot.templates, self._snapshot.cohort(connection)
+            identities = connection.execute(select(func.count()).select_from(IDENTITY)).scalar_one()
+            entries = connection.execute(select(func.count()).select_from(AUDIT)).scalar_one()
+            measured = self.description.measured
+            return {
+                "place": self.place,
+                "kind": self.kind,
+                "encoder": self.source or self.encoder,
+                "encoder_key": self.encoder,
+                "measured_on": None if measured is None else measured.data,
+                "identities": identities,
+                "templates": len(table),
+                "cohort_persons": len(np.unique(cohort.persons)),
+                "policy": json.loads(policy.to_json()),
+                "policy_version": version,
+                "promise": promises(policy, identities),
+                "audit_entries": entries,
+                "copies": list(copies(connection)),
+            }
+
+    # --- the audit log
 
     def audit(self, *, last: int = 100) -> list[dict[str, Any]]:
-        """The last changes and decisions, the newest last."""
+        """The last changes and decisions, the newest last; times are in UTC. Who is removed has a
+        pseudonym.
+        """
+        self._access.flush()
         with self._access.reading() as connection:
-            rows = (
-                connection.execute(select(AUDIT).order_by(AUDIT.c.id.desc()).limit(last))
-                .mappings()
-                .all()
-            )
-        return [{**row, "time": row["time"].isoformat()} for row in reversed(rows)]
+            return last_entries(connection, last)
+
+    def check_audit(self, *, head: str = "") -> AuditCheck:
+        """Whether entries of the audit log were changed, taken out or put in.
+
+        Args:
+            head: of an earlier check; the log must still hold that entry.
+        """
+        self._access.flush()
+        with self._access.reading() as connection:
+            return check_chain(connection, head=head)
+
+    def prune_audit(self, before: datetime) -> int:
+        """Delete the entries of the audit log before a moment, local time where it has no zone;
+        returns how many. The log says so.
+        """
+        moment = kept(before)
+        assert moment is not None
+        with self._access.changing() as change:
+            count = prune(change.connection, moment, operator=change.operator)
+        if count:
+            purge(self._access.engine, self.location, [])
+        return count
 
     # --- moving
 
     def export(self, folder: str | Path) -> Path:
-        """Write identities, templates, cohort and policy into a folder, ``gallery.json`` and
-        ``gallery.safetensors``, to be imported elsewhere.
+        """Write identities, templates, cohort and policy into a folder, to be imported elsewhere.
+        Only their owner can read the files.
         """
+        target = Path(folder).expanduser()
         with self._access.looking() as connection:
-            matrix, people = self._memory.templates, people_of(connection)
-            rows = matrix.by_owner()
-            owners, counts = np.unique(matrix.owners[rows], return_counts=True)
-            told = [
-                {**people[owner], "templates": n}
-                for owner, n in zip(owners.tolist(), counts.tolist(), strict=True)
-            ]
+            table, people = self._snapshot.templates, all_identities(connection)
+            rows = table.by_owner()
+            owners, counts = np.unique(table.owners[rows], return_counts=True)
             moved = Export(
-                self.encoder,
-                self.source,
-                self._memory.policy,
-                told,
-                matrix.vectors[rows],
-                self._memory.cohort(connection),
+                self.description,
+                self._snapshot.policy,
+                [
+                    {**people[owner], "templates": n}
+                    for owner, n in zip(owners.tolist(), counts.tolist(), strict=True)
+                ],
+                table.vectors[rows],
+                self._snapshot.cohort(connection),
             )
-        moved.write(Path(folder))
-        return Path(folder)
+        moved.write(target)
+        self._note_copy("export", target)
+        return target
 
     @classmethod
-    def import_from(cls, folder: str | Path, place: str | Path) -> "Gallery":
+    def import_from(cls, folder: str | Path, place: str | Path) -> Self:
         """A new gallery with what `export` wrote.
 
         Raises:
             GalleryError: when the files are missing or damaged, or there is a gallery at ``place``
                 already.
         """
-        moved = Export.read(Path(folder))
+        moved, location = Export.read(Path(folder).expanduser()), Location.of(place)
 
         def fill(change: Change) -> None:
             insert_people(change.connection, moved.people, moved.templates)
             insert_cohort(change.connection, moved.cohort)
-            change.note("import", None, detail=f"{len(moved.people)} identities")
+            change.note(AuditEntry("import", detail=f"{len(moved.people)} identities"))
 
-        about = About(moved.encoder, moved.templates.shape[1], moved.source)
-        return cls(make(str(place), about, moved.policy, then=fill), place=str(place), about=about)
+        engine = make(location, moved.description, moved.policy, then=fill)
+        return cls(engine, location, moved.description)
+
+    def backup(self, target: str | Path) -> Path:
+        """Copy the gallery to a new file as of one moment, while it may be used: all of it, also
+        the logs. Only its owner can read it. For SQLite; a PostgreSQL server has its own means.
+
+        Raises:
+            GalleryError: when the target exists or cannot be written, and for PostgreSQL.
+        """
+        path = Path(target).expanduser()
+        self._access.flush()
+        backup(self._access.engine, self.location, path)
+        self._note_copy("backup", path)
+        return path
 
     # --- inside
 
-    def _hint(self) -> None:
-        if self._memory.index is None and len(self._memory.searched) > LARGE and not self._hinted:
-            self._hinted = True
-            told = (
-                f"{self.place} has {len(self._memory.templates):,} templates, and each search "
-                "compares with all of them."
+    def _as_it_is(self, name: str, x: Any, values: dict[str, Any]) -> Enrolment | None:
+        """What came of enrolling where all of it is there already, so that nothing changes."""
+        with self._access.looking() as connection:
+            row = find_identity(connection, name)
+            if row is None or len(new_photos(x, row.id, self._snapshot)):
+                return None
+            if any(getattr(row, key) != value for key, value in values.items()):
+                return None
+        return Enrolment(name, (), (), len(x), iso(row.retain_until))
+
+    def _deleted(self, names: tuple[str, ...], deleted: Sequence[bytes]) -> Deletion:
+        remains = purge(self._access.engine, self.location, deleted)
+        with self._access.reading() as connection:
+            return Deletion(names, (*remains, *copies(connection)))
+
+    def _pseudonyms(
+        self, connection: Connection, owners: Sequence[int], decisions: Sequence[Decision]
+    ) -> dict[int, str]:
+        """Of each decision for somebody, whom it is for."""
+        known = {i: owners[i] for i, d in enumerate(decisions) if d.identity is not None}
+        if not known:
+            return {}
+        query = select(IDENTITY.c.id, IDENTITY.c.pseudonym)
+        rows = connection.execute(query.where(IDENTITY.c.id.in_(set(known.values())))).all()
+        pseudonyms = {row.id: row.pseudonym for row in rows}
+        return {i: pseudonyms[owner] for i, owner in known.items()}
+
+    def _record(
+        self,
+        action: str,
+        decisions: Sequence[Decision],
+        subjects: dict[int, str],
+        photos: Sequence[str] | None,
+    ) -> None:
+        if photos is not None and len(photos) != len(decisions):
+            raise GalleryError(
+                f"There are {len(decisions)} probes, but {len(photos)} names of photos."
             )
+        self._access.record(
+            [
+                AuditEntry(
+                    action,
+                    subjects.get(i),
+                    d.similarity,
+                    d.threshold,
+                    d.policy,
+                    _in_words(action, d),
+                    None if photos is None else Path(photos[i]).name,
+                )
+                for i, d in enumerate(decisions)
+            ]
+        )
+
+    def _note_copy(self, kind: str, target: Path) -> None:
+        """Remember that there is a copy; whoever may only read leaves no note."""
+        if self._access.is_writable:
+            with self._access.changing() as change:
+                path = str(target.absolute())
+                change.connection.execute(delete(COPY).where(COPY.c.path == path))
+                change.connection.execute(
+                    insert(COPY).values(path=path, kind=kind, created=utc_now())
+                )
+                change.note(AuditEntry(kind))
+
+    def _hint(self) -> None:
+        is_large = len(self._snapshot.searched) > LARGE
+        if self._snapshot.index.is_exact and is_large and not self._hinted:
+            self._hinted = True
             warnings.warn(
-                f"{told} Gallery.open(…, index='approximate') is several times as fast.",
+                f"{self.place} has {len(self._snapshot.templates):,} templates, and each search "
+                "compares with all of them. Gallery.open(…, index='approximate') is several times "
+                "as fast.",
                 stacklevel=3,
             )
 
 
-def _key(made: Any) -> int:
-    return int(made.inserted_primary_key[0])
+def _given(
+    consent: str | None, retain_until: datetime | None, details: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The columns that were given a value."""
+    values: dict[str, Any] = {}
+    if consent is not None:
+        values["consent"] = consent
+    if retain_until is not None:
+        values["retain_until"] = kept(retain_until)
+    if details is not None:
+        try:
+            values["details"] = json.dumps(details, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise GalleryError(f"The details must be plain JSON values: {error}.") from error
+    return values
+
+
+def _enrol_entries(
+    pseudonym: str, detail: str, photos: Sequence[str] | None, chosen: Sequence[int]
+) -> list[AuditEntry]:
+    """One entry, or one for each photo that has a name."""
+    if photos is None or not len(chosen):
+        return [AuditEntry("enrol", pseudonym, detail=detail)]
+    return [
+        AuditEntry("enrol", pseudonym, detail=detail, photo=Path(photos[i]).name) for i in chosen
+    ]
+
+
+def _in_words(action: str, decision: Decision) -> str:
+    words = [] if decision.threshold is not None else [decision.rule]
+    if action == "verify":
+        words.append("accepted" if decision.identity is not None else "refused")
+    if decision.threshold is not None and not decision.certain:
+        words.append("uncertain")
+    return ", ".join(words)
+
+
+def _key(result: Any) -> int:
+    return int(result.inserted_primary_key[0])

@@ -1,25 +1,64 @@
-"""Who plays the stranger to a gallery, and how near each comes to somebody there; kept up as the
+"""Who plays the impostor to a gallery, and how near each comes to somebody there; kept up as the
 gallery changes.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from quickstudy.core.arrays import NDArray
-from quickstudy.gallery.exact_search import NOBODY, Matrix, Vectors, Whole, nearest
+from quickstudy.gallery.search import nearest
+from quickstudy.gallery.vectors import Integers, Vectors, VectorTable
 
-LEFT_OUT = 5_000
-"""Without a cohort all templates play the stranger where there are no more than this; beyond, as
+MAX_LEFT_OUT = 5_000
+"""Without a cohort all templates play the impostor where there are no more than this; beyond, as
 many identities.
 """
 
 
-class Strangers:
-    """For each stranger the similarity to the nearest identity, and which that is.
+@dataclass(frozen=True)
+class Impostors:
+    """Vectors of those who are not enrolled, or are taken for such.
 
-    When an identity comes, each stranger is compared with it alone. When one goes, those to whom it
-    was the nearest are compared with everybody.
-    Either way the similarities are those of a new start.
+    Args:
+        vectors: ``[n D]``, of length 1.
+        own: the identity to which each is no impostor; `NO_OWNER` for none.
+        ids: of each vector, the same whenever it is asked for.
+        persons: who each vector is of.
+        rule: by which they are impostors, see `quickstudy.gallery.policy.RULES`.
+    """
+
+    vectors: Float[Vectors, "n D"]
+    own: Int[Integers, " n"]
+    ids: Int[Integers, " n"]
+    persons: Int[Integers, " n"]
+    rule: str
+
+
+@dataclass(frozen=True)
+class ImpostorScores:
+    """How near impostors come to somebody who is enrolled.
+
+    Args:
+        similarity: of each vector to the nearest identity.
+        identity: which that is.
+        persons: who each vector is of.
+        rule: as in `Impostors`.
+    """
+
+    similarity: Float[NDArray[np.float32], " n"]
+    identity: Int[Integers, " n"]
+    persons: Int[Integers, " n"]
+    rule: str
+
+
+class ImpostorTracker:
+    """For each impostor the similarity to the nearest identity, and which that is.
+
+    When an identity comes, each impostor is compared with it alone. When one goes, those to whom it
+    was the nearest are compared with everybody. Either way the similarities are those of a new
+    start.
 
     Args:
         dim: D, length of a vector.
@@ -27,100 +66,91 @@ class Strangers:
 
     def __init__(self, dim: int) -> None:
         self._vectors = np.empty((0, dim), np.float32)
-        self._own, self._numbers, self._whose = (np.empty(0, np.int64) for _ in range(3))
-        self._near = np.empty(0, np.float32)
+        self._own = np.empty(0, np.int64)
+        self._ids = np.empty(0, np.int64)
+        self._persons = np.empty(0, np.int64)
+        self._nearest = np.empty(0, np.int64)
+        self._similarity = np.empty(0, np.float32)
 
     def follow(
-        self,
-        vectors: Float[Vectors, "n D"],
-        own: Int[Whole, " n"],
-        numbers: Int[Whole, " n"],
-        matrix: Matrix,
-        touched: Int[Whole, " t"],
-    ) -> Float[NDArray[np.float32], " n"]:
-        """The similarities of these strangers, in no order.
+        self, impostors: Impostors, table: VectorTable, touched: Int[Integers, " t"]
+    ) -> ImpostorScores:
+        """The scores of these impostors, in no order.
 
         Args:
-            vectors: of the strangers.
-            own: the identity to which each is no stranger; `NOBODY` for none.
-            numbers: what each stranger is called, whenever it is asked for.
-            matrix: who is there.
+            impostors: who they are now.
+            table: who is enrolled now.
             touched: the identities that came, went or changed since the last call.
         """
-        stay = np.isin(self._numbers, numbers) & ~np.isin(self._own, touched)
-        come = ~np.isin(numbers, self._numbers[stay])
-        known = np.r_[~np.isin(self._whose[stay], touched), np.zeros(come.sum(), bool)]
-        self._vectors = np.r_[self._vectors[stay], vectors[come]]
-        self._own, self._numbers = (
-            np.r_[self._own[stay], own[come]],
-            np.r_[self._numbers[stay], numbers[come]],
-        )
-        self._near = np.r_[self._near[stay], np.zeros(come.sum(), np.float32)]
-        self._whose = np.r_[self._whose[stay], np.zeros(come.sum(), np.int64)]
-        rows = matrix.rows_of(touched) if len(touched) else np.empty(0, np.int64)
+        stay = np.isin(self._ids, impostors.ids) & ~np.isin(self._own, touched)
+        new = ~np.isin(impostors.ids, self._ids[stay])
+        count = int(new.sum())
+        known = np.r_[~np.isin(self._nearest[stay], touched), np.zeros(count, bool)]
+        self._vectors = np.r_[self._vectors[stay], impostors.vectors[new]]
+        self._own = np.r_[self._own[stay], impostors.own[new]]
+        self._ids = np.r_[self._ids[stay], impostors.ids[new]]
+        self._persons = np.r_[self._persons[stay], impostors.persons[new]]
+        self._similarity = np.r_[self._similarity[stay], np.zeros(count, np.float32)]
+        self._nearest = np.r_[self._nearest[stay], np.zeros(count, np.int64)]
+        rows = table.rows_of(touched) if len(touched) else np.empty(0, np.int64)
         if len(rows) and known.any():
-            self._compare(np.flatnonzero(known), matrix.vectors[rows], matrix.owners[rows])
+            self._compare(np.flatnonzero(known), table.vectors[rows], table.owners[rows])
         if not known.all():
-            self._near[~known] = -np.inf
-            self._compare(np.flatnonzero(~known), matrix.vectors, matrix.owners)
-        return self._near
+            self._similarity[~known] = -np.inf
+            self._compare(np.flatnonzero(~known), table.vectors, table.owners)
+        return ImpostorScores(self._similarity, self._nearest, self._persons, impostors.rule)
 
-    def who(self) -> Int[Whole, " n"]:
-        """The identity that plays each stranger, in the order of `follow`; those of a cohort are
-        one each.
-        """
-        return np.where(self._own == NOBODY, -2 - np.arange(len(self._own)), self._own)
-
-    def _compare(self, which: Whole, vectors: Vectors, owners: Whole) -> None:
-        found = nearest(
+    def _compare(self, which: Integers, vectors: Vectors, owners: Integers) -> None:
+        ranked = nearest(
             self._vectors[which],
             vectors,
             owners,
             1,
-            without=self._own[which],
-            above=self._near[which],
+            without_owner=self._own[which],
+            above=self._similarity[which],
         )
-        for s, (whose, near) in zip(which.tolist(), found, strict=True):
-            if len(near) and near[0] > self._near[s]:
-                self._near[s], self._whose[s] = near[0], whose[0]
+        for row, (identities, similarities) in zip(which.tolist(), ranked, strict=True):
+            if len(similarities) and similarities[0] > self._similarity[row]:
+                self._similarity[row] = similarities[0]
+                self._nearest[row] = identities[0]
 
 
-def drawn(
-    owners: Int[Whole, " n"], numbers: Int[Whole, " n"], few: int, strangers: int
-) -> Int[Whole, " m"]:
-    """The places of the templates that play the stranger: all of a few, otherwise those of some
+def sample_rows(
+    owners: Int[Integers, " n"], ids: Int[Integers, " n"], few: int, persons: int
+) -> Int[Integers, " m"]:
+    """The rows of the templates that play the impostor: all of a few, otherwise those of some
     identities.
 
     They are drawn as if by lot, but the same are drawn whenever it is asked: when an identity comes
     or goes, at most one other is replaced.
 
     Args:
-        owners: whose each template is.
-        numbers: what each template is called.
+        owners: the identity of each template.
+        ids: of the templates.
         few: up to so many templates are taken all; otherwise about so many, and at least one of
             each of so many identities, if there are so many.
-        strangers: so many identities at least, if there are so many.
+        persons: so many identities at least, if there are so many.
 
-    >>> drawn(np.arange(1000), np.arange(1000), 3, 2)
+    >>> sample_rows(np.arange(1000), np.arange(1000), 3, 2)
     array([366, 410, 821])
-    >>> drawn(np.arange(1000) // 500, np.arange(1000), 4, 2)
+    >>> sample_rows(np.arange(1000) // 500, np.arange(1000), 4, 2)
     array([366, 410, 503, 821])
     """
     if len(owners) <= few:
         return np.arange(len(owners))
-    lot, many = _mixed(owners), max(few, strangers)
-    some = 2 * many
-    while some < len(lot) and len(np.unique(np.partition(lot, some)[:some])) <= many:
-        some *= 4
-    found = np.unique(np.partition(lot, some)[:some] if some < len(lot) else lot)[:many]
-    rows = np.flatnonzero(lot <= found[-1])
-    rows = rows[np.lexsort((_mixed(numbers[rows]), owners[rows]))]
+    lot, many = _mixed(owners), max(few, persons)
+    size = 2 * many
+    while size < len(lot) and len(np.unique(np.partition(lot, size)[:size])) <= many:
+        size *= 4
+    chosen = np.unique(np.partition(lot, size)[:size] if size < len(lot) else lot)[:many]
+    rows = np.flatnonzero(lot <= chosen[-1])
+    rows = rows[np.lexsort((_mixed(ids[rows]), owners[rows]))]
     _, starts, counts = np.unique(owners[rows], return_index=True, return_counts=True)
     rank = np.arange(len(rows)) - np.repeat(starts, counts)
-    return np.sort(rows[rank < max(1, few // len(found))])
+    return np.sort(rows[rank < max(1, few // len(chosen))])
 
 
-def _mixed(numbers: Int[Whole, " n"]) -> NDArray[np.uint64]:
+def _mixed(numbers: Int[Integers, " n"]) -> NDArray[np.uint64]:
     """Another number for each, as if by lot. Steele, Lea, Flood 2014, SplitMix."""
     z = (numbers + 1).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -1,151 +1,88 @@
-"""An approximate search over the vectors of a gallery, by faiss: in memory only, and what it finds
-is computed again exactly.
-"""
+"""How the vectors of a gallery are searched: exactly, or by an index of one's own choice."""
 
-import contextlib
-from collections.abc import Iterator
-from typing import Any
+import abc
 
-import numpy as np
 from jaxtyping import Float
 
-from quickstudy.core.errors import ConfigError
-from quickstudy.gallery.exact_search import (
-    ALONE,
-    NOBODY,
-    NONE,
-    Matrix,
-    Ranked,
-    Vectors,
-    Whole,
-    better,
-)
+from quickstudy.core.errors import GalleryError, did_you_mean
+from quickstudy.gallery.search import Ranked, nearest
+from quickstudy.gallery.vectors import Integers, Vectors, VectorTable
 
-FEWEST = 20_000
-"""Below so many vectors the exact search takes no longer."""
-FETCHED = 400
-TRAINED_ON = 20_000
-BLOCK = 65_536
+INDEXES = ("exact", "approximate")
 
 
-class Index:
-    """Vectors in two bits per number, all of which are looked at: product quantisation after a
-    random rotation, in faiss's fast scan.
+class AbstractIndex(abc.ABC):
+    """A search over a table of vectors, which it follows: rows come at the end and go anywhere.
 
-    The nearest `FETCHED` by these short codes are compared exactly. There are no cells, as there
-    are in inverted lists, that a probe could look into in vain, and no graph, which takes many
-    minutes to build: what this search misses are owners whose codes are further than those of many
-        others.
+    What it returns has the exact similarity (`quickstudy.gallery.search.exact`), the nearest first;
+    it may miss somebody, which `quickstudy.gallery.Gallery.recall` measures.
 
-    It follows a matrix: new rows are appended, forgotten ones passed over; when the matrix closes
-        up, or has doubled, the index is built anew.
-
-    Raises:
-        ConfigError: when faiss is not installed.
-
-    Source: Jégou, Douze, Schmid 2011, Product quantization; André, Kermarrec, Le Scouarnec 2017,
-        arXiv:1704.07355, for the fast scan.
+    Attributes:
+        is_exact: nobody is ever missed.
     """
 
-    def __init__(self) -> None:
-        _faiss()
-        self.forget()
+    is_exact: bool = False
 
-    def forget(self) -> None:
-        """Build anew when asked next."""
-        self._index: Any = None
-        self._of: tuple[Matrix, int] | None = None  # the matrix, and its generation
-        self._trained = 0
+    @abc.abstractmethod
+    def nearest(
+        self,
+        x: Float[Vectors, "P D"],
+        k: int,
+        table: VectorTable,
+        *,
+        without_row: Integers | None = None,
+    ) -> list[Ranked]:
+        """The k owners nearest to each probe.
+
+        Args:
+            x: probes, unit vectors.
+            k: how many owners, at least 1; there are fewer where there are no more.
+            table: the vectors as they are now.
+            without_row: a row for each probe that is passed over, ``[P]``.
+
+        Returns:
+            For each probe, its owners and their similarities.
+        """
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the codes."""
-        return 0 if self._index is None else self._index.ntotal * self._index.sa_code_size()
+        """Bytes of what is kept beside the vectors."""
+        return 0
 
-    def serves(self, matrix: Matrix) -> bool:
-        """Whether a matrix is large enough to be worth it."""
-        return len(matrix) >= FEWEST
+    def forget(self) -> None:
+        """Forget the table; the next search builds what it needs anew."""
+        return
 
-    def follow(self, matrix: Matrix) -> None:
-        """Bring the index in step with a matrix; at the first time this builds it."""
-        if self._of != (matrix, matrix.generation) or matrix.used > 2 * self._trained:
-            self._build(matrix)
-        for begin in range(self._index.ntotal, matrix.used, BLOCK):
-            self._index.add(matrix.vectors[begin : begin + BLOCK])
+
+class ExactIndex(AbstractIndex):
+    """Each probe is compared with every vector."""
+
+    is_exact = True
 
     def nearest(
-        self, x: Float[Vectors, "P D"], k: int, matrix: Matrix, *, but: Whole | None = None
+        self,
+        x: Float[Vectors, "P D"],
+        k: int,
+        table: VectorTable,
+        *,
+        without_row: Integers | None = None,
     ) -> list[Ranked]:
-        """As `quickstudy.gallery.exact_search.nearest`, but may miss some; who is found has the
-        exact similarity.
-        """
-        self.follow(matrix)
-        out: list[Ranked] = []
-        with _one_thread() if len(x) <= ALONE else contextlib.nullcontext():
-            found = self._index.search(x, min(max(FETCHED, 40 * k), matrix.used))[1]
-        for p, rows in enumerate(found):
-            here = (rows >= 0) & (matrix.owners[rows] != NOBODY)
-            if but is not None:
-                here &= rows != but[p]
-            near = matrix.vectors[rows[here]]
-            out.append(
-                better(
-                    NONE,
-                    x[p],
-                    near,
-                    matrix.owners[rows[here]],
-                    np.arange(len(near)),
-                    near @ x[p],
-                    k,
-                )
-            )
-        few = np.asarray(
-            [p for p, (owners, _) in enumerate(out) if len(owners) < k], np.int64
-        )  # all that was near belongs to fewer
-        if len(few):
-            for p, ranked in zip(
-                few.tolist(),
-                matrix.nearest(x[few], k, but=None if but is None else but[few]),
-                strict=True,
-            ):
-                out[p] = ranked
-        return out
-
-    def _build(self, matrix: Matrix) -> None:
-        faiss, dim = _faiss(), matrix.dim
-        wide = dim + dim % 2
-        rotation = faiss.RandomRotationMatrix(dim, wide)
-        rotation.init(1)
-        index = faiss.IndexPreTransform(
-            rotation, faiss.IndexPQFastScan(wide, wide // 2, 4, faiss.METRIC_INNER_PRODUCT)
-        )
-        alive = np.flatnonzero(matrix.owners != NOBODY)
-        some = alive[np.random.default_rng(0).permutation(len(alive))[:TRAINED_ON]]
-        with _one_thread():
-            index.train(matrix.vectors[some])
-        self._index, self._of, self._trained = index, (matrix, matrix.generation), matrix.used
+        return nearest(x, table.vectors, table.owners, k, without_row=without_row)
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Small pieces of work that several threads would share take longer with them, and thirty times
-    as long where others use the processors too.
+def index_named(index: str | AbstractIndex) -> AbstractIndex:
+    """The index of that name, or the one given.
+
+    Raises:
+        GalleryError: when none is called so.
+        ConfigError: when the package that it needs is not installed.
     """
-    faiss = _faiss()
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
+    if isinstance(index, AbstractIndex):
+        return index
+    if index == "exact":
+        return ExactIndex()
+    if index == "approximate":
+        from quickstudy.gallery.faiss_index import FaissIndex
 
-
-def _faiss() -> Any:
-    try:
-        import faiss
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            "An approximate search needs faiss, which is not installed. Install it with: pip "
-            "install 'quickstudy[index]'"
-        ) from error
-    return faiss
+        return FaissIndex()
+    raise GalleryError(f"There is no index '{index}'. {did_you_mean(index, INDEXES)}")

@@ -1,6 +1,4 @@
-"""How often a gallery is wrong, on probes whose identity is known: for ``quickstudy gallery
-evaluate``.
-"""
+"""How often a gallery is wrong, on probes whose identity is known."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from quickstudy.analysis import (
     ErrorCurve,
@@ -19,6 +17,7 @@ from quickstudy.analysis import (
     roc_picture,
 )
 from quickstudy.core.arrays import NDArray
+from quickstudy.gallery.vectors import SAME_PHOTO
 from quickstudy.metrics.verification import (
     bootstrap_by_identity,
     equal_error_rate,
@@ -26,217 +25,213 @@ from quickstudy.metrics.verification import (
     true_accept_rate,
 )
 
-FARS, FPIRS = (0.01, 0.001), (0.01, 0.05, 0.1)
+FARS = (0.01, 0.001)
+FPIRS = (0.01, 0.05, 0.1)
 _ERRORS_NEEDED = 30
-_SAME = 1 - 1e-6
+_FEW_IDENTITIES = 10
 
 
 @dataclass(frozen=True)
 class Probes:
-    """What a gallery says of probes.
+    """What a gallery says of probes. Mated probes are of somebody who is enrolled, non-mated ones
+    of nobody: impostors.
 
     Args:
         similarity: of each probe to each identity that is enrolled.
-        mate: column of the probe's identity, −1 for strangers.
-        identity: whose each probe is: a number for each folder of probes.
-        threshold: the gallery's own.
+        mate: column of the probe's identity, −1 for non-mated probes.
+        identity: who each probe is of: a number for each folder of probes.
+        threshold: the gallery's own; None where it is not calibrated.
     """
 
     similarity: Float[NDArray[np.float64], "P N"]
     mate: Int[NDArray[np.int64], " P"]
     identity: Int[NDArray[np.int64], " P"]
-    threshold: float
+    threshold: float | None
 
     @property
-    def members(self) -> NDArray[np.bool_]:
+    def is_mated(self) -> Bool[NDArray[np.bool_], " P"]:
         """Which probes are of somebody who is enrolled."""
         return self.mate >= 0
 
     @property
-    def found(self) -> NDArray[np.bool_]:
+    def is_right(self) -> Bool[NDArray[np.bool_], " P"]:
         """Of which probes the nearest identity is the right one."""
         return self.similarity.argmax(1) == self.mate
 
     @property
-    def accepted(self) -> NDArray[np.bool_]:
+    def is_accepted(self) -> Bool[NDArray[np.bool_], " P"]:
         """Which probes the gallery takes for somebody."""
+        if self.threshold is None:
+            return np.zeros(len(self.mate), bool)
         return self.similarity.max(1) > self.threshold
 
     def pairs(self) -> ErrorCurve | None:
         """The error rates of comparing each probe with each identity, one by one; None where there
         is no pair of either kind.
         """
-        of, same = np.repeat(self.identity, self.similarity.shape[1]), self._same.ravel()
+        same = (self.mate[:, None] == np.arange(self.similarity.shape[1])).ravel()
         if not same.any() or same.all():
             return None
-        scores = self.similarity.ravel()
+        of, scores = np.repeat(self.identity, self.similarity.shape[1]), self.similarity.ravel()
         return error_curve(scores[same], scores[~same], genuine_of=of[same], impostor_of=of[~same])
 
     def searches(self) -> ErrorCurve | None:
-        """The error rates of searching each probe among all; None where there are no members, or no
-        strangers.
+        """The error rates of searching each probe among all; None where there are no mated probes,
+        or no others.
         """
-        if not self.members.any() or self.members.all():
+        if not self.is_mated.any() or self.is_mated.all():
             return None
         return identification_curve(self.similarity, self.mate, identity=self.identity)
 
-    @property
-    def _same(self) -> NDArray[np.bool_]:
-        return self.mate[:, None] == np.arange(self.similarity.shape[1])
 
-
-def rates(probes: Probes) -> dict[str, Any]:
+def error_rates_of(probes: Probes) -> dict[str, Any]:
     """All rates with their intervals, as JSON.
 
     Each is ``{"rate", "low", "high"}`` with a 95 % interval from drawing identities; at the
     gallery's own threshold also ``count``, ``of`` and the exact binomial interval. What the probes
     cannot tell is left out.
     """
-    members, n = probes.members, probes.similarity.shape[1]
-    people = [len(np.unique(probes.identity[some])) for some in (members, ~members)]
+    mated = probes.is_mated
+    people = [len(np.unique(probes.identity[some])) for some in (mated, ~mated)]
     out: dict[str, Any] = {
-        "enrolled": n,
+        "enrolled": probes.similarity.shape[1],
         "threshold": probes.threshold,
-        "members": {"probes": int(members.sum()), "identities": people[0]},
-        "strangers": {"probes": int((~members).sum()), "identities": people[1]},
+        "mated": {"probes": int(mated.sum()), "identities": people[0]},
+        "non_mated": {"probes": int((~mated).sum()), "identities": people[1]},
     }
-    if members.any():
-        out["rank_1"] = _by_identity(probes, members, lambda rows: float(probes.found[rows].mean()))
+    if mated.any():
+        out["rank_1"] = _by_identity(
+            probes, mated, lambda rows: float(probes.is_right[rows].mean())
+        )
     pairs, searches = probes.pairs(), probes.searches()
     if pairs is not None:
-        out["comparisons"] = {"same": len(pairs.genuine), "different": len(pairs.impostor)}
-        out["eer"] = _rate(
-            equal_error_rate(pairs.genuine, pairs.impostor), pairs.equal_error_interval
-        )
-        out["tar"] = {}
-        for far in FARS:
-            low, high = pairs.band(np.array([far])) or (np.zeros(1), np.ones(1))
-            value = true_accept_rate(pairs.genuine, pairs.impostor, far=far)
-            out["tar"][str(far)] = _rate(value, (1 - float(high[0]), 1 - float(low[0])))
+        out |= _comparison_rates(pairs)
     if searches is not None:
-        out["fnir"] = {}
-        for fpir in FPIRS:
-            low, high = searches.band(np.array([fpir])) or (np.zeros(1), np.ones(1))
-            fnir, threshold = identification_rates(probes.similarity, probes.mate, fpir=fpir)
-            out["fnir"][str(fpir)] = {
-                **_rate(fnir, (float(low[0]), float(high[0]))),
-                "threshold": threshold,
-            }
-    missed = ~(probes.found & probes.accepted)
-    for name, which, wrong in (("fpir", ~members, probes.accepted), ("fnir", members, missed)):
-        if which.any():
-            out.setdefault("at_threshold", {})[name] = _counted(probes, which, wrong)
+        out["fnir"] = _search_rates(probes, searches)
+    if probes.threshold is not None:
+        missed = ~(probes.is_right & probes.is_accepted)
+        for name, which, wrong in (("fpir", ~mated, probes.is_accepted), ("fnir", mated, missed)):
+            if which.any():
+                out.setdefault("at_threshold", {})[name] = _counted(probes, which, wrong)
     out["warnings"] = _warnings(probes, out)
     return out
 
 
-def rows(told: dict[str, Any]) -> list[tuple[str, str, str]]:
+def rate_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Name, rate and interval of each, for a table."""
     out = []
-    if "rank_1" in told:
-        out.append(("right one first (rank 1)", *_cells(told["rank_1"])))
-    if "eer" in told:
-        out.append(("equal error rate", *_cells(told["eer"])))
+    if "rank_1" in result:
+        out.append(("right one first (rank 1)", *_cells(result["rank_1"])))
+    if "eer" in result:
+        out.append(("equal error rate", *_cells(result["eer"])))
         out += [
             (f"accepted at FAR {_percent(float(far))} (TAR)", *_cells(rate))
-            for far, rate in told["tar"].items()
+            for far, rate in result["tar"].items()
         ]
     out += [
         (f"missed at FPIR {_percent(float(fpir))} (FNIR)", *_cells(rate))
-        for fpir, rate in told.get("fnir", {}).items()
+        for fpir, rate in result.get("fnir", {}).items()
     ]
-    names = {"fpir": "strangers taken for somebody (FPIR)", "fnir": "members missed (FNIR)"}
-    for name, rate in told.get("at_threshold", {}).items():
+    names = {"fpir": "impostors taken for somebody (FPIR)", "fnir": "mated probes missed (FNIR)"}
+    for name, rate in result.get("at_threshold", {}).items():
         low, high = rate["binomial"]
         value, by_identity = _cells(rate)
         binomial = f"binomial {100 * low:.1f} … {100 * high:.1f} %"
-        out.append(
-            (
-                f"at {told['threshold']:.4f}: {names[name]}",
-                f"{value}, {rate['count']} of {rate['of']}",
-                f"{by_identity}, {binomial}",
-            )
-        )
+        label = f"at {result['threshold']:.4f}: {names[name]}"
+        count = f"{value}, {rate['count']} of {rate['of']}"
+        out.append((label, count, f"{by_identity}, {binomial}"))
     return out
 
 
-def pictures(probes: Probes, folder: Path, title: str) -> list[Path]:
+def rate_pictures(probes: Probes, folder: Path, title: str) -> list[Path]:
     """ROC, DET and FNIR against FPIR, those that there is something to draw of."""
-    made, pairs, searches = [], probes.pairs(), probes.searches()
+    files, pairs, searches = list[Path](), probes.pairs(), probes.searches()
     if pairs is not None:
-        made.append(
-            roc_picture(
-                pairs,
-                folder / "roc.png",
-                threshold=probes.threshold,
-                title=f"{title}: one against one",
-            )
-        )
-        made.append(
-            det_picture(
-                pairs,
-                folder / "det.png",
-                threshold=probes.threshold,
-                title=f"{title}: one against one",
-            )
-        )
+        for draw, name in ((roc_picture, "roc.png"), (det_picture, "det.png")):
+            file = folder / name
+            one_to_one = f"{title}: one against one"
+            files.append(draw(pairs, file, threshold=probes.threshold, title=one_to_one))
     if searches is not None:
-        told = f"{title}: one among {probes.similarity.shape[1]}"
-        made.append(
-            identification_picture(
-                searches, folder / "fnir_fpir.png", threshold=probes.threshold, title=told
-            )
+        among = f"{title}: one among {probes.similarity.shape[1]}"
+        file = folder / "fnir_fpir.png"
+        files.append(
+            identification_picture(searches, file, threshold=probes.threshold, title=among)
         )
-    return made
+    return files
 
 
-def _warnings(probes: Probes, told: dict[str, Any]) -> list[str]:
+def _comparison_rates(pairs: ErrorCurve) -> dict[str, Any]:
+    eer = equal_error_rate(pairs.genuine, pairs.impostor)
+    out: dict[str, Any] = {
+        "comparisons": {"same": len(pairs.genuine), "different": len(pairs.impostor)},
+        "eer": _rate(eer, pairs.equal_error_interval),
+        "tar": {},
+    }
+    for far in FARS:
+        low, high = pairs.band(np.array([far])) or (np.zeros(1), np.ones(1))
+        value = true_accept_rate(pairs.genuine, pairs.impostor, far=far)
+        out["tar"][str(far)] = _rate(value, (1 - float(high[0]), 1 - float(low[0])))
+    return out
+
+
+def _search_rates(probes: Probes, searches: ErrorCurve) -> dict[str, Any]:
+    out = {}
+    for fpir in FPIRS:
+        low, high = searches.band(np.array([fpir])) or (np.zeros(1), np.ones(1))
+        fnir, threshold = identification_rates(probes.similarity, probes.mate, fpir=fpir)
+        rate = _rate(fnir, (float(low[0]), float(high[0])))
+        out[str(fpir)] = {**rate, "threshold": threshold if np.isfinite(threshold) else None}
+    return out
+
+
+def _warnings(probes: Probes, result: dict[str, Any]) -> list[str]:
     """What the numbers cannot say, in plain sentences."""
-    out, members, strangers = [], told["members"], told["strangers"]
-    few = [
-        (far, told["comparisons"]["different"])
-        for far in FARS
-        if "tar" in told and told["comparisons"]["different"] * far < _ERRORS_NEEDED
-    ]
-    for far, n in few:
-        needed = round(_ERRORS_NEEDED / far)
+    out, mated, non_mated = list[str](), result["mated"], result["non_mated"]
+    if probes.threshold is None:
         out.append(
-            f"A false-accept rate of {_percent(far)} takes at least {needed:,} comparisons of "
-            "different ones to be known to a third (rule of 30), and there "
-            f"are {n:,}, which are not independent of each other either."
+            "The gallery is not calibrated: it gives no names, so there are no error rates of its "
+            "own."
         )
+    different = result.get("comparisons", {}).get("different", 0)
+    for far in FARS:
+        if "tar" in result and different * far < _ERRORS_NEEDED:
+            out.append(
+                f"A false-accept rate of {_percent(far)} takes at least "
+                f"{round(_ERRORS_NEEDED / far):,} comparisons of different ones to be known to a "
+                f"third (rule of 30), and there are {different:,}, which are not independent of "
+                "each other either."
+            )
     short = [
-        fpir for fpir in FPIRS if "fnir" in told and strangers["probes"] * fpir < _ERRORS_NEEDED
+        fpir for fpir in FPIRS if "fnir" in result and non_mated["probes"] * fpir < _ERRORS_NEEDED
     ]
     if short:
         out.append(
-            f"FPIR {', '.join(_percent(f) for f in short)}: with {strangers['probes']} probes of "
-            f"{strangers['identities']} strangers the threshold for it is known "
-            f"roughly; {_percent(short[0])} takes {round(_ERRORS_NEEDED / short[0]):,} by the rule "
-            "of 30."
+            f"FPIR {', '.join(_percent(f) for f in short)}: with {non_mated['probes']} probes of "
+            f"{non_mated['identities']} impostors the threshold for it is known roughly; "
+            f"{_percent(short[0])} takes {round(_ERRORS_NEEDED / short[0]):,} by the rule of 30."
         )
-    for kind, some in (("members", members), ("strangers", strangers)):
-        if some["probes"] and some["identities"] < 10:
+    for kind, some in (("people who are enrolled", mated), ("impostors", non_mated)):
+        if some["probes"] and some["identities"] < _FEW_IDENTITIES:
             out.append(
                 f"There are {some['identities']} {kind}: intervals over so few identities are too "
                 "narrow."
             )
-    if not members["probes"]:
+    if not mated["probes"]:
         out.append(
-            "No folder is called like somebody who is enrolled, so all are taken for strangers. "
-            "Folders of members bear their names."
+            "No folder is called like somebody who is enrolled, so all are taken for impostors. "
+            "Folders of people who are enrolled bear their names."
         )
-    elif not strangers["probes"]:
+    elif not non_mated["probes"]:
         out.append(
-            "All folders are of members, so nothing is known of strangers. Add folders of people "
-            "who are not enrolled."
+            "All folders are of people who are enrolled, so nothing is known of impostors. Add "
+            "folders of people who are not enrolled."
         )
-    own = probes.similarity[np.flatnonzero(probes.members), probes.mate[probes.members]]
-    copies = int((own > _SAME).sum())
+    own = probes.similarity[np.flatnonzero(probes.is_mated), probes.mate[probes.is_mated]]
+    copies = int((own >= SAME_PHOTO).sum())
     if copies:
         out.append(
-            f"{copies} probes equal a template: were they enrolled with? The rates of members are "
-            "better than the truth then. Use other pictures."
+            f"{copies} probes equal a template: were they enrolled with? The rates of people who "
+            "are enrolled are better than the truth then. Use other photos."
         )
     return out
 

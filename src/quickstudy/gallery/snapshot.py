@@ -5,20 +5,32 @@ import dataclasses
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
-from quickstudy.core.errors import GalleryError
+from quickstudy.core.errors import ConfigError, GalleryError
+from quickstudy.gallery.calibration import calibrated, contradicts, from_measured, not_calibrated
 from quickstudy.gallery.changes import policy_of, touched
-from quickstudy.gallery.exact_search import NOBODY, Matrix, Ranked, Vectors, Whole, exact
-from quickstudy.gallery.impostors import LEFT_OUT, Strangers, drawn
-from quickstudy.gallery.index import Index
-from quickstudy.gallery.policy import Policy
-from quickstudy.gallery.store import ABOUT, CHANGE, COHORT, IDENTITY, STRANGERS, TEMPLATE
-from quickstudy.metrics.thresholds import conformal_threshold, needed
+from quickstudy.gallery.checksums import checked_vectors
+from quickstudy.gallery.impostors import (
+    MAX_LEFT_OUT,
+    Impostors,
+    ImpostorScores,
+    ImpostorTracker,
+    sample_rows,
+)
+from quickstudy.gallery.index import AbstractIndex
+from quickstudy.gallery.policy import COHORT as COHORT_RULE
+from quickstudy.gallery.policy import LEAVE_ONE_OUT, LEAVE_ONE_OUT_SAMPLE, Policy
+from quickstudy.gallery.search import Ranked, exact, nearest
+from quickstudy.gallery.tables import CHANGE, COHORT, COHORT_ID, GALLERY, IDENTITY, TEMPLATE
+from quickstudy.gallery.vectors import NO_OWNER, Integers, Vectors, VectorTable
+from quickstudy.metrics.thresholds import needed
+from quickstudy.pretrained.measured import MeasuredThresholds
 
 CHUNK = 10_000
 """Rows that are read at once."""
@@ -28,8 +40,25 @@ everything.
 """
 
 
-class Memory:
-    """Templates, policy and strangers as of one change of the gallery.
+@dataclass(frozen=True)
+class Cohort:
+    """People who are not enrolled, for calibration.
+
+    Args:
+        vectors: ``[n D]``, of length 1.
+        persons: who each vector is of.
+    """
+
+    vectors: Float[Vectors, "n D"]
+    persons: Int[Integers, " n"]
+
+    def __len__(self) -> int:
+        """How many vectors there are."""
+        return len(self.vectors)
+
+
+class Snapshot:
+    """Templates, policy and impostors as of one change of the gallery.
 
     `follow` brings it to the change that a transaction sees, by the log of changes; where the log
     does not lead there, everything is read. What an uncommitted change would bring is known only as
@@ -38,11 +67,22 @@ class Memory:
     Args:
         place: of the gallery, for messages.
         dim: D, length of a vector.
-        index: an approximate search, or None.
+        index: how probes are searched.
+        measured: thresholds that were measured with the encoder.
     """
 
-    def __init__(self, place: str, dim: int, *, index: Index | None = None) -> None:
-        self.place, self.dim, self.index = place, dim, index
+    def __init__(
+        self,
+        place: str,
+        dim: int,
+        *,
+        index: AbstractIndex,
+        measured: MeasuredThresholds | None = None,
+    ) -> None:
+        self.place = place
+        self.dim = dim
+        self.index = index
+        self.measured = measured
         self._lock = threading.RLock()
         self.forget()
 
@@ -55,12 +95,11 @@ class Memory:
             self._clear()
 
     def _clear(self) -> None:
-        if self.index is not None:
-            self.index.forget()
-        self.templates = Matrix(self.dim)
-        self._means: Matrix | None = None
+        self.index.forget()
+        self.templates = VectorTable(self.dim)
+        self._means: VectorTable | None = None
         self._names: dict[int, str] = {}
-        self._cohort: Vectors | None = None
+        self._cohort: Cohort | None = None
         self._compared: _Compared | None = None
 
     # --- following
@@ -80,11 +119,11 @@ class Memory:
     def follow(self, connection: Connection, *, uncommitted: bool = False) -> None:
         """Know what this transaction sees."""
         self._uncommitted |= uncommitted
-        about = connection.execute(select(ABOUT.c.changes, ABOUT.c.token)).one()
-        now, before = (about.changes, about.token), self._at
+        row = connection.execute(select(GALLERY.c.changes, GALLERY.c.token)).one()
+        now, before = (row.changes, row.token), self._at
         if now == before:
             return
-        self._at = None  # whoever is stopped half-way knows nothing
+        self._at = None  # whatever stops this half-way, the next reads everything
         some = None if before is None else touched(connection, before, now)
         if before is None or some is None or len(some) > max(MANY, len(self.templates) // 4):
             self._read(connection)
@@ -103,71 +142,63 @@ class Memory:
         self.templates.reserve(
             connection.execute(select(func.count()).select_from(TEMPLATE)).scalar_one()
         )
-        query = select(TEMPLATE.c.id, TEMPLATE.c.identity, TEMPLATE.c.vector).order_by(
-            TEMPLATE.c.id
+        query = select(
+            TEMPLATE.c.id, TEMPLATE.c.identity, TEMPLATE.c.vector, TEMPLATE.c.checksum
+        ).order_by(TEMPLATE.c.id)
+        with connection.execute(query.execution_options(yield_per=CHUNK)) as result:
+            for rows in result.partitions():
+                self._add(rows)
+
+    def _add(self, rows: Sequence[Any]) -> None:
+        owners = _integers(row.identity for row in rows)
+        vectors = checked_vectors(
+            [row.vector for row in rows],
+            [row.checksum for row in rows],
+            owners.tolist(),
+            dim=self.dim,
+            place=self.place,
         )
-        with connection.execute(query.execution_options(yield_per=CHUNK)) as found:
-            for rows in found.partitions():
-                numbers, owners, vectors = zip(*rows, strict=True)
-                self.templates.add(self._vectors(vectors), _whole(owners), _whole(numbers))
+        self.templates.add(vectors, owners, _integers(row.id for row in rows))
 
     def _reread(self, connection: Connection, since: int, some: set[int]) -> None:
-        if STRANGERS in some:
+        if COHORT_ID in some:
             self._cohort = None
-        of = _whole(some - {STRANGERS})
-        if not len(of):
+        identities = _integers(some - {COHORT_ID})
+        if not len(identities):
             return
-        for owner in some:
-            self._names.pop(owner, None)
-        owners, numbers = self.templates.owners, self.templates.numbers
+        for identity in some:
+            self._names.pop(identity, None)
+        owners, ids = self.templates.owners, self.templates.ids
         gone = {
-            (int(owners[row]), int(numbers[row])): row
-            for row in self.templates.rows_of(of).tolist()
+            (int(owners[row]), int(ids[row])): row
+            for row in self.templates.rows_of(identities).tolist()
         }
         changed = select(CHANGE.c.identity).where(CHANGE.c.number > since)
         query = (
-            select(TEMPLATE.c.id, TEMPLATE.c.identity, TEMPLATE.c.vector)
+            select(TEMPLATE.c.id, TEMPLATE.c.identity, TEMPLATE.c.vector, TEMPLATE.c.checksum)
             .where(TEMPLATE.c.identity.in_(changed))
             .order_by(TEMPLATE.c.id)
         )
-        come = []
-        for r in connection.execute(query):
-            row = gone.get((r.identity, r.id))
-            if row is not None and self.templates.vectors[row].tobytes() == r.vector:
-                del gone[r.identity, r.id]
+        new = []
+        for row in connection.execute(query):
+            at = gone.get((row.identity, row.id))
+            if at is not None and self.templates.vectors[at].tobytes() == row.vector:
+                del gone[row.identity, row.id]
             else:
-                come.append(r)
-        self.templates.drop(_whole(gone.values()))
-        if come:
-            self.templates.add(
-                self._vectors([r.vector for r in come]),
-                _whole(r.identity for r in come),
-                _whole(r.id for r in come),
-            )
+                new.append(row)
+        self.templates.remove(_integers(gone.values()))
+        if new:
+            self._add(new)
         if self._means is not None:
-            self._means.drop(self._means.rows_of(of))
-            rows = self.templates.rows_of(of)
-            self._means.add(
-                *_means(
-                    self.templates,
-                    rows[np.lexsort((self.templates.numbers[rows], self.templates.owners[rows]))],
-                )
-            )
-
-    def _vectors(self, given: Sequence[bytes]) -> Vectors:
-        joined = b"".join(given)
-        if len(joined) != 4 * self.dim * len(given) or any(len(v) != 4 * self.dim for v in given):
-            raise GalleryError(
-                f"{self.place} is damaged: a vector of {self.dim} numbers has {4 * self.dim} "
-                "bytes, and one there has another length. "
-                "Restore it from a backup or an export."
-            )
-        return np.frombuffer(joined, np.float32).reshape(-1, self.dim)
+            self._means.remove(self._means.rows_of(identities))
+            rows = self.templates.rows_of(identities)
+            order = np.lexsort((self.templates.ids[rows], self.templates.owners[rows]))
+            self._means.add(*_means(self.templates, rows[order]))
 
     # --- asking
 
     @property
-    def searched(self) -> Matrix:
+    def searched(self) -> VectorTable:
         """What probes are compared with: the templates, or the mean of each identity's, as the
         policy has it.
         """
@@ -175,24 +206,23 @@ class Memory:
             self._means = None
             return self.templates
         if self._means is None:
-            self._means = Matrix(self.dim)
+            self._means = VectorTable(self.dim)
             self._means.add(*_means(self.templates, self.templates.by_owner()))
         return self._means
 
-    def search(self, x: Float[Vectors, "n D"], k: int, *, but: Whole | None = None) -> list[Ranked]:
-        """The k identities nearest to each probe, by the index where there is one; ``but`` are rows
-        to pass over, one per probe.
+    def search(
+        self, x: Float[Vectors, "n D"], k: int, *, without_row: Integers | None = None
+    ) -> list[Ranked]:
+        """The k identities nearest to each probe, by the index; ``without_row`` are rows to pass
+        over, one per probe.
         """
-        matrix = self.searched
-        if self.index is not None and self.index.serves(matrix):
-            return self.index.nearest(x, k, matrix, but=but)
-        return matrix.nearest(x, k, but=but)
+        return self.index.nearest(x, k, self.searched, without_row=without_row)
 
     def nearest_other(self, x: Float[Vectors, "n D"], identity: int | None) -> list[Ranked]:
         """The identity nearest to each probe, exactly, but for one; None leaves nobody out."""
-        return self.searched.nearest(
-            x, 1, without=np.full(len(x), NOBODY if identity is None else identity)
-        )
+        without = np.full(len(x), NO_OWNER if identity is None else identity)
+        table = self.searched
+        return nearest(x, table.vectors, table.owners, 1, without_owner=without)
 
     def similarity(self, x: Float[Vectors, "n D"], identity: int) -> Float[Vectors, " n"]:
         """Of each probe to one identity."""
@@ -200,101 +230,132 @@ class Memory:
         return np.asarray([exact(probe, own).max() for probe in x], np.float32)
 
     def names(self, connection: Connection, identities: Iterable[int]) -> dict[int, str]:
-        """What identities are called."""
+        """The names of identities."""
         new = sorted(set(identities) - self._names.keys())
         for begin in range(0, len(new), CHUNK):
             query = select(IDENTITY.c.id, IDENTITY.c.name).where(
                 IDENTITY.c.id.in_(new[begin : begin + CHUNK])
             )
-            self._names |= {r.id: r.name for r in connection.execute(query)}
+            self._names |= {row.id: row.name for row in connection.execute(query)}
         return self._names
 
-    def cohort(self, connection: Connection) -> Float[Vectors, "n D"]:
-        """The strangers that were given, if any."""
+    def cohort(self, connection: Connection) -> Cohort:
+        """The people who are not enrolled and were given for calibration, if any."""
         if self._cohort is None:
-            self._cohort = self._vectors(
-                connection.execute(select(COHORT.c.vector).order_by(COHORT.c.id)).scalars().all()
+            rows = connection.execute(select(COHORT).order_by(COHORT.c.id)).all()
+            persons = _integers(row.person for row in rows)
+            vectors = checked_vectors(
+                [row.vector for row in rows],
+                [row.checksum for row in rows],
+                persons.tolist(),
+                dim=self.dim,
+                place=self.place,
             )
+            self._cohort = Cohort(vectors, persons)
         return self._cohort
 
-    def threshold(self, connection: Connection, rate: float) -> tuple[float, str]:
-        """For a false-accept rate, and the rule that it comes from.
+    # --- thresholds
+
+    def calibrated(
+        self, connection: Connection, rate: float, *, strict: bool, cohort: Cohort | None = None
+    ) -> Policy:
+        """The policy with the thresholds for a false-accept rate, by the best rule there is: a
+        cohort, identities that are left out one by one, or what was measured with the encoder.
+
+        Args:
+            connection: with a transaction that sees what is known.
+            rate: that is wanted.
+            strict: refuse where it cannot be promised; otherwise as much is promised as can be.
+            cohort: other people than those that the gallery keeps.
 
         Raises:
-            GalleryError: when nothing is known of strangers.
-            ConfigError: for too few of them.
+            GalleryError: when nothing is known of impostors.
+            ConfigError: when too few are known.
         """
-        near, whose, rule = self.compare(connection, rate)
-        return conformal_threshold(near, rate, groups=whose), rule
+        people = self.cohort(connection) if cohort is None else cohort
+        identities = len(np.unique(self.templates.owners[self.templates.alive]))
+        can_leave_out = 0 < rate < 1 and identities >= needed(rate, left_out=True)
+        if not len(people) and not can_leave_out and self.measured is not None:
+            policy = from_measured(self.policy, self.measured, len(self.searched), rate)
+            is_kept = policy is not None and (not strict or policy.promised == rate)
+            if policy is not None and is_kept and not self._contradicted(connection, policy):
+                return policy
+        scores = self.compare(connection, rate, people)
+        return calibrated(self.policy, scores, rate, strict=strict)
 
-    def compare(
-        self, connection: Connection, rate: float, cohort: Vectors | None = None
-    ) -> tuple[Float[Vectors, " n"], Int[Whole, " n"], str]:
-        """How near each stranger comes to somebody, as far as it is not known yet, who each is, and
-        the rule by which they are strangers.
+    def followed(self, connection: Connection) -> Policy:
+        """The policy in force, with thresholds for who is there now; not calibrated where nothing
+        can be promised.
+        """
+        policy = self.policy
+        if policy.rate is None:
+            return policy
+        try:
+            return self.calibrated(connection, policy.rate, strict=False)
+        except (ConfigError, GalleryError):
+            return not_calibrated(policy)
 
-        Templates of one identity that plays the stranger are one stranger.
+    def _contradicted(self, connection: Connection, policy: Policy) -> bool:
+        try:
+            scores = self.compare(connection, policy.rate or 0.5, self.cohort(connection))
+        except GalleryError:
+            return False
+        return contradicts(scores, policy)
+
+    def compare(self, connection: Connection, rate: float, cohort: Cohort) -> ImpostorScores:
+        """How near each impostor comes to somebody, as far as it is not known yet.
+
+        Templates of one identity that is left out are one impostor, and so are vectors of one
+        person in the cohort.
 
         Args:
             connection: with a transaction that sees what is known.
             rate: the false-accept rate that it is for.
-            cohort: the strangers; None for those that the gallery keeps.
+            cohort: people who are not enrolled; empty = identities are left out one by one.
 
         Raises:
-            GalleryError: when nothing is known of strangers.
+            GalleryError: when nothing is known of impostors.
         """
-        cohort = self.cohort(connection) if cohort is None else cohort
-        rule, vectors, own, numbers = self._strangers(cohort, rate)
+        impostors = self._impostors(cohort, rate)
         before = self._compared
         some = None
         if (
             before is not None
             and before.score == self.policy.score
-            and np.array_equal(before.cohort, cohort)
+            and np.array_equal(before.cohort, cohort.vectors)
             and self._at is not None
         ):
             some = set[int]() if before.at == self._at else touched(connection, before.at, self._at)
         if before is None or some is None:
-            before, some = (
-                _Compared(self.policy.score, cohort, Strangers(self.dim), (0, 0)),
-                set[int](),
-            )
+            tracker = ImpostorTracker(self.dim)
+            before = _Compared(self.policy.score, cohort.vectors, tracker, (0, 0))
+            some = set[int]()
         self._compared = None
-        near = before.strangers.follow(vectors, own, numbers, self.searched, _whole(some))
+        scores = before.tracker.follow(impostors, self.searched, _integers(some))
         if self._at is not None:
             self._compared = dataclasses.replace(before, at=self._at)
-        return near, before.strangers.who(), rule
+        return scores
 
-    def _strangers(self, cohort: Vectors, rate: float) -> tuple[str, Vectors, Whole, Whole]:
-        """The rule, and of each stranger the vector, the identity to which it is none, and a
-        number.
-        """
-        owners, rows = self.templates.owners, np.flatnonzero(self.templates.owners != NOBODY)
+    def _impostors(self, cohort: Cohort, rate: float) -> Impostors:
+        rows, owners = self.templates.alive, self.templates.owners
         if len(cohort):
             if not len(rows):
                 raise GalleryError(
-                    "An empty gallery knows no distance to strangers. Enrol somebody first."
+                    "An empty gallery knows no similarity to impostors. Enrol somebody first."
                 )
-            return "cohort", cohort, np.full(len(cohort), NOBODY), np.arange(len(cohort))
+            ids = np.arange(len(cohort))
+            own = np.full(len(cohort), NO_OWNER)
+            return Impostors(cohort.vectors, own, ids, cohort.persons, COHORT_RULE)
         if not len(rows) or (owners[rows] == owners[rows[0]]).all():
             raise GalleryError(
-                "With fewer than two identities and no cohort nothing is known of strangers. Enrol "
+                "With fewer than two identities and no cohort nothing is known of impostors. Enrol "
                 "more, or give a cohort."
             )
-        chosen = rows[
-            drawn(
-                owners[rows],
-                self.templates.numbers[rows],
-                LEFT_OUT,
-                needed(rate) if 0 < rate < 1 else 0,
-            )
-        ]
-        rule = (
-            "leave one class out"
-            if len(chosen) == len(rows)
-            else "leave one class out, of a sample"
-        )
-        return rule, self.templates.vectors[chosen], owners[chosen], self.templates.numbers[chosen]
+        persons = needed(rate, left_out=True) if 0 < rate < 1 else 0
+        chosen = rows[sample_rows(owners[rows], self.templates.ids[rows], MAX_LEFT_OUT, persons)]
+        rule = LEAVE_ONE_OUT if len(chosen) == len(rows) else LEAVE_ONE_OUT_SAMPLE
+        of, ids = owners[chosen], self.templates.ids[chosen]
+        return Impostors(self.templates.vectors[chosen], of, ids, of, rule)
 
     def recall(self, n_probes: int, top_k: int) -> float:
         """Of the search, against the exact one; see `Gallery.recall`."""
@@ -303,13 +364,15 @@ class Memory:
                 "A recall takes at least one template, probe and identity to look for, got "
                 f"{len(self.templates)}, {n_probes} and {top_k}."
             )
-        alive = np.flatnonzero(self.templates.owners != NOBODY)
-        rows = np.random.default_rng(0).permutation(alive)[:n_probes]
-        x, but = self.templates.vectors[rows], rows if self.searched is self.templates else None
-        found = zip(
-            self.search(x, top_k, but=but), self.searched.nearest(x, top_k, but=but), strict=True
+        rows = np.random.default_rng(0).permutation(self.templates.alive)[:n_probes]
+        table = self.searched
+        x, without = self.templates.vectors[rows], rows if table is self.templates else None
+        pairs = zip(
+            self.search(x, top_k, without_row=without),
+            nearest(x, table.vectors, table.owners, top_k, without_row=without),
+            strict=True,
         )
-        shares = [np.isin(true, here).mean() for (here, _), (true, _) in found if len(true)]
+        shares = [np.isin(true, found).mean() for (found, _), (true, _) in pairs if len(true)]
         return float(np.mean(shares))
 
 
@@ -317,26 +380,26 @@ class Memory:
 class _Compared:
     score: str
     cohort: Vectors
-    strangers: Strangers
+    tracker: ImpostorTracker
     at: tuple[int, int]
 
 
-def _means(matrix: Matrix, rows: Whole) -> tuple[Vectors, Whole, Whole]:
+def _means(table: VectorTable, rows: Integers) -> tuple[Vectors, Integers, Integers]:
     """The normalised mean of each owner of some rows, in whose order they come; and the owners,
-    twice, as a mean has no other number.
+    twice, as a mean has no other id.
     """
-    owners, starts = np.unique(matrix.owners[rows], return_index=True)
-    out = np.empty((len(owners), matrix.dim), np.float32)
+    owners, starts = np.unique(table.owners[rows], return_index=True)
+    out = np.empty((len(owners), table.dim), np.float32)
     for begin in range(0, len(owners), CHUNK):
         some = slice(begin, begin + CHUNK)
         first = starts[begin]
         last = starts[begin + CHUNK] if begin + CHUNK < len(starts) else len(rows)
         sums = np.add.reduceat(
-            matrix.vectors[rows[first:last]].astype(np.float64), starts[some] - first, axis=0
+            table.vectors[rows[first:last]].astype(np.float64), starts[some] - first, axis=0
         )
         out[some] = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
     return out, owners, owners
 
 
-def _whole(given: Iterable[int]) -> Whole:
-    return np.fromiter(given, np.int64)
+def _integers(values: Iterable[int]) -> Integers:
+    return np.fromiter(values, np.int64)

@@ -1,0 +1,98 @@
+"""``gallery list``, ``rename``, ``remove``, ``expire``, ``purge`` and ``erase``."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from quickstudy.cli.gallery.options import AsJson, Name, Operator, Place, opened, show
+from quickstudy.cli.screen import results
+from quickstudy.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from quickstudy.gallery import Deletion
+
+
+def list_identities(place: Place, as_json: AsJson = False) -> None:
+    """Everybody who is enrolled."""
+    with opened(place) as gallery:
+        people = gallery.identities()
+    if not as_json:
+        from quickstudy.gallery.moments import shown
+
+        for person in people:
+            until = person["retain_until"]
+            person["retain_until"] = None if until is None else shown(until)
+    show(people, ("name", "templates", "consent", "retain_until"), as_json=as_json)
+
+
+def rename(
+    place: Place,
+    name: Name,
+    new: Annotated[str, typer.Argument(show_default=False)],
+    operator: Operator = "",
+) -> None:
+    """Give an identity another name."""
+    with opened(place, operator=operator) as gallery:
+        gallery.rename(name, new)
+    results().print(f"{name} is called {new} now.")
+
+
+def remove(
+    place: Place,
+    name: Annotated[str, typer.Argument(help="Of the identity; empty with --template.")] = "",
+    template: Annotated[int | None, typer.Option(help="Forget this template only.")] = None,
+    operator: Operator = "",
+) -> None:
+    """Forget an identity, or one of its templates, down to the last byte; says what remains
+    elsewhere.
+    """
+    if bool(name) == (template is not None):
+        raise ConfigError("Give the name of an identity, or --template with its number.")
+    with opened(place, operator=operator) as gallery:
+        if template is None:
+            deletion = gallery.remove(name)
+            results().print(f"Removed {', '.join(deletion.names)}.")
+        else:
+            deletion = gallery.remove_template(template)
+            gone = f", and with it {deletion.names[0]}" if deletion.names else ""
+            results().print(f"Removed template {template}{gone}.")
+    _tell_remains(deletion.remains)
+
+
+def expire(place: Place, operator: Operator = "") -> None:
+    """Remove the identities whose retention date has passed."""
+    with opened(place, operator=operator) as gallery:
+        deletion: Deletion = gallery.expire()
+    names = deletion.names
+    results().print(
+        f"Removed {len(names)}: {', '.join(names)}" if names else "Nobody's date has passed."
+    )
+    _tell_remains(deletion.remains)
+
+
+def purge(place: Place) -> None:
+    """Have what was removed gone from the files, where `remove` said that something remained."""
+    with opened(place) as gallery:
+        remains = gallery.purge()
+    _tell_remains(remains)
+    if not remains:
+        results().print("Nothing that was removed is left in the files.")
+
+
+def erase(
+    place: Place, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
+) -> None:
+    """Delete everything in the gallery, the audit log too."""
+    with opened(place) as gallery:
+        if not yes:
+            count = len(gallery.identities())
+            typer.confirm(f"Delete all {count} identities of {gallery.place} for good?", abort=True)
+        remains = gallery.erase()
+        results().print(f"Erased {gallery.place}.")
+    _tell_remains(remains)
+
+
+def _tell_remains(remains: Sequence[str]) -> None:
+    for text in remains:
+        results().print(f"Remains: {text}")
