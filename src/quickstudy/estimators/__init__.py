@@ -7,6 +7,8 @@ from quickstudy.estimators.classifier import FewShotClassifier as FewShotClassif
 from quickstudy.estimators.comparison import HeadComparison as HeadComparison
 from quickstudy.estimators.fitted import Encoding as Encoding
 from quickstudy.estimators.fitted import FittedModel as FittedModel
+from quickstudy.estimators.in_context import InContextClassifier as InContextClassifier
+from quickstudy.estimators.in_context import InContextRegressor as InContextRegressor
 from quickstudy.estimators.open_set import OpenSetClassifier as OpenSetClassifier
 from quickstudy.estimators.open_set import OpenSetPrediction as OpenSetPrediction
 from quickstudy.estimators.oslo import OSLOClassifier as OSLOClassifier

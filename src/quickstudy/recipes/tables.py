@@ -1,7 +1,7 @@
 """The recipe of the tabular in-context learner that comes with the package.
 
 ``python -m quickstudy.recipes.tables FOLDER --steps 6000`` trains it on one core, and goes on where
-it was stopped.
+it was stopped, also with other numbers of steps, rows and columns.
 """
 
 import argparse
@@ -64,8 +64,9 @@ def train_tables(
 
     Args:
         learner: its weights are changed.
-        folder: holds ``checkpoint.pt`` and ``log.jsonl``, written every hundred steps; where it
-            has a checkpoint, training goes on from there.
+        folder: holds ``checkpoint.pt`` and ``log.jsonl``, written every hundred steps, and
+            ``plans.jsonl``, a line for each start; where it has a checkpoint, training goes on from
+            there.
         steps: of the whole training.
         plan: `TablesPlan` if None.
 
@@ -85,6 +86,8 @@ def train_tables(
         learner.load_state_dict(saved["learner"])
         optimiser.load_state_dict(saved["optimiser"])
         first = int(saved["step"])
+    with (folder / "plans.jsonl").open("a", encoding="utf-8") as plans:
+        plans.write(json.dumps({"from_step": first, "steps": steps, **asdict(plan)}) + "\n")
     tasks = PriorTables("train", plan.sizes, seed=plan.seed)
     block = plan.sizes.block
     losses: dict[str, list[float]] = {"classification": [], "regression": []}
@@ -123,14 +126,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Fit the tabular in-context learner to its prior.")
     parser.add_argument("folder", type=Path, help="for checkpoint and log; gone on with if there")
     parser.add_argument("--steps", type=int, default=6000, help="of the whole training")
+    parser.add_argument("--rows", type=int, default=256, help="the most labelled rows of a table")
+    parser.add_argument("--columns", type=int, default=20, help="the most columns of a table")
+    parser.add_argument("--decay", type=float, default=0.25, help="share of steps of falling rate")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    plan = TablesPlan()
+    sizes = TableSizes(rows=(8, given.rows), columns=(2, given.columns))
+    plan = TablesPlan(sizes=sizes, decay=given.decay)
     seed_everything("tables", plan.seed)
     learner = TabularInContext()
-    given.folder.mkdir(parents=True, exist_ok=True)
-    (given.folder / "plan.json").write_text(json.dumps(asdict(plan), indent=1), encoding="utf-8")
     for line in train_tables(learner, given.folder, steps=given.steps, plan=plan)[-1:]:
         print(json.dumps(line))
 

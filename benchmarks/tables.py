@@ -1,0 +1,379 @@
+"""In-context learning of real tables beside scikit-learn's learners.
+
+python benchmarks/tables.py --rows runs/tables.jsonl --draws 10 [--minutes 30] [--only ours,forest]
+python benchmarks/tables.py --rows runs/tables.jsonl --report
+
+Every (table, size, draw, contender) is one line of --rows; what is there is not measured again, so
+that a run can be stopped at any moment. Draws go round the tables and sizes, so that what was
+measured is a whole number of draws but for the last. --report writes benchmarks/tables.json.
+
+Classification: k rows of each class are learned from (at most half of a class), at most 300 others
+are asked for; classes of fewer than 15 rows are left out. Regression: n rows are learned from.
+Trees get categories as codes, missing values as such; the others get categories one-hot, missing
+values as the median, everything standardised. Ours gets the codes.
+
+A third of the tables was looked at to choose prior and network: in each kind of task every third
+name in alphabetical order. The other tables were not.
+"""
+
+import argparse
+import csv
+import io
+import json
+import os
+import time
+import warnings
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm, rankdata
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import BayesianRidge, LogisticRegression
+from sklearn.metrics import log_loss, r2_score, roc_auc_score
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from quickstudy.estimators import InContextClassifier, InContextRegressor
+from quickstudy.evaluation import commit, versions
+from quickstudy.metrics.intervals import mean_ci95
+
+ROOT = Path(__file__).parent.parent
+PER_CLASS, IN_ALL = (5, 10, 20, 50, 100), (20, 50, 100, 200, 500)
+MOST_QUERIES, FEWEST_IN_CLASS = 300, 15
+MOST_ROWS_OF_A_PROCESS = 250
+
+
+@dataclass(frozen=True)
+class Table:
+    """A real table: numbers, categories as codes, and the target."""
+
+    name: str
+    task: str
+    validation: bool
+    x: np.ndarray
+    y: np.ndarray
+    categories: tuple[int, ...]
+
+
+def read_tables(archive: Path) -> list[Table]:
+    """The tables of tables.zip, in alphabetical order within the kind of task."""
+    with zipfile.ZipFile(archive) as z:
+        index = list(csv.DictReader(io.TextIOWrapper(z.open("tables/index.csv"))))
+        tables = []
+        for task in ("classification", "regression"):
+            names = sorted(row["name"] for row in index if row["task"] == task)
+            for at, name in enumerate(names):
+                text = io.TextIOWrapper(z.open(f"tables/{name}.csv"))
+                tables.append(_table(name, task, at % 3 == 2, list(csv.DictReader(text))))
+    return tables
+
+
+def _table(name: str, task: str, validation: bool, rows: list[dict[str, str]]) -> Table:
+    columns, categories = [], []
+    for column in [c for c in rows[0] if c != "target"]:
+        values = [row[column] for row in rows]
+        try:
+            columns.append([float(v) if v else np.nan for v in values])
+        except ValueError:
+            codes = {v: float(i) for i, v in enumerate(sorted({v for v in values if v}))}
+            categories.append(len(columns))
+            columns.append([codes[v] if v else np.nan for v in values])
+    x = np.array(columns).T
+    target = [row["target"] for row in rows]
+    if task == "regression":
+        return Table(name, task, validation, x, np.array(target, float), tuple(categories))
+    _, y, counts = np.unique(target, return_inverse=True, return_counts=True)
+    keep = counts[y] >= FEWEST_IN_CLASS
+    y = np.unique(y[keep], return_inverse=True)[1]
+    return Table(name, task, validation, x[keep], y, tuple(categories))
+
+
+def split(table: Table, size: int, draw: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to learn from and rows to ask for."""
+    rng = np.random.default_rng([draw, size])
+    n = len(table.y)
+    if table.task == "regression":
+        order = rng.permutation(n)
+        m = min(size, n // 2)
+        return order[:m], order[m:][:MOST_QUERIES]
+    known = np.concatenate(
+        [
+            rng.permutation(np.flatnonzero(table.y == c))[: min(size, (table.y == c).sum() // 2)]
+            for c in range(table.y.max() + 1)
+        ]
+    )
+    rest = rng.permutation(np.setdiff1d(np.arange(n), known))
+    return rng.permutation(known), rest[:MOST_QUERIES]
+
+
+def _numbers(table: Table) -> Any:
+    """One-hot categories, no holes, everything standardised."""
+    categories = list(table.categories)
+    others = [f for f in range(table.x.shape[1]) if f not in categories]
+    encode = make_pipeline(
+        SimpleImputer(strategy="most_frequent", keep_empty_features=True),
+        OneHotEncoder(handle_unknown="ignore", sparse_output=False),
+    )
+    fill = SimpleImputer(strategy="median", keep_empty_features=True)
+    return make_pipeline(
+        make_column_transformer((encode, categories), (fill, others)), StandardScaler()
+    )
+
+
+def _classifiers(table: Table) -> dict[str, Callable[[], Any]]:
+    def on_numbers(model: Any) -> Any:
+        return make_pipeline(_numbers(table), model)
+
+    return {
+        "ours": InContextClassifier,
+        "linear": lambda: on_numbers(LogisticRegression(max_iter=1000)),
+        "forest": lambda: RandomForestClassifier(200, random_state=0),
+        "boosting": lambda: HistGradientBoostingClassifier(min_samples_leaf=5, random_state=0),
+        "neighbours": lambda: on_numbers(KNeighborsClassifier(5)),
+        "process": lambda: on_numbers(
+            GaussianProcessClassifier(1.0 * RBF(np.sqrt(table.x.shape[1])))
+        ),
+    }
+
+
+def _regressors(table: Table) -> dict[str, Callable[[], Any]]:
+    def on_numbers(model: Any) -> Any:
+        return make_pipeline(_numbers(table), model)
+
+    kernel = ConstantKernel(1.0) * RBF(np.sqrt(table.x.shape[1])) + WhiteKernel(0.1)
+    return {
+        "ours": InContextRegressor,
+        "linear": lambda: on_numbers(BayesianRidge()),
+        "forest": lambda: RandomForestRegressor(200, random_state=0),
+        "boosting": lambda: HistGradientBoostingRegressor(min_samples_leaf=5, random_state=0),
+        "neighbours": lambda: on_numbers(KNeighborsRegressor(5)),
+        "process": lambda: on_numbers(GaussianProcessRegressor(kernel, normalize_y=True)),
+    }
+
+
+CONTENDERS = ("ours", "linear", "forest", "boosting", "neighbours", "process")
+
+
+def calibration_error(p: np.ndarray, y: np.ndarray) -> float:
+    """Expected calibration error of the most likely class, in ten bins of equal width."""
+    sure, right = p.max(1), p.argmax(1) == y
+    at = np.minimum((sure * 10).astype(int), 9)
+    gaps = [
+        abs(sure[at == b].mean() - right[at == b].mean()) * (at == b).mean() for b in np.unique(at)
+    ]
+    return float(sum(gaps))
+
+
+def measure(table: Table, size: int, draw: int, contender: str) -> dict[str, float] | None:
+    """The scores of one contender on one draw; None where it does not take part."""
+    known, asked = split(table, size, draw)
+    if contender == "process" and len(known) > MOST_ROWS_OF_A_PROCESS:
+        return None
+    x, y, xq, yq = table.x[known], table.y[known], table.x[asked], table.y[asked]
+    begun = time.process_time()
+    if table.task == "classification":
+        if len(np.unique(yq)) < len(np.unique(y)):
+            return None
+        model = _classifiers(table)[contender]().fit(x, y)
+        p = model.predict_proba(xq)
+        seconds = time.process_time() - begun
+        p = np.clip(p, 1e-6, None)
+        p = p / p.sum(1, keepdims=True)
+        auc = (
+            roc_auc_score(yq, p[:, 1])
+            if p.shape[1] == 2
+            else roc_auc_score(yq, p, multi_class="ovr")
+        )
+        return {
+            "auc": float(auc),
+            "accuracy": float((p.argmax(1) == yq).mean()),
+            "log_loss": float(log_loss(yq, p)),
+            "ece": calibration_error(p, yq),
+            "seconds": seconds,
+        }
+    model = _regressors(table)[contender]().fit(x, y)
+    scores = {}
+    if contender == "ours":
+        mean = model.predict(xq)
+        seconds = time.process_time() - begun
+        scores["log_likelihood"] = float(model.log_likelihood(xq, yq).mean() + np.log(y.std()))
+    elif contender in ("linear", "process"):
+        mean, std = model.predict(xq, return_std=True)
+        seconds = time.process_time() - begun
+        log = norm.logpdf(yq, mean, np.maximum(std, 1e-6 * y.std()))
+        scores["log_likelihood"] = float(log.mean() + np.log(y.std()))
+    else:
+        mean = model.predict(xq)
+        seconds = time.process_time() - begun
+    return {"r2": float(r2_score(yq, mean)), "seconds": seconds, **scores}
+
+
+def collect(archive: Path, rows: Path, n_draws: int, minutes: float, only: list[str]) -> None:
+    """Measure what is missing, until the time is over."""
+    rows.parent.mkdir(parents=True, exist_ok=True)
+    done = {_key(line) for line in _lines(rows)}
+    tables, until = read_tables(archive), time.monotonic() + 60 * minutes
+    with rows.open("a", encoding="utf-8") as stream:
+        for draw in range(n_draws):
+            for at in range(len(PER_CLASS)):
+                for table in tables:
+                    size = (PER_CLASS if table.task == "classification" else IN_ALL)[at]
+                    for contender in only:
+                        line = {
+                            "table": table.name,
+                            "size": size,
+                            "draw": draw,
+                            "contender": contender,
+                        }
+                        if _key(line) in done:
+                            continue
+                        if time.monotonic() > until:
+                            return
+                        line["scores"] = measure(table, size, draw, contender)
+                        stream.write(json.dumps(line) + "\n")
+                        stream.flush()
+
+
+def _key(line: dict[str, Any]) -> tuple[Any, ...]:
+    return line["table"], line["size"], line["draw"], line["contender"]
+
+
+def _lines(rows: Path) -> list[dict[str, Any]]:
+    if not rows.exists():
+        return []
+    return [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()]
+
+
+def report(archive: Path, rows: Path) -> dict[str, Any]:
+    """Means over the draws that every contender has, and what follows from them over tables."""
+    tables = {table.name: table for table in read_tables(archive)}
+    scores: dict[Any, dict[str, dict[int, Any]]] = defaultdict(lambda: defaultdict(dict))
+    for line in _lines(rows):
+        scores[line["table"], line["size"]][line["contender"]][line["draw"]] = line["scores"]
+    means, n_draws = [], defaultdict(list)
+    for (name, size), of_each in sorted(scores.items()):
+        if set(of_each) != set(CONTENDERS):
+            continue
+        shared = set.intersection(*(set(draws) for draws in of_each.values()))
+        if not shared:
+            continue
+        entry: dict[str, Any] = {
+            "table": name,
+            "task": tables[name].task,
+            "validation": tables[name].validation,
+            "size": size,
+            "draws": len(shared),
+        }
+        n_draws[size].append(len(shared))
+        for contender, draws in of_each.items():
+            taken = [draws[d] for d in sorted(shared) if draws[d] is not None]
+            if taken:
+                entry[contender] = {
+                    key: round(float(np.mean([t[key] for t in taken])), 5) for key in taken[0]
+                }
+        means.append(entry)
+    content: dict[str, Any] = {
+        "commit": commit(),
+        "versions": versions(),
+        "what": {
+            "classification": "rows per class",
+            "regression": "rows in all",
+            "validation tables": sorted(t.name for t in tables.values() if t.validation),
+        },
+    }
+    for task, sizes, metric in (
+        ("classification", PER_CLASS, "auc"),
+        ("regression", IN_ALL, "r2"),
+    ):
+        for which in ("test", "all"):
+            content[f"{task}, {which} tables"] = [
+                summary
+                for size in sizes
+                if (
+                    summary := _summary(
+                        [
+                            m
+                            for m in means
+                            if m["task"] == task
+                            and m["size"] == size
+                            and (which == "all" or not m["validation"])
+                        ],
+                        metric,
+                    )
+                )
+            ]
+    content["tables"] = means
+    return content
+
+
+def _summary(means: list[dict[str, Any]], metric: str) -> dict[str, Any]:
+    """Over tables: mean ranks and scores, and the paired difference to each contender."""
+    if not means:
+        return {}
+    there = [c for c in CONTENDERS if all(c in m for m in means)]
+    table = np.array([[m[c][metric] for c in there] for m in means])
+    ranks = np.array([rankdata(-row) for row in table])
+    result: dict[str, Any] = {
+        "size": means[0]["size"],
+        "tables": len(means),
+        "draws": min(m["draws"] for m in means),
+    }
+    for at, contender in enumerate(there):
+        entry = {
+            "rank": round(float(ranks[:, at].mean()), 2),
+            metric: round(float(table[:, at].mean()), 4),
+        }
+        if contender != "ours":
+            mean, half = mean_ci95(table[:, 0] - table[:, at])
+            entry["ours_ahead_by"] = [round(mean, 4), round(half, 4)]
+            worst = int(np.argmin(table[:, 0] - table[:, at]))
+            entry["most_behind"] = [
+                means[worst]["table"],
+                round(float(table[worst, 0] - table[worst, at]), 4),
+            ]
+        for key in ("ece", "log_loss", "accuracy", "log_likelihood", "seconds"):
+            if all(key in m[contender] for m in means):
+                entry[key] = round(float(np.mean([m[contender][key] for m in means])), 4)
+        result[contender] = entry
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="In-context learning of real tables.")
+    parser.add_argument("--rows", type=Path, required=True, help="what was measured, a line each")
+    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--minutes", type=float, default=1e9, help="then stop")
+    parser.add_argument("--only", default=",".join(CONTENDERS), help="contenders, by comma")
+    parser.add_argument("--report", action="store_true", help="write benchmarks/tables.json")
+    given = parser.parse_args()
+    archive = Path(os.environ["QUICKSTUDY_DATA"]) / "tables.zip"
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    if given.report:
+        content = report(archive, given.rows)
+        file = ROOT / "benchmarks" / "tables.json"
+        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        for name, summaries in content.items():
+            for summary in summaries if name.endswith(" tables") else ():
+                print(name, json.dumps(summary))
+        return
+    collect(archive, given.rows, given.draws, given.minutes, given.only.split(","))
+
+
+if __name__ == "__main__":
+    main()
