@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from quickstudy.algorithms.in_context import TabularInContext
+from quickstudy.core.saving import LOCK
 from quickstudy.core.types import Classes
 from quickstudy.data.priors import PriorTables, TableSizes
 from quickstudy.evaluation import commit, versions
@@ -34,6 +35,7 @@ def ship(run: Path) -> None:
     for p in learner.parameters():
         p.data = p.data.half()
     save_learner(learner, TABULAR)
+    (TABULAR / LOCK).unlink(missing_ok=True)  # a package's files have no writers
 
 
 def score() -> dict[str, object]:
