@@ -322,13 +322,14 @@ class Snapshot:
         if (
             before is not None
             and before.score == self.policy.score
-            and np.array_equal(before.cohort, cohort.vectors)
+            and np.array_equal(before.cohort.vectors, cohort.vectors)
+            and np.array_equal(before.cohort.persons, cohort.persons)
             and self._at is not None
         ):
             some = set[int]() if before.at == self._at else touched(connection, before.at, self._at)
         if before is None or some is None:
             tracker = ImpostorTracker(self.dim)
-            before = _Compared(self.policy.score, cohort.vectors, tracker, (0, 0))
+            before = _Compared(self.policy.score, cohort, tracker, (0, 0))
             some = set[int]()
         self._compared = None
         scores = before.tracker.follow(impostors, self.searched, _integers(some))
@@ -379,7 +380,7 @@ class Snapshot:
 @dataclass(frozen=True)
 class _Compared:
     score: str
-    cohort: Vectors
+    cohort: Cohort
     tracker: ImpostorTracker
     at: tuple[int, int]
 
