@@ -149,6 +149,39 @@ def measure(people: People, size: int, draws: int, impostors: int, cohort: int) 
     return out
 
 
+def rows() -> list[str]:
+    """The table of docs/gallery.md."""
+    file = ROOT / "benchmarks" / "gallery_promises.json"
+    measured = json.loads(file.read_text(encoding="utf-8"))
+    lines = [
+        "| data | identities | rule | promised | taken for somebody | binomial interval | "
+        "people missed |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, sizes in measured["data"].items():
+        for size in sizes:
+            for rule in (COHORT, LEAVE_ONE_OUT):
+                for rate, found in size[rule].items():
+                    head = f"| {name} | {size['identities']} | {rule} | {100 * float(rate):g} % |"
+                    if "takes" in found:
+                        lines.append(f"{head} refused: takes {found['takes']} identities | | |")
+                        continue
+                    mean, half = (100 * value for value in found["accepted"])
+                    low, high = (100 * value for value in found["interval"])
+                    lines.append(
+                        f"{head} {mean:.2f} ± {half:.2f} % | {low:.2f} … {high:.2f} % | "
+                        f"{100 * found['missed']:.1f} % |"
+                    )
+    note = (
+        f"{measured['draws']} draws of who is enrolled ({measured['enrolled_photos']} photos "
+        f"each), of a cohort of {COHORT_PEOPLE} people and of {IMPOSTORS} impostors with "
+        f"{measured['photos']} photos each, which resemble each other; means with 95 % intervals "
+        "over draws, and the binomial interval around the promise; commit "
+        f"{measured['commit']}, {measured['seconds']:.0f} s."
+    )
+    return [*lines, "", note]
+
+
 def main() -> None:
     """Each data set and size, in order."""
     parser = argparse.ArgumentParser(description="False-accept rates, promised and realised.")

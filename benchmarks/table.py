@@ -606,6 +606,11 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
     (ROOT / "docs" / "gradient_based.md", "learned-optimiser", learned_optimiser),
     (ROOT / "docs" / "regression.md", "sinusoid", sinusoid),
     (ROOT / "docs" / "gallery.md", "galleries", galleries),
+    (
+        ROOT / "docs" / "gallery.md",
+        "promises",
+        functools.partial(_rows_of, "gallery_promises"),
+    ),
     (ROOT / "docs" / "classifier.md", "strangers", strangers),
     (ROOT / "docs" / "classifier.md", "steel", steel),
     (ROOT / "docs" / "task_augmentation.md", "few-classes", few_classes),

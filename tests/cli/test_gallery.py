@@ -288,14 +288,14 @@ def test_pictures_that_nobody_should_be_enrolled_with(
     )
 
 
-def test_the_three_commands_of_the_readme_on_the_drawings_of_the_demo(
+def test_the_three_commands_of_the_documentation_on_the_drawings_of_the_demo(
     quickstudy: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Word by word: all five letters are enrolled, and of ten new drawings at least nine are named
     rightly or not at all; none is wrong and certain.
     """
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    commands = [c for c in readme.splitlines() if c.startswith("quickstudy gallery ")][:3]
+    page = (Path(__file__).parents[2] / "docs" / "gallery.md").read_text(encoding="utf-8")
+    commands = [c for c in page.splitlines() if c.startswith("quickstudy gallery ")][:3]
     assert [c.split()[2] for c in commands] == ["create", "enrol-folder", "identify"]
     (tmp_path / "demo").mkdir()
     known, new, truth = _five_characters(Glyphs().split("test"), tmp_path / "demo")

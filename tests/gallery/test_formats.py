@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save, save_file
 from sqlalchemy import text
 
 from quickstudy.core.errors import GalleryError
+from quickstudy.core.saving import load_folder, save_folder
 from quickstudy.gallery import Gallery
+from quickstudy.gallery.vectors import unit
 
 DIM = 4
 
@@ -57,20 +59,23 @@ def test_exports_of_other_versions(tmp_path: Path) -> None:
     gallery.remove("Ada")
     gallery.enrol("Ada", np.eye(DIM)[:2])
     gallery.enrol("Ben", np.eye(DIM)[3:])
-    file = gallery.export(tmp_path / "out") / "gallery.json"
-    about = json.loads(file.read_text(encoding="utf-8"))
+    saved = load_folder(gallery.export(tmp_path / "out"), kind="gallery export")
+    about = saved.about
     moved = Gallery.import_from(tmp_path / "out", tmp_path / "b.db")
     assert moved.source == "runs/x"
     assert [d.candidates[0][0] for d in moved.identify(np.eye(DIM))] == ["Ada", "Ada", "Ben", "Ben"]
-    assert sorted(f.name for f in (tmp_path / "out").iterdir()) == [
-        "gallery.json",
-        "gallery.safetensors",
-    ]
     older = {key: about[key] for key in ("encoder", "dim", "identities")}
     policy = {"threshold": 0.5, "review": 0.6, "duplicate": 0.9, "score": "nearest", "rate": 0.1}
     policy["rule"] = "leave one class out"
-    file.write_text(json.dumps({**older, "format": 1, "policy": policy}), encoding="utf-8")
-    first = Gallery.import_from(tmp_path / "out", tmp_path / "c.db")
+    (tmp_path / "older").mkdir()
+    (tmp_path / "older" / "gallery.json").write_text(
+        json.dumps({**older, "format": 1, "policy": policy}), encoding="utf-8"
+    )
+    tensors = load(saved.files["vectors.safetensors"])
+    del tensors["cohort_persons"]
+    save_file(tensors, tmp_path / "older" / "gallery.safetensors")
+    first = Gallery.import_from(tmp_path / "older", tmp_path / "c.db")
+    assert first.identities() == moved.identities()
     assert (first.source, first.kind) == ("", "images")
     assert first.policy.rule == "leave one identity out"
     ada = about["identities"][0]
@@ -89,7 +94,8 @@ def test_exports_of_other_versions(tmp_path: Path) -> None:
         ({"policy": {"threshold": 80}}, "is a cosine"),
         ({"policy": {"threshold": "0.5"}}, "must be a number|Type-check"),
     ):
-        file.write_text(json.dumps({**about, **wrong}), encoding="utf-8")
+        forged = {**about, **wrong}
+        save_folder(tmp_path / "out", kind="gallery export", about=forged, files=saved.files)
         with pytest.raises(GalleryError, match=f"holds no gallery that can be imported: .*({why})"):
             Gallery.import_from(tmp_path / "out", tmp_path / "d.db")
         assert not (tmp_path / "d.db").exists()  # nothing half made stays
@@ -97,10 +103,24 @@ def test_exports_of_other_versions(tmp_path: Path) -> None:
 
 def test_vectors_of_an_export_are_checked(tmp_path: Path) -> None:
     gallery = made(str(tmp_path / "a.db"))
-    file = gallery.export(tmp_path / "out") / "gallery.safetensors"
-    tensors = load_file(file)
+    saved = load_folder(gallery.export(tmp_path / "out"), kind="gallery export")
+    tensors = load(saved.files["vectors.safetensors"])
     for wrong in (2 * tensors["templates"], tensors["templates"] + np.float32(np.nan)):
-        save_file({**tensors, "templates": wrong}, file)
+        files = {"vectors.safetensors": save({**tensors, "templates": wrong})}
+        save_folder(tmp_path / "out", kind="gallery export", about=saved.about, files=files)
         with pytest.raises(GalleryError, match="not length 1, or is not of finite numbers"):
             Gallery.import_from(tmp_path / "out", tmp_path / "b.db")
         assert not (tmp_path / "b.db").exists()
+
+
+def test_an_export_that_is_written_anew_forgets_who_was_removed(tmp_path: Path) -> None:
+    gallery = made(str(tmp_path / "a.db"))
+    vector = unit(np.asarray([[0.3, -0.5, 0.7, 0.2]]), DIM)
+    gallery.enrol("Benedict", vector)
+    gallery.export(tmp_path / "out")
+    assert f"The export {tmp_path / 'out'}" in gallery.remove("Benedict").remains[0]
+    gallery.export(tmp_path / "out")
+    for path in (tmp_path / "out").iterdir():
+        content = path.read_bytes()
+        assert b"Benedict" not in content
+        assert vector.tobytes() not in content

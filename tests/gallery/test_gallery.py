@@ -219,7 +219,7 @@ def test_export_and_import(place: Callable[[], str], tmp_path: Path) -> None:
     assert other.calibrate(0.2).policy.threshold == gallery.policy.threshold
     with pytest.raises(GalleryError, match="holds a gallery already"):
         Gallery.import_from(tmp_path / "out", gallery.place)
-    (tmp_path / "out" / "gallery.safetensors").write_bytes(b"x")
+    next((tmp_path / "out").glob("vectors*")).write_bytes(b"x")
     with pytest.raises(GalleryError, match="holds no gallery that can be imported"):
         Gallery.import_from(tmp_path / "out", place())
     close(gallery)
@@ -324,9 +324,8 @@ def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
 
 def test_exports_are_plain(tmp_path: Path) -> None:
     gallery = made(lambda: str(tmp_path / "a.db"), people=2)
-    about = json.loads(
-        (gallery.export(tmp_path / "out") / "gallery.json").read_text(encoding="utf-8")
-    )
+    file = gallery.export(tmp_path / "out") / "quickstudy.json"
+    about = json.loads(file.read_text(encoding="utf-8"))["about"]
     assert [p["name"] for p in about["identities"]] == ["p0", "p1"]
     assert about["encoder"] == "e1"
     close(gallery)

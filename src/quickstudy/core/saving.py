@@ -84,6 +84,7 @@ KINDS: Final = {
 _LARGEST_MANIFEST = 1 << 28
 _BUFFER = 1 << 20
 _PART = ".qs-part"
+_PRIVATE = 0o600
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,80}")
 _STORED = re.compile(r".+\.qs-[0-9a-f]{16}(\.[A-Za-z0-9]+)?")
 _RECORD = re.compile(
@@ -128,6 +129,7 @@ def save_folder(
     about: Any,
     files: Mapping[str, Content] | None = None,
     patience: float = 60.0,
+    private: bool = False,
 ) -> Path:
     """Save a description and files in a folder, which is made if needed; all of it or nothing.
 
@@ -137,6 +139,7 @@ def save_folder(
         about: a JSON value.
         files: content by plain file name, such as ``state.safetensors``; several may share no name.
         patience: how many seconds to wait for another writer.
+        private: only the owner can read the files, whatever the umask.
 
     Returns:
         the folder.
@@ -159,7 +162,7 @@ def save_folder(
     }
     _canonical(manifest)  # what is no JSON is refused before anything is written
     with _created(target), locked(target, patience=patience), _reported(target):
-        mode = _mode_of(target / MANIFEST)
+        mode = _PRIVATE if private else _mode_of(target / MANIFEST)
         previous = _previous_kind(target)
         if previous not in ("", kind):
             raise ConfigError(

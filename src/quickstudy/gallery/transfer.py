@@ -3,7 +3,6 @@ before anything is written.
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,11 +12,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, load_file, save
 from sqlalchemy import insert
 from sqlalchemy.engine import Connection
 
-from quickstudy.core.errors import ConfigError, GalleryError
+from quickstudy.core.errors import ConfigError, GalleryError, QuickstudyError
+from quickstudy.core.saving import load_folder, save_folder
 from quickstudy.gallery.checksums import checksum, is_unit
 from quickstudy.gallery.create import Description
 from quickstudy.gallery.identities import new_pseudonym
@@ -30,7 +30,9 @@ from quickstudy.gallery.vectors import Vectors
 from quickstudy.pretrained.measured import MeasuredThresholds
 
 CHUNK = 10_000
-FILES = ("gallery.safetensors", "gallery.json")
+KIND = "gallery export"
+VECTORS = "vectors.safetensors"
+OLDER_FILES = ("gallery.safetensors", "gallery.json")
 _OLDER_RULES = {
     "leave one class out": "leave one identity out",
     "leave one class out, of a sample": "leave one identity out, of a sample",
@@ -77,32 +79,27 @@ class Export:
             raise GalleryError("Its cohort does not say of each vector who it is of.")
 
     def write(self, folder: Path) -> None:
-        """Into ``gallery.json`` and ``gallery.safetensors``, which only their owner can read.
+        """Into files that only their owner can read: whole, with checksums, or not at all. What an
+        earlier export left there is deleted.
 
         Raises:
             GalleryError: when the folder cannot be written.
         """
-        about = self.to_json()
         tensors = {
             "templates": self.templates,
             "cohort": self.cohort.vectors,
             "cohort_persons": self.cohort.persons,
         }
-        text = json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            parts = [folder / f"{name}.partial" for name in FILES]
-            for part in parts:
-                os.close(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
-            save_file(tensors, parts[0])
-            parts[1].write_text(text, encoding="utf-8")
-            for part in parts:
-                part.chmod(0o600)
-                part.replace(part.with_suffix(""))
-        except OSError as error:
-            raise GalleryError(
-                f"{folder} cannot be written: {error}. Choose another folder."
-            ) from error
+            save_folder(
+                folder,
+                kind=KIND,
+                about=self.to_json(),
+                files={VECTORS: save(tensors)},
+                private=True,
+            )
+        except ConfigError as error:
+            raise GalleryError(str(error)) from error
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the vectors, as JSON values."""
@@ -126,8 +123,11 @@ class Export:
             GalleryError: when they are missing or damaged.
         """
         try:
-            about = json.loads((folder / FILES[1]).read_text(encoding="utf-8"))
-            return cls._of(about, load_file(folder / FILES[0]))
+            if all((folder / name).is_file() for name in OLDER_FILES):
+                about = json.loads((folder / OLDER_FILES[1]).read_text(encoding="utf-8"))
+                return cls._of(about, load_file(folder / OLDER_FILES[0]))
+            saved = load_folder(folder, kind=KIND)
+            return cls._of(saved.about, load(saved.files[VECTORS]))
         except KeyError as error:
             raise GalleryError(
                 f"{folder} holds no gallery that can be imported: it has no {error}."
@@ -139,7 +139,7 @@ class Export:
             AttributeError,
             RecursionError,
             SafetensorError,
-            ConfigError,
+            QuickstudyError,
         ) as error:
             raise GalleryError(
                 f"{folder} holds no gallery that can be imported: {str(error).rstrip('.')}."
