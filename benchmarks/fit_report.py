@@ -133,7 +133,7 @@ def page(
     return fit_page(
         model,
         work / "report.html",
-        things=[paths[i] for i in rows[order]],
+        items=[paths[i] for i in rows[order]],
         title=title,
         notes=notes,
         encoder="symbols",

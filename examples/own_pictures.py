@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from quickstudy.data import Glyphs, find_classes
-from quickstudy.estimators import Encoding, FewShotClassifier, FittedModel, OpenSetClassifier
-from quickstudy.pretrained import encode_files, open_encoder
-from quickstudy.report import fit_page
+from quickstudy.data import Glyphs
+from quickstudy.estimators import FittedModel, fit_folder, score_model
+from quickstudy.report import model_page
 
 
 def draw(folder: Path, classes: range, pictures: range) -> None:
@@ -41,57 +40,47 @@ def main() -> None:
     work = Path(tempfile.mkdtemp())
     n = asked.classes
     draw(work / "known", range(n), range(asked.pictures))
-    draw(work / "strangers", range(n + 1, n + 101), range(1))
+    draw(work / "unknown", range(n + 1, n + 101), range(1))
     draw(work / "new", range(n), range(asked.pictures, asked.pictures + 5))
 
-    encoder = open_encoder("symbols")
-    found = find_classes(work / "known")
-    paths = [path for files in found.values() for path in files]
-    labels = [name for name, files in found.items() for _ in files]
-    cohort = encode_files(
-        encoder, [p for files in find_classes(work / "strangers").values() for p in files]
+    fitted = fit_folder(
+        work / "known",
+        encoder="symbols",
+        false_accept_rate=0.05,
+        review_rate=0.5,
+        cohort=work / "unknown",
     )
-    model = OpenSetClassifier(FewShotClassifier(), false_accept_rate=0.05, review_rate=0.5)
-    model.fit(encode_files(encoder, paths).vectors, labels, cohort=cohort.vectors)
-    fitted = FittedModel(
-        model, Encoding("images", encoder.source, encoder.key), encoder, encoder.notes
-    )
+    assert fitted.summary is not None
     print(
-        f"{n} classes of {asked.pictures} pictures each. {fitted.known.diagnose().accuracy:.0%} of "
-        "the pictures are recognised by the others of their class."
+        f"{n} classes of {asked.pictures} pictures each. {fitted.summary.accuracy:.0%} of the "
+        "pictures are recognised by the others of their class."
     )
 
-    new = find_classes(work / "new")
-    answers = {name: [d.label for d in fitted.decide(files)] for name, files in new.items()}
-    right = np.mean([label == name for name, given in answers.items() for label in given])
-    unknown = np.mean([label is None for given in answers.values() for label in given])
-    print(f"New pictures of them: {right:.0%} right, {unknown:.0%} called unknown.")
+    score = score_model(fitted, work / "new")
+    low, high = score.interval
+    print(
+        f"New pictures of them: {score.accuracy:.0%} right ({low:.0%} to {high:.0%}), "
+        f"{score.false_reject_rate:.0%} called unknown."
+    )
 
     draw(work / "guest", range(n, n + 1), range(asked.pictures + 1))
-    (guest,) = find_classes_of_one(work / "guest").values()
-    before = fitted.decide(guest[-1:])[0]
-    fitted.add_class("guest", guest[:-1])
-    after = fitted.decide(guest[-1:])[0]
+    *first, last = fitted.find_files([work / "guest"])
+    before = fitted.predict_files([last])[0]
+    fitted.add_class("guest", first)
+    after = fitted.predict_files([last])[0]
     print(
-        f"A picture of a character that was not learned: {before.label or 'unknown'}. After it was "
-        f"added: {after.label or 'unknown'} (score {after.score:.3f})."
+        f"A picture of a character that was not learned: {before.label}. After it was added: "
+        f"{after.label} (score {after.score:.3f})."
     )
 
-    fitted.remove_class("guest").save(work / "model")
-    same = FittedModel.load(work / "model").decide(paths[:3])
+    page = model_page(fitted.remove_class("guest"), work / "report.html", title="Characters")
+    fitted.save(work / "model")
+    same = FittedModel.load(work / "model").predict_files(work / "new")
     print(
         f"Kept in {work / 'model'}; loaded it says the same: "
-        f"{[d.label for d in same] == [d.label for d in fitted.decide(paths[:3])]}."
-    )
-    page = fit_page(
-        model, work / "report.html", things=paths, title="Printed characters", notes=encoder.notes
+        f"{same == fitted.predict_files(work / 'new')}."
     )
     print(f"What there is to know about it: {page}")
-
-
-def find_classes_of_one(folder: Path) -> dict[str, list[Path]]:
-    """As `find_classes`, which wants at least two classes, for a folder with one."""
-    return {place.name: sorted(place.iterdir()) for place in folder.iterdir()}
 
 
 if __name__ == "__main__":

@@ -52,13 +52,15 @@ if TYPE_CHECKING:
     from quickstudy.estimators import ImageEncoder as ImageEncoder
     from quickstudy.estimators import OpenSetClassifier as OpenSetClassifier
     from quickstudy.estimators import TextEncoder as TextEncoder
+    from quickstudy.estimators import fit_folder as fit_folder
+    from quickstudy.estimators import fit_table as fit_table
+    from quickstudy.estimators import load as load
     from quickstudy.evaluation import Comparison as Comparison
     from quickstudy.evaluation import Report as Report
     from quickstudy.evaluation import compare as compare
     from quickstudy.evaluation import evaluate as evaluate
     from quickstudy.pretrained import open_encoder as open_encoder
     from quickstudy.recipes import Recipe as Recipe
-    from quickstudy.recipes import load as load
     from quickstudy.recipes import recipe_named as recipe_named
     from quickstudy.recipes import train_recipe as train_recipe
     from quickstudy.testing import check_learner as check_learner

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import beta
 
 from quickstudy.core.errors import ConfigError
-from quickstudy.estimators.advice import Advice, Strangers, advise
+from quickstudy.estimators.advice import Advice, Rejection, advise
 from quickstudy.estimators.findings import Findings, examine
 from quickstudy.metrics.thresholds import conformal_threshold
 
@@ -33,7 +33,7 @@ def kinds(advice: tuple[Advice, ...]) -> list[str]:
     return [a.kind for a in advice]
 
 
-def strangers(**options: Any) -> Strangers:
+def rejection(**options: Any) -> Rejection:
     given = {
         "scores": np.zeros(120),
         "n": 120,
@@ -43,11 +43,11 @@ def strangers(**options: Any) -> Strangers:
         "review_threshold": 0.5,
         "members": np.ones(10),
     }
-    return Strangers(**{**given, **options})
+    return Rejection(**{**given, **options})
 
 
 def test_where_all_is_well_there_is_nothing_to_do() -> None:
-    assert advise(told_of([5, 5, 5]), strangers=strangers()) == ()
+    assert advise(told_of([5, 5, 5]), rejection=rejection()) == ()
 
 
 def test_single_examples() -> None:
@@ -102,23 +102,23 @@ def test_a_wrong_label_is_told_first_and_is_no_overlap() -> None:
     scores = x @ np.eye(3, 30).T
     scores[0] = [0.1, 0.2, 1.0]
     x[0] = x[9]
-    told = examine(x, labels, ["ant", "bee", "cow"], scores)
-    assert told.suspects == ((0, 2),)
-    first, second = advise(told, called=[f"{i}.jpg" for i in range(12)])
+    findings = examine(x, labels, ["ant", "bee", "cow"], scores)
+    assert findings.suspects == ((0, 2),)
+    first, second = advise(findings, called=[f"{i}.jpg" for i in range(12)])
     assert first.text == (
         "Check the label of 0.jpg. It is filed under ant, but looks like cow: without it the "
         "classifier gives it 1.00 for cow and 0.100 for ant."
     )
     assert first.rows == (0, 9)
     assert second.kind == "copy"
-    assert advise(told)[0].text.startswith("Check the label of example 1 of ant.")
+    assert advise(findings)[0].text.startswith("Check the label of example 1 of ant.")
 
 
 def test_copies() -> None:
     x = np.random.default_rng(0).normal(size=(12, 30))
     x[5], x[2], x[11] = x[0], x[1], x[10]
-    told = told_of([4, 4, 4], x=x)
-    advice = [a for a in advise(told) if a.kind == "copy"]
+    findings = told_of([4, 4, 4], x=x)
+    advice = [a for a in advise(findings) if a.kind == "copy"]
     assert [a.text.split(":")[0] for a in advice] == [
         "The same example is filed under a and b",
         "a holds the same example 2 times",
@@ -133,8 +133,8 @@ def test_examples_that_are_too_alike() -> None:
     x[:3] = x[0] + (x[:3] - x[0]) / 5
     (a,) = advise(told_of([3] * 5, x=x))
     assert a.kind == "alike"
-    told = told_of([3] * 5, x=x)
-    times = np.median(told.spread) / told.spread[0]
+    findings = told_of([3] * 5, x=x)
+    times = np.median(findings.spread) / findings.spread[0]
     assert times > 3
     assert f"The 3 examples of a are {times:.0f} times closer together than is usual here" in a.text
     two = np.delete(x, np.arange(2, 15, 3), axis=0)
@@ -145,10 +145,10 @@ def test_examples_that_are_too_alike() -> None:
 
 
 def test_an_odd_example() -> None:
-    told = told_of([6, 6, 6])
-    scores = told.scores.copy()
+    findings = told_of([6, 6, 6])
+    scores = findings.scores.copy()
     scores[4, 0] = 0.2
-    (a,) = advise(examine(told.x, told.labels, told.names, scores))
+    (a,) = advise(examine(findings.x, findings.labels, findings.names, scores))
     assert a.kind == "outlier"
     assert a.text.startswith(
         "example 5 of a looks unlike the other examples of a (its score for the class is 0.200)."
@@ -165,22 +165,22 @@ def test_classes_with_far_fewer_examples() -> None:
     assert advise(told_of([9, 9, 9, 4])) == ()
 
 
-def test_too_few_strangers() -> None:
-    (a,) = advise(told_of([5, 5, 5]), strangers=strangers(n=19))
+def test_too_few_unknowns() -> None:
+    (a,) = advise(told_of([5, 5, 5]), rejection=rejection(n=19))
     low, high = (
         1 - 0.975 ** (1 / 19),
         1 - 0.025 ** (1 / 19),
     )  # one of 19 may exceed none: Beta(1, 19)
-    assert strangers(n=19).interval == (pytest.approx(low), pytest.approx(high))
+    assert rejection(n=19).interval == (pytest.approx(low), pytest.approx(high))
     assert (
-        "rests on 19 of them. 5 % of strangers were to be let in, but the real share may be "
+        "rests on 19 unknowns. A false-accept rate of 5 % was asked for, but the real one may be "
         "anything from 0.13 % to 18 %" in a.text
     )
-    assert "Bring the cohort to 120 things" in a.text
-    (a,) = advise(told_of([5, 5, 5]), strangers=strangers(n=19, rule="leave one class out"))
+    assert "Bring the cohort to 120 items" in a.text
+    (a,) = advise(told_of([5, 5, 5]), rejection=rejection(n=19, rule="leave one class out"))
     assert (
-        "Give a cohort of 120 things that belong to no class; at present each class plays the "
-        "stranger" in a.text
+        "Give a cohort of 120 items that belong to no class; at present each class "
+        "plays the unknown" in a.text
     )
 
 
@@ -189,14 +189,14 @@ def test_the_interval_of_the_real_rate_by_drawing(n: int, rate: float) -> None:
     rng = np.random.default_rng(0)
     # Of uniform scores the real rate above a threshold is what is left of 1.
     real = [1 - conformal_threshold(rng.random(n), rate) for _ in range(1500)]
-    low, high = strangers(n=n, rate=rate).interval
+    low, high = rejection(n=n, rate=rate).interval
     assert np.mean(np.less(real, low)) == pytest.approx(0.025, abs=0.013)
     assert np.mean(np.greater(real, high)) == pytest.approx(0.025, abs=0.013)
 
 
 def test_with_as_many_as_are_wanted_the_rate_is_hardly_ever_doubled() -> None:
     for rate in (0.01, 0.02, 0.05, 0.1, 0.2):
-        n = strangers(rate=rate).wanted
+        n = rejection(rate=rate).wanted
         k = int(np.ceil((n + 1) * (1 - rate) - 1e-9))
         assert beta.cdf(2 * rate, n + 1 - k, k) > 0.975
     with pytest.raises(ConfigError):
@@ -204,23 +204,23 @@ def test_with_as_many_as_are_wanted_the_rate_is_hardly_ever_doubled() -> None:
 
 
 def test_members_that_would_be_refused() -> None:
-    (a,) = advise(told_of([5, 5, 5]), strangers=strangers(members=np.r_[np.ones(7), np.zeros(3)]))
+    (a,) = advise(told_of([5, 5, 5]), rejection=rejection(members=np.r_[np.ones(7), np.zeros(3)]))
     assert a.kind == "refused"
     assert "Only 7 of 10 examples would be accepted" in a.text
-    assert "let in more strangers than 5 %" in a.text
-    assert advise(told_of([5, 5, 5]), strangers=strangers(members=None)) == ()
+    assert "allow a false-accept rate above 5 %" in a.text
+    assert advise(told_of([5, 5, 5]), rejection=rejection(members=None)) == ()
 
 
 def test_the_order_is_what_helps_most_first() -> None:
     x = np.random.default_rng(0).normal(size=(43, 30))
     x[42] = x[41]
-    told = told_of([9, 9, 9, 9, 1, 3, 3], {37: 0, 38: 1, 0: 1, 1: 1, 2: 1, 9: 0, 10: 0}, x=x)
-    assert kinds(advise(told, strangers=strangers(n=30, members=np.zeros(9)))) == [
+    findings = told_of([9, 9, 9, 9, 1, 3, 3], {37: 0, 38: 1, 0: 1, 1: 1, 2: 1, 9: 0, 10: 0}, x=x)
+    assert kinds(advise(findings, rejection=rejection(n=30, members=np.zeros(9)))) == [
         "single",
         "overlap",
         "scattered",
         "refused",
-        "strangers",
+        "unknowns",
         "copy",
         "uneven",
     ]

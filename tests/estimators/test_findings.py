@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quickstudy.estimators import FewShotClassifier, findings
+from quickstudy.estimators import FewShotClassifier
+from quickstudy.estimators import findings as findings_module
 from quickstudy.estimators.findings import Findings, examine
 from quickstudy.estimators.scaling import unit
 
@@ -34,12 +35,16 @@ def told_of(x: np.ndarray, y: np.ndarray, metric: str = "cosine") -> Findings:
 def test_against_a_slow_loop(metric: str) -> None:
     x, y = blobs(4, 3, spread=1.0)
     x, y = np.r_[x, np.ones((1, 8))], np.r_[y, 4]
-    told = told_of(x, y, metric)
+    findings = told_of(x, y, metric)
     v = unit(x) if metric == "cosine" else x
     for i in range(13):
         if y[i] == 4:
-            assert not told.judged[i]
-            assert (told.found[i], told.rival[i], told.nearest_in(i, 4)) == (-1, -1, -1)
+            assert not findings.judged[i]
+            assert (findings.predicted[i], findings.rival[i], findings.nearest_in(i, 4)) == (
+                -1,
+                -1,
+                -1,
+            )
             continue
         scores = []
         for c in range(5):
@@ -50,36 +55,36 @@ def test_against_a_slow_loop(metric: str) -> None:
                 if metric == "cosine"
                 else -float(((v[i] - mean) ** 2).sum())
             )
-            assert told.nearest_in(i, c) == min(rows, key=lambda j: ((v[i] - v[j]) ** 2).sum())
+            assert findings.nearest_in(i, c) == min(rows, key=lambda j: ((v[i] - v[j]) ** 2).sum())
         best = max((c for c in range(5) if c != y[i]), key=lambda c: scores[c])
-        assert told.found[i] == int(np.argmax(scores))
-        assert told.rival[i] == best
-        assert (told.own[i], told.other[i]) == (
+        assert findings.predicted[i] == int(np.argmax(scores))
+        assert findings.rival[i] == best
+        assert (findings.own[i], findings.other[i]) == (
             pytest.approx(scores[y[i]]),
             pytest.approx(scores[best]),
         )
-    wrong = [i for i in range(12) if told.found[i] != y[i]]
-    assert sorted(told.wrong.tolist()) == wrong
+    wrong = [i for i in range(12) if findings.predicted[i] != y[i]]
+    assert sorted(findings.wrong.tolist()) == wrong
     assert wrong, "the test needs mistakes"
-    margins = [told.own[i] - told.other[i] for i in told.wrong]
+    margins = [findings.own[i] - findings.other[i] for i in findings.wrong]
     assert margins == sorted(margins)
     for c in range(5):
-        assert (told.counts[c], told.tried[c]) == ((1, 0) if c == 4 else (3, 3))
-        assert told.right[c] == sum(1 for i in range(12) if y[i] == c == told.found[i])
-    for a, b, n in told.confused():
-        assert n == sum(1 for i in wrong if {int(y[i]), int(told.found[i])} == {a, b})
-    assert sum(n for _, _, n in told.confused(without=wrong[:1])) == len(wrong) - 1
+        assert (findings.counts[c], findings.tried[c]) == ((1, 0) if c == 4 else (3, 3))
+        assert findings.right[c] == sum(1 for i in range(12) if y[i] == c == findings.predicted[i])
+    for a, b, n in findings.confused():
+        assert n == sum(1 for i in wrong if {int(y[i]), int(findings.predicted[i])} == {a, b})
+    assert sum(n for _, _, n in findings.confused(without=wrong[:1])) == len(wrong) - 1
 
 
 @pytest.mark.parametrize("block", [2, 512])
 def test_the_separation_of_classes_by_a_loop(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(findings, "_BLOCK", block)
+    monkeypatch.setattr(findings_module, "_BLOCK", block)
     x, y = blobs(7, 3)
     x, y = np.r_[x, np.random.default_rng(1).normal(size=(1, 8))], np.r_[y, 7]
-    told = told_of(x, y, "euclidean")
+    findings = told_of(x, y, "euclidean")
     means = [x[y == c].mean(0) for c in range(8)]
     squares = [((x[y == c] - means[c]) ** 2).sum() / 2 if c < 7 else np.nan for c in range(8)]
-    np.testing.assert_allclose(told.spread, np.sqrt(squares))
+    np.testing.assert_allclose(findings.spread, np.sqrt(squares))
     squares[7] = np.mean(squares[:7])
     counts = [3] * 7 + [1]
     apart = np.full((8, 8), np.inf)
@@ -92,21 +97,21 @@ def test_the_separation_of_classes_by_a_loop(block: int, monkeypatch: pytest.Mon
                     - squares[b] / counts[b]
                 )
                 apart[a, b] = (max(far, 0) / ((squares[a] + squares[b]) / 2)) ** 0.5
-    assert told.neighbour.tolist() == apart.argmin(1).tolist()
-    np.testing.assert_allclose(told.separation, apart.min(1))
+    assert findings.neighbour.tolist() == apart.argmin(1).tolist()
+    np.testing.assert_allclose(findings.separation, apart.min(1))
     nearest = sorted((apart[a, b], a, b) for a in range(8) for b in range(a + 1, 8))[:12]
-    assert [pair[:2] for pair in told.pairs] == [(a, b) for _, a, b in nearest]
-    np.testing.assert_allclose([pair[2] for pair in told.pairs], [far for far, _, _ in nearest])
+    assert [pair[:2] for pair in findings.pairs] == [(a, b) for _, a, b in nearest]
+    np.testing.assert_allclose([pair[2] for pair in findings.pairs], [far for far, _, _ in nearest])
 
 
 def test_where_no_spread_is_known_the_plain_distance_counts() -> None:
-    told = told_of(
+    findings = told_of(
         np.array([[0.0, 0], [3, 0], [0, 1], [0, 1.5]]), np.array([0, 1, 2, 3]), "euclidean"
     )
-    assert np.isnan(told.spread).all()
-    assert told.pairs[0] == (2, 3, 0.5)
-    assert told.neighbour.tolist() == [2, 0, 3, 2]
-    assert not told.judged.any()
+    assert np.isnan(findings.spread).all()
+    assert findings.pairs[0] == (2, 3, 0.5)
+    assert findings.neighbour.tolist() == [2, 0, 3, 2]
+    assert not findings.judged.any()
     same = told_of(
         np.array([[0.0, 0], [0, 0], [3, 4], [3, 4]]), np.array([0, 0, 1, 1]), "euclidean"
     )
@@ -115,35 +120,35 @@ def test_where_no_spread_is_known_the_plain_distance_counts() -> None:
 
 
 def test_classes_no_further_apart_than_chance_have_no_separation() -> None:
-    told = told_of(np.array([[0.0], [2], [0.5], [2.5]]), np.array([0, 0, 1, 1]), "euclidean")
-    assert told.pairs == ((0, 1, 0.0),)
+    findings = told_of(np.array([[0.0], [2], [0.5], [2.5]]), np.array([0, 0, 1, 1]), "euclidean")
+    assert findings.pairs == ((0, 1, 0.0),)
 
 
 def test_one_class_has_no_rival() -> None:
-    told = told_of(blobs(1, 9)[0], np.zeros(9, int))
-    assert told.judged.all()
-    assert np.isnan(told.other).all()
-    assert (told.neighbour.tolist(), told.pairs, told.suspects) == ([-1], (), ())
-    assert np.isnan(told.separation).all()
+    findings = told_of(blobs(1, 9)[0], np.zeros(9, int))
+    assert findings.judged.all()
+    assert np.isnan(findings.other).all()
+    assert (findings.neighbour.tolist(), findings.pairs, findings.suspects) == ([-1], (), ())
+    assert np.isnan(findings.separation).all()
 
 
 def test_a_planted_wrong_label_is_suspected() -> None:
     x, y = blobs(5, 4, dim=24)
     y[1] = 3  # looks like class 0
-    told = told_of(x, y)
-    ((i, c),) = told.suspects
+    findings = told_of(x, y)
+    ((i, c),) = findings.suspects
     assert c == 0
-    assert told.labels[i] == 3
-    np.testing.assert_array_equal(told.x[i], unit(x)[1])
+    assert findings.labels[i] == 3
+    np.testing.assert_array_equal(findings.x[i], unit(x)[1])
     assert not told_of(*blobs(5, 4, dim=24)).suspects
 
 
 def test_of_two_examples_none_is_suspected() -> None:
     x, y = blobs(6, 2, dim=24)
     y[0], y[2] = 1, 0
-    told = told_of(x, y)
-    assert len(told.wrong) > 1
-    assert not told.suspects
+    findings = told_of(x, y)
+    assert len(findings.wrong) > 1
+    assert not findings.suspects
 
 
 def test_few_examples_are_no_ground_for_suspicion() -> None:
@@ -155,14 +160,14 @@ def test_few_examples_are_no_ground_for_suspicion() -> None:
 def test_an_example_unlike_its_class_is_an_outlier() -> None:
     x, y = blobs(5, 6, dim=24)
     x[8] = 0.4 * x[8] + 0.6 * np.random.default_rng(9).normal(size=24)
-    told = told_of(x, y)
-    assert told.outliers[:1] == (8,)
+    findings = told_of(x, y)
+    assert findings.outliers[:1] == (8,)
     assert 8 not in told_of(*blobs(5, 6, dim=24)).outliers
 
 
 def test_where_all_score_alike_nobody_is_odd() -> None:
-    told = told_of(np.repeat(np.eye(3), 4, 0), np.repeat(np.arange(3), 4))
-    assert (told.suspects, told.outliers) == ((), ())
+    findings = told_of(np.repeat(np.eye(3), 4, 0), np.repeat(np.arange(3), 4))
+    assert (findings.suspects, findings.outliers) == ((), ())
 
 
 @settings(max_examples=25)
@@ -184,7 +189,7 @@ def test_copies_by_a_double_loop(seed: int, n: int, dim: int) -> None:
 
 
 def test_a_thousand_equal_rows_are_one_group() -> None:
-    told = examine(
+    findings = examine(
         np.ones((5000, 4)), np.repeat(np.arange(5), 1000), list("abcde"), np.full((5000, 5), np.nan)
     )
-    assert [len(g) for g in told.copies] == [5000]
+    assert [len(g) for g in findings.copies] == [5000]

@@ -15,15 +15,14 @@ from sklearn.exceptions import NotFittedError
 from quickstudy.algorithms import ProtoNet
 from quickstudy.core.errors import ConfigError
 from quickstudy.encoders import Identity
-from quickstudy.estimators import FewShotClassifier, OpenSetClassifier
+from quickstudy.estimators import FewShotClassifier, OpenSetClassifier, rejection
 from quickstudy.estimators.advice import shown
 from quickstudy.estimators.findings import examine
+from quickstudy.estimators.rejection import membership_left_out
 from quickstudy.metrics.open_set import SCORES
 from quickstudy.report import build, fit_page
-from quickstudy.report import unknowns as strangers
 from quickstudy.report.charts import chart
 from quickstudy.report.thumbnails import MOST
-from quickstudy.report.unknowns import membership_left_out
 
 DIM = 16
 VOID = frozenset({"meta", "br", "hr", "img", "link", "input"})
@@ -92,7 +91,7 @@ class Page(HTMLParser):
 
 
 def page_of(model: Any, folder: Path, things: list[Any], **options: Any) -> Page:
-    return Page(fit_page(model, folder / "report.html", things=things, **options))
+    return Page(fit_page(model, folder / "report.html", items=things, **options))
 
 
 def pictures(folder: Path, n: int) -> list[Path]:
@@ -133,8 +132,8 @@ def test_a_page_with_pictures(fifty: tuple[FewShotClassifier, list[Path]], tmp_p
 
 
 def worst(model: FewShotClassifier) -> int:
-    told = examine(model.support_, model.labels_, list(model.classes_), model.left_out_scores())
-    return int(told.wrong[0])
+    findings = examine(model.support_, model.labels_, list(model.classes_), model.left_out_scores())
+    return int(findings.wrong[0])
 
 
 def test_the_numbers_on_it(tmp_path: Path) -> None:
@@ -258,29 +257,26 @@ def test_more_advice_and_mistakes_than_there_is_room_for(tmp_path: Path) -> None
     assert re.search(r"\d+ more mistakes", page.said)
 
 
-def test_strangers(tmp_path: Path) -> None:
+def test_unknowns(tmp_path: Path) -> None:
     x, y = groups(20, 3, spread=0.9)
     cohort = np.random.default_rng(5).normal(size=(40, DIM))
     model = OpenSetClassifier(false_accept_rate=0.1, review_rate=0.5).fit(x, y, cohort=cohort)
     page = page_of(model, tmp_path, list(range(60)))
     members = model.estimator_.left_out_scores().max(1)
     accepted = int((members > model.threshold_).sum())
+    assert f"refused below {shown(model.threshold_)}, for a false-accept rate of 10 %" in page.said
     assert (
-        f"refused below {shown(model.threshold_)}, so that 10 % get in, by the rule: cohort"
-        in page.said
-    )
-    assert (
-        f"Of 40 strangers {100 * (model.calibration_scores_ > model.threshold_).mean():.2g} % "
+        f"Of 40 unknowns {100 * (model.calibration_scores_ > model.threshold_).mean():.2g} % "
         "are; 10 % were asked for" in page.said
     )
     assert f"{accepted} of 60 would be accepted" in page.said
     assert f"lie above {shown(model.review_threshold_)}, where the answer is certain" in page.said
     assert f"threshold {shown(model.threshold_)}" in page.texts
     assert 'class="band"' in page.html
-    assert "Strangers, for the class they look like most (40)" in page.texts
+    assert "Unknowns, for the class they look like most (40)" in page.texts
     plain = page_of(OpenSetClassifier(false_accept_rate=0.1).fit(x, y), tmp_path, list(range(60)))
-    assert "Of 20 strangers (60 scores)" in plain.said
-    assert "each class in turn played the stranger" in plain.said
+    assert "Of 20 unknowns (60 scores)" in plain.said
+    assert "each class in turn played the unknown" in plain.said
     assert 'class="band"' not in plain.html
 
 
@@ -294,8 +290,8 @@ def test_membership_without_the_example_is_that_of_a_classifier_without_it(
         x, y, cohort=np.random.default_rng(0).normal(size=(9, DIM))
     )
     known = model.estimator_
-    told = examine(known.support_, known.labels_, list(known.classes_), known.left_out_scores())
-    found = membership_left_out(model, told)
+    findings = examine(known.support_, known.labels_, list(known.classes_), known.left_out_scores())
+    found = membership_left_out(model, findings)
     assert found is not None
     assert len(found) == 9
     for i in range(9):
@@ -322,10 +318,10 @@ def test_where_leaving_out_takes_too_many_fits_nothing_is_said_of_members(
     x, y = groups(6, 3)
     model = OpenSetClassifier(unknown_score="nearest", false_accept_rate=0.3).fit(x, y)
     assert "would be accepted" in page_of(model, tmp_path, list(range(18))).said
-    monkeypatch.setattr(strangers, "MOST_FITS", 10)
+    monkeypatch.setattr(rejection, "MOST_FITS", 10)
     page = page_of(model, tmp_path, list(range(18)))
     assert "would be accepted" not in page.said
-    assert "Strangers, for the class they look like most (18)" in page.texts
+    assert "Unknowns, for the class they look like most (18)" in page.texts
 
 
 def test_of_many_examples_several_are_left_out_at_a_time(tmp_path: Path) -> None:
@@ -370,15 +366,15 @@ def test_there_are_always_a_few_ticks_and_never_many(scale: float) -> None:
 
 def test_mistakes(tmp_path: Path) -> None:
     model = FewShotClassifier().fit(*groups(2, 2))
-    with pytest.raises(ConfigError, match=r"has 4 examples but there are 3 things\. Give one each"):
-        fit_page(model, tmp_path / "r.html", things=["a", "b", "c"])
+    with pytest.raises(ConfigError, match=r"has 4 examples but there are 3 items\. Give one each"):
+        fit_page(model, tmp_path / "r.html", items=["a", "b", "c"])
     with pytest.raises(NotFittedError):
-        fit_page(FewShotClassifier(), tmp_path / "r.html", things=[])
+        fit_page(FewShotClassifier(), tmp_path / "r.html", items=[])
     (tmp_path / "file").write_text("")
     with pytest.raises(
         ConfigError, match=r"report cannot be written to .*file.*Make room, or choose another place"
     ):
-        fit_page(model, tmp_path / "file" / "r.html", things=list("abcd"))
+        fit_page(model, tmp_path / "file" / "r.html", items=list("abcd"))
 
 
 def test_an_older_page_stays_where_a_new_one_cannot_be_written(
@@ -392,7 +388,7 @@ def test_an_older_page_stays_where_a_new_one_cannot_be_written(
 
     monkeypatch.setattr(build.os, "replace", full)
     with pytest.raises(ConfigError, match="No space left"):
-        fit_page(model, file, things=list("abcd"))
+        fit_page(model, file, items=list("abcd"))
     assert file.read_text() == "older"
     assert list(tmp_path.iterdir()) == [file]
 

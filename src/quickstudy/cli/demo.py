@@ -9,12 +9,12 @@ from PIL import Image
 
 from quickstudy.algorithms import NearestNeighbour
 from quickstudy.analysis import episode_page, learning_curve
-from quickstudy.cli.own import classify, fit_folder
 from quickstudy.cli.screen import progress, results, table
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.tasks import Setting
 from quickstudy.data import ClassDataset, Glyphs
 from quickstudy.encoders import Identity
+from quickstudy.estimators import fit_folder
 from quickstudy.evaluation import evaluate
 from quickstudy.recipes import recipe_named, train_recipe
 from quickstudy.training.log import read_log
@@ -91,22 +91,20 @@ def demo(
         "\n3. What it is for: five characters it never saw, one drawing of each, then new drawings."
     )
     known, new, truth = _five_characters(test, folder)
-    predictor, _ = fit_folder(known, folder / "run", invert=False)
-    predictor.save(folder / "model")
-    shown = table("new drawing of", "is called", "score", "")
-    rows = classify(predictor, sorted(new.iterdir()))
+    model = fit_folder(known, run=folder / "run", invert=False)
+    model.save(folder / "model")
+    shown = table("new drawing of", "is called", "probability", "")
+    answers = model.predict_files(new)
     right = 0
-    for row in rows:
-        is_right = row["label"] == truth[Path(row["image"]).name]
+    for answer in answers:
+        name = truth[answer.item.name]
+        is_right = answer.label == name
         right += is_right
         shown.add_row(
-            truth[Path(row["image"]).name],
-            row["label"],
-            f"{row['score']:.2f}",
-            "right" if is_right else "wrong",
+            name, answer.label, f"{answer.probability:.2f}", "right" if is_right else "wrong"
         )
     out.print(shown)
-    out.print(f"   {right} of {len(rows)} right.")
+    out.print(f"   {right} of {len(answers)} right.")
 
     curve = learning_curve(
         read_log(folder / "run" / "log.jsonl"),

@@ -1,6 +1,11 @@
 """Where the commands print: results to standard output, progress to standard error."""
 
 import sys
+import unicodedata
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -9,16 +14,23 @@ from rich.table import Column, Table
 _WIDE = 1000
 
 
+class _Harmless(Console):
+    """A console that shows control characters instead of obeying them."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(harmless(o) if isinstance(o, str) else o for o in objects), **options)
+
+
 def results() -> Console:
     """Where results go."""
-    return Console(
+    return _Harmless(
         highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDE
     )
 
 
 def progress() -> Console:
     """Where progress goes."""
-    return Console(stderr=True, highlight=False)
+    return _Harmless(stderr=True, highlight=False)
 
 
 def table(*names: str) -> Table:
@@ -66,3 +78,58 @@ class Bar:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+
+
+class Stages:
+    """Progress bars on standard error, one for each stage of a longer work, where that is a
+    terminal.
+    """
+
+    def __init__(self) -> None:
+        self._bars: dict[str, Bar] = {}
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        """So many of so many are done of a stage."""
+        if stage not in self._bars:
+            self._close()
+            self._bars[stage] = Bar(stage, total)
+            self._bars[stage].__enter__()
+        self._bars[stage].update(done, total)
+
+    def __enter__(self) -> "Stages":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        for bar in self._bars.values():
+            bar.__exit__()
+
+
+@contextmanager
+def warnings_as_notes() -> Iterator[None]:
+    """Warnings are printed as notes, where progress goes."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        progress().print(f"Note: {message}", markup=False, soft_wrap=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show
+        yield
+
+
+def harmless(text: str) -> str:
+    r"""A text whose control characters are shown instead of obeyed: the name of a file may hold
+    what a terminal takes for a command.
+
+    >>> harmless("bird\x1b[2J.png")
+    'bird\\x1b[2J.png'
+    """
+    return "".join(
+        letter
+        if letter in "\n\t" or unicodedata.category(letter) != "Cc"
+        else f"\\x{ord(letter):02x}"
+        for letter in text
+    )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from quickstudy.data.folder import find_classes as find_classes
     from quickstudy.data.folder import find_files as find_files
     from quickstudy.data.folder import find_images as find_images
+    from quickstudy.data.folder import kind_of as kind_of
     from quickstudy.data.folder import read_folder as read_folder
     from quickstudy.data.glyphs import Glyphs as Glyphs
     from quickstudy.data.image_arrays import ImageArrays as ImageArrays

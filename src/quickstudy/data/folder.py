@@ -24,6 +24,8 @@ from quickstudy.data.images import ImageFormat, picture_endings
 
 _SPLITS = ("train", "val", "test")
 _ON_BAD = ("refuse", "skip")
+_KINDS = ("images", "audio", "text")
+_TEXTS = frozenset({".txt", ".md"})
 _SOUNDS = frozenset(
     {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf"}
 )
@@ -221,7 +223,7 @@ def find_classes(root: str | Path, *, kind: str = "images") -> dict[str, list[Pa
 
     Args:
         root: the folder.
-        kind: "images" or "audio".
+        kind: "images", "audio" or "text" (files of one text each).
 
     Raises:
         DataError: when the folder is not laid out like this, as `read_folder` does.
@@ -242,11 +244,11 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def find_files(paths: Iterable[str | Path], *, kind: str) -> list[Path]:
-    """As `find_images`, also for recordings.
+    """As `find_images`, also for recordings and texts.
 
     Args:
         paths: files and folders.
-        kind: "images" or "audio".
+        kind: "images", "audio" or "text".
     """
     sought = _named(kind)
     given = [Path(path).expanduser() for path in paths]
@@ -267,6 +269,19 @@ def find_files(paths: Iterable[str | Path], *, kind: str) -> list[Path]:
             f"files such as {sought.such_as}."
         )
     return found
+
+
+def kind_of(path: str | Path) -> str:
+    """What a file is, by its ending: "images", "audio" or "text"; empty where it is none of them.
+
+    >>> kind_of("bird.JPG"), kind_of("bird.xyz")
+    ('images', '')
+    """
+    ending = Path(path).suffix.lower()
+    for kind in _KINDS:
+        if ending in _named(kind).endings:
+            return kind
+    return ""
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
@@ -360,7 +375,9 @@ def _named(kind: str) -> _Sought:
         return _Sought("recording", _SOUNDS, "recording.wav or recording.flac", ".wav, .flac")
     if kind == "images":
         return _Sought("picture", picture_endings(), "picture.jpg or picture.png", ".jpg, .png")
-    raise ConfigError(f"Folders hold pictures or recordings, not '{kind}'.")
+    if kind == "text":
+        return _Sought("text", _TEXTS, "text.txt or text.md", ".txt, .md")
+    raise ConfigError(f"Folders hold images, audio or text, not '{kind}'.")
 
 
 def _class_name(folder: Path) -> str:

@@ -18,18 +18,18 @@ _ALIKE, _TWO_ALIKE = (
 )  # times closer together than is usual; two come close by chance more often than three
 # to be expected above the threshold; then the real rate is hardly ever more than twice what was
 # asked for
-_STRANGERS = 6
+_UNKNOWNS = 6
 _ACCEPTED = 0.8
 
 
 @dataclass(frozen=True)
-class Strangers:
-    """Where the line to strangers was drawn, and from what.
+class Rejection:
+    """Where the threshold for unknowns lies, and from what scores it comes.
 
     Args:
-        scores: of the strangers ``[n]``.
-        n: how many strangers there are; several scores may be of one.
-        rate: the wanted share of strangers who are taken for members.
+        scores: of the unknowns ``[n]``.
+        n: how many unknowns there are; several scores may be of one.
+        rate: the wanted share of unknowns that are taken for members.
         rule: "cohort" or "leave one class out".
         threshold: what is above is accepted.
         review_threshold: where certainty begins.
@@ -47,14 +47,14 @@ class Strangers:
 
     @property
     def wanted(self) -> int:
-        """How many strangers it takes for a real rate that is hardly ever more than twice what was
+        """How many unknowns it takes for a real rate that is hardly ever more than twice what was
         asked for.
         """
-        return int(np.ceil(_STRANGERS / self.rate - 1e-9))
+        return int(np.ceil(_UNKNOWNS / self.rate - 1e-9))
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Between what the real rate lies with a probability of 95 %, given that the strangers are
+        """Between what the real rate lies with a probability of 95 %, given that the unknowns are
         like those to come, each with one score.
 
         The rate above the k-th smallest of n scores is distributed as Beta(n + 1 − k, k) (Vovk
@@ -72,7 +72,7 @@ class Advice:
     """One thing to do.
 
     Args:
-        kind: "label", "copy", "single", "overlap", "scattered", "few", "refused", "strangers",
+        kind: "label", "copy", "single", "overlap", "scattered", "few", "refused", "unknowns",
             "alike", "outlier" or "uneven".
         text: in a plain sentence or two.
         rows: the examples that it is about, where they are few; of a label the example and the one
@@ -85,35 +85,35 @@ class Advice:
 
 
 def advise(
-    told: Findings, *, strangers: Strangers | None = None, called: Sequence[str] | None = None
+    findings: Findings, *, rejection: Rejection | None = None, called: Sequence[str] | None = None
 ) -> tuple[Advice, ...]:
     """What to do next, the most useful first; nothing where all is well.
 
     First what costs nothing (labels to check, copies to sort out), then what keeps the classifier
-    from working (single examples, overlapping classes, mistakes all over), then strangers, and last
+    from working (single examples, overlapping classes, mistakes all over), then unknowns, and last
     what would make it sturdier.
 
     Args:
-        told: see `examine`.
-        strangers: of a classifier that refuses them.
+        findings: see `examine`.
+        rejection: of a classifier that says unknown.
         called: what each example is called; None calls them by class and place.
     """
-    names = tuple(called) if called is not None else _numbered(told)
-    explained = {int(told.labels[i]) for i, _ in told.suspects} | {
-        c for pair in told.confused() if _is_overlap(told, pair) for c in pair[:2]
+    names = tuple(called) if called is not None else _numbered(findings)
+    explained = {int(findings.labels[i]) for i, _ in findings.suspects} | {
+        c for pair in findings.confused() if _is_overlap(findings, pair) for c in pair[:2]
     }
     return (
-        *_labels(told, names),
-        *_copies(told, names, across=True),
-        *_single(told),
-        *_overlaps(told),
-        *_scattered(told, explained),
-        *_few(told, explained),
-        *_strangers(strangers),
-        *_alike(told),
-        *_copies(told, names, across=False),
-        *_outliers(told, names),
-        *_uneven(told),
+        *_labels(findings, names),
+        *_copies(findings, names, across=True),
+        *_single(findings),
+        *_overlaps(findings),
+        *_scattered(findings, explained),
+        *_few(findings, explained),
+        *_unknowns(rejection),
+        *_alike(findings),
+        *_copies(findings, names, across=False),
+        *_outliers(findings, names),
+        *_uneven(findings),
     )
 
 
@@ -153,35 +153,35 @@ def percent(share: float) -> str:
     )
 
 
-def _numbered(told: Findings) -> tuple[str, ...]:
-    place = np.zeros(len(told.names), np.int64)
+def _numbered(findings: Findings) -> tuple[str, ...]:
+    number = np.zeros(len(findings.names), np.int64)
     out = []
-    for c in told.labels.tolist():
-        place[c] += 1
-        out.append(f"example {place[c]} of {told.names[c]}")
+    for c in findings.labels.tolist():
+        number[c] += 1
+        out.append(f"example {number[c]} of {findings.names[c]}")
     return tuple(out)
 
 
-def _labels(told: Findings, names: Sequence[str]) -> list[Advice]:
-    return [
-        Advice(
-            "label",
-            f"Check the label of {names[i]}. It is filed under {told.names[told.labels[i]]}, but "
-            f"looks like {told.names[c]}: without it the classifier gives it "
-            f"{shown(told.scores[i, c])} for {told.names[c]} and {shown(told.own[i])} for "
-            f"{told.names[told.labels[i]]}.",
-            (i, told.nearest_in(i, c)),
-        )
-        for i, c in told.suspects
-    ]
-
-
-def _copies(told: Findings, names: Sequence[str], *, across: bool) -> list[Advice]:
+def _labels(findings: Findings, names: Sequence[str]) -> list[Advice]:
     out = []
-    for group in told.copies:
-        classes = sorted({int(told.labels[i]) for i in group})
+    for i, c in findings.suspects:
+        own = findings.names[findings.labels[i]]
+        other = findings.names[c]
+        text = (
+            f"Check the label of {names[i]}. It is filed under {own}, but looks like {other}: "
+            f"without it the classifier gives it {shown(findings.scores[i, c])} for {other} and "
+            f"{shown(findings.own[i])} for {own}."
+        )
+        out.append(Advice("label", text, (i, findings.nearest_in(i, c))))
+    return out
+
+
+def _copies(findings: Findings, names: Sequence[str], *, across: bool) -> list[Advice]:
+    out = []
+    for group in findings.copies:
+        classes = sorted({int(findings.labels[i]) for i in group})
         if across and len(classes) > 1:
-            of = " and ".join(told.names[c] for c in classes)
+            of = " and ".join(findings.names[c] for c in classes)
             out.append(
                 Advice(
                     "copy",
@@ -192,7 +192,7 @@ def _copies(told: Findings, names: Sequence[str], *, across: bool) -> list[Advic
             )
         elif not across and len(classes) == 1:
             text = (
-                f"{told.names[classes[0]]} holds the same example {len(group)} times: "
+                f"{findings.names[classes[0]]} holds the same example {len(group)} times: "
                 f"{listed([names[i] for i in group])}. A copy teaches nothing and makes the "
                 "class look better than it is. Replace it by another one."
             )
@@ -200,67 +200,71 @@ def _copies(told: Findings, names: Sequence[str], *, across: bool) -> list[Advic
     return out
 
 
-def _single(told: Findings) -> list[Advice]:
-    of = [told.names[c] for c in np.flatnonzero(told.counts == 1)]
+def _single(findings: Findings) -> list[Advice]:
+    of = [findings.names[c] for c in np.flatnonzero(findings.counts == 1)]
     if not of:
         return []
     text = (
-        f"{len(of)} of {len(told.counts)} classes have one example ({listed(of)}): how well "
+        f"{len(of)} of {len(findings.counts)} classes have one example ({listed(of)}): how well "
         "they are recognised cannot be said. Give a second."
     )
     return [Advice("single", text)]
 
 
-def _is_overlap(told: Findings, pair: tuple[int, int, int]) -> bool:
+def _is_overlap(findings: Findings, pair: tuple[int, int, int]) -> bool:
     a, b, n = pair
-    return n > 1 and n >= _OVERLAP * int(told.counts[a] + told.counts[b])
+    return n > 1 and n >= _OVERLAP * int(findings.counts[a] + findings.counts[b])
 
 
-def _overlaps(told: Findings) -> list[Advice]:
+def _overlaps(findings: Findings) -> list[Advice]:
     out = []
-    for pair in told.confused(without=[i for i, _ in told.suspects]):
+    for pair in findings.confused(without=[i for i, _ in findings.suspects]):
         a, b, n = pair
-        if _is_overlap(told, pair):
+        if _is_overlap(findings, pair):
             text = (
-                f"{told.names[a]} and {told.names[b]} overlap: {n} of their "
-                f"{told.counts[a] + told.counts[b]} examples are taken for the other's. Give more "
-                "examples "
-                "of both, or join them."
+                f"{findings.names[a]} and {findings.names[b]} overlap: {n} of their "
+                f"{findings.counts[a] + findings.counts[b]} examples are taken for the other's. "
+                "Give more examples of both, or join them."
             )
             i = next(
                 i
-                for i in told.wrong.tolist()
-                if {int(told.labels[i]), int(told.found[i])} == {a, b}
+                for i in findings.wrong.tolist()
+                if {int(findings.labels[i]), int(findings.predicted[i])} == {a, b}
             )
-            out.append(Advice("overlap", text, (i, told.nearest_in(i, int(told.found[i])))))
+            out.append(
+                Advice("overlap", text, (i, findings.nearest_in(i, int(findings.predicted[i]))))
+            )
     return out
 
 
-def _scattered(told: Findings, explained: set[int]) -> list[Advice]:
+def _scattered(findings: Findings, explained: set[int]) -> list[Advice]:
     out = []
-    for c in np.flatnonzero((told.tried > 2) & (2 * told.right <= told.tried)).tolist():
+    for c in np.flatnonzero((findings.tried > 2) & (2 * findings.right <= findings.tried)).tolist():
         if c in explained:
             continue
-        found = told.found[(told.labels == c) & told.judged]
-        taken = [told.names[k] for k in dict.fromkeys(found[found != c].tolist())]
+        taken_for = findings.predicted[(findings.labels == c) & findings.judged]
+        others = dict.fromkeys(taken_for[taken_for != c].tolist())
+        taken = [findings.names[k] for k in others]
         text = (
-            f"{told.names[c]} is recognised in {told.right[c]} of {told.tried[c]} examples; the "
-            f"others are taken for {listed(taken)}. Its examples differ too much for so "
-            "few: give more, and split the class if it holds several kinds of thing."
+            f"{findings.names[c]} is recognised in {findings.right[c]} of {findings.tried[c]} "
+            f"examples; the others are taken for {listed(taken)}. Its examples differ too much for "
+            "so few: give more, and split the class if it holds several kinds of thing."
         )
-        out.append(Advice("scattered", text, tuple(np.flatnonzero(told.labels == c)[:4].tolist())))
+        out.append(
+            Advice("scattered", text, tuple(np.flatnonzero(findings.labels == c)[:4].tolist()))
+        )
     return out
 
 
-def _few(told: Findings, explained: set[int]) -> list[Advice]:
+def _few(findings: Findings, explained: set[int]) -> list[Advice]:
     few = [
         c
-        for c in np.flatnonzero((told.counts == 2) & (told.right < told.tried)).tolist()
+        for c in np.flatnonzero((findings.counts == 2) & (findings.right < findings.tried)).tolist()
         if c not in explained
     ]
     if not few:
         return []
-    of = listed([told.names[c] for c in sorted(few, key=lambda c: told.right[c])])
+    of = listed([findings.names[c] for c in sorted(few, key=lambda c: findings.right[c])])
     what = "class of two examples has" if len(few) == 1 else "classes of two examples have"
     text = (
         f"{len(few)} {what} a mistake among them ({of}). Of two that differ nobody can say "
@@ -269,75 +273,78 @@ def _few(told: Findings, explained: set[int]) -> list[Advice]:
     return [Advice("few", text)]
 
 
-def _strangers(s: Strangers | None) -> list[Advice]:
-    if s is None:
+def _unknowns(rejection: Rejection | None) -> list[Advice]:
+    if rejection is None:
         return []
     out = []
-    if s.members is not None and len(s.members):
-        accepted = int((s.members > s.threshold).sum())
-        if accepted < _ACCEPTED * len(s.members):
+    if rejection.members is not None and len(rejection.members):
+        accepted = int((rejection.members > rejection.threshold).sum())
+        if accepted < _ACCEPTED * len(rejection.members):
             text = (
-                f"Only {accepted} of {len(s.members)} examples would be accepted if they came as "
-                "new ones; the others would be called unknown. Give more examples of each "
-                "class, take an encoder that was made for such things, or let in more strangers "
-                f"than {percent(s.rate)}."
+                f"Only {accepted} of {len(rejection.members)} examples would be accepted if they "
+                "came as new ones; the others would be called unknown. Give more examples of each "
+                "class, take an encoder that was made for such things, or allow a false-accept "
+                f"rate above {percent(rejection.rate)}."
             )
             out.append(Advice("refused", text))
-    if s.n < s.wanted:
-        low, high = s.interval
-        if s.rule == "cohort":
-            more = f"Bring the cohort to {s.wanted} things that belong to no class."
+    if rejection.n < rejection.wanted:
+        low, high = rejection.interval
+        if rejection.rule == "cohort":
+            more = f"Bring the cohort to {rejection.wanted} items that belong to no class."
         else:
             more = (
-                f"Give a cohort of {s.wanted} things that belong to no class; at present each "
-                "class plays the stranger to the others."
+                f"Give a cohort of {rejection.wanted} items that belong to no class; at present "
+                "each class plays the unknown to the others."
             )
         text = (
-            f"The line to strangers rests on {s.n} of them. {percent(s.rate)} of strangers were to "
-            f"be let in, but the real share may be anything from {percent(low)} "
-            f"to {percent(high)}. {more}"
+            f"The threshold rests on {rejection.n} unknowns. A false-accept rate of "
+            f"{percent(rejection.rate)} was asked for, but the real one may be anything from "
+            f"{percent(low)} to {percent(high)}. {more}"
         )
-        out.append(Advice("strangers", text))
+        out.append(Advice("unknowns", text))
     return out
 
 
-def _alike(told: Findings) -> list[Advice]:
-    known = np.flatnonzero(told.counts > 1)
-    usual = float(np.median(told.spread[known])) if len(known) >= 4 else 0.0
+def _alike(findings: Findings) -> list[Advice]:
+    known = np.flatnonzero(findings.counts > 1)
+    usual = float(np.median(findings.spread[known])) if len(known) >= 4 else 0.0
     out = []
     for c in known.tolist():
-        spread = float(told.spread[c])
+        spread = float(findings.spread[c])
         # Where they are the same, it is not for lack of variety but a copy.
-        if 0 < spread * (_ALIKE if told.counts[c] > 2 else _TWO_ALIKE) < usual:
+        if 0 < spread * (_ALIKE if findings.counts[c] > 2 else _TWO_ALIKE) < usual:
             times = usual / spread
             text = (
-                f"The {told.counts[c]} examples of {told.names[c]} are {times:.0f} times closer "
-                "together than is usual here, as if they were taken in one go. Add one from "
+                f"The {findings.counts[c]} examples of {findings.names[c]} are {times:.0f} times "
+                "closer together than is usual here, as if they were taken in one go. Add one from "
                 "another time and setting: other light, background, distance or device."
             )
-            out.append(Advice("alike", text, tuple(np.flatnonzero(told.labels == c)[:4].tolist())))
+            out.append(
+                Advice("alike", text, tuple(np.flatnonzero(findings.labels == c)[:4].tolist()))
+            )
     return out
 
 
-def _outliers(told: Findings, names: Sequence[str]) -> list[Advice]:
+def _outliers(findings: Findings, names: Sequence[str]) -> list[Advice]:
     return [
         Advice(
             "outlier",
-            f"{names[i]} looks unlike the other examples of {told.names[told.labels[i]]} (its "
-            f"score for the class is {shown(told.own[i])}). If it is spoilt, replace "
-            "it; if things do look like this at times, add more like it.",
+            f"{names[i]} looks unlike the other examples of "
+            f"{findings.names[findings.labels[i]]} (its score for the class is "
+            f"{shown(findings.own[i])}). If it is spoilt, replace "
+            "it; if such examples do come at times, add more like it.",
             (i,),
         )
-        for i in told.outliers
+        for i in findings.outliers
     ]
 
 
-def _uneven(told: Findings) -> list[Advice]:
-    usual = float(np.median(told.counts))
-    few = np.flatnonzero((told.counts > 1) & (told.counts * _FEW <= usual))
+def _uneven(findings: Findings) -> list[Advice]:
+    usual = float(np.median(findings.counts))
+    few = np.flatnonzero((findings.counts > 1) & (findings.counts * _FEW <= usual))
     if not len(few):
         return []
-    of = listed([f"{told.names[c]} {told.counts[c]}" for c in few])
+    of = listed([f"{findings.names[c]} {findings.counts[c]}" for c in few])
     return [
         Advice(
             "uneven",

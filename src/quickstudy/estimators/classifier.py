@@ -101,6 +101,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     labels_: NDArray[np.int64]
     weights_: Array
     n_features_in_: int
+    feature_names_in_: NDArray[Any]
     head_: AbstractHead
     head_comparison_: HeadComparison | None
     _kept: dict[str, Any]

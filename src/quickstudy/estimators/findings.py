@@ -35,7 +35,7 @@ class Findings:
         labels: the class of each example.
         scores: of each example by the classifier without it; NaN where it is alone in its class.
         judged: the examples whose scores are known.
-        found: the class that it was taken for; −1 where it was not judged.
+        predicted: the class that it was taken for; −1 where it was not judged.
         own: the score for its own class; NaN where it was not judged.
         other, rival: the best score for another class, and which class; NaN and −1 where there is
             none.
@@ -54,7 +54,7 @@ class Findings:
     labels: Int[NDArray[np.int64], " N"]
     scores: Float[Array, "N C"]
     judged: Bool[NDArray[np.bool_], " N"]
-    found: Int[NDArray[np.int64], " N"]
+    predicted: Int[NDArray[np.int64], " N"]
     own: Float[Array, " N"]
     other: Float[Array, " N"]
     rival: Int[NDArray[np.int64], " N"]
@@ -80,13 +80,13 @@ class Findings:
     def right(self) -> Int[NDArray[np.int64], " C"]:
         """How many of these were recognised."""
         return np.bincount(
-            self.labels[self.judged & (self.found == self.labels)], minlength=len(self.names)
+            self.labels[self.judged & (self.predicted == self.labels)], minlength=len(self.names)
         )
 
     @property
     def wrong(self) -> Int[NDArray[np.int64], " n"]:
         """The examples that were taken for another class, the clearest mistake first."""
-        rows = np.flatnonzero(self.judged & (self.found != self.labels))
+        rows = np.flatnonzero(self.judged & (self.predicted != self.labels))
         return rows[np.argsort((self.own - self.other)[rows], kind="stable")]
 
     def confused(self, *, without: Sequence[int] = ()) -> tuple[tuple[int, int, int], ...]:
@@ -95,7 +95,7 @@ class Findings:
         """
         pairs: dict[tuple[int, int], int] = {}
         for i in sorted(set(self.wrong.tolist()) - set(without)):
-            a, b = sorted((int(self.labels[i]), int(self.found[i])))
+            a, b = sorted((int(self.labels[i]), int(self.predicted[i])))
             pairs[a, b] = pairs.get((a, b), 0) + 1
         return tuple(
             (a, b, n) for (a, b), n in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
@@ -140,7 +140,7 @@ def examine(
     n = len(names)
     rows = np.arange(len(x))
     judged = np.asarray(np.isfinite(scores).all(1))
-    found = np.where(judged, np.where(judged[:, None], scores, 0.0).argmax(1), -1)
+    predicted = np.where(judged, np.where(judged[:, None], scores, 0.0).argmax(1), -1)
     others = np.where(judged[:, None], scores, -np.inf)
     others[rows, labels] = -np.inf
     with_other = judged & (n > 1)
@@ -149,14 +149,14 @@ def examine(
     other = np.where(with_other, others.max(1), np.nan)
     means, spread = _means(compared, labels, n)
     neighbour, separation, pairs = _neighbours(means, spread, np.bincount(labels, minlength=n))
-    suspects, outliers = _odd(own, other, rival, labels, found)
+    suspects, outliers = _odd(own, other, rival, labels, predicted)
     return Findings(
         tuple(names),
         compared,
         labels,
         scores,
         judged,
-        found,
+        predicted,
         own,
         other,
         rival,
@@ -218,7 +218,7 @@ def _odd(
     other: Array,
     rival: NDArray[np.int64],
     labels: NDArray[np.int64],
-    found: NDArray[np.int64],
+    predicted: NDArray[np.int64],
 ) -> tuple[tuple[tuple[int, int], ...], tuple[int, ...]]:
     """The suspects, with the class that each looks like, and the outliers.
 
@@ -232,7 +232,9 @@ def _odd(
     judged = np.flatnonzero(np.isfinite(own))
     if len(judged) < _ENOUGH:
         return (), ()
-    right = np.bincount(labels[judged[found[judged] == labels[judged]]], minlength=labels.max() + 1)
+    right = np.bincount(
+        labels[judged[predicted[judged] == labels[judged]]], minlength=labels.max() + 1
+    )
     mates = np.bincount(labels[judged], minlength=labels.max() + 1) - 1
     everyone = float(np.median(own[judged]))
     low = np.full(len(own), np.nan)
@@ -264,7 +266,7 @@ def _copies(x: Array) -> tuple[tuple[int, ...], ...]:
 
     # Equal rows first: of a table there may be so many that listing all pairs would not fit into
     # memory.
-    distinct, place = np.unique(x, axis=0, return_inverse=True)
+    distinct, group_of = np.unique(x, axis=0, return_inverse=True)
     within = _SAME * float(np.sqrt((x * x).sum(1).mean()))
     # A tree is quick in few dimensions only. Two that are near stay near when they are projected,
     # and others hardly come near.
@@ -277,7 +279,7 @@ def _copies(x: Array) -> tuple[tuple[int, ...], ...]:
     graph = coo_array(
         (np.ones(len(near)), (near[:, 0], near[:, 1])), shape=(len(distinct), len(distinct))
     )
-    group = connected_components(graph, directed=False)[1][place.ravel()]
+    group = connected_components(graph, directed=False)[1][group_of.ravel()]
     order = np.argsort(group, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
     return tuple(sorted(tuple(g.tolist()) for g in groups if len(g) > 1))

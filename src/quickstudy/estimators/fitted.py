@@ -1,152 +1,83 @@
-"""A fitted classifier with the encoder it needs, on disk and back."""
+"""A fitted classifier with the encoder it needs: asked, changed class by class, kept on disk."""
 
-import hashlib
 import json
-import math
-import os
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+import unicodedata
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 
 from quickstudy.core.arrays import NDArray
-from quickstudy.core.describe import describe, rebuild
-from quickstudy.core.errors import ConfigError, LoadError, QuickstudyError
-from quickstudy.core.learner import AbstractLearner
-from quickstudy.core.saving import holds
+from quickstudy.core.errors import ConfigError, DataError
+from quickstudy.core.saving import locked
+from quickstudy.data import find_files
+from quickstudy.estimators import model_files
 from quickstudy.estimators.classifier import FewShotClassifier
-from quickstudy.estimators.comparison import HeadComparison
+from quickstudy.estimators.encoding import NOUNS, TABLE, Encoding, encode_texts
 from quickstudy.estimators.open_set import OpenSetClassifier, OpenSetPrediction
-from quickstudy.pretrained import AbstractPretrained, FeatureCache, encode_files, open_encoder
-from quickstudy.pretrained.registry import KINDS
+from quickstudy.estimators.summary import FitSummary
+from quickstudy.estimators.support import Cache
+from quickstudy.estimators.tables import ENDINGS, numbers, read_table, texts
+from quickstudy.pretrained import AbstractPretrained, FeatureCache, encode_files
+from quickstudy.pretrained.files import cache_for
 
-FORMAT = 2
-FILE = "classifier.json"
-ROWS = "rows"
-_AT_ONCE = 64
-_LEARNER = "learner."  # before the names of its weights
+UNKNOWN = "unknown"
+_AT_ONCE = 256
 
 Classifier: TypeAlias = FewShotClassifier | OpenSetClassifier
-Cache: TypeAlias = FeatureCache | str | Path | bool | None
 
 
 @dataclass(frozen=True)
-class Encoding:
-    """What turns things into the vectors that a classifier was fitted to.
+class Prediction:
+    """What a model says of one item.
 
     Args:
-        kind: "images", "text", "audio", or "rows" of a table, which are vectors
-            already.
-        source: the encoder, as `quickstudy.pretrained.open_encoder` takes it; of rows nothing.
-        key: the encoder's key.
-        invert: as given to the encoder.
-        columns: of a table: the columns, in order; of sentences: the one that holds them, where
-            they came from a table.
-        mean, std: what rows are standardised by, column by column.
+        item: a path, a text, or the number of a row, from 1.
+        label: the class, or the label for unknowns; None where there is an error.
+        probability: of the nearest class among the known ones, given that it is one of them.
+        score: the membership score, higher = more like a member; of a model that never says
+            unknown, the score of the nearest class.
+        threshold: what the score had to exceed; None of a model that never says unknown, which is
+            not calibrated.
+        certain: whether no person needs to look; None of a model that is not calibrated.
+        nearest: the nearest class, where the answer is unknown.
+        error: why there is no answer; empty where there is one.
+        table: the file of a row, where there are several.
     """
 
-    kind: str
-    source: str = ""
-    key: str = ""
-    invert: bool | None = None
-    columns: tuple[str, ...] = ()
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-
-    def open(self, source: str | AbstractPretrained = "") -> AbstractPretrained:
-        """The encoder.
-
-        Args:
-            source: where it lies now, or itself; empty = where it lay.
-
-        Raises:
-            ConfigError, DownloadError, LoadError: when what is given as ``source`` cannot be
-                opened, as `quickstudy.pretrained.open_encoder`.
-            LoadError: when it is not where it lay, or is another one now.
-        """
-        try:
-            found = open_encoder(source or self.source, kind=self.kind, invert=self.invert)
-        except QuickstudyError as error:
-            if source:
-                raise
-            raise LoadError(
-                f"The encoder '{self.source}', which the classifier was fitted with, cannot be "
-                f"opened: {error} "
-                "Say where it is now (encoder, on the command line --encoder)."
-            ) from error
-        if found.key != self.key:
-            raise LoadError(
-                f"The classifier was fitted to vectors of the encoder {self.key} "
-                f"('{self.source}'), but '{found.source}' is {found.key} now: its weights, or "
-                "its way of preparing things, have changed. Say where the old one is (encoder, on "
-                "the command line --encoder), or fit again."
-            )
-        return found
-
-    def to_json(self) -> dict[str, Any]:
-        """A dictionary of plain values, for `from_json`. The path of an encoder is made absolute,
-        so that it holds in every working folder.
-        """
-        values = {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-        }
-        is_path = self.source not in ("", "symbols") and Path(self.source).exists()
-        return {**values, "source": str(Path(self.source).absolute())} if is_path else values
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any], *, dim: int) -> Self:
-        """The encoding that `to_json` wrote, for a classifier of vectors of length ``dim``.
-
-        Raises:
-            ValueError, TypeError: when it cannot be.
-        """
-        given: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-        made = cls(**given)
-        if made.kind not in (*KINDS, ROWS) or not all(
-            isinstance(text, str) for text in (made.source, made.key, *made.columns)
-        ):
-            raise ValueError(f"nothing encodes {made.kind!r} by {made.source!r}")
-        if made.kind == "text" and len(made.columns) > 1:
-            raise ValueError(f"sentences stand in one column, not in {len(made.columns)}")
-        if (
-            len(made.mean) != len(made.std)
-            or not all(map(math.isfinite, (*made.mean, *made.std)))
-            or not all(made.std)
-        ):
-            raise ValueError("the rows have no usable mean and deviation")
-        if made.kind == ROWS and not {len(made.columns), len(made.mean)} <= {0, dim}:
-            raise ValueError(
-                f"{len(made.columns)} columns and {len(made.mean)} means do not go with vectors of "
-                f"length {dim}"
-            )
-        return made
+    item: Any
+    label: Any = None
+    probability: float | None = None
+    score: float | None = None
+    threshold: float | None = None
+    certain: bool | None = None
+    nearest: Any = None
+    error: str = ""
+    table: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass
 class FittedModel:
-    """A classifier and how its things become vectors: what ``quickstudy fit`` writes.
+    """A classifier and how items become vectors: what `fit_folder`, `fit_table` and ``quickstudy
+    fit`` make.
 
     Args:
         classifier: a fitted `FewShotClassifier` or `OpenSetClassifier`.
-        encoding: how things become vectors.
-        encoder: the open encoder; None for rows of a table, or where nothing has to be encoded.
+        encoding: how items become vectors.
+        encoder: the open encoder; None of a table, or where nothing has to be encoded.
         notes: what was said when it was fitted.
+        summary: what the fit found out; None of a model that was loaded.
+        origin: the folder that it was loaded from or saved to last, and which state of it.
 
     Example:
         >>> import tempfile
         >>> fitted = FewShotClassifier().fit([[1.0, 0.0], [0.0, 1.0]], ["oak", "elm"])
-        >>> folder = FittedModel(fitted, Encoding("rows", columns=("a", "b"))).save(
+        >>> folder = FittedModel(fitted, Encoding("table", columns=("a", "b"))).save(
         ...     Path(tempfile.mkdtemp()) / "trees"
         ... )
         >>> FittedModel.load(folder).predict([[0.9, 0.2]]).tolist()
@@ -157,6 +88,8 @@ class FittedModel:
     encoding: Encoding
     encoder: AbstractPretrained | None = field(default=None, compare=False)
     notes: tuple[str, ...] = ()
+    summary: FitSummary | None = field(default=None, compare=False)
+    origin: tuple[Path | None, str] = field(default=(None, ""), compare=False)
 
     @property
     def known(self) -> FewShotClassifier:
@@ -167,126 +100,265 @@ class FittedModel:
             else self.classifier
         )
 
+    @property
+    def counts(self) -> dict[Any, int]:
+        """How many examples each class has."""
+        n = np.bincount(self.known.labels_).tolist()
+        return dict(zip(self.known.classes_.tolist(), n, strict=True))
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether it says unknown, at a false-accept rate that was asked for."""
+        return isinstance(self.classifier, OpenSetClassifier)
+
     def vectors(
-        self, things: Sequence[Any] | NDArray[Any], *, cache: Cache = None
+        self, items: Sequence[Any] | NDArray[Any], *, cache: Cache = None
     ) -> Float[NDArray[np.float64], "n D"]:
-        """The vectors of things: paths (of sentences: the sentences), or rows of numbers.
+        """The vectors of items: paths, texts, or rows of numbers.
 
         Raises:
-            ConfigError: for one thing where a list was expected, or without an encoder.
+            ConfigError: for one item where a list was expected, or without an encoder.
             DataError: when one cannot be read.
         """
-        if isinstance(things, str | Path):
+        _check_list(items)
+        if self.encoding.kind == TABLE:
+            return self.encoding.standardised(np.asarray(items, dtype=np.float64))
+        encoder = self._opened_encoder()
+        files = [Path(item) for item in items if self._is_file(item)]
+        if len(files) == len(items):
+            return encode_files(encoder, files, cache=self._cache(cache)).vectors.astype(np.float64)
+        if files:
             raise ConfigError(
-                f"A list was expected, but one thing came: {str(things)!r}. Put it in brackets: "
-                f"[{str(things)!r}]."
+                f"Of {len(items)} items {len(files)} are files and the others texts. Give files "
+                "as pathlib.Path, texts as str, and one kind at a time."
             )
-        if self.encoding.kind == ROWS:
-            return self.standardised(np.asarray(things, dtype=np.float64))
-        if self.encoder is None:
-            raise ConfigError(
-                "The model was loaded without its encoder, so it cannot encode "
-                f'{self.encoding.kind}. Load it with encoder="".'
-            )
-        if self.encoding.kind != "text":
-            return encode_files(
-                self.encoder, [Path(t) for t in things], cache=cache
-            ).vectors.astype(np.float64)
-        parts = [
-            self.encoder.encode(list(things[at : at + _AT_ONCE]))
-            for at in range(0, len(things), _AT_ONCE)
-        ]
-        return np.concatenate(parts or [np.empty((0, self.encoder.dim))]).astype(np.float64)
+        vectors, notes = encode_texts(encoder, list(items))
+        for note in notes:
+            warnings.warn(note, UserWarning, stacklevel=2)
+        return vectors.astype(np.float64)
 
-    def standardised(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Rows as the classifier sees them."""
-        return (
-            (rows - np.asarray(self.encoding.mean)) / np.asarray(self.encoding.std)
-            if self.encoding.mean
-            else rows
-        )
+    def predict(self, items: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
+        """The label of each item, or the label for unknowns."""
+        return self.classifier.predict(self.vectors(items))
 
-    def predict(self, things: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
-        """The label of each thing, or the label for strangers."""
-        return self.classifier.predict(self.vectors(things))
-
-    def decide(self, things: Sequence[Any] | NDArray[Any]) -> list[OpenSetPrediction]:
-        """A decision for each thing; of a classifier that knows no strangers, the class is always
-        certain and the threshold −∞.
+    def decide(self, items: Sequence[Any] | NDArray[Any]) -> list[OpenSetPrediction]:
+        """A decision for each item. One of a model that is not calibrated is never certain, and its
+        threshold is −∞.
         """
-        return decide(self.classifier, self.vectors(things))
+        return _decide(self.classifier, self.vectors(items))
 
-    def add_class(self, name: Any, things: Sequence[Any] | NDArray[Any]) -> Self:
-        """Learn one more class from its things; `save` keeps it.
+    def predict_files(
+        self, files: Sequence[str | Path] | str | Path, *, cache: Cache = None
+    ) -> list[Prediction]:
+        """What the model says of each file; one that cannot be read has an error in place of an
+        answer.
+
+        Args:
+            files: paths of files, or of folders with files of the model's kind.
+            cache: where vectors are kept, as in `quickstudy.pretrained.encode_files`.
 
         Raises:
-            ValueError: as `FewShotClassifier.add_class`.
+            ConfigError: of a model of a table.
+            DataError: when a path does not exist, or there is no file.
         """
-        self.classifier.add_class(name, self.vectors(things))
+        return list(self.stream_files(files, cache=cache))
+
+    def stream_files(
+        self, files: Sequence[str | Path] | str | Path, *, cache: Cache = None
+    ) -> Iterator[Prediction]:
+        """As `predict_files`, one by one, so that any number of files fits into memory."""
+        paths = self.find_files([files] if isinstance(files, str | Path) else files)
+        encoder = self._opened_encoder()
+        with cache_for(encoder, self._cache(cache)) as opened:
+            for start in range(0, len(paths), _AT_ONCE):
+                yield from self._of_files(encoder, paths[start : start + _AT_ONCE], opened)
+
+    def predict_texts(self, items: Sequence[str]) -> list[Prediction]:
+        """What the model says of each text; an empty one has an error in place of an answer.
+
+        Raises:
+            ConfigError: of a model that was not fitted to texts.
+        """
+        if self.encoding.kind != "text":
+            raise ConfigError(
+                f"The model was fitted to {NOUNS[self.encoding.kind]}, not to texts. Give it "
+                f"{NOUNS[self.encoding.kind]}."
+            )
+        _check_list(items)
+        good = [i for i, text in enumerate(items) if text.strip()]
+        x = self.vectors([items[i] for i in good])
+        answers = dict(zip(good, self._answers([items[i] for i in good], x), strict=True))
+        return [
+            answers.get(i, Prediction(text, error="the text is empty."))
+            for i, text in enumerate(items)
+        ]
+
+    def predict_table(self, table: str | Path | Sequence[dict[str, Any]]) -> list[Prediction]:
+        """What the model says of each row of a table; a row that lacks a value has an error in
+        place of an answer.
+
+        Args:
+            table: a file (.csv, .tsv, .jsonl), or its rows as dictionaries.
+
+        Raises:
+            ConfigError: of a model of files.
+            DataError: when the table cannot be read, or has not the columns of the model.
+        """
+        kind = self.encoding.kind
+        if not (self.encoding.columns and kind in (TABLE, "text")):
+            raise ConfigError(
+                f"The model was fitted to {NOUNS[kind]}, so it takes files, not tables. Use "
+                "predict_files."
+            )
+        if isinstance(table, str | Path) and Path(table).suffix.lower() not in ENDINGS:
+            raise ConfigError(
+                f"The model was fitted to {NOUNS[kind]} of a table, so it takes tables "
+                f"({', '.join(ENDINGS)}), not '{table}'."
+            )
+        file = Path(table) if isinstance(table, str | Path) else Path("the table given")
+        rows = read_table(file) if isinstance(table, str | Path) else list(table)
+        if kind == TABLE:
+            x, wrong = numbers(rows, self.encoding.columns, file)
+            items: list[Any] = list(range(1, len(rows) + 1))
+        else:
+            items = texts(rows, self.encoding.columns[0], file)
+            wrong = ["" if text else f"row {i + 1} has no text" for i, text in enumerate(items)]
+            x = np.empty((0, 0))
+        good = [i for i, why in enumerate(wrong) if not why]
+        given = x[good] if kind == TABLE else [items[i] for i in good]
+        vectors = self.vectors(given) if good else np.empty((0, self.known.n_features_in_))
+        answers = dict(zip(good, self._answers([items[i] for i in good], vectors), strict=True))
+        return [
+            answers.get(i, Prediction(items[i], error=f"{wrong[i]}.")) for i in range(len(items))
+        ]
+
+    def find_files(self, paths: Sequence[str | Path]) -> list[Path]:
+        """The files of the model's kind in files and folders.
+
+        Raises:
+            ConfigError: of a model of a table.
+            DataError: when a path does not exist, or there is no file.
+        """
+        if self.encoding.kind == TABLE:
+            raise ConfigError(
+                "The model was fitted to rows of a table, so it takes no files of items. Change "
+                "the table and fit again, or ask with predict_table."
+            )
+        return find_files(paths, kind=self.encoding.kind)
+
+    def with_rate(self, false_accept_rate: float) -> "FittedModel":
+        """The model with another false-accept rate; where it has no cohort, each class plays the
+        unknown to the others.
+
+        Raises:
+            ConfigError: when it takes more unknowns than there are.
+            DataError: when a class has the name of unknowns.
+        """
+        model = self.classifier
+        if isinstance(model, OpenSetClassifier):
+            model.set_rate(false_accept_rate)
+            return self
+        check_names(model.classes_.tolist())
+        calibrated = OpenSetClassifier(
+            model, false_accept_rate=false_accept_rate, reject_label=UNKNOWN
+        )
+        calibrated.fit(model.support_, model.classes_[model.labels_], model.weights_)
+        return replace(self, classifier=calibrated)
+
+    def add_class(self, name: Any, items: Sequence[Any] | NDArray[Any]) -> Self:
+        """Learn one more class from its items; `save` keeps it.
+
+        Args:
+            name: of the class; a text is brought to the kind of the model's labels.
+            items: paths of files or folders, texts, or rows of numbers.
+
+        Raises:
+            ConfigError: when there is a class of this name, or it cannot be one.
+            DataError: when an item cannot be read.
+        """
+        x = self._vectors_of_class(items)
+        with _as_config_error():
+            self.classifier.add_class(self.label_of(name), x)
         return self
 
-    def update_class(self, name: Any, things: Sequence[Any] | NDArray[Any]) -> Self:
-        """Give a class other examples."""
-        self.classifier.update_class(name, self.vectors(things))
+    def update_class(self, name: Any, items: Sequence[Any] | NDArray[Any]) -> Self:
+        """Give a class other examples.
+
+        Raises:
+            ConfigError: when there is no such class.
+            DataError: when an item cannot be read.
+        """
+        x = self._vectors_of_class(items)
+        with _as_config_error():
+            self.classifier.update_class(self.label_of(name), x)
         return self
 
     def remove_class(self, name: Any) -> Self:
-        """Forget a class and its examples."""
-        self.classifier.remove_class(name)
-        return self
-
-    def save(self, folder: str | Path) -> Path:
-        """Write ``classifier.json`` and the ``classifier-….safetensors`` that it names, whole or
-        not at all; nothing is pickled.
-
-        An older model in the folder holds until ``classifier.json`` is replaced, in one step.
+        """Forget a class and its examples.
 
         Raises:
-            ConfigError: when a label or the learner has no form on disk, or the folder cannot be
-                written.
+            ConfigError: when there is no such class, or only one would be left to a model that
+                never says unknown.
         """
-        out, is_new = Path(folder), not Path(folder).exists()
-        about, tensors = _taken_apart(self.classifier)
-        content = save(tensors)
-        name = f"classifier-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
-        whole = {
-            "format": FORMAT,
-            "kind": "classifier",
-            "tensors": name,
-            **about,
-            "encoding": self.encoding.to_json(),
-            "notes": list(self.notes),
-        }
-        files = {
-            name: content,
-            FILE: (json.dumps(whole, indent=1, ensure_ascii=False) + "\n").encode(
-                errors="surrogatepass"
-            ),
-        }
-        parts = {out / f"{file}.part": out / file for file in files}
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            for part, written in zip(parts, files.values(), strict=True):
-                with part.open("wb") as stream:
-                    stream.write(written)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-            for part, file in parts.items():
-                os.replace(part, file)
-        except OSError as error:
-            with suppress(OSError):
-                for part in parts:
-                    part.unlink(missing_ok=True)
-                if is_new:
-                    out.rmdir()
+        label = self.label_of(name)
+        if label in self.counts and len(self.counts) == 2 and not self.is_calibrated:
             raise ConfigError(
-                f"The model cannot be written to {out}: {error.strerror or error}. An older one "
-                "there is as it was; make room, or choose another folder."
-            ) from error
-        for older in out.glob("classifier-*.safetensors"):
-            if older.name != name:
-                with suppress(OSError):
-                    older.unlink()
+                f"Without {label!r} the model would have one class and call everything that. It "
+                "needs at least two classes, or a false-accept rate. Add another class first."
+            )
+        with _as_config_error():
+            self.classifier.remove_class(label)
+        return self
+
+    def label_of(self, name: Any) -> Any:
+        """A name as the model has it: without spaces around, composed (NFC), and of a model whose
+        labels are numbers the number.
+
+        Raises:
+            ConfigError: when it cannot be one.
+        """
+        if not isinstance(name, str):
+            return name
+        classes = self.known.classes_.tolist()
+        written = unicodedata.normalize("NFC", name).strip()
+        if not written:
+            raise ConfigError("A class needs a name, but got an empty one.")
+        same = [label for label in classes if str(label) == written]
+        if same or isinstance(classes[0], str):
+            return same[0] if same else written
+        kind = type(classes[0])
+        with suppress(ValueError):
+            value = json.loads(written)
+            if type(value) is kind or (kind is float and type(value) is int):
+                return kind(value)
+        raise ConfigError(
+            f"The classes of this model are called {classes[0]!r} and the like, so '{written}' "
+            f"cannot be one. Give a value of type {kind.__name__}."
+        )
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model into a folder, whole or not at all; nothing is pickled.
+
+        A model that was loaded from the same folder replaces what it was loaded from, and nothing
+        newer: see `editing` for changes by several processes.
+
+        Raises:
+            ConfigError: when a label or the learner has no form on disk, the folder holds
+                something else, was changed by another process since the model was loaded, or cannot
+                be written.
+        """
+        out = Path(folder)
+        about = self.encoding.to_json()
+        with locked(out) if out.is_dir() else nullcontext():
+            read_from, version = self.origin
+            if read_from == out.absolute() and version != model_files.version_of(out):
+                raise ConfigError(
+                    f"{out} was changed by another process since this model was loaded from it, "
+                    "and saving would undo that. Load it again and repeat the change, or use "
+                    "FittedModel.editing, which keeps others waiting meanwhile."
+                )
+            model_files.write(out, self.classifier, about, notes=self.notes)
+            self.origin = out.absolute(), model_files.version_of(out)
         return out
 
     @classmethod
@@ -302,197 +374,157 @@ class FittedModel:
                 it, as where classes are only listed or removed.
 
         Raises:
+            ConfigError: for an encoder of a model that needs none.
             LoadError: when files are missing, damaged or of another format, or the encoder is
                 another one now.
         """
-        place = Path(folder)
-        try:
-            about, tensors = _read(place)
-            classifier = _put_together(about, tensors)
-            encoding = Encoding.from_json(about["encoding"], dim=classifier.n_features_in_)
-            notes = tuple(map(str, about["notes"]))
-        except LoadError:
-            raise
-        except (
-            OSError,
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            RuntimeError,
-            SafetensorError,
-        ) as error:
-            raise LoadError(
-                f"The model in {place} is damaged or cannot be read: {error}. Copy it again, or "
-                "fit it again."
-            ) from error
-        opened = None if encoding.kind == ROWS or encoder is None else encoding.open(encoder)
+        version = model_files.version_of(Path(folder))
+        classifier, values, notes = model_files.read(Path(folder))
+        with model_files.damage_is_a_load_error(Path(folder)):
+            encoding = Encoding.from_json(values, dim=classifier.n_features_in_)
+        if encoding.kind == TABLE and encoder:
+            raise ConfigError(
+                f"{folder} was fitted to rows of numbers, which need no encoder. Leave it out (on "
+                "the command line --encoder)."
+            )
+        is_open = encoding.kind != TABLE and encoder is not None
+        opened = encoding.open(encoder or "") if is_open else None
         if opened is not None and encoder:
             encoding = replace(encoding, source=opened.source)
-        return cls(classifier, encoding, opened, notes)
+        origin = (Path(folder).absolute(), version)
+        return cls(classifier, encoding, opened, notes, origin=origin)
+
+    @classmethod
+    @contextmanager
+    def editing(
+        cls, folder: str | Path, *, encoder: str | AbstractPretrained | None = ""
+    ) -> Iterator["FittedModel"]:
+        """The model in a folder, to be changed and saved again at the end; where the block raises,
+        nothing is saved.
+
+        Other processes that change it wait meanwhile, so no change is lost.
+
+        Args:
+            folder, encoder: as of `load`.
+
+        Example:
+            >>> import tempfile
+            >>> fitted = FewShotClassifier().fit([[1.0, 0.0], [0.0, 1.0]], ["oak", "elm"])
+            >>> folder = FittedModel(fitted, Encoding("table", columns=("a", "b"))).save(
+            ...     Path(tempfile.mkdtemp()) / "trees"
+            ... )
+            >>> with FittedModel.editing(folder) as model:
+            ...     _ = model.add_class("fir", [[-1.0, 0.0]])
+            >>> FittedModel.load(folder).counts
+            {'elm': 1, 'fir': 1, 'oak': 1}
+        """
+        if not Path(folder).is_dir():
+            cls.load(folder, encoder=encoder)  # which says what is missing
+        with locked(folder):
+            model = cls.load(folder, encoder=encoder)
+            yield model
+            model.save(folder)
+
+    def _opened_encoder(self) -> AbstractPretrained:
+        if self.encoder is None:
+            raise ConfigError(
+                "The model was loaded without its encoder, so it cannot encode "
+                f'{NOUNS[self.encoding.kind]}. Load it with encoder="".'
+            )
+        return self.encoder
+
+    def _cache(self, cache: Cache) -> Cache:
+        """Pixels are read as quickly as a cache is."""
+        return None if self.encoding.image is not None else cache
+
+    def _is_file(self, item: Any) -> bool:
+        return isinstance(item, Path) or (self.encoding.kind != "text" and isinstance(item, str))
+
+    def _vectors_of_class(self, items: Sequence[Any] | NDArray[Any]) -> NDArray[np.float64]:
+        _check_list(items)
+        if self.encoding.kind == TABLE and any(isinstance(item, str | Path) for item in items):
+            raise ConfigError(
+                "The model was fitted to rows of a table, so a class is given by rows of numbers. "
+                "Change the table and fit again."
+            )
+        if self.encoding.kind != TABLE and all(self._is_file(item) for item in items):
+            return self.vectors(self.find_files(list(items)))
+        return self.vectors(items)
+
+    def _of_files(
+        self, encoder: AbstractPretrained, paths: list[Path], cache: FeatureCache | None
+    ) -> list[Prediction]:
+        encoded = encode_files(encoder, paths, cache=cache, on_bad="skip")
+        answers = dict(
+            zip(encoded.paths, self._answers(encoded.paths, encoded.vectors), strict=True)
+        )
+        errors = dict(encoded.skipped)
+        return [
+            answers[path] if path in answers else Prediction(path, error=errors[path])
+            for path in paths
+        ]
+
+    def _answers(self, items: Sequence[Any], vectors: NDArray[Any]) -> list[Prediction]:
+        if not len(items):
+            return []
+        x = vectors.astype(np.float64)
+        likely = self.classifier.predict_proba(x).max(1).tolist()
+        model = self.classifier
+        answers = []
+        for item, decision, p in zip(items, _decide(model, x), likely, strict=True):
+            answer = Prediction(item, decision.label, p, decision.score)
+            if isinstance(model, OpenSetClassifier):
+                is_known = decision.label is not None
+                answer = replace(
+                    answer,
+                    label=decision.label if is_known else model.reject_label,
+                    threshold=decision.threshold,
+                    certain=decision.certain,
+                    nearest=None if is_known else decision.best,
+                )
+            answers.append(answer)
+        return answers
 
 
-def decide(classifier: Classifier, x: NDArray[np.float64]) -> list[OpenSetPrediction]:
+def check_names(classes: Sequence[Any]) -> None:
+    """Refuse a class that has the name of unknowns.
+
+    Raises:
+        DataError: where there is one.
+    """
+    if UNKNOWN in classes:
+        raise DataError(
+            f"With a false-accept rate, what belongs to no class is called '{UNKNOWN}', so no "
+            "class can be called so. Rename it."
+        )
+
+
+def _decide(classifier: Classifier, x: NDArray[np.float64]) -> list[OpenSetPrediction]:
     """A decision for each vector ``[n D]``, by either kind of classifier."""
     if isinstance(classifier, OpenSetClassifier):
         return classifier.decide(x)
     scores = classifier.class_scores(x)
     best = classifier.classes_[scores.argmax(1)].tolist()
     return [
-        OpenSetPrediction(b, b, float(s), -np.inf, True)
-        for b, s in zip(best, scores.max(1), strict=True)
+        OpenSetPrediction(label, label, float(score), -np.inf, False)
+        for label, score in zip(best, scores.max(1), strict=True)
     ]
 
 
-def _taken_apart(model: Classifier) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """What JSON says of a classifier, and its tensors."""
-    known = model.estimator_ if isinstance(model, OpenSetClassifier) else model
-    about: dict[str, Any] = {
-        "classes": [_plain(c) for c in known.classes_.tolist()],
-        "known": {
-            "head": known.head,
-            "scaling": known.scaling,
-            "metric": known.metric,
-            "alpha": known.alpha,
-            "C": known.C,
-        },
-        "comparison": known.head_comparison_ and known.head_comparison_.to_json(),
-        "learner": describe(known.learner) if known.head == "learner" else None,
-        "temperature": known.temperature,
-        "open_set": None,
-    }
-    arrays: dict[str, NDArray[Any]] = {
-        "support": known.support_,
-        "labels": known.labels_,
-        "weights": known.weights_,
-    }
-    if isinstance(model, OpenSetClassifier):
-        about["open_set"] = {
-            "unknown_score": model.unknown_score,
-            "rate": model.rate_,
-            "review_rate": model.review_rate,
-            "reject_label": _plain(model.reject_label),
-        }
-        arrays["calibration_scores"] = model.calibration_scores_
-        if model.cohort_ is not None:
-            arrays["cohort"] = model.cohort_
-            if model.cohort_groups_ is not None:
-                arrays["cohort_groups"] = np.unique(model.cohort_groups_, return_inverse=True)[
-                    1
-                ].astype(np.int64)
-    tensors = {
-        name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()
-    }
-    if known.head == "learner":
-        assert isinstance(known.learner, AbstractLearner)
-        tensors |= {
-            f"{_LEARNER}{name}": t.detach().cpu().contiguous().clone()
-            for name, t in known.learner.state_dict().items()
-        }
-    return about, tensors
-
-
-def _read(place: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """What the two files hold."""
-    if not (place / FILE).is_file():
-        other = (
-            "a model that was fitted with --run; quickstudy.load reads it"
-            if holds(place, "predictor")
-            else ""
-        )
-        raise LoadError(
-            f"{place} holds {other}."
-            if other
-            else f"{place} holds no fitted model ({FILE} is missing). Fit one: quickstudy fit "
-            "FOLDER -o MODEL"
-        )
-    about = _about(place)
-    name = Path(about["tensors"]).name
-    if not (place / name).is_file():  # another process may have replaced the model in between
-        about = _about(place)
-        name = Path(about["tensors"]).name
-    content = (place / name).read_bytes()
-    if name != f"classifier-{hashlib.sha256(content).hexdigest()[:16]}.safetensors":
-        raise ValueError(f"{name} does not have the checksum that its name says")
-    return about, load(content)
-
-
-def _about(place: Path) -> dict[str, Any]:
-    about = json.loads((place / FILE).read_bytes())
-    if (
-        not isinstance(about, dict)
-        or about.get("format") != FORMAT
-        or about.get("kind") != "classifier"
-    ):
-        raise LoadError(
-            f"{place / FILE} is not of format {FORMAT}, the one this version reads. Install the "
-            "version that wrote it, or fit again."
-        )
-    return about
-
-
-def _put_together(about: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Classifier:
-    learner = None if about["learner"] is None else _learner(about["learner"], tensors)
-    arrays = {name: t.numpy() for name, t in tensors.items() if not name.startswith(_LEARNER)}
-    labels = arrays["labels"]
-    if np.unique(labels).tolist() != list(range(len(about["classes"]))):
-        raise ValueError(
-            f"there are {len(about['classes'])} classes, but examples of {len(np.unique(labels))}"
-        )
-    options = about["known"]
-    known = FewShotClassifier(
-        options["head"],
-        scaling=options["scaling"],
-        metric=options["metric"],
-        alpha=options["alpha"],
-        C=options["C"],
-        learner=learner,
-    )
-    compared = about["comparison"]
-    known.fit(
-        arrays["support"],
-        np.asarray(about["classes"])[labels],
-        arrays["weights"],
-        comparison=None if compared is None else HeadComparison.from_json(compared),
-    )
-    known.temperature = float(about["temperature"])
-    given = about["open_set"]
-    if given is None:
-        return known
-    model = OpenSetClassifier(
-        known,
-        unknown_score=given["unknown_score"],
-        false_accept_rate=given["rate"],
-        review_rate=given["review_rate"],
-        reject_label=given["reject_label"],
-    )
-    return model.restore(
-        known,
-        arrays["calibration_scores"],
-        cohort=arrays.get("cohort"),
-        cohort_groups=arrays.get("cohort_groups"),
-    )
-
-
-def _learner(description: Any, tensors: dict[str, torch.Tensor]) -> AbstractLearner[Any]:
-    learner = rebuild(description)
-    if not isinstance(learner, AbstractLearner):
-        raise ValueError(f"a {type(learner).__name__} is no learner")
-    weights = {
-        name.removeprefix(_LEARNER): t for name, t in tensors.items() if name.startswith(_LEARNER)
-    }
-    for name, fresh in learner.state_dict(keep_vars=True).items():
-        fresh.data = fresh.data.to(
-            weights[name].dtype
-        )  # fresh weights are float32, the kept ones need not be
-    learner.load_state_dict(weights)
-    return learner.eval()
-
-
-def _plain(label: Any) -> Any:
-    if not isinstance(label, str | int | float | bool):
+def _check_list(items: Any) -> None:
+    if isinstance(items, str | Path):
         raise ConfigError(
-            f"A label of type {type(label).__name__} cannot be written to JSON. Use texts or "
-            "numbers."
+            f"A list was expected, but one item came: {str(items)!r}. Put it in brackets: "
+            f"[{str(items)!r}]."
         )
-    return label
+
+
+@contextmanager
+def _as_config_error() -> Iterator[None]:
+    """The estimators speak scikit-learn's language, with plain ValueErrors."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

@@ -5,6 +5,7 @@ computed among others, bit for bit.
 """
 
 import abc
+import copy
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -18,8 +19,6 @@ from quickstudy.core.predictor import Predictor
 from quickstudy.core.types import Classes, Examples
 from quickstudy.estimators.scaling import Array, fit_scaling, unit
 
-_TURNS = 20
-
 
 class AbstractHead(abc.ABC):
     """Scores of ``C`` classes, ``[n C]``, higher = more likely, learned from vectors ``[N D]``,
@@ -30,6 +29,8 @@ class AbstractHead(abc.ABC):
     """What to divide the scores by before a softmax where the examples are too few to choose it."""
     one_by_one: int = 100
     """Up to how many examples are left out one at a time."""
+    turns: int = 20
+    """In how many fits at most they are left out where there are more."""
 
     @property
     def is_separate(self) -> bool:
@@ -86,7 +87,7 @@ class AbstractHead(abc.ABC):
         self, x: Array, y: NDArray[np.int64], n: int, weight: Array
     ) -> Iterator[tuple[Bool[NDArray[np.bool_], " N"], Self]]:
         """Which examples are left out at a time, see `left_out`, and the head without them."""
-        turn = np.arange(len(x)) if len(x) <= self.one_by_one else _rank_in_class(y, n) % _TURNS
+        turn = np.arange(len(x)) if len(x) <= self.one_by_one else _rank_in_class(y, n) % self.turns
         totals = np.bincount(y, weight, minlength=n)
         for t in np.unique(turn):
             rest = totals - np.bincount(y, weight * (turn == t), minlength=n)
@@ -234,8 +235,16 @@ class LearnerHead(AbstractHead):
         learner: the learner; its encoder takes vectors.
     """
 
+    # A fit may take as long as encoding all examples does.
+    one_by_one = 10
+    turns = 10
+
     def __init__(self, *, learner: AbstractLearner[Any]) -> None:
         self.learner = learner
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # A fit replaces the predictor and changes no weight, so copies share both.
+        return copy.copy(self)
 
     def options(self) -> dict[str, Any]:
         return {"learner": self.learner}

@@ -232,7 +232,8 @@ def losses_at_best_temperature(scores: Array, y: NDArray[np.int64]) -> Array:
     """
     gap = scores - scores[np.arange(len(y)), y][:, None]  # of each class above the right one
     usual = float(np.abs(gap).mean()) or 1.0
-    losses = [logsumexp(gap / (usual * t), axis=1) for t in 10.0 ** np.arange(-3, 3.1, 0.5)]
+    temperatures = 10.0 ** np.arange(-3, 3.1, 0.5)
+    losses: list[Any] = [logsumexp(gap / (usual * t), axis=1) for t in temperatures]
     return min(losses, key=lambda loss: float(loss.mean()))
 
 

@@ -1,3 +1,4 @@
-"""One page about a fitted classifier, in a file that needs nothing else."""
+"""The page that `quickstudy fit` writes, and that of a score on new items."""
 
 from quickstudy.report.build import fit_page as fit_page
+from quickstudy.report.build import model_page as model_page

@@ -18,12 +18,13 @@ from sklearn.utils.validation import check_is_fitted
 from quickstudy.core.errors import ConfigError
 from quickstudy.estimators.advice import advise
 from quickstudy.estimators.classifier import FewShotClassifier
-from quickstudy.estimators.findings import examine
+from quickstudy.estimators.fitted import FittedModel
 from quickstudy.estimators.open_set import OpenSetClassifier
+from quickstudy.estimators.rejection import rejection_of
+from quickstudy.estimators.summary import findings_of
 from quickstudy.evaluation import versions
 from quickstudy.report import marks, sections
-from quickstudy.report.thumbnails import Things
-from quickstudy.report.unknowns import strangers_of
+from quickstudy.report.thumbnails import Items
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -45,6 +46,10 @@ HEADS = {
         "logistic regression",
         "The score is the logarithm of the class's probability: 0 is certainty.",
     ),
+    "gaussian": (
+        "one Gaussian per class, with one covariance",
+        "The score is the logarithm of how likely the example is in the class.",
+    ),
     "learner": (
         "a meta-trained learner",
         "The score is the output of the learner: higher is likelier.",
@@ -57,7 +62,7 @@ def fit_page(
     model: FewShotClassifier | OpenSetClassifier,
     file: str | Path,
     *,
-    things: Sequence[Any],
+    items: Sequence[Any],
     title: str = "",
     notes: Sequence[str] = (),
     encoder: str = "",
@@ -71,7 +76,7 @@ def fit_page(
     Args:
         model: a fitted classifier.
         file: where to write; folders on the way are made.
-        things: the examples in the order of the classifier's ``support_`` (sorted by class,
+        items: the examples in the order of the classifier's ``support_`` (sorted by class,
             otherwise as they were given): paths of pictures, which are shown small; paths of other
             files, by name; sentences; or the numbers of rows.
         title: above it; empty = "How well the classes are told apart".
@@ -86,17 +91,17 @@ def fit_page(
         >>> import tempfile
         >>> rows = [[1.0, 0.1], [0.9, 0.0], [0.0, 1.0], [0.1, 0.9]]
         >>> model = FewShotClassifier().fit(rows, ["oak", "oak", "elm", "elm"])
-        >>> fit_page(model, Path(tempfile.mkdtemp()) / "report.html", things=[2, 3, 0, 1]).name
+        >>> fit_page(model, Path(tempfile.mkdtemp()) / "report.html", items=[2, 3, 0, 1]).name
         'report.html'
     """
     known = model.estimator_ if isinstance(model, OpenSetClassifier) else model
     check_is_fitted(known)
-    if len(things) != len(known.labels_):
+    if len(items) != len(known.labels_):
         raise ConfigError(
-            f"The classifier has {len(known.labels_)} examples but there are {len(things)} things. "
+            f"The classifier has {len(known.labels_)} examples but there are {len(items)} items. "
             "Give one each, in the order of its support_."
         )
-    text = _page().render(_content(model, known, Things(things), title, notes, encoder))
+    text = _page().render(_content(model, known, Items(items), title, notes, encoder))
     out = Path(file)
     part = out.with_name(f"{out.name}.part")
     try:
@@ -113,10 +118,36 @@ def fit_page(
     return out
 
 
+def model_page(model: FittedModel, file: str | Path, *, title: str = "") -> Path:
+    """As `fit_page`, of a model that was just fitted.
+
+    Args:
+        model: as `quickstudy.estimators.fit_folder` and `fit_table` return it.
+        file, title: as of `fit_page`.
+
+    Raises:
+        ConfigError: for a model that was loaded, which does not know the items of its examples any
+            more; or when the file cannot be written.
+    """
+    if model.summary is None:
+        raise ConfigError(
+            "The page shows the examples, which only the fit knows: a model that was loaded has "
+            "their vectors and no summary. Write the page after the fit."
+        )
+    return fit_page(
+        model.classifier,
+        file,
+        items=model.summary.items,
+        title=title,
+        notes=model.notes,
+        encoder=model.encoding.source,
+    )
+
+
 def _content(
     model: FewShotClassifier | OpenSetClassifier,
     known: FewShotClassifier,
-    things: Things,
+    items: Items,
     title: str,
     notes: Sequence[str],
     encoder: str,
@@ -125,45 +156,44 @@ def _content(
     asked for first.
     """
     names = [marks.plain(str(name)) for name in known.classes_.tolist()]
-    told = examine(
-        known.support_,
-        known.labels_,
-        names,
-        known.left_out_scores(),
-        metric=known.metric if known.head == "prototype" else "cosine",
-    )
-    strangers = strangers_of(model, told) if isinstance(model, OpenSetClassifier) else None
+    findings = findings_of(known, names=names)
+    rejection = rejection_of(model, findings) if isinstance(model, OpenSetClassifier) else None
     advice = advise(
-        replace(told, names=tuple(map(marks.as_class, told.names))),
-        strangers=strangers,
-        called=[marks.as_other(name) for name in things.names],
+        replace(findings, names=tuple(map(marks.as_class, findings.names))),
+        rejection=rejection,
+        called=[marks.as_other(name) for name in items.names],
     )
-    head, score = HEADS[known.head]
-    score = _EUCLIDEAN if known.head == "prototype" and known.metric == "euclidean" else score
+    comparison = known.head_comparison_
+    name = known.head if comparison is None else comparison.choice.head
+    head, score = HEADS[name]
+    if comparison is not None:
+        head = f"{head}; chosen by the examples ({comparison})"
+    is_euclidean = known.head_.options().get("metric") == "euclidean"
+    score = _EUCLIDEAN if name == "prototype" and is_euclidean else score
     return {
         "title": title or "How well the classes are told apart",
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "css": Markup(_part("page.css")),
-        "verdict": sections.verdict(told),
-        "facts": sections.facts(told, head, encoder, strangers),
+        "verdict": sections.verdict(findings),
+        "facts": sections.facts(findings, head, encoder, rejection),
         "notes": list(notes),
         "versions": list(versions().items()),
-        "todo": sections.todo(advice, things),
-        "mistakes": sections.mistakes(told, things),
-        "pairs": sections.pairs(told, things),
-        "pairs_said": sections.pairs_said(told),
-        "few": int(told.counts.min()) < 5,
-        "closest": [told.names[c] for c in told.pairs[0][:2]] if told.pairs else [],
-        "matrix": sections.matrix(told),
-        "confusions": sections.confusions(told),
-        "scores": sections.scores(told),
+        "todo": sections.todo(advice, items),
+        "mistakes": sections.mistakes(findings, items),
+        "pairs": sections.pairs(findings, items),
+        "pairs_said": sections.pairs_said(findings),
+        "few": int(findings.counts.min()) < 5,
+        "closest": [findings.names[c] for c in findings.pairs[0][:2]] if findings.pairs else [],
+        "matrix": sections.matrix(findings),
+        "confusions": sections.confusions(findings),
+        "scores": sections.scores(findings),
         "scores_said": f"{score} The further an example's score for its own class lies right of "
         "its best score for another, the surer the answer.",
-        "strangers": sections.strangers(strangers),
-        "classes": sections.classes(told, things),
-        "has_marks": bool(len(told.wrong) or told.outliers),
-        "about": sections.about(told, score, is_exact=known.head == "prototype"),
-        "thumbnails": things.thumbnails,  # last: those that the sections have asked for
+        "unknowns": sections.unknowns(rejection),
+        "classes": sections.classes(findings, items),
+        "has_marks": bool(len(findings.wrong) or findings.outliers),
+        "about": sections.about(findings, score, is_exact=name == "prototype"),
+        "thumbnails": items.thumbnails,  # last: those that the sections have asked for
     }
 
 

@@ -19,7 +19,7 @@ class Strip:
 
     Args:
         label: what they are scores of, with how many.
-        colour: "own", "other" or "strangers".
+        colour: "own", "other" or "unknowns".
         bars: left edge, width and height of each bar, all in % of the strip.
         middle: where the median lies, in %.
         said: in words, for those who do not see it.

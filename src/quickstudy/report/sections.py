@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from quickstudy.estimators.advice import Advice, Strangers, listed, percent, shown
+from quickstudy.estimators.advice import Advice, Rejection, listed, percent, shown
 from quickstudy.estimators.findings import Findings
 from quickstudy.report.charts import Chart, chart
 from quickstudy.report.marks import as_other
-from quickstudy.report.thumbnails import Things
+from quickstudy.report.thumbnails import Items
 
 _MATRIX = 40
 _ADVICE, _OF_A_KIND, _MORE_ADVICE = 12, 4, 40
@@ -27,19 +27,19 @@ TAGS = {
     "scattered": "Hard class",
     "few": "Only two examples",
     "refused": "Members refused",
-    "strangers": "Few strangers",
+    "unknowns": "Few unknowns",
     "alike": "Too alike",
     "outlier": "Odd one",
     "uneven": "Few examples",
 }
 
 
-def verdict(told: Findings) -> dict[str, Any]:
+def verdict(findings: Findings) -> dict[str, Any]:
     """The answer in one sentence, and its interval."""
     from scipy.stats import binomtest
 
-    n, right, classes = int(told.judged.sum()), int(told.right.sum()), len(told.names)
-    alone = int((~told.judged).sum())
+    n, right, classes = int(findings.judged.sum()), int(findings.right.sum()), len(findings.names)
+    alone = int((~findings.judged).sum())
     if classes == 1 or not n:
         why = (
             "There is one class, so its examples cannot be taken for anything else."
@@ -47,7 +47,7 @@ def verdict(told: Findings) -> dict[str, Any]:
             else (
                 "Every class has a single example, so nothing can be said yet of how well they are "
                 "told apart."
-                if (told.counts == 1).all()
+                if (findings.counts == 1).all()
                 else "No example could be judged."
             )
         )
@@ -85,39 +85,39 @@ def verdict(told: Findings) -> dict[str, Any]:
 
 
 def facts(
-    told: Findings, head: str, encoder: str, strangers: Strangers | None
+    findings: Findings, head: str, encoder: str, rejection: Rejection | None
 ) -> list[tuple[str, str]]:
     """What was fitted, in a few words each."""
-    counts, n = told.counts, len(told.names)
+    counts, n = findings.counts, len(findings.names)
     each = (
         f"{counts.min()} each"
         if counts.min() == counts.max()
         else f"{counts.min()} to {counts.max()} each, {np.median(counts):g} in the middle"
     )
     names = (
-        f": {listed([as_other(name) for name in told.names], most=12)}"
-        if len("".join(told.names)) < _NAMED
+        f": {listed([as_other(name) for name in findings.names], most=12)}"
+        if len("".join(findings.names)) < _NAMED
         else ""
     )
-    vectors = f"{told.x.shape[1]:,} numbers per example"
+    vectors = f"{findings.x.shape[1]:,} numbers per example"
     out = [
         ("Classes", f"{n:,}{names}"),
-        ("Examples", f"{len(told.labels):,}; {each}"),
+        ("Examples", f"{len(findings.labels):,}; {each}"),
         ("Head", head),
         ("Encoder", f"{as_other(encoder)}; {vectors}") if encoder else ("Vectors", vectors),
     ]
-    if strangers is not None:
+    if rejection is not None:
         out.append(
             (
-                "Strangers",
-                f"refused below {shown(strangers.threshold)}, so that {percent(strangers.rate)} "
-                f"get in, by the rule: {strangers.rule}",
+                "Unknowns",
+                f"refused below {shown(rejection.threshold)}, for a false-accept rate of "
+                f"{percent(rejection.rate)}, by the rule: {rejection.rule}",
             )
         )
     return out
 
 
-def todo(advice: Sequence[Advice], things: Things) -> dict[str, Any]:
+def todo(advice: Sequence[Advice], items: Items) -> dict[str, Any]:
     """What to do, with the pictures it is about."""
 
     def item(a: Advice, pictures: bool) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def todo(advice: Sequence[Advice], things: Things) -> dict[str, Any]:
             "kind": a.kind,
             "tag": TAGS[a.kind],
             "text": a.text,
-            "things": [things[i] for i in a.rows if i >= 0 and things.is_picture(i)]
+            "examples": [items[i] for i in a.rows if i >= 0 and items.is_picture(i)]
             if pictures
             else [],
         }
@@ -144,31 +144,34 @@ def todo(advice: Sequence[Advice], things: Things) -> dict[str, Any]:
     }
 
 
-def mistakes(told: Findings, things: Things) -> dict[str, Any]:
+def mistakes(findings: Findings, items: Items) -> dict[str, Any]:
     """The examples that were taken for another class."""
-    wrong, suspects = told.wrong.tolist(), {i for i, _ in told.suspects}
-    known = told.scores[told.judged]
+    wrong, suspects = findings.wrong.tolist(), {i for i, _ in findings.suspects}
+    known = findings.scores[findings.judged]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
 
     def words(i: int) -> dict[str, Any]:
         return {
-            "name": things.names[i],
-            "true": told.names[told.labels[i]],
-            "taken": told.names[told.found[i]],
-            "own": shown(told.own[i]),
-            "other": shown(told.other[i]),
+            "name": items.names[i],
+            "true": findings.names[findings.labels[i]],
+            "taken": findings.names[findings.predicted[i]],
+            "own": shown(findings.own[i]),
+            "other": shown(findings.other[i]),
         }
 
     def card(i: int) -> dict[str, Any]:
-        twin, mate = told.nearest_in(i, int(told.found[i])), told.nearest_in(i, int(told.labels[i]))
+        twin, mate = (
+            findings.nearest_in(i, int(findings.predicted[i])),
+            findings.nearest_in(i, int(findings.labels[i])),
+        )
         bars = [
             round(100 * (float(s) - low) / ((high - low) or 1.0), 1)
-            for s in (told.other[i], told.own[i])
+            for s in (findings.other[i], findings.own[i])
         ]
         return words(i) | {
-            "thing": things[i],
-            "twin": things[twin],
-            "mate": things[mate] if mate >= 0 else None,
+            "item": items[i],
+            "twin": items[twin],
+            "mate": items[mate] if mate >= 0 else None,
             "suspect": i in suspects,
             "bars": bars,
         }
@@ -182,45 +185,45 @@ def mistakes(told: Findings, things: Things) -> dict[str, Any]:
     }
 
 
-def pairs(told: Findings, things: Things) -> list[dict[str, Any]]:
+def pairs(findings: Findings, items: Items) -> list[dict[str, Any]]:
     """The pairs of classes that lie closest, each by its two most similar examples."""
-    taken = {(a, b): n for a, b, n in told.confused()}
+    taken = {(a, b): n for a, b, n in findings.confused()}
     out = []
-    for a, b, apart in told.pairs[:_CLOSE]:
-        first, second = np.flatnonzero(told.labels == a), np.flatnonzero(told.labels == b)
-        one, two = told.x[first], told.x[second]
+    for a, b, apart in findings.pairs[:_CLOSE]:
+        first, second = np.flatnonzero(findings.labels == a), np.flatnonzero(findings.labels == b)
+        one, two = findings.x[first], findings.x[second]
         squares = (one * one).sum(1)[:, None] - 2 * one @ two.T + (two * two).sum(1)
         i, j = np.unravel_index(int(squares.argmin()), squares.shape)
         n = taken.get((a, b), 0)
         out.append(
             {
-                "names": (told.names[a], told.names[b]),
-                "things": (things[int(first[i])], things[int(second[j])]),
-                "apart": _apart(told, apart),
+                "names": (findings.names[a], findings.names[b]),
+                "examples": (items[int(first[i])], items[int(second[j])]),
+                "apart": _apart(findings, apart),
                 "mistakes": f"{n} taken for the other"
                 if n
                 else "no mistake between them"
-                if told.judged.any()
+                if findings.judged.any()
                 else "not tried",
             }
         )
     return out
 
 
-def pairs_said(told: Findings) -> str:
+def pairs_said(findings: Findings) -> str:
     """What the numbers in the section of pairs mean."""
     start = (
         "The pairs that are likeliest to be mixed up, mistakes or not, each by its two most "
         "similar examples. "
     )
-    if not np.isfinite(told.spread).any():
+    if not np.isfinite(findings.spread).any():
         return (
             f"{start}How far apart is the distance of the two examples, as no class has two "
             "from which to see how far its own lie apart."
         )
     usual = (
-        float(np.median(told.separation[np.isfinite(told.separation)]))
-        if np.isfinite(told.separation).any()
+        float(np.median(findings.separation[np.isfinite(findings.separation)]))
+        if np.isfinite(findings.separation).any()
         else 0.0
     )
     return (
@@ -230,13 +233,13 @@ def pairs_said(told: Findings) -> str:
     )
 
 
-def matrix(told: Findings) -> dict[str, Any] | None:
+def matrix(findings: Findings) -> dict[str, Any] | None:
     """The confusion matrix, where it is not too large to be read."""
-    n = len(told.names)
-    if not 1 < n <= _MATRIX or not told.judged.any():
+    n = len(findings.names)
+    if not 1 < n <= _MATRIX or not findings.judged.any():
         return None
     counts = np.zeros((n, n), np.int64)
-    np.add.at(counts, (told.labels[told.judged], told.found[told.judged]), 1)
+    np.add.at(counts, (findings.labels[findings.judged], findings.predicted[findings.judged]), 1)
     rows = []
     for a in range(n):
         total = max(int(counts[a].sum()), 1)
@@ -245,32 +248,36 @@ def matrix(told: Findings) -> dict[str, Any] | None:
                 "n": int(k),
                 "share": round(k / total, 2),
                 "hit": a == b,
-                "said": f"{told.names[a]} taken for {told.names[b]}: {k} of {total}",
+                "said": f"{findings.names[a]} taken for {findings.names[b]}: {k} of {total}",
             }
             if (k := int(counts[a, b]))
             else None
             for b in range(n)
         ]
-        rows.append({"name": told.names[a], "cells": cells, "single": not counts[a].any(), "at": a})
-    return {"names": told.names, "rows": rows}
+        rows.append(
+            {"name": findings.names[a], "cells": cells, "single": not counts[a].any(), "at": a}
+        )
+    return {"names": findings.names, "rows": rows}
 
 
-def confusions(told: Findings) -> dict[str, Any] | None:
+def confusions(findings: Findings) -> dict[str, Any] | None:
     """Only the rows with mistakes, where the matrix would be too large."""
-    if len(told.names) <= _MATRIX:
+    if len(findings.names) <= _MATRIX:
         return None
     taken: dict[int, Counter[int]] = {}
-    for i in told.wrong.tolist():
-        taken.setdefault(int(told.labels[i]), Counter())[int(told.found[i])] += 1
-    order = sorted(taken, key=lambda c: (-taken[c].total(), told.right[c] / told.tried[c], c))
+    for i in findings.wrong.tolist():
+        taken.setdefault(int(findings.labels[i]), Counter())[int(findings.predicted[i])] += 1
+    order = sorted(
+        taken, key=lambda c: (-taken[c].total(), findings.right[c] / findings.tried[c], c)
+    )
     if not order:
         return None
     rows = [
         {
-            "name": told.names[c],
-            "right": int(told.right[c]),
-            "tried": int(told.tried[c]),
-            "taken": [(told.names[k], n) for k, n in taken[c].most_common(6)],
+            "name": findings.names[c],
+            "right": int(findings.right[c]),
+            "tried": int(findings.tried[c]),
+            "taken": [(findings.names[k], n) for k, n in taken[c].most_common(6)],
             "cut": len(taken[c]) > 6,
         }
         for c in order[:_CONFUSIONS]
@@ -278,34 +285,34 @@ def confusions(told: Findings) -> dict[str, Any] | None:
     return {
         "shown": rows,
         "rest": len(order) - len(rows),
-        "fine": len(told.names) - len(order),
-        "total": len(told.names),
+        "fine": len(findings.names) - len(order),
+        "total": len(findings.names),
     }
 
 
-def scores(told: Findings) -> Chart | None:
+def scores(findings: Findings) -> Chart | None:
     """The scores for the own and the best other class."""
-    if len(told.names) < 2 or not told.judged.any():
+    if len(findings.names) < 2 or not findings.judged.any():
         return None
     return chart(
         [
-            ("For the own class, without the example", "own", told.own),
-            ("For the best other class", "other", told.other),
+            ("For the own class, without the example", "own", findings.own),
+            ("For the best other class", "other", findings.other),
         ]
     )
 
 
-def strangers(s: Strangers | None) -> dict[str, Any] | None:
-    """Strangers and the line that is drawn between them and members."""
+def unknowns(s: Rejection | None) -> dict[str, Any] | None:
+    """The scores of unknowns, and the threshold between them and members."""
     if s is None:
         return None
     over = float((s.scores > s.threshold).mean())
     low, high = s.interval
     several = "" if s.n == len(s.scores) else f" ({len(s.scores):,} scores)"
     said = (
-        f"What scores above {shown(s.threshold)} is accepted. Of {s.n:,} strangers{several} "
+        f"What scores above {shown(s.threshold)} is accepted. Of {s.n:,} unknowns{several} "
         f"{percent(over)} are; {percent(s.rate)} were asked for, and given so many "
-        f"strangers the real share lies between {percent(low)} and {percent(high)} (95 %)."
+        f"unknowns the real share lies between {percent(low)} and {percent(high)} (95 %)."
     )
     groups = (
         []
@@ -325,81 +332,83 @@ def strangers(s: Strangers | None) -> dict[str, Any] | None:
                 "where the answer is certain; in the grey band a person should look."
             )
     how = (
-        "The strangers are the cohort that was given. The line holds for strangers like these."
+        "The unknowns are the cohort that was given. The threshold holds for unknowns like these."
         if s.rule == "cohort"
-        else "There was no cohort, so the examples of each class in turn played the stranger to "
-        "the others. Strangers of other kinds may score higher or lower."
+        else "There was no cohort, so the examples of each class in turn played the unknown to "
+        "the others. Unknowns of other kinds may score higher or lower."
     )
     review = s.review_threshold if s.review_threshold != s.threshold else None
-    label = "Strangers, for the class they look like most"
+    label = "Unknowns, for the class they look like most"
     return {
         "said": said,
         "how": how,
-        "chart": chart([*groups, (label, "strangers", s.scores)], line=s.threshold, until=review),
+        "chart": chart([*groups, (label, "unknowns", s.scores)], line=s.threshold, until=review),
     }
 
 
-def classes(told: Findings, things: Things) -> dict[str, Any]:
+def classes(findings: Findings, items: Items) -> dict[str, Any]:
     """A row per class: those with trouble first."""
-    n, right, tried, counts = len(told.names), told.right, told.tried, told.counts
+    n, right, tried, counts = len(findings.names), findings.right, findings.tried, findings.counts
     if n == 1:
         tried = np.zeros_like(tried)  # there was nothing to take its examples for
     margin = np.bincount(
-        told.labels[told.judged], (told.own - told.other)[told.judged], minlength=n
+        findings.labels[findings.judged],
+        (findings.own - findings.other)[findings.judged],
+        minlength=n,
     )
     clear = np.where(tried > 0, margin / np.maximum(tried, 1), np.inf)
     group = np.where(right < tried, 0, np.where(tried == 0, 1, 2))
     share = np.where(tried > 0, right / np.maximum(tried, 1), 1.0)
     order = np.lexsort((np.arange(n), clear, share, group)).tolist()
-    marks = dict.fromkeys(told.wrong.tolist(), "taken for another class") | dict.fromkeys(
-        told.outliers, "looks unlike its class"
+    marks = dict.fromkeys(findings.wrong.tolist(), "taken for another class") | dict.fromkeys(
+        findings.outliers, "looks unlike its class"
     )
-    marks |= {i: f"looks like {told.names[c]}" for i, c in told.suspects}
-    within = [g for g in told.copies if len({int(told.labels[i]) for i in g}) == 1]
+    marks |= {i: f"looks like {findings.names[c]}" for i, c in findings.suspects}
+    within = [g for g in findings.copies if len({int(findings.labels[i]) for i in g}) == 1]
     starts = np.r_[0, np.cumsum(counts)]
 
     def row(c: int, room: int) -> dict[str, Any]:
         mine = list(range(starts[c], starts[c + 1]))
         chosen = sorted(sorted(mine, key=lambda i: i not in marks)[:room])
-        looks = [(things[i], marks.get(i, "")) for i in chosen if things.is_picture(i)]
+        looks = [(items[i], marks.get(i, "")) for i in chosen if items.is_picture(i)]
         remarks = ["one example only"] if counts[c] == 1 else []
         remarks += _counted(
-            sum(int(told.labels[i]) == c for i, _ in told.suspects),
+            sum(int(findings.labels[i]) == c for i, _ in findings.suspects),
             "may carry a wrong label",
             "may carry wrong labels",
         )
         remarks += _counted(
-            sum(int(told.labels[i]) == c for i in told.outliers),
+            sum(int(findings.labels[i]) == c for i in findings.outliers),
             "looks unlike the rest",
             "look unlike the rest",
         )
         remarks += _counted(
-            sum(len(g) - 1 for g in within if told.labels[g[0]] == c),
+            sum(len(g) - 1 for g in within if findings.labels[g[0]] == c),
             "is a copy of another",
             "are copies of others",
         )
-        other = int(told.neighbour[c])
+        other = int(findings.neighbour[c])
         return {
-            "name": told.names[c],
-            "things": looks,
+            "name": findings.names[c],
+            "examples": looks,
             "count": int(counts[c]),
             "right": int(right[c]),
             "tried": int(tried[c]),
-            "own": shown(float(np.mean(told.own[(told.labels == c) & told.judged])))
+            "own": shown(float(np.mean(findings.own[(findings.labels == c) & findings.judged])))
             if tried[c]
             else "",
-            "neighbour": told.names[other] if other >= 0 else "",
-            "apart": f"({told.separation[c]:,.2f})" if other >= 0 else "",
+            "neighbour": findings.names[other] if other >= 0 else "",
+            "apart": f"({findings.separation[c]:,.2f})" if other >= 0 else "",
             "remarks": remarks,
         }
 
     first, second = order[:_ROWS], order[_ROWS : _ROWS + _MORE_ROWS]
     shown_rows = [
-        row(c, room) for c, room in zip(first, _rooms(things.left, len(first)), strict=True)
+        row(c, room) for c, room in zip(first, _rooms(items.left, len(first)), strict=True)
     ]
-    more = [row(c, room) for c, room in zip(second, _rooms(things.left, len(second)), strict=True)]
+    more = [row(c, room) for c, room in zip(second, _rooms(items.left, len(second)), strict=True)]
     columns = [
-        c for c in ("things", "neighbour", "remarks") if any(r[c] for r in [*shown_rows, *more])
+        c for c in ("examples", "neighbour", "remarks") if any(r[c] for r in [*shown_rows, *more])
     ]
     return {
         "shown": shown_rows,
@@ -409,17 +418,17 @@ def classes(told: Findings, things: Things) -> dict[str, Any]:
     }
 
 
-def about(told: Findings, score: str, *, is_exact: bool) -> list[str]:
+def about(findings: Findings, score: str, *, is_exact: bool) -> list[str]:
     """How the numbers are computed.
 
     Args:
-        told: what they are of.
+        findings: what they are of.
         score: what a score is.
         is_exact: each example was left out by itself, however many there are.
     """
     some = (
         ""
-        if is_exact or len(told.labels) <= 100
+        if is_exact or len(findings.labels) <= 100
         else " (with so many examples, several are left out at a time, at most a few of each class)"
     )
     return [
@@ -447,8 +456,8 @@ def _counted(n: int, one: str, several: str) -> list[str]:
     return [f"{n} {one if n == 1 else several}"] if n else []
 
 
-def _apart(told: Findings, value: float) -> str:
-    if not np.isfinite(told.spread).any():
+def _apart(findings: Findings, value: float) -> str:
+    if not np.isfinite(findings.spread).any():
         return f"{shown(value)} apart"
     return (
         f"{value:,.2f} spreads apart"

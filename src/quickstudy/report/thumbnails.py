@@ -34,7 +34,7 @@ class Thumbnail:
 
 
 @dataclass(frozen=True)
-class Thing:
+class Item:
     """An example as the page shows it.
 
     Args:
@@ -51,17 +51,17 @@ class Thing:
     thumbnail: Thumbnail | None
 
 
-class Things:
+class Items:
     """The examples, their pictures read when they are asked for: at most `MOST`, first come, first
     served.
     """
 
-    def __init__(self, things: Sequence[Any]) -> None:
+    def __init__(self, items: Sequence[Any]) -> None:
         self._endings = picture_endings()
-        self._paths = [_file(t) for t in things]
-        self._things = things
+        self._paths = [_file(t) for t in items]
+        self._items = items
         self._made: dict[int, Thumbnail | None] = {}
-        self.names = tuple(self._name(i) for i in range(len(things)))
+        self.names = tuple(self._name(i) for i in range(len(items)))
 
     @property
     def thumbnails(self) -> list[Thumbnail]:
@@ -78,27 +78,27 @@ class Things:
         path = self._paths[i]
         return path is not None and path.suffix.lower() in self._endings
 
-    def __getitem__(self, i: int) -> Thing:
+    def __getitem__(self, i: int) -> Item:
         picture = self.is_picture(i)
         if picture and i not in self._made and self.left > 0:
             self._made[i] = _thumbnail(self._paths[i], f"p{len(self._made)}")
-        thing = self._things[i]
-        text = _short(thing, _TEXT) if isinstance(thing, str) and self._paths[i] is None else ""
-        return Thing(self.names[i], text, picture, self._made.get(i))
+        item = self._items[i]
+        text = _short(item, _TEXT) if isinstance(item, str) and self._paths[i] is None else ""
+        return Item(self.names[i], text, picture, self._made.get(i))
 
     def _name(self, i: int) -> str:
-        path, thing = self._paths[i], self._things[i]
+        path, item = self._paths[i], self._items[i]
         if path is not None:
             return "/".join(path.parts[-2:])
-        return f"“{_short(thing, 60)}”" if isinstance(thing, str) else f"row {thing}"
+        return f"“{_short(item, 60)}”" if isinstance(item, str) else f"row {item}"
 
 
-def _file(thing: Any) -> Path | None:
-    """The file that a thing lies in; None of a sentence or a row."""
-    if isinstance(thing, Path):
-        return thing
+def _file(item: Any) -> Path | None:
+    """The file that a item lies in; None of a sentence or a row."""
+    if isinstance(item, Path):
+        return item
     try:
-        return Path(thing) if isinstance(thing, str) and Path(thing).is_file() else None
+        return Path(item) if isinstance(item, str) and Path(item).is_file() else None
     except (OSError, ValueError):  # a sentence too long for a file name, or with a zero byte
         return None
 

@@ -3,8 +3,7 @@
 import csv
 import json
 import math
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,8 @@ from jaxtyping import Float
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import DataError, did_you_mean
-from quickstudy.pretrained import AbstractPretrained
 
 ENDINGS = (".csv", ".tsv", ".jsonl")
-_AT_ONCE = 64
 
 
 def read_table(file: Path) -> list[dict[str, Any]]:
@@ -128,26 +125,6 @@ def numeric_columns(
         if name != but:
             (rest if bad else chosen).append(name)
     return chosen, rest
-
-
-def encode_sentences(
-    encoder: AbstractPretrained,
-    sentences: Sequence[str],
-    *,
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[Float[NDArray[np.float32], "n D"], list[str]]:
-    """The vectors of sentences, and what the encoder warned of."""
-    parts: list[NDArray[np.float32]] = []
-    warned: list[str] = []
-    for at in range(0, len(sentences), _AT_ONCE):
-        some = list(sentences[at : at + _AT_ONCE])
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
-            parts.append(encoder.encode(some))
-        warned += [str(w.message) for w in caught]
-        if progress is not None:
-            progress(at + len(some), len(sentences))
-    return np.concatenate(parts), list(dict.fromkeys(warned))
 
 
 def _is_number(value: Any) -> bool:

@@ -1,8 +1,8 @@
-"""What is known of strangers to an open-set classifier."""
+"""What an open-set classifier refuses: the scores of unknowns, and how its examples fare."""
 
 import numpy as np
 
-from quickstudy.estimators.advice import Strangers
+from quickstudy.estimators.advice import Rejection
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.findings import Findings
 from quickstudy.estimators.open_set import OpenSetClassifier, log_odds
@@ -11,12 +11,12 @@ from quickstudy.estimators.scaling import Array
 MOST_FITS = 400
 
 
-def strangers_of(model: OpenSetClassifier, told: Findings) -> Strangers:
-    """The line to strangers, and how the examples would fare at it."""
+def rejection_of(model: OpenSetClassifier, findings: Findings) -> Rejection:
+    """The threshold, the scores of the unknowns, and how the examples would fare."""
     groups = model.cohort_groups_ if model.rule_ == "cohort" else model.estimator_.labels_
     n = len(model.calibration_scores_) if groups is None else len(np.unique(groups))
-    members = membership_left_out(model, told)
-    return Strangers(
+    members = membership_left_out(model, findings)
+    return Rejection(
         model.calibration_scores_,
         n,
         model.rate_,
@@ -27,26 +27,26 @@ def strangers_of(model: OpenSetClassifier, told: Findings) -> Strangers:
     )
 
 
-def membership_left_out(model: OpenSetClassifier, told: Findings) -> Array | None:
+def membership_left_out(model: OpenSetClassifier, findings: Findings) -> Array | None:
     """The membership score of each example that is not alone in its class, by the classifier
     without it; None where that took too many fits.
 
     Of "energy" and "max_probability" the temperature is that of the classifier with all examples.
     """
-    known, rows = model.estimator_, np.flatnonzero(told.judged)
+    known, rows = model.estimator_, np.flatnonzero(findings.judged)
     if model.unknown_score == "max_similarity":
-        return told.scores[rows].max(1)
+        return findings.scores[rows].max(1)
     if model.unknown_score == "energy":
-        return np.logaddexp.reduce(told.scores[rows] / known.temperature, axis=1)
+        return np.logaddexp.reduce(findings.scores[rows] / known.temperature, axis=1)
     if model.unknown_score == "max_probability":
-        return log_odds(told.scores[rows] / known.temperature)
+        return log_odds(findings.scores[rows] / known.temperature)
     if len(rows) > MOST_FITS:
         return None
     names, out = known.classes_[known.labels_], np.empty(len(rows))
     for k, i in enumerate(rows.tolist()):
         rest = np.arange(len(names)) != i
         # The other scores look at the examples alone, so any head will do. The one left out is all
-        # the cohort there is: its score is the stranger's.
+        # the cohort there is: its score is the unknown's.
         without = OpenSetClassifier(
             FewShotClassifier(),
             unknown_score=model.unknown_score,

@@ -1,0 +1,253 @@
+"""A fitted classifier on disk: what JSON says of it, and its tensors."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from quickstudy.core.arrays import NDArray
+from quickstudy.core.describe import describe, rebuild
+from quickstudy.core.errors import ConfigError, LoadError
+from quickstudy.core.learner import AbstractLearner
+from quickstudy.core.saving import LOCK, MANIFEST, holds, load_folder, save_folder
+from quickstudy.estimators.classifier import FewShotClassifier
+from quickstudy.estimators.comparison import HeadComparison
+from quickstudy.estimators.open_set import OpenSetClassifier
+
+FORMAT = 3
+KIND = "model"
+_TENSORS = "classifier.safetensors"
+_LEARNER = "learner."  # before the names of its weights
+
+Classifier: TypeAlias = FewShotClassifier | OpenSetClassifier
+
+
+def write(
+    folder: Path, classifier: Classifier, encoding: dict[str, Any], *, notes: Sequence[str]
+) -> Path:
+    """Write a model into a folder, whole or not at all, see `quickstudy.core.saving`.
+
+    Raises:
+        ConfigError: when a label or the learner has no form on disk, the folder holds something
+            else, or cannot be written.
+    """
+    check_free(folder)
+    about, tensors = _taken_apart(classifier)
+    return save_folder(
+        folder,
+        kind=KIND,
+        about={"format": FORMAT, **about, "encoding": encoding, "notes": list(notes)},
+        files={_TENSORS: save(tensors)},
+    )
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a place that holds something other than a fitted model.
+
+    Raises:
+        ConfigError: where it does.
+    """
+    if not folder.exists() or (folder.is_dir() and holds(folder, KIND)):
+        return
+    if not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir()):
+        raise ConfigError(
+            f"{folder} exists and is no fitted model; it is left alone. Choose another name (on "
+            "the command line -o)."
+        )
+
+
+def read(folder: Path) -> tuple[Classifier, dict[str, Any], tuple[str, ...]]:
+    """The classifier, what JSON says of its encoding, and the notes.
+
+    Raises:
+        LoadError: when files are missing, damaged or of another format.
+    """
+    for old in ("classifier.json", "predictor.json"):
+        if (folder / old).is_file() and not (folder / MANIFEST).exists():
+            raise LoadError(
+                f"{folder} was written by an older version of quickstudy ({old}), which this one "
+                f"does not read. Make it again: quickstudy fit SOURCE -o {folder}"
+            )
+    if holds(folder, "run") or holds(folder, "learner"):
+        raise LoadError(
+            f"{folder} holds a trained run, not a fitted model. Fit one first: quickstudy fit "
+            f"FOLDER -o MODEL --run {folder}"
+        )
+    saved = load_folder(folder, kind=KIND, files=(_TENSORS,))
+    with damage_is_a_load_error(folder):
+        about = saved.about
+        if about.get("format") != FORMAT:
+            raise LoadError(
+                f"{folder} holds a fitted model of format {about.get('format')}, and this version "
+                f"reads {FORMAT}. Make it again: quickstudy fit SOURCE -o {folder}"
+            )
+        classifier = _put_together(about, load(saved.files[_TENSORS]))
+        return classifier, dict(about["encoding"]), tuple(map(str, about["notes"]))
+
+
+def version_of(folder: Path) -> str:
+    """What tells the saved state of a folder from earlier and later ones; empty where there is
+    none.
+    """
+    try:
+        return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+@contextmanager
+def damage_is_a_load_error(folder: Path) -> Iterator[None]:
+    """Whatever a damaged file may raise becomes a LoadError that names the folder."""
+    try:
+        yield
+    except LoadError:
+        raise
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:
+        raise LoadError(
+            f"The model in {folder} is damaged or cannot be read: {error}. Copy it again, or fit "
+            "it again."
+        ) from error
+
+
+def _taken_apart(model: Classifier) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """What JSON says of a classifier, and its tensors."""
+    known = model.estimator_ if isinstance(model, OpenSetClassifier) else model
+    about: dict[str, Any] = {
+        "classes": [_plain(c) for c in known.classes_.tolist()],
+        "known": {
+            "head": known.head,
+            "scaling": known.scaling,
+            "metric": known.metric,
+            "alpha": known.alpha,
+            "C": known.C,
+        },
+        "comparison": known.head_comparison_ and known.head_comparison_.to_json(),
+        "learner": describe(known.learner) if known.head == "learner" else None,
+        "temperature": known.temperature,
+        "open_set": None,
+    }
+    arrays: dict[str, NDArray[Any]] = {
+        "support": known.support_,
+        "labels": known.labels_,
+        "weights": known.weights_,
+    }
+    if isinstance(model, OpenSetClassifier):
+        about["open_set"] = {
+            "unknown_score": model.unknown_score,
+            "rate": model.rate_,
+            "review_rate": model.review_rate,
+            "reject_label": _plain(model.reject_label),
+        }
+        arrays["calibration_scores"] = model.calibration_scores_
+        if model.cohort_ is not None:
+            arrays["cohort"] = model.cohort_
+            if model.cohort_groups_ is not None:
+                arrays["cohort_groups"] = np.unique(model.cohort_groups_, return_inverse=True)[
+                    1
+                ].astype(np.int64)
+    tensors = {name: torch.from_numpy(_compact(array)) for name, array in arrays.items()}
+    if known.head == "learner":
+        assert isinstance(known.learner, AbstractLearner)
+        tensors |= {
+            f"{_LEARNER}{name}": t.detach().cpu().contiguous().clone()
+            for name, t in known.learner.state_dict().items()
+        }
+    return about, tensors
+
+
+def _compact(array: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers in fewer bytes where none of them changes: vectors mostly come from
+    networks in float32, and pixels are bytes.
+    """
+    kinds = (np.uint8, np.float32) if array.dtype == np.float64 else ()
+    for kind in kinds:
+        with np.errstate(all="ignore"):
+            small = array.astype(kind)
+        if np.array_equal(small.astype(np.float64), array):
+            return np.ascontiguousarray(small)
+    return np.ascontiguousarray(array)
+
+
+def _put_together(about: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Classifier:
+    learner = None if about["learner"] is None else _learner(about["learner"], tensors)
+    arrays: dict[str, NDArray[Any]] = {
+        name: t.numpy() if name in ("labels", "cohort_groups") else t.numpy().astype(np.float64)
+        for name, t in tensors.items()
+        if not name.startswith(_LEARNER)
+    }
+    labels = arrays["labels"]
+    if np.unique(labels).tolist() != list(range(len(about["classes"]))):
+        raise ValueError(
+            f"there are {len(about['classes'])} classes, but examples of {len(np.unique(labels))}"
+        )
+    options = about["known"]
+    known = FewShotClassifier(
+        options["head"],
+        scaling=options["scaling"],
+        metric=options["metric"],
+        alpha=options["alpha"],
+        C=options["C"],
+        learner=learner,
+    )
+    names = np.asarray(about["classes"])[labels.astype(np.int64)]
+    compared = about["comparison"]
+    known.fit(
+        arrays["support"],
+        names,
+        arrays["weights"],
+        comparison=None if compared is None else HeadComparison.from_json(compared),
+    )
+    known.temperature = float(about["temperature"])
+    given = about["open_set"]
+    if given is None:
+        return known
+    model = OpenSetClassifier(
+        known,
+        unknown_score=given["unknown_score"],
+        false_accept_rate=given["rate"],
+        review_rate=given["review_rate"],
+        reject_label=given["reject_label"],
+    )
+    return model.restore(
+        known,
+        arrays["calibration_scores"],
+        cohort=arrays.get("cohort"),
+        cohort_groups=arrays.get("cohort_groups"),
+    )
+
+
+def _learner(description: Any, tensors: dict[str, torch.Tensor]) -> AbstractLearner[Any]:
+    learner = rebuild(description)
+    if not isinstance(learner, AbstractLearner):
+        raise ValueError(f"a {type(learner).__name__} is no learner")
+    weights = {
+        name.removeprefix(_LEARNER): t for name, t in tensors.items() if name.startswith(_LEARNER)
+    }
+    for name, fresh in learner.state_dict(keep_vars=True).items():
+        # Fresh weights are float32, the kept ones need not be.
+        fresh.data = fresh.data.to(weights[name].dtype)
+    learner.load_state_dict(weights)
+    return learner.eval()
+
+
+def _plain(label: Any) -> Any:
+    if not isinstance(label, str | int | float | bool):
+        raise ConfigError(
+            f"A label of type {type(label).__name__} cannot be written to JSON. Use texts or "
+            "numbers."
+        )
+    return label

@@ -1,0 +1,334 @@
+"""From folders and tables to fitted models, by an encoder that sees the mean colour only."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from quickstudy.algorithms import ProtoNet, maml
+from quickstudy.core.errors import ConfigError, DataError, LoadError, TargetError
+from quickstudy.core.predictor import Predictor
+from quickstudy.core.saving import save_folder
+from quickstudy.core.types import Classes, Examples
+from quickstudy.data import read_picture
+from quickstudy.encoders import MLP, Conv4
+from quickstudy.estimators import FittedModel, fit_folder, fit_table, load, score_model
+from quickstudy.estimators.encoding import PixelLearner
+from quickstudy.estimators.sorting import SortedFiles, folder_name
+from quickstudy.pretrained import FunctionEncoder
+from quickstudy.pretrained.encoder import AbstractPretrained
+from quickstudy.recipes import save_learner
+
+COLOURS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 230)}
+
+
+def colours(folder: Path, *, n: int = 4, names: tuple[str, ...] = tuple(COLOURS)) -> Path:
+    rng = np.random.default_rng(len(names))
+    for name in names:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for i in range(n):
+            noise = rng.integers(-15, 15, size=(8, 8, 3))
+            pixels = np.clip(np.asarray(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+def mean_colour() -> FunctionEncoder:
+    return FunctionEncoder(
+        lambda pictures: [np.asarray(p.convert("RGB"), np.float64).mean((0, 1)) for p in pictures],
+        key="mean colour",
+        dim=3,
+        read=read_picture,
+    )
+
+
+class Lengths(AbstractPretrained):
+    """The number of words of a text, beside a constant."""
+
+    kind = "text"
+    source = key = "lengths"
+    dim = 2
+
+    def read(self, path: Path) -> str:
+        text = path.read_text()
+        if not text:
+            raise DataError(f"'{path}' is empty.")
+        return text
+
+    def encode(self, items: Any) -> np.ndarray:
+        return np.asarray([[len(t.split()), 3.0] for t in items], np.float32)
+
+
+def test_a_folder_becomes_a_model_that_answers(tmp_path: Path) -> None:
+    model = fit_folder(colours(tmp_path / "known"), encoder=mean_colour())
+    assert model.counts == {"blue": 4, "green": 4, "red": 4}
+    assert model.summary is not None
+    assert model.summary.accuracy == 1.0
+    assert [path.parent.name for path in model.summary.items] == sorted(
+        ["red", "green", "blue"] * 4
+    )
+    new = colours(tmp_path / "new", n=1)
+    answers = model.predict_files(new)
+    assert [a.label for a in answers] == [a.item.parent.name for a in answers]
+    # Without a false-accept rate nothing is certain, and nothing is said of a threshold.
+    assert {(a.certain, a.threshold, a.nearest) for a in answers} == {(None, None, None)}
+    assert not any(d.certain for d in model.decide([a.item for a in answers]))
+    folder = model.save(tmp_path / "m")
+    loaded = FittedModel.load(folder, encoder=mean_colour())
+    assert loaded.predict_files(new) == answers
+    assert loaded.summary is None
+    # A folder of files is as good as its files, for a new class too.
+    loaded.remove_class("red").add_class("reds", [tmp_path / "known" / "red"])
+    assert loaded.counts == {"blue": 4, "green": 4, "reds": 4}
+
+
+def test_what_the_fit_found_out_is_data(tmp_path: Path) -> None:
+    known = colours(tmp_path / "known")
+    (known / "red" / "bad.png").write_bytes(b"no picture")
+    (known / "green" / "same.png").write_bytes((known / "red" / "0.png").read_bytes())
+    with pytest.raises(DataError, match=r"bad\.png"):
+        fit_folder(known, encoder=mean_colour())
+    steps: list[tuple[str, int, int]] = []
+    model = fit_folder(
+        known,
+        encoder=mean_colour(),
+        on_bad="skip",
+        head="prototype",
+        progress=lambda *step: steps.append(step),
+    )
+    summary = model.summary
+    assert summary is not None
+    assert [path.name for path, _ in summary.skipped] == ["bad.png"]
+    assert summary.repeated == ((known / "green" / "same.png", known / "red" / "0.png"),)
+    # Examples are called by the names of their files.
+    assert any("green/same.png" in advice for advice in summary.advice)
+    assert not any("example 1 of" in advice for advice in summary.advice)
+    assert steps[-1] == ("encoding", 14, 14)
+
+
+def test_a_cohort_counts_by_identity_and_the_price_is_said(tmp_path: Path) -> None:
+    known = colours(tmp_path / "known", names=("red", "green"))
+    cohort = colours(tmp_path / "others", names=("blue",), n=6)
+    options: Any = {"encoder": mean_colour(), "head": "prototype", "cohort": cohort}
+    with pytest.raises(ConfigError, match="but there are 1"):  # six pictures of one identity
+        fit_folder(known, false_accept_rate=0.2, **options)
+    for i, file in enumerate(sorted((cohort / "blue").iterdir())):
+        (cohort / str(i)).mkdir()
+        file.rename(cohort / str(i) / file.name)
+    (cohort / "blue").rmdir()
+    model = fit_folder(known, false_accept_rate=0.2, **options)
+    assert model.is_calibrated
+    assert {a.label for a in model.predict_files(colours(tmp_path / "b", names=("blue",)))} == {
+        "unknown"
+    }
+    assert model.summary is not None
+    assert model.summary.accepted == 1.0
+    with pytest.raises(ConfigError, match="cohort is for models that say unknown"):
+        fit_folder(known, **options)
+    (known / "red").rename(known / "unknown")
+    with pytest.raises(DataError, match="no class can be called so"):
+        fit_folder(known, false_accept_rate=0.2, **options)
+
+
+def test_a_rate_for_a_model_without_one(tmp_path: Path) -> None:
+    model = fit_folder(colours(tmp_path / "known"), encoder=mean_colour(), head="prototype")
+    assert not model.is_calibrated
+    calibrated = model.with_rate(0.5)
+    assert calibrated.is_calibrated
+    assert all(a.threshold is not None for a in calibrated.predict_files(tmp_path / "known"))
+    with pytest.raises(ConfigError, match="at least 9 "):
+        model.with_rate(0.1)
+
+
+def test_a_table_of_files(tmp_path: Path) -> None:
+    colours(tmp_path / "pictures")
+    rows = [f"pictures/{name}/{i}.png,{name}" for name in COLOURS for i in range(4)]
+    table = tmp_path / "list.csv"
+    table.write_text("\n".join(["picture,label", *rows]) + "\n")
+    model = fit_table(table, encoder=mean_colour())
+    assert model.counts == {"blue": 4, "green": 4, "red": 4}
+    assert any("the column 'picture' names" in note for note in model.notes)
+    assert model.predict_files(tmp_path / "pictures" / "red")[0].label == "red"
+    table.write_text(table.read_text() + "pictures/gone.png,red\n")
+    with pytest.raises(DataError, match=r"gone\.png"):
+        fit_table(table, paths="picture", encoder=mean_colour())
+    assert fit_table(table, encoder=mean_colour(), on_bad="skip").counts["red"] == 4
+    table.write_text(table.read_text() + "pictures/red/0.png,blue\n")
+    with pytest.raises(DataError, match=r"row 14, the file .* is of the class 'blue'"):
+        fit_table(table, encoder=mean_colour(), on_bad="skip")
+    with pytest.raises(ConfigError, match="but got 2 of these"):
+        fit_table(table, text="picture", paths="picture")
+
+
+def test_a_folder_of_texts(tmp_path: Path) -> None:
+    for name, text in (("long", "one two three four five six"), ("short", "word")):
+        (tmp_path / "texts" / name).mkdir(parents=True)
+        for i in range(3):
+            (tmp_path / "texts" / name / f"{i}.txt").write_text(f"{text}{'!' * i}")
+    model = fit_folder(tmp_path / "texts", encoder=Lengths())
+    assert model.encoding.kind == "text"
+    assert [a.label for a in model.predict_files(tmp_path / "texts")] == ["long"] * 3 + [
+        "short"
+    ] * 3
+    answers = model.predict_texts(["a b c d e f g", "", "w"])
+    assert [a.label for a in answers] == ["long", None, "short"]
+    assert answers[1].error
+    model.add_class("tiny", ["a", "b"])
+    assert model.counts["tiny"] == 2
+    with pytest.raises(ConfigError, match="takes files, not tables"):
+        model.predict_table(tmp_path / "x.csv")
+
+
+def test_as_many_of_one_kind_as_of_another(tmp_path: Path) -> None:
+    known = colours(tmp_path / "known", n=1)
+    for name in COLOURS:
+        (known / name / "0.txt").write_text("text")
+    with pytest.raises(DataError, match="as many"):
+        fit_folder(known, encoder=mean_colour())
+    assert fit_folder(known, kind="images", encoder=mean_colour()).encoding.kind == "images"
+
+
+def test_rows_of_numbers_as_they_come_in_memory(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("label,a,b\n" + "".join(f"{'xy'[i % 2]},{i % 2},{i}\n" for i in range(8)))
+    model = fit_table(file, columns=["a", "b"])
+    rows: list[dict[str, Any]] = [{"a": 1, "b": 5}, {"a": "", "b": 5}]
+    answers = model.predict_table(rows)
+    assert (answers[0].label, answers[0].item) == ("y", 1)
+    assert "the column 'a' is empty" in answers[1].error
+    with pytest.raises(ConfigError, match="encoder is not for tables of numbers"):
+        fit_table(file, encoder="symbols")
+    with pytest.raises(ConfigError, match="takes no files"):
+        model.predict_files([file])
+
+
+@pytest.mark.parametrize("kind", ["compares features", "takes gradient steps"])
+def test_the_learner_of_a_run_is_a_head(kind: str, tmp_path: Path) -> None:
+    network = Conv4(size=16, in_channels=3, width=4, norm="group")
+    learner = ProtoNet(network) if kind == "compares features" else maml(network, n_out=3)
+    image = {"size": 16, "channels": 3, "mean": [0.5], "std": [0.25]}
+    run = save_learner(learner.eval(), tmp_path / "run", extra={"image": image, "sound": None})
+    known = colours(tmp_path / "known", n=2)
+    model = fit_folder(known, run=run)
+    folder = model.save(tmp_path / "m")
+    new = colours(tmp_path / "new", n=2)
+    answers = model.predict_files(new)
+    assert FittedModel.load(folder).predict_files(new) == answers
+    # The same as asking the learner itself.
+    head = model.known.learner
+    assert isinstance(head, PixelLearner)
+    assert model.known.support_.shape == (6, 3 * 16 * 16)
+    assert model.summary is not None
+    assert model.summary.accuracy == model.known.diagnose().accuracy
+    if kind == "compares features":
+        loaded = FittedModel.load(folder).add_class("guest", [new / "red" / "0.png"])
+        assert loaded.counts["guest"] == 1
+        assert loaded.predict_files([new / "red" / "0.png"])[0].label == "guest"
+        assert model.with_rate(0.5).is_calibrated
+        calibrated = fit_folder(known, run=run, false_accept_rate=0.5, unknown_score="energy")
+        assert calibrated.is_calibrated
+    else:
+        with pytest.raises((ConfigError, TargetError), match="3"):
+            FittedModel.load(folder).add_class("guest", [new / "red" / "0.png"])
+        with pytest.raises(ConfigError, match="Give a cohort"):
+            fit_folder(known, run=run, false_accept_rate=0.5)
+    with pytest.raises(ConfigError, match="not 'nearest'"):
+        fit_folder(known, run=run, false_accept_rate=0.5, unknown_score="nearest")
+    with pytest.raises(ConfigError, match="head means nothing with a run"):
+        fit_folder(known, run=run, head="ridge")
+    with pytest.raises(ConfigError, match="in it with its encoder"):
+        FittedModel.load(folder, encoder="symbols")
+
+
+def test_runs_that_cannot_be_heads(tmp_path: Path) -> None:
+    known = colours(tmp_path / "known", n=1)
+    vectors = save_learner(ProtoNet(MLP(4)), tmp_path / "vectors")
+    with pytest.raises(LoadError, match="was not trained on pictures"):
+        fit_folder(known, run=vectors)
+    image = {"size": 16, "channels": 3}
+    batch = ProtoNet(Conv4(size=16, in_channels=3, width=4, norm="batch"))
+    run = save_learner(batch, tmp_path / "batch", extra={"image": image})
+    with pytest.raises(TypeError, match="transductive"):
+        fit_folder(known, run=run)
+    assert fit_folder(known, run=run, norm="support").counts["red"] == 1
+    with pytest.raises(ConfigError, match="norm is for a run only"):
+        fit_folder(known, norm="support")
+
+
+def test_files_are_sorted_into_folders(tmp_path: Path) -> None:
+    model = fit_folder(colours(tmp_path / "known"), encoder=mean_colour())
+    new = colours(tmp_path / "new", n=2)
+    (new / "red" / "bad.png").write_bytes(b"no picture")
+    for _ in range(2):  # again: nothing is replaced
+        sorter = SortedFiles(tmp_path / "sorted", model)
+        list(sorter.copying(model.predict_files(new)))
+        assert sorter.counts == {"red": 2, "green": 2, "blue": 2}
+        assert sorter.left == 1
+    names = sorted(path.name for path in (tmp_path / "sorted" / "red").iterdir())
+    assert names == ["0-2.png", "0.png", "1-2.png", "1.png"]
+    assert folder_name("a/../b\x1b") == "a_.._b_"
+    with pytest.raises(ConfigError, match="is a file"):
+        SortedFiles(new / "red" / "bad.png", model)
+
+
+def test_a_model_is_scored_on_labelled_files(tmp_path: Path) -> None:
+    known = colours(tmp_path / "known", names=("red", "green"))
+    model = fit_folder(known, encoder=mean_colour(), head="prototype")
+    new = colours(tmp_path / "new", n=5)
+    (new / "green" / "0.png").write_bytes((known / "red" / "0.png").read_bytes())
+    (new / "red" / "bad.png").write_bytes(b"no picture")
+    score = score_model(model, new)
+    assert (len(score.known), len(score.unknown), len(score.unread)) == (10, 5, 1)
+    assert score.accuracy == 0.9
+    # Wilson's interval by its formula.
+    z, n, p = 1.959963984540054, 10, 0.9
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    assert score.interval == pytest.approx((middle - half, middle + half))
+    assert score.confusion()["green", "red"] == 1
+    assert score.false_accept_rate == 1.0  # it never says unknown
+    (tmp_path / "other" / "pink").mkdir(parents=True)
+    (tmp_path / "other" / "grey").mkdir(parents=True)
+    for name in ("pink", "grey"):
+        (tmp_path / "other" / name / "0.png").write_bytes((new / "red" / "0.png").read_bytes())
+    with pytest.raises(DataError, match=r"of a class that the model knows \(green, red\)"):
+        score_model(model, tmp_path / "other")
+
+
+def test_one_door_opens_everything_that_was_saved(tmp_path: Path) -> None:
+    known = colours(tmp_path / "known", n=2)
+    image = {"size": 16, "channels": 3}
+    learner = ProtoNet(Conv4(size=16, in_channels=3, width=4, norm="group")).eval()
+    run = save_learner(learner, tmp_path / "run", extra={"image": image})
+    assert isinstance(load(run), ProtoNet)
+    by_run = fit_folder(known, run=run).save(tmp_path / "by run")
+    by_encoder = fit_folder(known, encoder=mean_colour()).save(tmp_path / "by encoder")
+    for folder, encoder in ((by_run, ""), (by_encoder, mean_colour())):
+        model = load(folder, encoder=encoder)
+        assert isinstance(model, FittedModel)
+        assert model.counts == {"blue": 2, "green": 2, "red": 2}
+    x = torch.zeros(1, 4, 3, 16, 16)
+    predictor = learner.fit(Examples(x, torch.tensor([[0, 1, 0, 1]])), Classes(2))
+    assert isinstance(load(predictor.save(tmp_path / "p")), Predictor)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "classifier.json").write_text("{}")
+    database = sqlite3.connect(tmp_path / "g.db")
+    database.execute("create table t (x)")
+    database.close()
+    save_folder(tmp_path / "memory", kind="patch memory", about={})
+    for folder, said in (
+        (known, "images of classes to be learned"),
+        (tmp_path / "empty", "nothing that quickstudy saved"),
+        (tmp_path / "none", "none"),
+        (tmp_path / "old", "older version"),
+        (tmp_path / "g.db", "a database"),
+        (tmp_path / "memory", "holds a patch memory"),
+        (known / "red" / "0.png", "is a file"),
+    ):
+        with pytest.raises(LoadError, match=said):
+            load(folder)
