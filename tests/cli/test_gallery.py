@@ -190,8 +190,8 @@ def test_without_an_encoder_the_best_within_reach_is_taken(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "no models"))
     said = quickstudy("gallery", "create", tmp_path / "marks.db").stdout
-    assert "Note: The encoder 'symbols' that comes with quickstudy was taken" in said
-    assert "for the encoder symbols" in said
+    assert "Note: The encoder 'photographs' was taken" in said
+    assert "for the encoder photographs" in said
 
 
 def test_the_gallery_knows_how_drawings_were_turned(

@@ -23,6 +23,7 @@ from quickstudy.data import ImageFormat, can_be_encoded
 from quickstudy.functional.normalise import normalise
 from quickstudy.pretrained import AbstractPretrained, open_encoder
 from quickstudy.pretrained.encoder import AbstractImagePretrained
+from quickstudy.pretrained.registry import entry_of
 
 TABLE = "table"
 KINDS = ("images", "audio", "text", TABLE)
@@ -106,7 +107,7 @@ class Encoding:
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self).items()
         }
-        is_path = self.source not in ("", "symbols") and Path(self.source).exists()
+        is_path = bool(self.source) and entry_of(self.source) is None and Path(self.source).exists()
         return {**values, "source": str(Path(self.source).absolute())} if is_path else values
 
     @classmethod

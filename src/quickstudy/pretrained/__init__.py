@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from quickstudy.pretrained.files import stream_files as stream_files
     from quickstudy.pretrained.measured import MeasuredThresholds as MeasuredThresholds
     from quickstudy.pretrained.open import open_encoder as open_encoder
+    from quickstudy.pretrained.photographs import PhotographEncoder as PhotographEncoder
     from quickstudy.pretrained.run import RunEncoder as RunEncoder
     from quickstudy.pretrained.spectrogram import SpectrogramEncoder as SpectrogramEncoder
     from quickstudy.pretrained.symbols import SymbolEncoder as SymbolEncoder
@@ -39,6 +40,7 @@ _MODULES = {
     "stream_files": "files",
     "MeasuredThresholds": "measured",
     "open_encoder": "open",
+    "PhotographEncoder": "photographs",
     "RunEncoder": "run",
     "SpectrogramEncoder": "spectrogram",
     "SymbolEncoder": "symbols",

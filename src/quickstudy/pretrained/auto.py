@@ -3,14 +3,15 @@
 from quickstudy.core.errors import ConfigError, DownloadError, LoadError
 from quickstudy.pretrained.encoder import AbstractImagePretrained
 from quickstudy.pretrained.hub import HubEncoder
+from quickstudy.pretrained.photographs import PhotographEncoder
 from quickstudy.pretrained.symbols import SymbolEncoder
 
 DEFAULT = "facebook/dinov2-small"
 
 
 def auto_encoder(*, invert: bool | None = None, device: str = "auto") -> AbstractImagePretrained:
-    """DINOv2 small, if the hub or its cache is within reach, else the encoder that comes with the
-    package; `notes` says which, and what that means.
+    """DINOv2 small where it was fetched before, else `PhotographEncoder`, which comes along;
+    `notes` says which, and what that means. Nothing is downloaded.
 
     Args:
         invert: as of `SymbolEncoder`; said at all, it means drawings, and that encoder is taken.
@@ -24,18 +25,13 @@ def auto_encoder(*, invert: bool | None = None, device: str = "auto") -> Abstrac
         )
         return encoder
     try:
-        encoder = HubEncoder(DEFAULT, device=device)
-        encoder.notes = (
-            f"'{DEFAULT}' was taken, for pictures of all kinds. For drawings and characters "
-            "'symbols' is smaller and faster.",
-            *encoder.notes,
-        )
-        return encoder
-    except (ConfigError, DownloadError, LoadError) as error:
-        encoder = SymbolEncoder()
-        encoder.notes = (
-            f"The encoder 'symbols' that comes with quickstudy was taken, as '{DEFAULT}' is not "
-            f"within reach: {str(error).split(chr(10))[0]}",
-            *encoder.notes,
-        )
-        return encoder
+        encoder = HubEncoder(DEFAULT, device=device, local_only=True)
+        reason = f"'{DEFAULT}' was taken, for images of all kinds."
+    except (ConfigError, DownloadError, LoadError):
+        encoder = PhotographEncoder(device=device)
+        reason = "The encoder 'photographs' was taken, for images of all kinds."
+    encoder.notes = (
+        f"{reason} For drawings and characters 'symbols' is smaller and faster.",
+        *encoder.notes,
+    )
+    return encoder

@@ -23,12 +23,13 @@ _WANTED = ("*.json", "*.safetensors", "*.txt", "*.model")
 _NOT_NEEDED = ("pooler.", "masked_spec_embed")
 
 
-def model_folder(source: str | Path) -> Path:
+def model_folder(source: str | Path, *, local_only: bool = False) -> Path:
     """The folder of a model: as given, of an installed package that carries it, or fetched from the
     hub (``owner/name``) into the hub's own cache.
 
     ``owner/name@revision`` pins a branch, a tag or a commit, and ``hub:`` may stand before it. Only
-    weights in the safetensors format are fetched, and no code.
+    weights in the safetensors format are fetched, and no code. With ``local_only`` nothing is
+    fetched: what was not fetched before is an error at once.
 
     Raises:
         ConfigError: when it is none of these, or a package is missing.
@@ -49,8 +50,12 @@ def model_folder(source: str | Path) -> Path:
     wanted: dict[str, Any] = {"revision": revision or None, "allow_patterns": list(_WANTED)}
     try:  # what was fetched before is as good, and a hub that does not answer would be waited for
         return Path(hub.snapshot_download(name, local_files_only=True, **wanted))
-    except (errors.LocalEntryNotFoundError, OSError, ValueError):
-        pass
+    except (errors.LocalEntryNotFoundError, OSError, ValueError) as error:
+        if local_only:
+            raise DownloadError(
+                f"The model '{name}' of the hub was not fetched before. Fetch it: hf download "
+                f"{name}"
+            ) from error
     try:
         hub.HfApi().model_info(name, revision=revision or None, timeout=_PATIENCE)
         return Path(hub.snapshot_download(name, **wanted))

