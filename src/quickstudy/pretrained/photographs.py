@@ -18,7 +18,7 @@ from quickstudy.pretrained.encoder import AbstractImagePretrained, hash_of
 from quickstudy.pretrained.lite import HEAD, EfficientNetLite0
 from quickstudy.pretrained.preprocessing import Preprocessing
 from quickstudy.pretrained.registry import entry_of, package_folder
-from quickstudy.recipes.runs import pick_device
+from quickstudy.training import pick_device
 
 _FILE = "models/efficientnet-lite0-57934424.pth"
 _SIDE = 224
