@@ -21,7 +21,7 @@ import torch
 from quickstudy.algorithms import ALGORITHMS
 from quickstudy.algorithms.transfer.feature_head import FeatureHead
 from quickstudy.core.learner import AbstractLearner, encoder_of
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data import Episodes, encoded, on_features
 from quickstudy.evaluation import commit, evaluate, versions
 from quickstudy.recipes import load_run

@@ -26,7 +26,7 @@ from quickstudy.analysis import instance_accuracy, write_report
 from quickstudy.core.learner import encoder_of
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.rng import seed_everything
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data import ClassDataset, Episodes, Omniglot, encoded
 from quickstudy.encoders import Identity
 from quickstudy.evaluation import commit, evaluate

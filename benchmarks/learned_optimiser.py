@@ -17,7 +17,7 @@ from quickstudy.algorithms import learned_optimiser
 from quickstudy.analysis.figures import new_figure, save_figure
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.rng import seed_everything
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.core.types import Episode
 from quickstudy.data import Quadratics
 from quickstudy.encoders import Identity

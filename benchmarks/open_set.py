@@ -21,7 +21,7 @@ from torch import Tensor
 
 from quickstudy.algorithms import OSLO, NearestNeighbour, ProtoNet
 from quickstudy.core.learner import AbstractLearner, Traits, encoder_of
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.core.types import Examples, Target
 from quickstudy.data import ClassDataset, ClassIndex, Episodes, MiniImageNet, Omniglot, encoded
 from quickstudy.encoders import Identity

@@ -24,7 +24,7 @@ import torch
 from quickstudy.algorithms import ProtoNet
 from quickstudy.core.learner import encoder_of
 from quickstudy.core.rng import seed_everything
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data import ClassDataset, Episodes, encoded
 from quickstudy.encoders import Identity
 from quickstudy.evaluation import Report, commit, compare, evaluate

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.evaluation import Report, commit, compare
 from quickstudy.recipes import (
     Evaluation,

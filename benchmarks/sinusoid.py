@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.analysis.figures import new_figure, save_figure
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.core.types import Episode
 from quickstudy.data import Sinusoid
 from quickstudy.evaluation import commit, versions

@@ -28,7 +28,8 @@ from quickstudy.algorithms import ProtoNet, ZeroShot
 from quickstudy.core.learner import encoder_of
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.rng import seed_everything, words
-from quickstudy.core.tasks import AbstractTasks, Setting
+from quickstudy.core.setting import Setting
+from quickstudy.core.tasks import AbstractTasks
 from quickstudy.data import (
     Attributes,
     ClassDataset,

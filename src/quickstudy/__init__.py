@@ -31,21 +31,21 @@ if TYPE_CHECKING:
     from quickstudy import testing as testing
     from quickstudy import training as training
     from quickstudy import tuning as tuning
-    from quickstudy.core.encoder import AbstractEncoder as AbstractEncoder
-    from quickstudy.core.errors import QuickstudyError as QuickstudyError
-    from quickstudy.core.learner import AbstractLearner as AbstractLearner
-    from quickstudy.core.learner import Traits as Traits
-    from quickstudy.core.objective import AbstractObjective as AbstractObjective
-    from quickstudy.core.objective import MetaStep as MetaStep
-    from quickstudy.core.predictor import Predictor as Predictor
-    from quickstudy.core.tasks import AbstractData as AbstractData
-    from quickstudy.core.tasks import AbstractTasks as AbstractTasks
-    from quickstudy.core.tasks import Setting as Setting
-    from quickstudy.core.transform import AbstractTransform as AbstractTransform
-    from quickstudy.core.types import Classes as Classes
-    from quickstudy.core.types import Episode as Episode
-    from quickstudy.core.types import Examples as Examples
-    from quickstudy.core.types import Reals as Reals
+    from quickstudy.core import AbstractData as AbstractData
+    from quickstudy.core import AbstractEncoder as AbstractEncoder
+    from quickstudy.core import AbstractLearner as AbstractLearner
+    from quickstudy.core import AbstractObjective as AbstractObjective
+    from quickstudy.core import AbstractTasks as AbstractTasks
+    from quickstudy.core import AbstractTransform as AbstractTransform
+    from quickstudy.core import Classes as Classes
+    from quickstudy.core import Episode as Episode
+    from quickstudy.core import Examples as Examples
+    from quickstudy.core import MetaStep as MetaStep
+    from quickstudy.core import Predictor as Predictor
+    from quickstudy.core import QuickstudyError as QuickstudyError
+    from quickstudy.core import Reals as Reals
+    from quickstudy.core import Setting as Setting
+    from quickstudy.core import Traits as Traits
     from quickstudy.estimators import AudioEncoder as AudioEncoder
     from quickstudy.estimators import FewShotClassifier as FewShotClassifier
     from quickstudy.estimators import FittedModel as FittedModel

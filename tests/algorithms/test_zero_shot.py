@@ -5,7 +5,7 @@ import torch
 
 from quickstudy.algorithms import ZeroShot
 from quickstudy.core.errors import ConfigError, EpisodeError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.core.types import Classes, Episode, Examples
 from quickstudy.encoders import MLP, Conv4, Identity
 from quickstudy.recipes import Evaluation, load_run, recipe_named, train_recipe

@@ -6,7 +6,7 @@ import torch
 from quickstudy.algorithms import ProtoNet, t_nas
 from quickstudy.analysis import architecture
 from quickstudy.core.errors import ConfigError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data import Glyphs
 from quickstudy.encoders import CellNet, Conv4, MixedCellNet
 from quickstudy.encoders.operations import OPERATIONS

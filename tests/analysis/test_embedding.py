@@ -4,7 +4,7 @@ import torch
 from quickstudy.algorithms import Hallucinator, ProtoNet, maml
 from quickstudy.analysis import embedding, imagined_spread
 from quickstudy.core.errors import ConfigError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data import Glyphs, Sinusoid
 from quickstudy.encoders import MLP, Conv4
 

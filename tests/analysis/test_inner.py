@@ -6,7 +6,7 @@ import torch
 from quickstudy.algorithms import ProtoNet, imaml, maml, unicorn_maml
 from quickstudy.analysis import compare_orders, label_permutations, step_curve, write_report
 from quickstudy.core.errors import ConfigError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.core.types import Episode, Examples
 from quickstudy.data import Glyphs, Sinusoid
 from quickstudy.encoders import MLP, Conv4

@@ -6,7 +6,7 @@ import torch
 from quickstudy.algorithms import ProtoNet, SequenceLSTM
 from quickstudy.analysis import instance_accuracy
 from quickstudy.core.errors import ConfigError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data import Glyphs
 from quickstudy.encoders import Conv4
 

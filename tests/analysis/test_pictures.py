@@ -6,7 +6,8 @@ from PIL import Image
 
 from quickstudy.algorithms import ProtoNet, maml
 from quickstudy.analysis import episode_page, learning_curve
-from quickstudy.core.tasks import AbstractTasks, Setting
+from quickstudy.core.setting import Setting
+from quickstudy.core.tasks import AbstractTasks
 from quickstudy.data import ClassDataset, ClassIndex, Episodes, Sinusoid
 from quickstudy.encoders import MLP, Identity
 

@@ -4,7 +4,7 @@ import torch
 from quickstudy.algorithms import ProtoNet, alfa, anil, maml, unicorn_maml
 from quickstudy.analysis import feature_reuse
 from quickstudy.core.errors import ConfigError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data import Glyphs
 from quickstudy.encoders import MLP, Conv4, Identity
 from quickstudy.functional.cka import linear_cka

@@ -10,7 +10,7 @@ import torch
 from quickstudy.bench import OURS, WORKLOADS
 from quickstudy.bench.apart import Contender, contenders, last_words, rounds_of
 from quickstudy.core.errors import TrainingError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 
 CPU = torch.device("cpu")
 TINY = WORKLOADS["W8-protonet"].changed(width=2, setting=Setting(2, 1, 1))

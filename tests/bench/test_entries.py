@@ -13,7 +13,7 @@ from quickstudy.bench.contender import step_of
 from quickstudy.bench.entry import Entry, Job, Step
 from quickstudy.bench.gradients import Reference
 from quickstudy.core.errors import ConfigError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 
 CPU = torch.device("cpu")
 # One of each kind; made small, the others are these.

@@ -29,7 +29,7 @@ from quickstudy.bench.processes import Processes, compare, unable
 from quickstudy.bench.speed import Measured, Timing
 from quickstudy.bench.timing import WARM_UP, interleaved
 from quickstudy.core.errors import ConfigError, TrainingError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 
 CPU = torch.device("cpu")
 PLAIN = PEERS["plain"]

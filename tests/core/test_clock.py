@@ -7,7 +7,7 @@ from quickstudy.core.compiled import CompiledGradient
 from quickstudy.core.errors import TrainingError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.objective import AbstractObjective, MetaStep
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data import Sinusoid
 from quickstudy.encoders import MLP
 from quickstudy.training import Optimiser, Plan, train

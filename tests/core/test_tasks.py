@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from quickstudy.core.errors import ConfigError
-from quickstudy.core.tasks import AbstractTasks, Setting
+from quickstudy.core.setting import Setting
+from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.types import Episode, Examples, Reals
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quickstudy.core.errors import EpisodeError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.core.types import Classes
 from quickstudy.data.class_index import ClassDataset, ClassIndex
 from quickstudy.data.episodes import Episodes, VariableEpisodes, shots_of

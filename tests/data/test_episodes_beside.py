@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quickstudy.core.errors import ConfigError, EpisodeError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data.class_index import ClassDataset, ClassIndex
 from quickstudy.data.episodes import Episodes
 

@@ -9,7 +9,7 @@ import torch
 from quickstudy.algorithms import ALGORITHMS, MatchingNet, ProtoNet
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import encoder_of
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data import Glyphs, can_be_encoded, encoded, on_features
 from quickstudy.data.episodes import Episodes
 from quickstudy.encoders import Conv4, Identity

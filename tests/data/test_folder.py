@@ -13,7 +13,7 @@ from PIL import Image
 
 from quickstudy.core.describe import describe, rebuild
 from quickstudy.core.errors import ConfigError, DataError, EpisodeError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data.folder import FolderContent, ImageFolder, find_images, natural_key, read_folder
 from quickstudy.data.images import ImageFormat
 from quickstudy.data.places import data_root

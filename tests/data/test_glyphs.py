@@ -9,7 +9,7 @@ import torch
 
 from quickstudy.core.describe import describe, rebuild
 from quickstudy.core.errors import ConfigError, DataError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data import glyphs
 from quickstudy.data.class_index import check_disjoint
 from quickstudy.data.glyph_drawing import FONTS, characters, draw, fonts_of, plain

@@ -5,7 +5,7 @@ from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from quickstudy.core.errors import ConfigError, DataError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data import ImageArrays, from_dataset
 
 LABELS = [i // 3 for i in range(15)]

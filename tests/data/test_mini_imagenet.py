@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from quickstudy.core.errors import DataError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data import mini_imagenet
 from quickstudy.data.class_index import split_hash
 from quickstudy.data.mini_imagenet import MiniImageNet

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from quickstudy.core.errors import ConfigError, DataError, DownloadError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data import omniglot
 from quickstudy.data.class_index import check_disjoint
 from quickstudy.data.omniglot import Omniglot

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from quickstudy.core.errors import ConfigError, DataError, EpisodeError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data import (
     Attributes,
     ClassDataset,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from quickstudy.core.describe import describe, rebuild
 from quickstudy.core.errors import DataError, EpisodeError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.core.types import Examples, Reals
 from quickstudy.data.sinusoid import Sinusoid
 

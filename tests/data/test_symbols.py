@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from quickstudy.core.describe import describe, rebuild
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data import DATA, Glyphs, Omniglot, Symbols, omniglot
 from quickstudy.data.class_index import check_disjoint
 

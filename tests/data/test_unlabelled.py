@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from quickstudy.core.errors import ConfigError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data import Glyphs, Unlabelled
 
 

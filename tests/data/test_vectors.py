@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from quickstudy.core.errors import ConfigError, DataError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data.vectors import Vectors
 
 X = np.arange(40, dtype=np.float64).reshape(20, 2)

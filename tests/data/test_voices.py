@@ -10,7 +10,7 @@ import torch
 
 from quickstudy.core.describe import describe, rebuild
 from quickstudy.core.errors import ConfigError, DataError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data import LogMel, Voices
 from quickstudy.data.class_index import check_disjoint
 from quickstudy.data.voices import SPLITS, installed, texts

@@ -11,7 +11,7 @@ from scipy.stats import t as student
 from quickstudy.algorithms import ProtoNet, maml
 from quickstudy.core.errors import ConfigError, EpisodeError, EvaluationError
 from quickstudy.core.learner import AbstractLearner
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.core.types import Classes, Examples, Target
 from quickstudy.data import ClassDataset, ClassIndex, Episodes, Sinusoid, VariableEpisodes
 from quickstudy.encoders import MLP, Conv4, Identity

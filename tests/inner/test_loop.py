@@ -5,7 +5,7 @@ from quickstudy.algorithms import maml_pp
 from quickstudy.core.clock import set_clocks
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.objective import MetaStep
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data import Sinusoid
 from quickstudy.encoders import MLP
 from quickstudy.inner.loop import InnerLoop

@@ -14,7 +14,7 @@ from quickstudy.core.compiled import CompiledGradient
 from quickstudy.core.errors import ConfigError, TrainingError
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.rng import current, drawing
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.core.types import Classes, Episode, Examples, Reals
 from quickstudy.data import Glyphs, Sinusoid
 from quickstudy.encoders import MLP, Conv4, Identity

@@ -7,7 +7,7 @@ from quickstudy.algorithms import ProtoNet, fomaml, maml
 from quickstudy.core.clock import set_clocks
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.objective import MetaStep
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.core.types import Episode, Examples
 from quickstudy.data import Sinusoid
 from quickstudy.encoders import MLP

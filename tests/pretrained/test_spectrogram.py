@@ -8,7 +8,8 @@ import torch
 
 from quickstudy.algorithms import ProtoNet, maml
 from quickstudy.core.errors import ConfigError, DataError, LoadError
-from quickstudy.core.tasks import AbstractData, AbstractTasks, Setting
+from quickstudy.core.setting import Setting
+from quickstudy.core.tasks import AbstractData, AbstractTasks
 from quickstudy.data import DATA, ClassDataset, ClassIndex, Episodes, LogMel, Recording
 from quickstudy.encoders import Conv4
 from quickstudy.estimators import FewShotClassifier

@@ -8,7 +8,7 @@ import torch
 
 from quickstudy.algorithms import maml, maml_pp
 from quickstudy.core.learner import AbstractLearner
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.encoders import Conv4
 from quickstudy.evaluation import EarlierRun
 from quickstudy.recipes import (

@@ -7,7 +7,7 @@ import pytest
 from quickstudy.algorithms import NIL
 from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.core.learner import AbstractLearner
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.evaluation import evaluate
 from quickstudy.recipes import RECIPES, Evaluation, Part, Recipe, recipe_named, train_recipe
 

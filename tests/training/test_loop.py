@@ -18,7 +18,7 @@ from quickstudy.core.errors import ConfigError, LoadError, TrainingError
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.rng import seed_everything
 from quickstudy.core.saving import save_record
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data import ClassDataset, ClassIndex, Episodes, VariableEpisodes
 from quickstudy.encoders import MLP, Conv4
 from quickstudy.evaluation import evaluate

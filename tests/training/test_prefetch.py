@@ -11,7 +11,8 @@ from quickstudy.algorithms import ProtoNet
 from quickstudy.augment import TRANSFORMS, Affine
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.rng import generator, seed_everything
-from quickstudy.core.tasks import AbstractTasks, Setting
+from quickstudy.core.setting import Setting
+from quickstudy.core.tasks import AbstractTasks
 from quickstudy.data import ClassDataset, ClassIndex, Episodes, Glyphs, Sinusoid, VariableEpisodes
 from quickstudy.encoders import Conv4
 from quickstudy.objectives import QueryLoss

@@ -25,7 +25,7 @@ from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.rng import seed_everything
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data import ClassDataset, ClassIndex, Episodes
 from quickstudy.encoders import MLP, Conv4, Wrapped
 from quickstudy.objectives import QueryLoss

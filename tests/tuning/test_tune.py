@@ -16,7 +16,8 @@ from rich.console import Console
 
 from quickstudy.core.errors import ConfigError, TrainingError
 from quickstudy.core.objective import MetaStep
-from quickstudy.core.tasks import AbstractTasks, Setting
+from quickstudy.core.setting import Setting
+from quickstudy.core.tasks import AbstractTasks
 from quickstudy.data import DATA, Sinusoid
 from quickstudy.recipes import Part, Recipe, load_run
 from quickstudy.training import Optimiser, Plan, TrainResult, train

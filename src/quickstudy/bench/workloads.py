@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.core.errors import ConfigError, did_you_mean
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.core.types import Classes, Episode, Examples, Reals, Target
 
 _ALGORITHMS = ("maml", "fomaml", "anil", "protonet")

@@ -26,7 +26,8 @@ from quickstudy.cli.screen import progress, results, table
 from quickstudy.cli.tune import tune
 from quickstudy.core.errors import ConfigError, QuickstudyError
 from quickstudy.core.learner import AbstractLearner
-from quickstudy.core.tasks import AbstractData, Setting
+from quickstudy.core.setting import Setting
+from quickstudy.core.tasks import AbstractData
 from quickstudy.encoders import Identity
 from quickstudy.evaluation import Origin, Report, evaluate
 from quickstudy.evaluation import compare as compare_reports

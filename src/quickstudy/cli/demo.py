@@ -11,7 +11,7 @@ from quickstudy.algorithms import NearestNeighbour
 from quickstudy.analysis import episode_page, learning_curve
 from quickstudy.cli.screen import progress, results, table
 from quickstudy.core.errors import ConfigError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data import ClassDataset, Glyphs
 from quickstudy.encoders import Identity
 from quickstudy.estimators import fit_folder

@@ -11,11 +11,10 @@ from torch.utils import _pytree as pytree
 
 from quickstudy.core.batching import order_dependent
 from quickstudy.core.clock import has_clock
+from quickstudy.core.compilers import COMPILERS
 from quickstudy.core.errors import ConfigError, TrainingError, did_you_mean
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.types import Batch
-
-COMPILERS = ("trace", "inductor")
 
 
 class CompiledGradient:

@@ -2,70 +2,12 @@
 
 import abc
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 
-from quickstudy.core.errors import ConfigError
+from quickstudy.core.setting import Setting
 from quickstudy.core.types import Episode
-
-
-@dataclass(frozen=True)
-class Setting:
-    """The size of a task.
-
-    Args:
-        n_way: classes; 0 for regression.
-        n_shot, n_query: labelled support examples and queries per class.
-        n_unlabelled: support examples per class whose label is not told (y = −1).
-        n_distractors: further classes with ``n_unlabelled`` such examples each, which no query is
-            of.
-        labelled: the share of each class's examples that supports and queries are drawn from, the
-            same ones in every task; unlabelled ones come from the rest. 1 = from all, wherever the
-            others were not.
-        alpha: of a symmetric Dirichlet distribution by which a task's ``n_way · n_query`` queries
-            are spread over its classes; 0 = evenly.
-
-    Raises:
-        ConfigError: for sizes that make no task.
-    """
-
-    n_way: int
-    n_shot: int
-    n_query: int
-    n_unlabelled: int = 0
-    n_distractors: int = 0
-    labelled: float = 1.0
-    alpha: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.n_way < 0 or self.n_shot < 1 or self.n_query < 1:
-            raise ConfigError(
-                "A task needs n_way ≥ 0 (0 = regression), n_shot ≥ 1 and n_query ≥ 1, got "
-                f"n_way={self.n_way}, n_shot={self.n_shot}, n_query={self.n_query}."
-            )
-        if (
-            self.n_unlabelled < 0
-            or self.n_distractors < 0
-            or self.alpha < 0
-            or not 0 < self.labelled <= 1
-        ):
-            raise ConfigError(
-                "n_unlabelled, n_distractors and alpha cannot be negative, and 'labelled' is a "
-                f"share above 0 and at most 1, got {self!r}."
-            )
-        if self.n_distractors and not self.n_unlabelled:
-            raise ConfigError(
-                f"{self.n_distractors} classes of distractors have no example: set n_unlabelled, "
-                "which counts for them too."
-            )
-
-    def __str__(self) -> str:
-        more = f", {self.n_unlabelled} unlabelled" if self.n_unlabelled else ""
-        more += f" and {self.n_distractors} distractor classes" if self.n_distractors else ""
-        more += f", Dirichlet({self.alpha:g}) queries" if self.alpha else ""
-        return (f"{self.n_way}-way " if self.n_way else "") + f"{self.n_shot}-shot{more}"
 
 
 class AbstractTasks(abc.ABC):

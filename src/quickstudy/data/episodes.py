@@ -10,7 +10,8 @@ import torch
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import EpisodeError
 from quickstudy.core.rng import uniform, words
-from quickstudy.core.tasks import AbstractTasks, Setting
+from quickstudy.core.setting import Setting
+from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.types import Classes, Episode, Examples
 from quickstudy.data.class_index import ClassDataset
 

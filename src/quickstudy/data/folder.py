@@ -16,7 +16,8 @@ import torch
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.describe import Described
 from quickstudy.core.errors import ConfigError, DataError, ImageError, did_you_mean
-from quickstudy.core.tasks import AbstractData, AbstractTasks, Setting
+from quickstudy.core.setting import Setting
+from quickstudy.core.tasks import AbstractData, AbstractTasks
 from quickstudy.data.class_index import ClassDataset, ClassIndex, check_disjoint
 from quickstudy.data.class_split import check_shares, enough_examples, split_named, splits_of
 from quickstudy.data.episodes import Episodes

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from quickstudy.core.describe import Described
 from quickstudy.core.errors import DataError, did_you_mean
-from quickstudy.core.tasks import AbstractData, AbstractTasks, Setting
+from quickstudy.core.setting import Setting
+from quickstudy.core.tasks import AbstractData, AbstractTasks
 from quickstudy.data.archives import UNREADABLE, prepared
 from quickstudy.data.class_index import ClassDataset, ClassIndex, check_disjoint
 from quickstudy.data.episodes import Episodes

@@ -8,7 +8,8 @@ import torch
 from quickstudy.core.describe import Described
 from quickstudy.core.errors import DataError, EpisodeError, did_you_mean
 from quickstudy.core.rng import generator
-from quickstudy.core.tasks import AbstractData, AbstractTasks, Setting
+from quickstudy.core.setting import Setting
+from quickstudy.core.tasks import AbstractData, AbstractTasks
 from quickstudy.core.types import Episode, Examples, Reals
 
 _SPLITS = ("train", "val", "test")

@@ -19,7 +19,8 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.describe import Described
 from quickstudy.core.errors import ConfigError, DataError, EpisodeError, did_you_mean
 from quickstudy.core.rng import uniform
-from quickstudy.core.tasks import AbstractData, AbstractTasks, Setting
+from quickstudy.core.setting import Setting
+from quickstudy.core.tasks import AbstractData, AbstractTasks
 from quickstudy.core.types import Episode, Examples
 from quickstudy.data.class_index import ClassDataset, ClassIndex
 from quickstudy.data.episodes import Episodes

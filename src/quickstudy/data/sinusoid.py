@@ -11,7 +11,8 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.describe import Described
 from quickstudy.core.errors import DataError, EpisodeError, did_you_mean
 from quickstudy.core.rng import uniform
-from quickstudy.core.tasks import AbstractData, AbstractTasks, Setting
+from quickstudy.core.setting import Setting
+from quickstudy.core.tasks import AbstractData, AbstractTasks
 from quickstudy.core.types import Episode, Examples, Reals
 
 _SPLITS = ("train", "val", "test")

@@ -1,7 +1,8 @@
 """Symbols: Omniglot's handwritten and Glyphs' printed characters together."""
 
 from quickstudy.core.describe import Described
-from quickstudy.core.tasks import AbstractData, AbstractTasks, Setting
+from quickstudy.core.setting import Setting
+from quickstudy.core.tasks import AbstractData, AbstractTasks
 from quickstudy.data.class_index import ClassDataset
 from quickstudy.data.episodes import Episodes
 from quickstudy.data.glyphs import Glyphs

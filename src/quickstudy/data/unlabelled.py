@@ -8,7 +8,8 @@ import numpy as np
 
 from quickstudy.core.describe import Described
 from quickstudy.core.errors import ConfigError, did_you_mean
-from quickstudy.core.tasks import AbstractData, AbstractTasks, Setting
+from quickstudy.core.setting import Setting
+from quickstudy.core.tasks import AbstractData, AbstractTasks
 from quickstudy.data.class_index import ClassIndex
 from quickstudy.data.episodes import Episodes
 

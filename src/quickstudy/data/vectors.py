@@ -6,7 +6,8 @@ from numpy.typing import ArrayLike
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import DataError
-from quickstudy.core.tasks import AbstractData, AbstractTasks, Setting
+from quickstudy.core.setting import Setting
+from quickstudy.core.tasks import AbstractData, AbstractTasks
 from quickstudy.data.class_index import ClassDataset, ClassIndex
 from quickstudy.data.class_split import enough_examples, split_named, splits_of
 from quickstudy.data.episodes import Episodes

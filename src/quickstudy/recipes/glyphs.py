@@ -1,6 +1,6 @@
 """Recipes on the embedded characters: no download, minutes on two cores."""
 
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.recipes.recipe import Evaluation, Part, Recipe
 from quickstudy.training import Optimiser, Plan
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.recipes.recipe import Evaluation, Part, Recipe
 from quickstudy.training import Optimiser, Plan
 

@@ -1,5 +1,7 @@
 """A recipe: everything that a result depends on, in one frozen value."""
 
+from __future__ import annotations
+
 import dataclasses
 import inspect
 import json
@@ -7,14 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from quickstudy import core
 from quickstudy.algorithms import ALGORITHMS
 from quickstudy.augment import TRANSFORMS
 from quickstudy.core.errors import ConfigError, LoadError, did_you_mean
-from quickstudy.core.learner import AbstractLearner
-from quickstudy.core.objective import AbstractObjective
-from quickstudy.core.rng import seed_everything
-from quickstudy.core.tasks import AbstractData, AbstractTasks, Setting
-from quickstudy.core.transform import AbstractTransform
+from quickstudy.core.setting import Setting
 from quickstudy.data import DATA
 from quickstudy.encoders import ENCODERS
 from quickstudy.objectives import OBJECTIVES
@@ -138,28 +137,30 @@ class Recipe:
     paper: str = ""
     start_from: str = ""
 
-    def build_data(self) -> AbstractData:
+    def build_data(self) -> core.AbstractData:
         """The data set, read when first drawn from."""
         return self.data.build(DATA)
 
-    def training_tasks(self) -> AbstractTasks:
+    def training_tasks(self) -> core.AbstractTasks:
         """The stream of training tasks."""
         return self.build_data().tasks(self.train_split, self.episodes, seed=self.train.seed)
 
-    def build_learner(self) -> AbstractLearner[Any]:
+    def build_learner(self) -> core.AbstractLearner[Any]:
         """The learner with fresh weights, which depend on ``train.seed`` alone."""
+        from quickstudy.core.rng import seed_everything
+
         seed_everything("weights", self.train.seed)
         return self.learner.build(ALGORITHMS, self.encoder.build(ENCODERS))
 
-    def build_objective(self) -> AbstractObjective:
+    def build_objective(self) -> core.AbstractObjective:
         """What training minimises."""
         return self.objective.build(OBJECTIVES)
 
-    def build_transform(self) -> AbstractTransform | None:
+    def build_transform(self) -> core.AbstractTransform | None:
         """What changes the training tasks."""
         return self.transform.build(TRANSFORMS) if self.transform else None
 
-    def with_changes(self, changes: Mapping[str, str]) -> "Recipe":
+    def with_changes(self, changes: Mapping[str, str]) -> Recipe:
         """The recipe with fields set as on the command line, ``{"learner.inner_steps": "10",
         "train.seed": "1"}``.
 
@@ -177,7 +178,7 @@ class Recipe:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, about: Mapping[str, Any]) -> "Recipe":
+    def from_json(cls, about: Mapping[str, Any]) -> Recipe:
         """Read back what `to_json` gave.
 
         Raises:

@@ -5,7 +5,7 @@ everybody with the same encoder and budget.
 import functools
 from collections.abc import Callable
 
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.recipes.recipe import Evaluation, Part, Recipe
 from quickstudy.training import Optimiser, Plan
 

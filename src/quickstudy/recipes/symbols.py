@@ -1,6 +1,6 @@
 """The recipe of the encoder that comes with the package."""
 
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.recipes.recipe import Evaluation, Part, Recipe
 from quickstudy.training import Optimiser, Plan
 

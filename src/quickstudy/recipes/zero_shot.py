@@ -1,6 +1,6 @@
 """Zero-shot prototypes on synthetic attributes, so that there is nothing to download."""
 
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.recipes.recipe import Evaluation, Part, Recipe
 from quickstudy.training import Optimiser, Plan
 

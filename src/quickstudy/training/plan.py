@@ -3,11 +3,7 @@
 import math
 from dataclasses import dataclass
 
-import torch
-from torch import nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, OneCycleLR, StepLR
-
-from quickstudy.core.compiled import COMPILERS
+from quickstudy.core.compilers import COMPILERS
 from quickstudy.core.errors import ConfigError, did_you_mean
 
 
@@ -32,47 +28,6 @@ class Optimiser:
     schedule: str = "constant"
     step_every: int = 2000
     step_factor: float = 0.5
-
-    def build(self, module: nn.Module, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler]:
-        """The optimiser over the module's trainable parameters, and the schedule over ``steps``
-        steps.
-        """
-        parameters = [p for p in module.parameters() if p.requires_grad]
-        if self.name == "adamw":
-            optimiser: torch.optim.Optimizer = torch.optim.AdamW(
-                parameters, lr=self.lr, weight_decay=self.weight_decay
-            )
-        elif self.name == "sgd":
-            optimiser = torch.optim.SGD(
-                parameters,
-                lr=self.lr,
-                momentum=self.momentum,
-                nesterov=self.momentum > 0,
-                weight_decay=self.weight_decay,
-            )
-        else:
-            raise ConfigError(
-                f"No optimiser is called '{self.name}'. {did_you_mean(self.name, ('adamw', 'sgd'))}"
-            )
-        return optimiser, self._schedule(optimiser, steps)
-
-    def _schedule(self, optimiser: torch.optim.Optimizer, steps: int) -> LRScheduler:
-        match self.schedule:
-            case "constant":
-                return LambdaLR(optimiser, lambda _: 1.0)
-            case "one_cycle":
-                return OneCycleLR(optimiser, max_lr=self.lr, total_steps=steps + 1, pct_start=0.3)
-            case "cosine":
-                return CosineAnnealingLR(optimiser, T_max=steps, eta_min=self.lr / 100)
-            case "linear":
-                return LambdaLR(optimiser, lambda done: 1 - done / steps)
-            case "step":
-                return StepLR(optimiser, self.step_every, gamma=self.step_factor)
-            case other:
-                raise ConfigError(
-                    f"No schedule is called '{other}'. "
-                    f"{did_you_mean(other, ('constant', 'one_cycle', 'cosine', 'step'))}"
-                )
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from quickstudy.training.engine import (
     StepResult,
 )
 from quickstudy.training.log import JsonLines, ProgressBar
+from quickstudy.training.optimiser import build_optimiser
 from quickstudy.training.plan import Optimiser, Plan
 from quickstudy.training.prefetch import Prefetch
 from quickstudy.training.stopping import await_launcher
@@ -144,7 +145,9 @@ class TrainingRun:
         self.step = job.step
         self.plan = job.plan
         self.engine = job.engine
-        self.optimiser, self.schedule = job.optimiser.build(job.step, job.plan.steps)
+        self.optimiser, self.schedule = build_optimiser(
+            job.optimiser, job.step, steps=job.plan.steps
+        )
         self.parameters = [p for p in job.step.parameters() if p.requires_grad]
         self.device = self.parameters[0].device
         self.exchange = Exchange(job.engine, job.step)

@@ -13,7 +13,7 @@ from quickstudy.algorithms.architecture.decode import (
     random_cell,
 )
 from quickstudy.core.errors import ConfigError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.data import Glyphs
 from quickstudy.encoders import CellNet, Conv4, MixedCellNet
 from quickstudy.encoders.cell import pairs

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from quickstudy.algorithms import ProtoNet, learned_optimiser
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.objective import MetaStep
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.core.types import Episode, Examples
 from quickstudy.data import Quadratics
 from quickstudy.encoders import MLP, Identity

@@ -14,6 +14,7 @@ from quickstudy.objectives import MultiStep, QueryLoss
 from quickstudy.objectives.multi_step import step_weights
 from quickstudy.testing import toy_episode
 from quickstudy.training import Optimiser
+from quickstudy.training.optimiser import build_optimiser
 
 RATE, STEPS = 0.2, 3
 OFF = {"learned_rates": False, "per_step_norm": False, "per_step_statistics": False}
@@ -246,7 +247,9 @@ def test_each_tensor_has_a_rate_for_each_step_and_learns_it():
 
 
 def test_the_outer_rate_falls_from_a_thousandth_to_a_hundredth_of_it():
-    optimiser, schedule = Optimiser(lr=1e-3, schedule="cosine").build(learner_of(), 100)
+    optimiser, schedule = build_optimiser(
+        Optimiser(lr=1e-3, schedule="cosine"), learner_of(), steps=100
+    )
     rates = []
     for _ in range(100):
         rates.append(schedule.get_last_lr()[0])

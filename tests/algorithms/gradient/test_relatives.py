@@ -20,6 +20,7 @@ from quickstudy.objectives import Reptile
 from quickstudy.testing import Subject, toy_episode, toy_learner
 from quickstudy.testing.checks import contract as checks
 from quickstudy.training import Optimiser
+from quickstudy.training.optimiser import build_optimiser
 
 RATE, STEPS = 0.2, 3
 
@@ -225,7 +226,7 @@ def test_the_pull_moves_the_weights_to_the_mean_of_where_learning_leads(n_tasks)
         ends.append([p.detach() for p in now])
     mean = [torch.stack(of_all).mean(0) for of_all in zip(*ends, strict=True)]
     step = MetaStep(learner, Reptile())
-    optimiser, _ = Optimiser(name="sgd", lr=0.5, momentum=0.0).build(step, 10)
+    optimiser, _ = build_optimiser(Optimiser(name="sgd", lr=0.5, momentum=0.0), step, steps=10)
     step(e).backward()
     optimiser.step()
     for (name, p), end in zip(learner.named_parameters(), mean, strict=True):

@@ -9,7 +9,8 @@ from quickstudy.algorithms import ProtoNet, TsaMaml, maml, tsa_maml, unicorn_mam
 from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.rng import generator
-from quickstudy.core.tasks import AbstractTasks, Setting
+from quickstudy.core.setting import Setting
+from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.types import Classes, Episode, Examples
 from quickstudy.encoders import MLP
 from quickstudy.objectives import QueryLoss

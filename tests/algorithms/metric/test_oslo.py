@@ -3,7 +3,7 @@ import torch
 
 from quickstudy.algorithms import OSLO, ProtoNet
 from quickstudy.core.errors import ConfigError, TransductiveError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.core.types import Classes, Examples
 from quickstudy.data import ClassDataset, ClassIndex, Episodes
 from quickstudy.encoders import MLP, Identity

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from quickstudy.algorithms import ALGORITHMS, SimpleShot
 from quickstudy.algorithms.transfer.feature_head import FeatureHead
 from quickstudy.core.errors import ConfigError, TransductiveError
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.core.types import Classes, Examples
 from quickstudy.data import Vectors
 from quickstudy.encoders import MLP, Identity

@@ -3,7 +3,7 @@ import torch
 
 from quickstudy.core.errors import ConfigError, DataError, EpisodeError
 from quickstudy.core.rng import generator
-from quickstudy.core.tasks import Setting
+from quickstudy.core.setting import Setting
 from quickstudy.core.types import Classes, Reals
 from quickstudy.data.priors import PriorTables, TablePrior, TableSizes
 from quickstudy.data.priors.mechanisms import MECHANISMS, draw_mechanism

@@ -10,7 +10,8 @@ from torch import Tensor
 from quickstudy.core.describe import Described
 from quickstudy.core.errors import ConfigError, DataError, EpisodeError, did_you_mean
 from quickstudy.core.rng import generator, uniform
-from quickstudy.core.tasks import AbstractData, AbstractTasks, Setting
+from quickstudy.core.setting import Setting
+from quickstudy.core.tasks import AbstractData, AbstractTasks
 from quickstudy.core.types import Classes, Episode, Examples, Reals
 from quickstudy.data.priors.mechanisms import MECHANISMS, draw_mechanism
 

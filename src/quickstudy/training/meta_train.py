@@ -99,7 +99,7 @@ def train(
 
     Example:
         >>> from quickstudy.algorithms import ProtoNet
-        >>> from quickstudy.core.tasks import Setting
+        >>> from quickstudy.core.setting import Setting
         >>> from quickstudy.data import Glyphs
         >>> from quickstudy.encoders import Conv4
         >>> learner = ProtoNet(Conv4(size=28, in_channels=1, width=8))
