@@ -5,7 +5,8 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from scipy.special import log_softmax, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
@@ -21,7 +22,7 @@ from quickstudy.pretrained.tabular import open_tabular
 
 Array = NDArray[np.float64]
 
-_CHUNK = 512
+_CHUNK, _FOLDS = 512, 5
 
 
 class _InContext(BaseEstimator):
@@ -87,16 +88,19 @@ class InContextClassifier(ClassifierMixin, _InContext):
     `predict_proba` answers, by one pass through a network whose weights stay as they are.
 
     Made for tables of few rows (some ten to some hundred) and up to some dozen columns of numbers,
-    categories as codes, or missing values (NaN), in any unit. Its probabilities are those of the
-    network, which was trained to give them.
+    categories as codes, or missing values (NaN), in any unit.
 
     Several members read the table with different codes of the classes and columns turned round, and
     their probabilities are multiplied. With more classes than the network knows, each member sees
     groups of classes (an error-correcting code); with more columns than ``max_columns``, each sees
     some of them; with more rows than ``max_rows`` likewise.
 
+    The scores are divided by a temperature, which is chosen on the rows themselves: each is scored
+    by a network that has read the others, a fifth of the rows left out at a time.
+
     Args:
         n_members: how many read the table. Time grows with it.
+        temperature: None = chosen; 1 = the probabilities as the network gives them.
         max_columns: how many columns a member reads.
         max_rows: how many rows a member reads.
         learner: which network; None = the one that comes with quickstudy.
@@ -104,6 +108,7 @@ class InContextClassifier(ClassifierMixin, _InContext):
 
     Attributes:
         classes_: the classes, sorted.
+        temperature_: what the scores are divided by.
         n_features_in_: how many columns there were.
 
     Example:
@@ -118,11 +123,13 @@ class InContextClassifier(ClassifierMixin, _InContext):
     """
 
     classes_: NDArray[Any]
+    temperature_: float
 
     def __init__(
         self,
         n_members: int = 4,
         *,
+        temperature: float | None = None,
         max_columns: int = 40,
         max_rows: int = 2000,
         learner: TabularInContext | None = None,
@@ -130,19 +137,23 @@ class InContextClassifier(ClassifierMixin, _InContext):
     ) -> None:
         self.n_members, self.max_columns, self.max_rows = n_members, max_columns, max_rows
         self.learner, self.random_state = learner, random_state
+        self.temperature = temperature
 
     def fit(self, X: Any, y: Any) -> Self:
         """Read rows ``[N F]`` and a label each.
 
         Raises:
             ValueError: for what scikit-learn's classifiers refuse.
-            ConfigError: for numbers below 1.
+            ConfigError: for numbers below 1, and a temperature that is not above 0.
         """
         learner = self._check_parameters()
+        if self.temperature is not None and self.temperature <= 0:
+            raise ConfigError(f"temperature must be above 0, got {self.temperature}.")
         x, labels = _validate(self, X, y)
         check_classification_targets(labels)
         self.classes_, at = np.unique(labels, return_inverse=True)
         n = len(self.classes_)
+        self.temperature_ = 1.0 if self.temperature is None else self.temperature
         if n == 1:
             return self
         known = learner.max_classes
@@ -153,6 +164,8 @@ class InContextClassifier(ClassifierMixin, _InContext):
         wide = min(n, known)
         members = [torch.from_numpy(code[at]) for code in self._codes]
         self._read(x, members, Classes(wide), self._codings(len(members), known))
+        if self.temperature is None:
+            self.temperature_ = self._best_temperature(x, at)
         return self
 
     def predict_proba(self, X: Any) -> Array:
@@ -161,6 +174,11 @@ class InContextClassifier(ClassifierMixin, _InContext):
         x = _validate(self, X, reset=False)
         if len(self.classes_) == 1:
             return np.ones((len(x), 1))
+        scores = self._scores(x) / self.temperature_
+        return softmax(scores, axis=1)
+
+    def _scores(self, x: Array) -> Array:
+        """The members' mean log probabilities, ``[n C]``."""
         learner = self._check_parameters()
         codes = torch.from_numpy(self._codes)
         parts = []
@@ -168,14 +186,39 @@ class InContextClassifier(ClassifierMixin, _InContext):
             for rows in self._chunks(x):
                 log = learner.raw(self._state, rows)[:, 0].log_softmax(-1).double()  # [E Q C]
                 log = log.gather(2, codes[:, None].expand(-1, log.shape[1], -1))
-                total = log.sum(0) if len(self.classes_) > learner.max_classes else log.mean(0)
-                parts.append(total.softmax(-1))
+                parts.append(log.mean(0))
         return torch.cat(parts).numpy()
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most likely class of each row."""
         best = self.predict_proba(X).argmax(1)
         return self.classes_[best]
+
+    def _best_temperature(self, x: Array, at: NDArray[np.int64]) -> float:
+        """What gives left-out rows the highest likelihood, drawn to 1 where there are few."""
+        counts = np.bincount(at)
+        order = np.argsort(at, kind="stable")
+        nth = np.arange(len(at)) - (np.cumsum(counts) - counts)[at[order]]
+        fold = np.empty(len(at), dtype=np.int64)
+        fold[order] = nth % _FOLDS
+        fold[counts[at] == 1] = _FOLDS  # the only row of a class is always read
+        few = len(self.classes_) <= self._check_parameters().max_classes
+        part = clone(self).set_params(temperature=1.0, n_members=1 if few else self.n_members)
+        scores, labels = [], []
+        for f in range(_FOLDS):
+            left = fold == f
+            if left.any():
+                scores.append(part.fit(x[~left], at[~left])._scores(x[left]))
+                labels.append(at[left])
+        if not scores:
+            return 1.0
+        z, y = np.concatenate(scores), np.concatenate(labels)
+        temperatures = np.geomspace(0.1, 4, 75)
+        loss = [
+            -log_softmax(z / t, axis=1)[np.arange(len(y)), y].sum() + 2 * np.log(t) ** 2
+            for t in temperatures
+        ]
+        return float(temperatures[int(np.argmin(loss))])
 
     def _codings(self, n_members: int, n_codes: int) -> Tensor:
         first = torch.arange(n_codes)
