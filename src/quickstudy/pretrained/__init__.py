@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from quickstudy.pretrained.encoder import AbstractImagePretrained as AbstractImagePretrained
     from quickstudy.pretrained.encoder import AbstractPretrained as AbstractPretrained
     from quickstudy.pretrained.encoder import FunctionEncoder as FunctionEncoder
+    from quickstudy.pretrained.faces import FaceEncoder as FaceEncoder
     from quickstudy.pretrained.files import EncodedFiles as EncodedFiles
     from quickstudy.pretrained.files import encode_files as encode_files
     from quickstudy.pretrained.files import stream_files as stream_files
@@ -35,6 +36,7 @@ _MODULES = {
     "AbstractImagePretrained": "encoder",
     "AbstractPretrained": "encoder",
     "FunctionEncoder": "encoder",
+    "FaceEncoder": "faces",
     "EncodedFiles": "files",
     "encode_files": "files",
     "stream_files": "files",

