@@ -581,14 +581,14 @@ def sinusoid() -> list[str]:
     return [*head, *rows, "", note]
 
 
-def _rows_of(script: str) -> list[str]:
+def _rows_of(script: str, function: str = "rows") -> list[str]:
     """What the script itself makes of its file."""
     spec = importlib.util.spec_from_file_location(script, ROOT / "benchmarks" / f"{script}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.rows()
+    return getattr(module, function)()
 
 
 def _paired(base: Report, report: Report) -> str:
@@ -611,6 +611,13 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
         "promises",
         functools.partial(_rows_of, "gallery_promises"),
     ),
+    (ROOT / "docs" / "classifier.md", "own-heads", functools.partial(_rows_of, "own_heads")),
+    (
+        ROOT / "docs" / "classifier.md",
+        "decisions",
+        functools.partial(_rows_of, "decisions", "rate_rows"),
+    ),
+    (ROOT / "docs" / "classifier.md", "sets", functools.partial(_rows_of, "decisions", "set_rows")),
     (ROOT / "docs" / "classifier.md", "strangers", strangers),
     (ROOT / "docs" / "classifier.md", "steel", steel),
     (ROOT / "docs" / "task_augmentation.md", "few-classes", few_classes),

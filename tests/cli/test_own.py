@@ -194,7 +194,7 @@ def test_unknowns(quickstudy: Callable, drawings: Path, run_folder: Path, tmp_pa
     assert shown.count("nearest: ") == 3
     assert shown.count("look") == 1
     assert (
-        "at least 9 "
+        "at least 19 "
         in quickstudy("predict", m, cohort, "--false-accept-rate", "0.2", status=2).stderr
     )
     loose = lines(quickstudy("predict", m, cohort, "--json", "--false-accept-rate", "0.8").stdout)
@@ -270,7 +270,7 @@ def test_a_rate_for_a_model_that_was_fitted_without_one(
     )
     assert all("threshold" in row for row in rows)
     assert (
-        "at least 9 "
+        "at least 19 "
         in quickstudy(
             "predict", model, drawings / "new", "--false-accept-rate", "0.1", status=2
         ).stderr
@@ -503,7 +503,7 @@ def test_numbers_from_a_table(quickstudy: Callable, tmp_path: Path) -> None:
         (
             "label,a\nx,1\ny,2\n",
             ("--false-accept-rate", "0.01"),
-            "at least 99 ",
+            "at least 199 ",
         ),
         (
             "label,a\nx,1\ny,2\n",

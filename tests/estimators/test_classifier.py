@@ -22,7 +22,7 @@ from quickstudy.estimators.classifier import _best_temperature
 from quickstudy.estimators.heads import PrototypeHead
 from quickstudy.estimators.scaling import unit
 
-VECTORS = ("prototype", "cosine", "ridge", "logistic", "gaussian", "auto")
+VECTORS = ("prototype", "cosine", "ridge", "logistic", "gaussian")
 EXPECTED = {
     "check_sample_weight_equivalence_on_dense_data": "Probabilities have a temperature from "
     "leaving out one example; of a repeated one "

@@ -14,7 +14,7 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, did_you_mean
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.estimators.advice import advise
-from quickstudy.estimators.comparison import HeadComparison, compare_heads
+from quickstudy.estimators.comparison import CHOICES, HeadComparison, compare_heads
 from quickstudy.estimators.findings import examine
 from quickstudy.estimators.heads import (
     AbstractHead,
@@ -72,7 +72,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             nothing but the one class when a class comes or goes; the others are fitted anew.
         scaling: how vectors are made comparable by the mean and deviation of the examples: "none",
             "centre", "standardise", or "auto": none for "prototype" and "cosine", centred for the
-            others. Not for head "auto", which tries several, nor for "learner".
+            others. Head "auto" tries several; "standardise" says which to prefer where the
+            examples cannot say, as for the columns of a table. Not for "learner".
         metric: "cosine", vectors have length 1; "euclidean", they keep their length, as numbers of
             a table should.
         alpha: penalty of "ridge"; None = chosen by leaving examples out.
@@ -376,16 +377,18 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         self._kept = {}
         examples = self.support_, self.labels_, len(self.classes_), self.weights_
         self.head_comparison_ = None
+        self._check_names()
         if self.head != "auto":
             self.head_ = self._make_head().fit(*examples)
         elif comparison is not None:
             self.head_comparison_ = comparison
             self.head_ = comparison.choice.make().fit(*examples)
         else:
-            self.head_comparison_, self.head_ = compare_heads(*examples)
+            choices = sorted(CHOICES, key=lambda c: self.scaling not in ("auto", c.scaling))
+            self.head_comparison_, self.head_ = compare_heads(*examples, choices)
         return self
 
-    def _make_head(self) -> AbstractHead:
+    def _check_names(self) -> None:
         if self.scaling != "auto" and self.scaling not in SCALINGS:
             raise ConfigError(
                 f"There is no scaling '{self.scaling}'. "
@@ -395,6 +398,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             raise ConfigError(
                 f"There is no metric '{self.metric}'. {did_you_mean(self.metric, METRICS)}"
             )
+
+    def _make_head(self) -> AbstractHead:
         scaling = self.scaling
         if scaling == "auto":
             scaling = _USUAL_SCALING.get(self.head, "centre")

@@ -63,7 +63,7 @@ class HeadChoice:
         return self.head + shown[self.scaling, self.metric]
 
 
-# The first is taken where the examples cannot say; see docs/classifier.md for how they were chosen.
+# The first is taken where the examples cannot say.
 CHOICES = (
     HeadChoice("logistic", "centre", "cosine"),
     HeadChoice("gaussian", "centre", "cosine"),

@@ -205,7 +205,14 @@ def fit_table(
         cache=cache,
         progress=progress,
     )
-    classifier = FewShotClassifier(head)
+    options: dict[str, str] = {}
+    if support.encoding.kind == "table":
+        # Columns differ in scale, and how far a row is from the mean says something.
+        if head != "prototype":
+            options["scaling"] = "standardise"
+        if head in ("ridge", "logistic", "gaussian"):
+            options["metric"] = "euclidean"
+    classifier = FewShotClassifier(head, **options)
     return _fit(support, classifier, wanted, on_bad=on_bad, cache=cache, progress=progress)
 
 

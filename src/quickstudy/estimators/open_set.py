@@ -2,6 +2,7 @@
 
 import abc
 import copy
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
@@ -14,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, did_you_mean
 from quickstudy.estimators.classifier import FewShotClassifier
+from quickstudy.estimators.cohort import CohortOverlap, find_overlap
 from quickstudy.estimators.scaling import Array, unit
 from quickstudy.estimators.validation import check_vectors, kind_of, with_label
 from quickstudy.metrics.open_set import SCORES
@@ -43,11 +45,11 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """Answers with a class, or with "unknown", at a false-accept rate that was asked for.
 
     A vector is accepted where its membership score is above a threshold: the conformal quantile of
-    the scores that strangers get. The strangers are a cohort, vectors of things that belong to none
-    of the classes, by the same encoder; without one each class in turn plays the stranger to the
-    others (leave one class out), which takes enough classes and says a little less than the truth,
-    as one class is missing from the gallery then. Several vectors of one stranger count as one
-    stranger: they resemble each other.
+    the scores that unknowns get. The unknowns are a cohort, vectors of things that belong to none
+    of the classes, by the same encoder; without one each class is left out in turn and plays the
+    unknown to the others, which takes twice as many classes as a cohort has members: see
+    `quickstudy.metrics.thresholds.conformal_threshold`. Several vectors of one unknown count as
+    one: they resemble each other.
 
     Args:
         estimator: a `FewShotClassifier`; None is one with prototypes.
@@ -56,8 +58,8 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             (minus the squared distance to the nearest class mean under the shrunken covariance
             within the classes), or "max_probability" (the best class's probability, as
             log odds: near 1 probabilities of different vectors round to the same number).
-        false_accept_rate: the wanted share of strangers who are taken for members.
-        review_rate: the share of strangers at which a person should look: between the two
+        false_accept_rate: the wanted share of unknowns who are taken for members.
+        review_rate: the share of unknowns at which a person should look: between the two
             thresholds a decision is not `certain`. 0 = none.
         reject_label: what `predict` answers for unknowns; of the same kind as the labels, so that
             scikit-learn's metrics take the predictions. None = "unknown" among texts, −1 among
@@ -70,6 +72,8 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         rate_: the false-accept rate that it is drawn for.
         rule_: "cohort" or "leave one class out".
         calibration_scores_: the scores the threshold comes from.
+        cohort_overlap_: the members of the cohort that resemble a class as its own examples do;
+            None where there is no sign of any.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -88,6 +92,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     rate_: float
     rule_: str
     reject_label_: Any
+    cohort_overlap_: CohortOverlap | None
     cohort_: Array | None
     cohort_groups_: NDArray[Any] | None
 
@@ -120,12 +125,12 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
         Args:
             X, y, sample_weight: as of the estimator.
-            cohort: vectors ``[n D]`` of strangers; None lets each class in turn be the stranger.
+            cohort: vectors ``[n D]`` of unknowns; None lets each class in turn be the unknown.
             cohort_groups: whose each vector of the cohort is, ``[n]``, where there are several of
-                one stranger; None = each of another.
+                one unknown; None = each of another.
 
         Raises:
-            ConfigError: when there are too few strangers for the rate, or the label for strangers
+            ConfigError: when there are too few unknowns for the rate, or the label for unknowns
                 is a class.
         """
         if not 0 <= self.review_rate < 1:
@@ -142,39 +147,47 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         return self.calibrate()
 
     def calibrate(self, false_accept_rate: float | None = None) -> Self:
-        """Score the strangers and draw the line anew, as `add_class` and its like do after a
+        """Score the unknowns and draw the line anew, as `add_class` and its like do after a
         change. For another rate alone, `set_rate` is quicker.
         """
         check_is_fitted(self, "estimator_")
         self._scorer = _scorer_named(self.unknown_score).fit(self.estimator_)
+        known = self.estimator_
+        self.cohort_overlap_ = None
         if self.cohort_ is not None:
-            self.rule_, self.calibration_scores_ = "cohort", self._scorer.scores(self.cohort_)
-        else:
-            self.rule_, self.calibration_scores_ = (
-                "leave one class out",
-                self._each_class_left_out(),
+            self.rule_ = "cohort"
+            self.calibration_scores_ = self._scorer.scores(self.cohort_)
+            self.cohort_overlap_ = find_overlap(
+                self.cohort_,
+                self.cohort_groups_,
+                known.support_,
+                known.labels_,
+                known.classes_,
+                known.weights_,
             )
+            if self.cohort_overlap_ is not None:
+                warnings.warn(str(self.cohort_overlap_), stacklevel=2)
+        else:
+            self.rule_ = "leave one class out"
+            self.calibration_scores_ = self._each_class_left_out()
         return self.set_rate(
             self.false_accept_rate if false_accept_rate is None else false_accept_rate
         )
 
     def set_rate(self, false_accept_rate: float) -> Self:
-        """Draw the line for another rate, by the scores that the strangers have.
+        """Draw the line for another rate, by the scores that the unknowns have.
 
         Raises:
             ConfigError: when there are too few of them.
         """
         check_is_fitted(self, "calibration_scores_")
-        groups = self.estimator_.labels_ if self.cohort_ is None else self.cohort_groups_
-        line = conformal_threshold(self.calibration_scores_, false_accept_rate, groups=groups)
-        sure = (
-            conformal_threshold(
-                self.calibration_scores_, false_accept_rate * self.review_rate, groups=groups
-            )
-            if self.review_rate
-            else line
-        )
-        self.rate_, self.threshold_, self.review_threshold_ = false_accept_rate, line, sure
+        line = self._threshold(false_accept_rate)
+        sure = line
+        if self.review_rate:
+            sure = self._threshold(false_accept_rate * self.review_rate)
+        self.rate_ = false_accept_rate
+        self.threshold_ = line
+        self.review_threshold_ = sure
         return self
 
     def restore(
@@ -185,7 +198,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         cohort: Array | None,
         cohort_groups: Any = None,
     ) -> Self:
-        """What `fit` would make, from a fitted classifier and the scores that strangers got then:
+        """What `fit` would make, from a fitted classifier and the scores that unknowns got then:
         nothing is scored again.
 
         Args:
@@ -195,6 +208,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """
         self.estimator_, self._scorer = estimator, _scorer_named(self.unknown_score).fit(estimator)
         self.cohort_, self.cohort_groups_ = cohort, cohort_groups
+        self.cohort_overlap_ = None
         self.calibration_scores_, self.rule_ = (
             calibration_scores,
             "leave one class out" if cohort is None else "cohort",
@@ -223,7 +237,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         return self._scorer.scores(check_vectors(self, X))
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """The class of each vector, or the label for strangers."""
+        """The class of each vector, or the label for unknowns."""
         known = self.membership(X) > self.threshold_
         return labels_or_reject(self.estimator_.predict(X), known, self.reject_label_)
 
@@ -231,6 +245,12 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """As of the estimator: among the known classes, given that it is one of them."""
         check_is_fitted(self, "threshold_")
         return self.estimator_.predict_proba(X)
+
+    def _threshold(self, rate: float) -> float:
+        if self.cohort_ is None:
+            labels = self.estimator_.labels_
+            return conformal_threshold(self.calibration_scores_, rate, groups=labels, left_out=True)
+        return conformal_threshold(self.calibration_scores_, rate, groups=self.cohort_groups_)
 
     def predict_sets(
         self,
@@ -301,7 +321,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         model = self.estimator_
         if len(model.classes_) < 2:
             raise ConfigError(
-                "With one class and no cohort nothing is known of strangers. Give fit(…, "
+                "With one class and no cohort nothing is learned about unknowns. Give fit(…, "
                 "cohort=vectors of other things)."
             )
         if self.unknown_score == "max_similarity" and model.head_.is_separate:

@@ -1,4 +1,4 @@
-"""A classifier that decides about a whole batch at once, and learns from it who the strangers
+"""A classifier that decides about a whole batch at once, and learns from it who the unknowns
 are.
 """
 
@@ -27,20 +27,20 @@ class OSLOClassifier(ClassifierMixin, BaseEstimator):
     the others that are asked about with it.
 
     The class vectors learn from the batch, and less from what seems to belong to no class:
-    `quickstudy.functional.oslo.oslo`, on vectors less their mean, of unit length. Where strangers
+    `quickstudy.functional.oslo.oslo`, on vectors less their mean, of unit length. Where unknowns
     come in crowds and the encoder is weak, that tells them better than `OpenSetClassifier`; where
     the encoder is good, no better. The same vector asked again has the same answer only in the same
     batch.
 
-    A vector is accepted where its inlierness ξ is above a threshold. With a cohort, strangers like
+    A vector is accepted where its inlierness ξ is above a threshold. With a cohort, unknowns like
     those to come, that is the conformal quantile of the cohort's own ξ, computed in the same batch:
-    as the method treats all queries alike, a stranger who is exchangeable with the cohort is
+    as the method treats all queries alike, an unknown that is exchangeable with the cohort is
     accepted with a probability of at most the rate, whoever else is in the batch. Without one the
     threshold is yours, and nothing is promised: ξ is no probability.
 
     Args:
         threshold: of ξ, between 0 and 1, for when there is no cohort.
-        false_accept_rate: the wanted share of strangers who are taken for members, when there is
+        false_accept_rate: the wanted share of unknowns who are taken for members, when there is
             one.
         steps, inlier_temperature, class_temperature: of the method.
         reject_label: what `predict` answers for unknowns, see `OpenSetClassifier`.
@@ -91,18 +91,18 @@ class OSLOClassifier(ClassifierMixin, BaseEstimator):
         self.reject_label = reject_label
 
     def fit(self, X: Any, y: Any, *, cohort: Any = None, cohort_groups: Any = None) -> Self:
-        """Keep the examples of the classes, and the strangers.
+        """Keep the examples of the classes, and the unknowns.
 
         Args:
             X: vectors ``[N D]``.
             y: their classes.
-            cohort: vectors ``[n D]`` of strangers.
+            cohort: vectors ``[n D]`` of unknowns.
             cohort_groups: whose each vector of the cohort is, ``[n]``, where there are several of
-                one stranger; None = each of another.
+                one unknown; None = each of another.
 
         Raises:
             ConfigError: when there is neither a cohort nor a threshold (or both), the cohort is too
-                small for the rate, or the label for strangers is a class.
+                small for the rate, or the label for unknowns is a class.
         """
         x = check_vectors(self, X, reset=True)
         self.classes_, self.labels_ = np.unique(check_labels(y, len(x)), return_inverse=True)
@@ -138,7 +138,7 @@ class OSLOClassifier(ClassifierMixin, BaseEstimator):
         ]
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """The class of each vector of a batch, or the label for strangers; as `decide_batch`."""
+        """The class of each vector of a batch, or the label for unknowns; as `decide_batch`."""
         z, xi, threshold = self._answers(X)
         return labels_or_reject(self.classes_[z.argmax(1)], xi > threshold, self.reject_label_)
 
@@ -152,7 +152,7 @@ class OSLOClassifier(ClassifierMixin, BaseEstimator):
         if len(x) < 2:
             raise TransductiveError(
                 "OSLOClassifier decides about a batch, as it learns from all that is asked what "
-                "strangers "
+                "unknowns "
                 "look like; one vector alone teaches it nothing. Ask for "
                 "at least 2 at once, or take an OpenSetClassifier, which decides about each by "
                 "itself."
