@@ -5,7 +5,8 @@ python benchmarks/tables.py --rows runs/tables.jsonl --report
 
 Every (table, size, draw, contender) is one line of --rows; what is there is not measured again, so
 that a run can be stopped at any moment. Draws go round the tables and sizes, so that what was
-measured is a whole number of draws but for the last. --report writes benchmarks/tables.json.
+measured is a whole number of draws but for the last. --report writes benchmarks/tables.json and
+the tables of docs/in_context.md.
 
 Classification: k rows of each class are learned from (at most half of a class), at most 300 others
 are asked for; classes of fewer than 15 rows are left out. Regression: n rows are learned from.
@@ -302,30 +303,23 @@ def report(archive: Path, rows: Path) -> dict[str, Any]:
         ("regression", IN_ALL, "r2"),
     ):
         for which in ("test", "all"):
-            content[f"{task}, {which} tables"] = [
-                summary
-                for size in sizes
-                if (
-                    summary := _summary(
-                        [
-                            m
-                            for m in means
-                            if m["task"] == task
-                            and m["size"] == size
-                            and (which == "all" or not m["validation"])
-                        ],
-                        metric,
-                    )
-                )
-            ]
+            wanted = {
+                t.name
+                for t in tables.values()
+                if t.task == task and (which == "all" or not t.validation)
+            }
+            summaries = []
+            for size in sizes:
+                chosen = [m for m in means if m["table"] in wanted and m["size"] == size]
+                if len(chosen) == len(wanted):  # a size of which tables are missing says nothing
+                    summaries.append(_summary(chosen, metric))
+            content[f"{task}, {which} tables"] = summaries
     content["tables"] = means
     return content
 
 
 def _summary(means: list[dict[str, Any]], metric: str) -> dict[str, Any]:
     """Over tables: mean ranks and scores, and the paired difference to each contender."""
-    if not means:
-        return {}
     there = [c for c in CONTENDERS if all(c in m for m in means)]
     table = np.array([[m[c][metric] for c in there] for m in means])
     ranks = np.array([rankdata(-row) for row in table])
@@ -354,6 +348,82 @@ def _summary(means: list[dict[str, Any]], metric: str) -> dict[str, Any]:
     return result
 
 
+LABELS = {
+    "ours": "in-context (ours)",
+    "linear": "logistic / Bayesian ridge regression",
+    "forest": "random forest",
+    "boosting": "gradient boosting",
+    "neighbours": "nearest neighbours",
+    "process": "Gaussian process",
+}
+BEGIN, END = "<!-- tables:begin -->", "<!-- tables:end -->"
+
+
+def page(content: dict[str, Any]) -> str:
+    """The part of docs/in_context.md that shows what was measured."""
+    lines = []
+    for task, metric, unit, title in (
+        ("classification", "auc", "rows per class", "ROC-AUC"),
+        ("regression", "r2", "rows", "R²"),
+    ):
+        summaries = content[f"{task}, test tables"]
+        if not summaries:
+            continue
+        sizes = ", ".join(str(s["size"]) for s in summaries)
+        draws = min(s["draws"] for s in summaries)
+        lines += [
+            f"**{task.capitalize()}**: mean rank, mean {title} over {summaries[0]['tables']} tables"
+            f" that nothing was chosen on, at {sizes} {unit}, {draws} draw"
+            f"{'s' if draws > 1 else ''} each.",
+            "",
+            "| | " + " | ".join(f"{s['size']} {unit}" for s in summaries) + " |",
+            "|---" * (len(summaries) + 1) + "|",
+        ]
+        for contender, label in LABELS.items():
+            cells = [
+                f"{s[contender]['rank']:.2f}, {s[contender][metric]:.3f}" if contender in s else "–"
+                for s in summaries
+            ]
+            lines.append(f"| {label} | " + " | ".join(cells) + " |")
+        lines.append("")
+        for contender in ("linear", "forest", "boosting"):
+            gaps = [
+                f"{s[contender]['ours_ahead_by'][0]:+.3f} ± {s[contender]['ours_ahead_by'][1]:.3f}"
+                for s in summaries
+            ]
+            lines.append(
+                f"Ours ahead of {LABELS[contender]} by (95 % interval, paired over tables): "
+                f"{'; '.join(gaps)}."
+            )
+        worst = min(
+            (
+                (*s[c]["most_behind"], LABELS[c], s["size"])
+                for s in summaries
+                for c in CONTENDERS[1:]
+                if c in s
+            ),
+            key=lambda row: row[1],
+        )
+        lines.append(
+            f"Furthest behind on one table: {worst[1]:+.3f} to {worst[2]} on {worst[0]} at "
+            f"{worst[3]} {unit}."
+        )
+        for key, what in (
+            ("ece", "Expected calibration error"),
+            ("log_likelihood", "Log-likelihood (target in units of its standard deviation)"),
+            ("seconds", "Processor seconds to learn and answer"),
+        ):
+            shown = [
+                f"{LABELS[c]} " + " / ".join(f"{s[c][key]:.3g}" for s in summaries)
+                for c in CONTENDERS
+                if all(c in s and key in s[c] for s in summaries)
+            ]
+            if shown:
+                lines.append(f"{what}: {', '.join(shown)}.")
+        lines.append("")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="In-context learning of real tables.")
     parser.add_argument("--rows", type=Path, required=True, help="what was measured, a line each")
@@ -368,9 +438,11 @@ def main() -> None:
         content = report(archive, given.rows)
         file = ROOT / "benchmarks" / "tables.json"
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        for name, summaries in content.items():
-            for summary in summaries if name.endswith(" tables") else ():
-                print(name, json.dumps(summary))
+        docs = ROOT / "docs" / "in_context.md"
+        before, rest = docs.read_text(encoding="utf-8").split(BEGIN)
+        text = page(content)
+        docs.write_text(f"{before}{BEGIN}\n{text}{END}{rest.split(END)[1]}", encoding="utf-8")
+        print(text)
         return
     collect(archive, given.rows, given.draws, given.minutes, given.only.split(","))
 
