@@ -27,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.data import Glyphs
-from quickstudy.data.places import data_root
+from quickstudy.data.locations import data_root
 from quickstudy.estimators import FewShotClassifier
 from quickstudy.evaluation import commit, versions
 from quickstudy.metrics.intervals import mean_ci95

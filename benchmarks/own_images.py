@@ -22,7 +22,7 @@ from quickstudy.analysis.figures import new_figure, save_figure
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError
 from quickstudy.data import Omniglot
-from quickstudy.data.places import data_root
+from quickstudy.data.locations import data_root
 from quickstudy.estimators import FewShotClassifier, ImageEncoder, OpenSetClassifier
 from quickstudy.evaluation import commit, versions
 from quickstudy.metrics.intervals import mean_ci95

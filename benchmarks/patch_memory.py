@@ -23,7 +23,7 @@ from sklearn.metrics import roc_auc_score
 from quickstudy.analysis.figures import new_figure, save_figure
 from quickstudy.anomaly import PatchMemory
 from quickstudy.core.arrays import NDArray
-from quickstudy.data.places import data_root
+from quickstudy.data.locations import data_root
 from quickstudy.estimators import ImageEncoder
 from quickstudy.evaluation import commit, versions
 from quickstudy.metrics.intervals import mean_ci95

@@ -65,7 +65,7 @@ def test_show_prints_json_with_the_changes(quickstudy: Command) -> None:
             "--set takes FIELD=VALUE, got 'train.steps'",
         ),
         (["train", "glyphs-protonet", "--device", "cuda:99", "--out", "nowhere"], "--device cpu"),
-        (["eval", "nowhere"], "nowhere holds no trained learner"),
+        (["eval", "nowhere"], "nowhere does not exist"),
         (["--data-root", "nowhere", "list"], "--data-root nowhere is not a folder"),
         (["predict", "nowhere", "x.png"], "does not exist"),
     ],
@@ -425,5 +425,5 @@ def test_eval_with_strangers(quickstudy: Command, run_folder: Path, tmp_path: Pa
     assert report.auroc is not None
     assert f"AUROC {100 * report.auroc:.2f} ± " in out
     said = quickstudy("eval", run_folder, *size, "--as", "oslo").stdout
-    assert "oslo: " in said
+    assert "(oslo): " in said
     assert ", transductive, " in said

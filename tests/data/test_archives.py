@@ -1,16 +1,26 @@
 import hashlib
 import os
+import random
 import threading
+import zipfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import torch
 
-from quickstudy.core.errors import DownloadError
-from quickstudy.data.archives import cached, find_or_download, prepared
+from quickstudy.core.errors import DataError, DownloadError
+from quickstudy.data.archives import (
+    Published,
+    cached,
+    find_or_download,
+    member,
+    opened_archive,
+    prepared,
+)
+from quickstudy.testing.faults import failing
 
 CONTENT = bytes(range(256)) * 50
-MD5 = hashlib.md5(CONTENT).hexdigest()
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 @pytest.fixture
@@ -57,8 +67,9 @@ def server():
         thread.join()
 
 
-def fetch(server, name="file.zip", *, md5=MD5, file="file.zip"):
-    return find_or_download(file, url=server.url + name, md5=md5)
+def fetch(server, name="file.zip", *, sha256=SHA256, size=None, seconds=60.0):
+    published = Published(server.url + name, sha256, size or len(CONTENT))
+    return find_or_download("file.zip", published, seconds=seconds)
 
 
 def nothing_kept(cache):
@@ -99,9 +110,9 @@ def test_a_folder_of_that_name_is_no_file(server, folders):
 
 def test_a_wrong_checksum_is_refused_with_both_and_nothing_is_kept(server, folders):
     with pytest.raises(DownloadError) as caught:
-        fetch(server, md5="0" * 32)
-    assert MD5 in str(caught.value)
-    assert "0" * 32 in str(caught.value)
+        fetch(server, sha256="0" * 64)
+    assert SHA256 in str(caught.value)
+    assert "0" * 64 in str(caught.value)
     assert "Nothing was kept" in str(caught.value)
     assert nothing_kept(folders[1])
 
@@ -109,6 +120,19 @@ def test_a_wrong_checksum_is_refused_with_both_and_nothing_is_kept(server, folde
 def test_a_download_that_was_cut_off_is_refused(server, folders):
     with pytest.raises(DownloadError):
         fetch(server, "cut.zip")
+    assert nothing_kept(folders[1])
+
+
+@pytest.mark.parametrize(("size", "said"), [(1000, "more than the 1,000"), (20_000, "20,000")])
+def test_a_file_of_another_size_is_refused(server, folders, size, said):
+    with pytest.raises(DownloadError, match=said):
+        fetch(server, size=size)
+    assert nothing_kept(folders[1])
+
+
+def test_a_server_that_is_too_slow_is_not_waited_for(server, folders):
+    with pytest.raises(DownloadError, match=r"too slow: 12,800 of 12,800 bytes"):
+        fetch(server, seconds=0.0)
     assert nothing_kept(folders[1])
 
 
@@ -132,7 +156,7 @@ def test_offline(folders):
     with pytest.raises(
         DownloadError, match=r"nor could it be fetched from http://127\.0\.0\.1:9/file\.zip"
     ):
-        find_or_download("file.zip", url="http://127.0.0.1:9/file.zip", md5=MD5)
+        find_or_download("file.zip", Published("http://127.0.0.1:9/file.zip", SHA256, 1))
     assert nothing_kept(folders[1])
 
 
@@ -217,8 +241,8 @@ def test_where_the_file_cannot_be_replaced_nothing_is_cached(tmp_path):
 
 def test_where_the_part_cannot_be_written_nothing_is_cached(tmp_path):
     make, file = Maker(), tmp_path / "file.safetensors"
-    (tmp_path / f"file.safetensors.{os.getpid()}.part").mkdir()
-    assert same(cached(file, make))
+    with failing(1, "full disk"):
+        assert same(cached(file, make))
     assert not file.exists()
 
 
@@ -229,6 +253,46 @@ def test_an_error_of_the_maker_comes_out_and_nothing_is_cached(tmp_path):
     with pytest.raises(KeyError, match="no such picture"):
         cached(tmp_path / "file.safetensors", fail)
     assert not list(tmp_path.iterdir())
+
+
+# --- archives
+
+
+def test_members_of_archives_are_bounded(tmp_path):
+    file = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", b"\0" * 10_000_000)
+        archive.writestr("small", b"text")
+    assert file.stat().st_size < 20_000
+    with opened_archive(file) as archive:
+        assert member(archive, "small") == b"text"
+        assert len(member(archive, "zeros")) == 10_000_000
+        with pytest.raises(DataError, match="unpacks to more than 9,999,999 bytes"):
+            member(archive, "zeros", largest=9_999_999)
+        with pytest.raises(DataError, match="none is missing"):
+            member(archive, "none")
+
+
+def test_damaged_archives_are_errors_in_words(tmp_path):
+    """More of it: raise the number of rounds; 3,000 take a minute."""
+    file = tmp_path / "a.zip"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for i in range(3):
+            archive.writestr(f"{i}.txt", bytes(range(256)) * 4)
+    whole, draw = file.read_bytes(), random.Random(0)
+    noticed = 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for _ in range(draw.randrange(1, 4)):
+            damaged[draw.randrange(len(damaged))] = draw.randrange(256)
+        file.write_bytes(damaged[: draw.choice([len(damaged), draw.randrange(len(damaged))])])
+        try:
+            with opened_archive(file) as archive:
+                for name in archive.namelist():
+                    member(archive, name)
+        except DataError:
+            noticed += 1
+    assert noticed > 150
 
 
 # --- prepared
@@ -243,7 +307,7 @@ def test_prepared_tensors_belong_to_the_content_of_their_sources(folders, tmp_pa
     assert make.calls == 1
     (file,) = folders[1].iterdir()
     assert file.name.startswith("toy-")
-    assert file.suffix == ".safetensors"
+    assert file.suffix == ".tensors"
     b.write_bytes(b"three")
     prepared("toy", [a, b], make)
     assert make.calls == 2

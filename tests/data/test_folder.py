@@ -16,7 +16,7 @@ from quickstudy.core.errors import ConfigError, DataError, EpisodeError
 from quickstudy.core.setting import Setting
 from quickstudy.data.folder import FolderContent, ImageFolder, find_images, natural_key, read_folder
 from quickstudy.data.images import ImageFormat
-from quickstudy.data.places import data_root
+from quickstudy.data.locations import data_root
 
 GREY = ImageFormat(6, 1)
 

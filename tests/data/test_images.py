@@ -1,14 +1,17 @@
 import contextlib
 import io
 import os
+import random
 import re
 import struct
+import subprocess
 import threading
 import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -18,8 +21,9 @@ from PIL import Image
 from torch import Tensor
 
 from quickstudy.core.errors import ConfigError, ImageError, LoadError
-from quickstudy.data import images
-from quickstudy.data.images import ImageFormat, picture_endings, read_picture
+from quickstudy.data import image_files
+from quickstudy.data.image_files import picture_endings
+from quickstudy.data.images import ImageFormat, read_picture
 
 GREY, COLOUR = ImageFormat(8, 1), ImageFormat(8, 3)
 MODES = [
@@ -577,7 +581,7 @@ def test_20000_by_20000_pixels_are_refused_before_decoding(tmp_path: Path) -> No
     (tmp_path / "huge.png").write_bytes(png(20_000, 20_000))
     with pytest.raises(
         ImageError,
-        match=r"huge\.png' has 400,000,000 pixels, but at most 100,000,000 are read\. Shrink it",
+        match=r"huge\.png' has 400,000,000 pixels, but at most 100,000,000 are read",
     ):
         GREY.read(tmp_path / "huge.png")
 
@@ -599,7 +603,7 @@ def test_below_our_limit_pillows_warning_is_not_heard(
 
 
 def test_the_limit_holds_for_pictures_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_PIXELS", 99)
+    monkeypatch.setattr(image_files, "MAX_PIXELS", 99)
     with pytest.raises(
         ImageError, match=r"'the picture given' has 10 × 10 = 100 pixels, but at most 99"
     ):
@@ -662,7 +666,7 @@ def test_unexpected_errors_of_pillow_name_the_file(
         GREY.read(tmp_path / "picture.png")
 
 
-def test_running_out_of_memory_is_not_called_damage(
+def test_running_out_of_memory_is_not_called_damage_and_does_not_stop_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quarters().save(tmp_path / "picture.png")
@@ -671,8 +675,109 @@ def test_running_out_of_memory_is_not_called_damage(
         raise MemoryError
 
     monkeypatch.setattr(Image.Image, "resize", fail)
-    with pytest.raises(MemoryError):
+    with pytest.raises(ImageError, match=r"picture\.png' needs more memory than there is"):
         GREY.read(tmp_path / "picture.png")
+
+
+@pytest.mark.parametrize(("width", "height"), [(99_999_999, 1), (1, 99_999_999), (65_536, 2)])
+def test_pictures_longer_than_any_camera_makes_are_refused_before_decoding(
+    tmp_path: Path, width: int, height: int
+) -> None:
+    (tmp_path / "line.png").write_bytes(png(width, height))
+    with pytest.raises(ImageError, match=r"line\.png' has .* and 65,535 to a side"):
+        GREY.read(tmp_path / "line.png")
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg"])
+def test_only_formats_of_the_list_are_opened_whatever_the_name_says(
+    tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quarters().save(tmp_path / "drawing.eps")
+    (tmp_path / f"drawing{ending}").write_bytes((tmp_path / "drawing.eps").read_bytes())
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("started a program"))
+    with pytest.raises(ImageError, match="not a picture in a format that can be read here"):
+        COLOUR.read(tmp_path / f"drawing{ending}")
+    assert not {"EPS", "WMF", "HDF5", "GRIB", "BUFR", "MPEG", "FITS"} & set(image_files._formats())
+
+
+def test_pictures_in_memory_are_those_in_files(tmp_path: Path) -> None:
+    image = quarters()
+    image.save(tmp_path / "picture.png")
+    array = np.asarray(image)
+    expected = COLOUR.read(tmp_path / "picture.png")
+    for picture in (
+        image,
+        str(tmp_path / "picture.png"),
+        (tmp_path / "picture.png").read_bytes(),
+        array,
+        array / 255.0,
+        array.astype(np.float32) / 255,
+        torch.from_numpy(array.copy()).permute(2, 0, 1),
+    ):
+        assert torch.equal(COLOUR.read(picture), expected)
+        assert np.array_equal(np.asarray(read_picture(picture)), array)
+    grey = np.asarray(image.convert("L"))
+    for picture in (grey, grey[..., None], grey == 0):
+        assert read_picture(picture).size == image.size
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        (b"abc", "the picture given as 3 bytes is not a picture"),
+        (b"", "is empty"),
+        (np.full((4, 4), 200.0), "run from 200 to 200"),
+        (np.full((4, 4), np.nan), "between 0 and 1"),
+        (np.zeros((4, 4), np.int64), "but int64 came"),
+        (np.zeros((5, 4, 7), np.uint8), r"but \[5, 4, 7\] came"),
+        (np.zeros((0, 4), np.uint8), "so there is nothing to see"),
+    ],
+)
+def test_what_is_no_picture_in_memory(picture: object, message: str) -> None:
+    for read in (COLOUR.read, read_picture):
+        with pytest.raises(ImageError, match=message):
+            read(picture)
+
+
+def test_what_is_no_picture_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    for nothing in (None, 3, ["a.png"]):
+        with pytest.raises(ImageError, match=f"but {type(nothing).__name__} came"):
+            COLOUR.read(nothing)
+
+
+def test_photos_of_phones_are_read_with_the_extra(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif")
+    assert {".heic", ".heif"} <= picture_endings()
+    quarters().resize((64, 64)).save(tmp_path / "photo.heic", quality=95)
+    out = COLOUR.read(tmp_path / "photo.heic")
+    assert mean_error(out, COLOUR.convert(quarters().resize((64, 64)))) < 12
+
+
+def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert image_files.how_to_read(".txt") == ""
+    monkeypatch.setattr(image_files, "picture_endings", lambda: frozenset({".png"}))
+    assert image_files.how_to_read(".heic") == "pip install 'quickstudy[heic]'"
+
+
+def test_damaged_pictures_are_errors_in_words(tmp_path: Path) -> None:
+    """More of it: raise the number of rounds; 3,000 take a minute."""
+    contents = []
+    for ending in (".png", ".jpg", ".gif", ".bmp", ".tif", ".webp"):
+        quarters().save(tmp_path / f"picture{ending}")
+        contents.append((tmp_path / f"picture{ending}").read_bytes())
+    draw = random.Random(0)
+    noticed = 0
+    for i in range(300):
+        damaged = bytearray(contents[i % len(contents)])
+        for _ in range(draw.randrange(1, 5)):
+            damaged[draw.randrange(len(damaged))] = draw.randrange(256)
+        del damaged[draw.choice([len(damaged), draw.randrange(1, len(damaged))]) :]
+        try:
+            assert COLOUR.read(bytes(damaged)).shape == (3, 8, 8)
+        except ImageError:
+            noticed += 1
+    assert noticed > 100
 
 
 # --- names, threads, settings

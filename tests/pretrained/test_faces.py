@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from quickstudy.core.errors import ConfigError, DataError, ImageError, LoadError
-from quickstudy.data.places import data_root
+from quickstudy.data.locations import data_root
 from quickstudy.pretrained import FaceEncoder, encode_files, open_encoder
 from quickstudy.pretrained import faces as module
 from quickstudy.pretrained.registry import entry_of

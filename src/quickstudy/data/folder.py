@@ -21,7 +21,8 @@ from quickstudy.core.tasks import AbstractData, AbstractTasks
 from quickstudy.data.class_index import ClassDataset, ClassIndex, check_disjoint
 from quickstudy.data.class_split import check_shares, enough_examples, split_named, splits_of
 from quickstudy.data.episodes import Episodes
-from quickstudy.data.images import ImageFormat, picture_endings
+from quickstudy.data.image_files import picture_endings
+from quickstudy.data.images import ImageFormat
 
 _SPLITS = ("train", "val", "test")
 _ON_BAD = ("refuse", "skip")

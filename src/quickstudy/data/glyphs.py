@@ -25,7 +25,7 @@ from quickstudy.data.class_index import ClassDataset, ClassIndex
 from quickstudy.data.episodes import Episodes
 from quickstudy.data.glyph_drawing import SIDE, VERSION, draw
 from quickstudy.data.images import ImageFormat
-from quickstudy.data.places import cache_folder
+from quickstudy.data.locations import cache_folder
 
 SPLITS = ("train", "val", "test")
 LIST = resources.files("quickstudy.data") / "splits" / "glyphs-scripts.csv"

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import zipfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -18,11 +17,12 @@ from quickstudy.core.describe import Described
 from quickstudy.core.errors import DataError, did_you_mean
 from quickstudy.core.setting import Setting
 from quickstudy.core.tasks import AbstractData, AbstractTasks
-from quickstudy.data.archives import UNREADABLE, prepared
+from quickstudy.data.archives import member, opened_archive, prepared
 from quickstudy.data.class_index import ClassDataset, ClassIndex, check_disjoint
 from quickstudy.data.episodes import Episodes
+from quickstudy.data.image_files import opened_image, reading
 from quickstudy.data.images import ImageFormat
-from quickstudy.data.places import cache_folder, data_root
+from quickstudy.data.locations import cache_folder, data_root
 
 _FILE, _SIZE = "mini-imagenet.zip", 84
 _SPLITS = ("train", "val", "test")
@@ -72,21 +72,18 @@ class MiniImageNet(Described, AbstractData):
 
     @cached_property
     def _tables(self) -> dict[str, list[tuple[str, str]]]:
-        archive = self._archive
+        tables: dict[str, list[tuple[str, str]]] = {}
         try:
-            with zipfile.ZipFile(archive) as z:
-                return {
-                    s: [
-                        (r["filename"], r["label"])
-                        for r in csv.DictReader(io.StringIO(z.read(f"{s}.csv").decode()))
-                    ]
-                    for s in _SPLITS
-                }
-        except UNREADABLE as error:
+            with opened_archive(self._archive) as archive:
+                for split in _SPLITS:
+                    text = io.StringIO(member(archive, f"{split}.csv").decode())
+                    tables[split] = [(r["filename"], r["label"]) for r in csv.DictReader(text)]
+        except DataError as error:
             raise DataError(
-                f"{archive} must hold train.csv, val.csv and test.csv with the columns filename "
-                f"and label: {error}."
+                f"{self._archive} must hold train.csv, val.csv and test.csv with the columns "
+                f"filename and label: {error}"
             ) from error
+        return tables
 
     @cached_property
     def _lists(self) -> Mapping[str, list[str]]:
@@ -123,19 +120,17 @@ class MiniImageNet(Described, AbstractData):
         )
 
 
-def _read(archive: Path, files: list[str]) -> Tensor:
+def _read(path: Path, files: list[str]) -> Tensor:
     """All pictures as uint8 [M 3 84 84], in the order of the tables."""
     x = torch.empty(len(files), 3, _SIZE, _SIZE, dtype=torch.uint8)
 
     def some(part: range) -> None:
-        with zipfile.ZipFile(archive) as z:
+        with opened_archive(path) as archive:
             for i in part:
-                try:
-                    image = Image.open(io.BytesIO(z.read(f"images/{files[i]}"))).convert("RGB")
-                except UNREADABLE as error:
-                    raise DataError(
-                        f"{archive}: images/{files[i]} is missing or damaged: {error}."
-                    ) from error
+                content = io.BytesIO(member(archive, f"images/{files[i]}"))
+                name = f"{path}: images/{files[i]}"
+                with opened_image(content, name) as opened, reading(name):
+                    image = opened.convert("RGB")
                 if image.size != (_SIZE, _SIZE):
                     image = image.resize((_SIZE, _SIZE), Image.Resampling.LANCZOS)
                 x[i] = torch.from_numpy(np.array(image)).permute(2, 0, 1)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import zipfile
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -18,15 +17,31 @@ from quickstudy.core.errors import ConfigError, DataError, did_you_mean
 from quickstudy.core.rng import words
 from quickstudy.core.setting import Setting
 from quickstudy.core.tasks import AbstractData, AbstractTasks
-from quickstudy.data.archives import UNREADABLE, find_or_download, prepared
+from quickstudy.data.archives import (
+    Published,
+    find_or_download,
+    member,
+    opened_archive,
+    prepared,
+)
 from quickstudy.data.class_index import ClassDataset, ClassIndex, check_disjoint
 from quickstudy.data.episodes import Episodes
+from quickstudy.data.image_files import opened_image, reading
 from quickstudy.data.images import ImageFormat
 
 _URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
-_MD5 = {
-    "images_background.zip": "68d2efa1b9178cc56df9314c21c6e718",
-    "images_evaluation.zip": "6b91aef0f799c5bb55b94e3f2daec811",
+# Sizes and checksums as TensorFlow Datasets keeps them (url_checksums/omniglot.txt).
+_ARCHIVES = {
+    "images_background.zip": Published(
+        f"{_URL}images_background.zip",
+        sha256="ad41ab679c8b5d90b271ef46be6987cc81211774a695c29dcc5367b2b26ee640",
+        size=9_464_212,
+    ),
+    "images_evaluation.zip": Published(
+        f"{_URL}images_evaluation.zip",
+        sha256="1f61a8f3366785b057fc117d9228e78a16e3d976c8953b2a10fcc74cf0609cee",
+        size=6_462_886,
+    ),
 }
 _CHARACTERS, _DRAWINGS, _SIZE = 1623, 20, 28
 _PROTOCOLS = ("vinyals", "maml", "lake")
@@ -96,7 +111,7 @@ class Omniglot(Described, AbstractData):
 
     @cached_property
     def _everything(self) -> ClassDataset:
-        archives = [find_or_download(file, url=_URL + file, md5=md5) for file, md5 in _MD5.items()]
+        archives = [find_or_download(file, about) for file, about in _ARCHIVES.items()]
         made = prepared(f"omniglot-{_SIZE}", archives, lambda: {"x": _read(archives)})
         names = list(_names())
         labels = np.repeat(np.arange(len(names)), _DRAWINGS)
@@ -145,32 +160,26 @@ def _read(archives: list[Path]) -> Tensor:
     """All drawings as uint8 [M 1 28 28], ink = 255, in the order of the table, each character's
     drawings by file name.
     """
-    found: dict[str, list[Tensor]] = {}
-    for archive in archives:
-        try:
-            with zipfile.ZipFile(archive) as z:
-                for entry in sorted(e for e in z.namelist() if e.endswith(".png")):
-                    character = "/".join(entry.split("/")[-3:-1])
-                    found.setdefault(character, []).append(_drawing(z.read(entry)))
-        except UNREADABLE as error:
-            raise DataError(
-                f"{archive} is not a readable Omniglot archive: {error}. Delete it and fetch it "
-                "again."
-            ) from error
+    drawings: dict[str, list[Tensor]] = {}
+    for path in archives:
+        with opened_archive(path) as archive:
+            for entry in sorted(e for e in archive.namelist() if e.endswith(".png")):
+                character = "/".join(entry.split("/")[-3:-1])
+                image = _drawing(member(archive, entry), f"{path}: {entry}")
+                drawings.setdefault(character, []).append(image)
     names = list(_names())
-    wrong = [n for n in names if len(found.get(n, [])) != _DRAWINGS]
+    wrong = [n for n in names if len(drawings.get(n, [])) != _DRAWINGS]
     if wrong:
         raise DataError(
             f"The Omniglot archives should hold {_DRAWINGS} drawings of each of {_CHARACTERS} "
             f"characters, but {len(wrong)} characters differ, "
-            f"the first being {wrong[0]} with {len(found.get(wrong[0], []))}. Fetch "
+            f"the first being {wrong[0]} with {len(drawings.get(wrong[0], []))}. Fetch "
             "images_background.zip and images_evaluation.zip again."
         )
-    return torch.stack([drawing for n in names for drawing in found[n]])
+    return torch.stack([drawing for n in names for drawing in drawings[n]])
 
 
-def _drawing(png: bytes) -> Tensor:
-    image = (
-        Image.open(io.BytesIO(png)).convert("L").resize((_SIZE, _SIZE), Image.Resampling.LANCZOS)
-    )
-    return 255 - torch.from_numpy(np.array(image))[None]
+def _drawing(png: bytes, name: str) -> Tensor:
+    with opened_image(io.BytesIO(png), name) as image, reading(name):
+        small = image.convert("L").resize((_SIZE, _SIZE), Image.Resampling.LANCZOS)
+    return 255 - torch.from_numpy(np.array(small))[None]

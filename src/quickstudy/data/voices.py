@@ -29,7 +29,7 @@ from quickstudy.core.tasks import AbstractData, AbstractTasks
 from quickstudy.data.archives import cached
 from quickstudy.data.class_index import ClassDataset, ClassIndex
 from quickstudy.data.episodes import Episodes
-from quickstudy.data.places import cache_folder
+from quickstudy.data.locations import cache_folder
 from quickstudy.data.sounds import LogMel, Recording
 
 SPLITS = ("train", "val", "test")

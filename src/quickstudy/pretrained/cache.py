@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from quickstudy.core.arrays import NDArray
-from quickstudy.data.places import cache_folder
+from quickstudy.data.locations import cache_folder
 from quickstudy.pretrained.encoder import hash_of
 
 _T = TypeVar("_T")

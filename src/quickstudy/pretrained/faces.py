@@ -14,7 +14,7 @@ from PIL import Image
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, ImageError, did_you_mean
 from quickstudy.data import read_picture
-from quickstudy.data.images import upright
+from quickstudy.data.image_files import upright
 from quickstudy.pretrained.encoder import AbstractImagePretrained, hash_of
 from quickstudy.pretrained.measured import MeasuredThresholds
 from quickstudy.pretrained.photographs import check_weights

@@ -14,7 +14,7 @@ from PIL import Image
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ImageError, LoadError
-from quickstudy.data.images import MAX_PIXELS, upright
+from quickstudy.data.image_files import MAX_PIXELS, upright
 
 # Processors that do what `Preprocessing` does: resize, crop, rescale and normalise. Others tile,
 # pad or segment, and are refused.

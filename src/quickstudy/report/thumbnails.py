@@ -11,7 +11,7 @@ from PIL import Image
 
 from quickstudy.core.errors import DataError
 from quickstudy.data import read_picture
-from quickstudy.data.images import picture_endings
+from quickstudy.data.image_files import picture_endings
 
 SIDE, MOST = 96, 200
 _TEXT = 160

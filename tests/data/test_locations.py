@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from quickstudy.data.places import cache_folder, data_root
+from quickstudy.data.locations import cache_folder, data_root
 
 
 @pytest.fixture(autouse=True)
