@@ -352,7 +352,7 @@ class VectorGallery:
         """Have what was removed gone from the files, where a removal said that something remained;
         returns what still does.
         """
-        return purge(self._access.engine, self.location, [])
+        return purge(self._access.engine, self.location, [], always=True)
 
     def erase(self) -> tuple[str, ...]:
         """Delete everything: identities, templates, cohort, policies and the audit log. The gallery

@@ -7,11 +7,10 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy import select
+from sqlalchemy import inspect, select
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
@@ -19,7 +18,7 @@ from quickstudy.core.errors import GalleryError
 from quickstudy.gallery.database import PATIENCE, explained, raw
 from quickstudy.gallery.location import Location
 from quickstudy.gallery.moments import shown
-from quickstudy.gallery.tables import COPY, TABLES
+from quickstudy.gallery.tables import AUDIT, COHORT, COPY, IDENTITY, TEMPLATE
 
 SMALL = 256 * 2**20
 """Files of up to so many bytes are written anew at each deletion; in larger ones deleted content is
@@ -28,9 +27,8 @@ overwritten, and the file is written anew only where that left something.
 _WAIT_FOR_READERS = 3
 
 
-@dataclass(frozen=True)
-class Deletion:
-    """What is left of what was deleted.
+class Deletion(tuple[str, ...]):
+    """The names of who was removed, and what is left of them.
 
     Args:
         names: who was removed.
@@ -38,8 +36,17 @@ class Deletion:
             nothing is.
     """
 
-    names: tuple[str, ...]
     remains: tuple[str, ...]
+
+    def __new__(cls, names: Sequence[str], remains: Sequence[str]) -> "Deletion":
+        deletion = super().__new__(cls, names)
+        deletion.remains = tuple(remains)
+        return deletion
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Who was removed."""
+        return tuple(self)
 
 
 def checkpoint(connection: Connection, *, patience: float = 0) -> bool:
@@ -66,19 +73,22 @@ def _checkpoint(connection: sqlite3.Connection, patience: float) -> bool:
     return not busy
 
 
-def purge(engine: Engine, location: Location, deleted: Sequence[bytes]) -> tuple[str, ...]:
+def purge(
+    engine: Engine, location: Location, deleted: Sequence[bytes], *, always: bool = False
+) -> tuple[str, ...]:
     """Have deleted content gone from the files, also from where it was before it moved.
 
     Args:
         engine: connections to the database.
         location: where it is.
         deleted: what must not be there any more: vectors, names and consents as bytes.
+        always: write everything anew, however large it is.
 
     Returns:
         What remains and until when, in plain sentences.
     """
     if engine.dialect.name == "postgresql":
-        return _purge_postgres(engine, location)
+        return _purge_postgres(engine, location, always=always)
     path = location.path
     assert path is not None
     unclean = explained(location, outcome="What was removed may still be in the file.")
@@ -86,7 +96,7 @@ def purge(engine: Engine, location: Location, deleted: Sequence[bytes]) -> tuple
         connection = raw(wrapped)
         is_clean = _checkpoint(connection, _WAIT_FOR_READERS)
         is_small = path.stat().st_size <= SMALL
-        if is_small or _holds(path, deleted):
+        if is_small or always or _holds(path, deleted):
             if is_small:
                 connection.execute("PRAGMA temp_store=MEMORY")  # nothing in temporary files
             connection.execute("VACUUM")
@@ -99,16 +109,26 @@ def purge(engine: Engine, location: Location, deleted: Sequence[bytes]) -> tuple
     )
 
 
-def _purge_postgres(engine: Engine, location: Location) -> tuple[str, ...]:
+def _purge_postgres(engine: Engine, location: Location, *, always: bool) -> tuple[str, ...]:
+    """Write the tables that hold personal data anew; in large ones that is left for later."""
     server = (
         "The write-ahead log of the PostgreSQL server, its archive, replicas and backups keep what "
         "was removed until they are recycled: ask who runs it.",
     )
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            names = [table.name for table in (IDENTITY, TEMPLATE, COHORT, AUDIT)]
+            names = [name for name in names if inspect(connection).has_table(name)]
+            if not always and _postgres_bytes(connection, names) > SMALL:
+                return (
+                    "The pages of the tables hold what was removed until PostgreSQL uses them "
+                    "again: `quickstudy gallery purge` writes the tables anew, which takes a while "
+                    "and lets nobody read meanwhile.",
+                    *server,
+                )
             connection.exec_driver_sql(f"SET lock_timeout = '{_WAIT_FOR_READERS}s'")
-            for table in TABLES.sorted_tables:
-                connection.exec_driver_sql(f"VACUUM (FULL) {table.name}")
+            for name in names:
+                connection.exec_driver_sql(f"VACUUM (FULL) {name}")
             connection.exec_driver_sql("SET lock_timeout = DEFAULT")
             if _may_checkpoint(connection):
                 connection.exec_driver_sql("CHECKPOINT")
@@ -120,6 +140,11 @@ def _purge_postgres(engine: Engine, location: Location) -> tuple[str, ...]:
             *server,
         )
     return server
+
+
+def _postgres_bytes(connection: Connection, tables: Sequence[str]) -> int:
+    sizes = (f"SELECT pg_total_relation_size('{name}')" for name in tables)
+    return sum(connection.exec_driver_sql(query).scalar_one() for query in sizes)
 
 
 def _may_checkpoint(connection: Connection) -> bool:
