@@ -7,7 +7,9 @@ import csv
 import io
 import json
 import os
+import shlex
 import shutil
+import subprocess
 import sys
 import unicodedata
 from collections.abc import Callable
@@ -887,3 +889,98 @@ def test_a_run_that_changed_is_refused(
         "predict", tmp_path / "m", drawings / "new", "--encoder", tmp_path / "moved", status=2
     ).stderr
     assert "have changed" in complaint or "normalises by" in complaint
+
+
+def test_a_score_on_new_files(
+    quickstudy: Callable, drawings: Path, model: Path, tmp_path: Path
+) -> None:
+    done = quickstudy("score", model, drawings / "known", "--page", tmp_path / "s.html")
+    assert "Accuracy: 100.0 % (12 of 12; 95 % interval 75.8 to 100.0 %)." in done.stdout
+    page = (tmp_path / "s.html").read_text()
+    assert "12 of 12 new items got their class" in page
+    assert "<p>None.</p>" in page
+    new = tmp_path / "new"
+    for name in ("Än", "three o"):
+        shutil.copytree(drawings / "known" / name, new / name)
+    (new / "three o").rename(new / "nobody")
+    (new / "Än" / "bad.png").write_bytes(b"no picture")
+    done = quickstudy("score", model, new, "--page", tmp_path / "s.html", status=1)
+    assert "Accuracy: 100.0 % (4 of 4" in done.stdout
+    assert "Of 4 items of classes that the model does not know, 100.0 % are taken" in done.stdout
+    assert "bad.png" in done.stderr
+    page = (tmp_path / "s.html").read_text()
+    assert page.count("(not known to the model) taken for") == 4
+    assert "data:image/jpeg;base64," in page
+    assert "bad.png" in page
+
+
+def test_files_are_sorted_and_one_may_come_over_standard_input(
+    quickstudy: Callable,
+    drawings: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "sorted"
+    done = quickstudy("predict", model, drawings / "known", "--sort-into", out)
+    assert sorted(path.name for path in out.iterdir()) == sorted(["Än", "three o", "ქართ"])
+    assert len(list(out.rglob("*.png"))) == 12
+    assert f"Copied into {out}: three o 4, Än 4, ქართ 4." in done.stderr
+    content = (drawings / "known" / "Än" / "bild 0.png").read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    (row,) = lines(quickstudy("predict", model, "-", "--json").stdout)
+    assert (row["image"], row["label"]) == ("-", "Än")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    assert "Nothing came" in quickstudy("predict", model, "-", status=2).stderr
+
+
+def test_one_text_in_quotes(quickstudy: Callable, tmp_path: Path) -> None:
+    for name, texts in (("light", ("turn on the light", "lamp off")), ("music", ("play", "song"))):
+        (tmp_path / "said" / name).mkdir(parents=True)
+        for i, text in enumerate(texts):
+            (tmp_path / "said" / name / f"{i}.txt").write_text(text)
+    m = tmp_path / "m"
+    assert "from 4 texts" in quickstudy("fit", tmp_path / "said", "-o", m, "--no-report").stdout
+    (row,) = lines(quickstudy("predict", m, "switch the lamp off", "--json").stdout)
+    assert (row["text"], row["label"]) == ("switch the lamp off", "light")
+    (row,) = lines(quickstudy("predict", m, tmp_path / "said" / "music" / "1.txt", "--json").stdout)
+    assert row["label"] == "music"
+    assert "weather has 1 example." in quickstudy("add-class", m, "weather", "is it wet").stdout
+
+
+def test_names_do_nothing_to_a_terminal_or_a_spreadsheet(
+    quickstudy: Callable, drawings: Path, model: Path, tmp_path: Path
+) -> None:
+    picture = (drawings / "known" / "Än" / "bild 0.png").read_bytes()
+    (tmp_path / "a\x1b[2J\x9b.png").write_bytes(picture)
+    (tmp_path / "=cmd.png").write_bytes(picture)
+    shown = quickstudy("predict", model, tmp_path).stdout
+    assert "a\\x1b[2J\\x9b.png" in shown
+    assert "\x1b" not in shown
+    as_json = quickstudy("predict", model, tmp_path / "a\x1b[2J\x9b.png", "--json").stdout
+    assert "\x1b" not in as_json
+    assert "\x9b" not in as_json
+    assert lines(as_json)[0]["image"] == str(tmp_path / "a\x1b[2J\x9b.png")
+    with contextlib.chdir(tmp_path):
+        rows = [{"image": "=cmd.png", "label": "+1", "score": -1.5}]
+        answers.write_rows(
+            rows, "csv", Path("out.csv"), columns=("label",), to_table=lambda _: 1 / 0, guard=True
+        )
+        assert Path("out.csv").read_text().splitlines()[1] == "'=cmd.png,'+1,-1.5"
+
+
+def test_a_closed_output_and_a_status_that_says_why(
+    drawings: Path, model: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "quickstudy", "predict", str(model)]
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    done = subprocess.run(
+        f"{shlex.join([*command, str(bad)])} >&-", shell=True, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    done = subprocess.run(
+        [*command, str(bad), "-o", str(tmp_path / "o.csv")], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert f"1 of 1 could not be read; the reasons are in {tmp_path / 'o.csv'}" in done.stderr

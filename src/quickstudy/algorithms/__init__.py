@@ -132,3 +132,24 @@ ALGORITHMS: Registry[Callable[..., AbstractLearner[Any]]] = Registry(
         "linear_probe": "LinearProbe",
     },
 )
+
+FAMILIES = {
+    "metric": "Metric-based",
+    "gradient": "Optimisation-based",
+    "transfer": "Transfer",
+    "transductive": "Transductive inference",
+    "black_box": "Model-based (black-box)",
+    "architecture": "Architecture search",
+    "semi_supervised": "Semi-supervised",
+    "hallucination": "Hallucination",
+    "zero_shot": "Zero-shot",
+}
+
+
+def family(name: str) -> str:
+    """The family of an algorithm, a key of ``FAMILIES``; the algorithm is not imported.
+
+    >>> family("protonet"), family("zero_shot")
+    ('metric', 'zero_shot')
+    """
+    return ALGORITHMS.module(name).removeprefix(f"{__name__}.").partition(".")[0]

@@ -13,6 +13,10 @@ def main() -> None:
     """
     from quickstudy.cli.app import app
 
+    if sys.stdout is None:
+        # Closed by the caller (`>&-`), so that nothing could be told.
+        print("ConfigError: standard output is closed. Give the command one.", file=sys.stderr)
+        sys.exit(2)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Names of files need not be valid Unicode, nor the terminal know every letter.
         sys.stdout.reconfigure(errors="backslashreplace")

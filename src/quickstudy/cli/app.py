@@ -1,73 +1,103 @@
-"""The commands of researchers: list, show, train, eval, compare; ``tune`` has its own file, and
-those of practitioners are in ``own``.
+"""The command line as a whole: what commands there are. A command's module is imported when the
+command is called; the list of commands needs none of them.
 """
 
-import dataclasses
-import json
-import math
+import importlib
 import os
-import shlex
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from quickstudy.algorithms import NearestNeighbour
-from quickstudy.analysis import episode_page, learning_curve
-from quickstudy.cli.analyse import analyse
-from quickstudy.cli.bench import bench
-from quickstudy.cli.demo import demo
-from quickstudy.cli.encode import encode
-from quickstudy.cli.fit import fit
-from quickstudy.cli.gallery import gallery
-from quickstudy.cli.inspect import inspect
-from quickstudy.cli.predict import add_class, classes, predict, remove_class
-from quickstudy.cli.screen import progress, results, table
-from quickstudy.cli.tune import tune
-from quickstudy.core.errors import ConfigError, QuickstudyError
-from quickstudy.core.learner import AbstractLearner
-from quickstudy.core.setting import Setting
-from quickstudy.core.tasks import AbstractData
-from quickstudy.encoders import Identity
-from quickstudy.evaluation import Origin, Report, evaluate
-from quickstudy.evaluation import compare as compare_reports
-from quickstudy.recipes import (
-    RECIPES,
-    Evaluation,
-    Part,
-    Recipe,
-    Run,
-    load_run,
-    recipe_named,
-    saved_recipe,
-    train_recipe,
-)
-from quickstudy.training import Advanced, launch
-from quickstudy.training.log import read_log
+from quickstudy.core.errors import ConfigError
 from quickstudy.version import __version__
 
+OWN_DATA = "Your own data"
+GALLERIES = "Galleries"
+RESEARCH = "Research"
+MEASURING = "Measuring"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, or a group of commands.
+
+    Args:
+        name: as typed.
+        place: "module:attribute" in `quickstudy.cli`; a function, or a ``typer.Typer``.
+        panel: the heading it stands under.
+        summary: one line for the list of commands.
+    """
+
+    name: str
+    place: str
+    panel: str
+    summary: str
+
+    def load(self) -> Any:
+        """The command, as the command line runs it."""
+        module, _, attribute = self.place.partition(":")
+        command = getattr(importlib.import_module(f"quickstudy.cli.{module}"), attribute)
+        parent = typer.Typer(add_completion=False)
+        if isinstance(command, typer.Typer):
+            parent.add_typer(command, name=self.name)
+            return typer.main.get_command(parent).commands[self.name]
+        parent.command(self.name)(command)
+        return typer.main.get_command(parent)
+
+
+COMMANDS = (
+    Command("fit", "fit:fit", OWN_DATA, "Make a model from a folder of classes or a table."),
+    Command("predict", "predict:predict", OWN_DATA, "Ask a model about files, folders or tables."),
+    Command("score", "score:score", OWN_DATA, "Accuracy on new labelled files, and a page."),
+    Command("classes", "predict:classes", OWN_DATA, "List the classes of a model."),
+    Command("add-class", "predict:add_class", OWN_DATA, "Add a class to a model, or examples."),
+    Command("remove-class", "predict:remove_class", OWN_DATA, "Take a class out of a model."),
+    Command("inspect", "inspect:inspect", OWN_DATA, "Find defects, knowing good parts only."),
+    Command("encode", "encode:encode", OWN_DATA, "Turn files into vectors."),
+    Command("gallery", "gallery:gallery", GALLERIES, "Enrol, identify and verify identities."),
+    Command("demo", "demo:demo", RESEARCH, "Train on drawn characters in about a minute."),
+    Command("list", "recipes:list_parts", RESEARCH, "List recipes by family, encoders, data."),
+    Command("show", "recipes:show", RESEARCH, "Show everything that a recipe fixes, as JSON."),
+    Command("train", "research:train", RESEARCH, "Meta-train a recipe and score it."),
+    Command("tune", "tune:tune", RESEARCH, "Search for settings of a recipe."),
+    Command("eval", "research:evaluate_run", MEASURING, "Score a trained run."),
+    Command("compare", "research:compare", MEASURING, "Compare two runs on the same tasks."),
+    Command("analyse", "analyse:analyse", MEASURING, "Look into trained learners."),
+    Command("bench", "bench:bench", MEASURING, "Time quickstudy beside other libraries."),
+)
+
+
+class LazyGroup(TyperGroup):
+    """The commands above by their summaries; the one that is called is loaded."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for command in COMMANDS:
+            self.commands[command.name] = TyperCommand(
+                command.name, help=command.summary, rich_help_panel=command.panel
+            )
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, in the order above."""
+        return [command.name for command in COMMANDS]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the arguments call, loaded, and the arguments that are its own."""
+        name, _, rest = super().resolve_command(ctx, args)
+        by_name = {command.name: command for command in COMMANDS}
+        return name, by_name[str(name)].load(), rest
+
+
 app = typer.Typer(
+    cls=LazyGroup,
     help="Train a model on many learning tasks so that it solves new tasks from a few examples.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(analyse, name="analyse")
-app.add_typer(bench, name="bench")
-app.add_typer(gallery, name="gallery")
-app.add_typer(inspect, name="inspect")
-app.command()(demo)
-app.command()(encode)
-app.command()(fit)
-app.command()(predict)
-app.command()(classes)
-app.command()(add_class)
-app.command()(remove_class)
-app.command()(tune)
-
-RunFolder = Annotated[
-    Path, typer.Argument(help="The folder that `quickstudy train` wrote.", show_default=False)
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -83,301 +113,9 @@ def options(
 ) -> None:
     """Options that stand before the command."""
     if version:
-        results().print(__version__)
+        typer.echo(__version__)
         raise typer.Exit
     if data_root is not None:
         if not data_root.is_dir():
             raise ConfigError(f"--data-root {data_root} is not a folder. Name one that exists.")
         os.environ["QUICKSTUDY_DATA"] = str(data_root)
-
-
-@app.command("list")
-def list_recipes() -> None:
-    """List the recipes."""
-    rows = table("recipe", "what it does", "published")
-    for name in RECIPES:
-        recipe = recipe_named(name)
-        published = ", ".join(
-            f"{e.title} {100 * e.published:.1f}"
-            for e in recipe.evaluations
-            if e.published is not None
-        )
-        rows.add_row(name, recipe.summary, published)
-    results().print(rows)
-
-
-@app.command()
-def show(
-    recipe: Annotated[str, typer.Argument(help="A name from `quickstudy list`.")],
-    set_: Annotated[list[str] | None, typer.Option("--set")] = None,
-) -> None:
-    """Show everything a recipe fixes, as JSON; the paths of its fields are what --set takes."""
-    results().print(
-        json.dumps(_changed(recipe_named(recipe), set_).to_json(), indent=1, ensure_ascii=False)
-    )
-
-
-@app.command()
-def train(
-    recipe: Annotated[str, typer.Argument(help="A name from `quickstudy list`.")],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="FIELD=VALUE", help="Change a field, e.g. learner.inner_steps=10."
-        ),
-    ] = None,
-    out_dir: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the run; default runs/RECIPE.")
-    ] = None,
-    from_: Annotated[
-        Path | None,
-        typer.Option(
-            "--from",
-            metavar="RUN",
-            help="Begin with the weights of this run (tsa_maml makes its groups from it).",
-        ),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    n_tasks: Annotated[
-        int | None, typer.Option(help="Tasks of each final score; default as the recipe says.")
-    ] = None,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            help="Seconds after which a process that does not answer counts as lost (torchrun)."
-        ),
-    ] = 300.0,
-) -> None:
-    """Meta-train a recipe, score it as it says, and draw the pictures.
-
-    In several processes: torchrun --nproc-per-node 2 -m quickstudy train RECIPE
-    """
-    chosen = recipe_named(recipe)
-    folder = out_dir or Path("runs") / chosen.name
-    if resume:
-        chosen = saved_recipe(folder)
-        if chosen.name != recipe:
-            raise ConfigError(
-                f"{folder} holds a run of {chosen.name}, not of {recipe}. Resume that one, or name "
-                "another --out."
-            )
-    chosen = _changed(chosen, set_)
-    if from_:
-        chosen = dataclasses.replace(chosen, start_from=str(from_))
-    run = train_recipe(
-        chosen,
-        folder,
-        resume=resume,
-        device=device,
-        console=progress(),
-        advanced=Advanced(timeout=timeout),
-    )
-    if launch().rank:
-        raise typer.Exit(0 if run.result.finished else 130)  # process 0 tells the results
-    if not run.result.finished:
-        results().print(
-            f"Stopped after {run.result.steps} of {chosen.train.steps} steps; nothing is lost. Go "
-            f"on with: quickstudy train {recipe} --out {shlex.quote(str(folder))} --resume"
-        )
-        raise typer.Exit(130)
-    results().print(
-        f"Trained {run.result.steps} steps on {run.result.tasks} tasks in {run.result.seconds:.0f} "
-        f"s; kept the weights of step {run.result.best_step}."
-    )
-    learning_curve(
-        read_log(folder / "log.jsonl"),
-        folder / "learning_curve.png",
-        title=f"{chosen.name}: learning curve",
-    )
-    for evaluation in chosen.evaluations:
-        report = _scored(
-            run, dataclasses.replace(evaluation, n_tasks=n_tasks or evaluation.n_tasks), seed=0
-        )
-        report.save(folder / "reports" / f"{evaluation.title}.json")
-    _draw_page(run, chosen.build_data(), "test", folder / "episodes.png")
-    results().print(
-        f"Pictures: {folder / 'learning_curve.png'}, {folder / 'episodes.png'}. Reports: "
-        f"{folder / 'reports'}."
-    )
-
-
-@app.command("eval")
-def evaluate_run(
-    run_dir: RunFolder,
-    n_way: Annotated[int | None, typer.Option(help="Classes per task.")] = None,
-    n_shot: Annotated[int | None, typer.Option(help="Support examples per class.")] = None,
-    n_query: Annotated[int | None, typer.Option(help="Queries per class.")] = None,
-    n_tasks: Annotated[int | None, typer.Option(help="Tasks; default as the recipe says.")] = None,
-    data: Annotated[str | None, typer.Option(help="Another data set, by name.")] = None,
-    split: Annotated[str | None, typer.Option(help="train, val or test.")] = None,
-    norm: Annotated[
-        str, typer.Option(help="Another normalisation policy, e.g. support to make MAML inductive.")
-    ] = "",
-    as_: Annotated[
-        str,
-        typer.Option(
-            "--as", help="Another learner on the trained encoder, e.g. nil, protonet, linear_probe."
-        ),
-    ] = "",
-    seed: Annotated[
-        int, typer.Option(help="Of the tasks; equal seeds give equal tasks to every learner.")
-    ] = 0,
-    unknown: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Also ask about so many classes that the learner was not shown: how well does it "
-            "tell strangers?",
-        ),
-    ] = 0,
-    score: Annotated[
-        str,
-        typer.Option(
-            help="With --unknown: the membership score, max_similarity, energy or max_probability."
-        ),
-    ] = "max_similarity",
-    baselines: Annotated[
-        bool,
-        typer.Option(
-            help="Also score the untrained learner and pixel nearest neighbour, on the same tasks."
-        ),
-    ] = False,
-    json_file: Annotated[
-        Path | None,
-        typer.Option("--json", help="Write the report here. With several settings, a folder."),
-    ] = None,
-) -> None:
-    """Score a trained run: in the settings of its recipe, or in the one given."""
-    run = load_run(run_dir)
-    recipe = run.recipe
-    settings = tuple(
-        dataclasses.replace(e, n_tasks=n_tasks or e.n_tasks) for e in recipe.evaluations
-    )
-    if norm or as_ or any(v is not None for v in (n_way, n_shot, n_query, split)):
-        base = settings[0]
-        size = Setting(
-            base.setting.n_way if n_way is None else n_way,
-            base.setting.n_shot if n_shot is None else n_shot,
-            base.setting.n_query if n_query is None else n_query,
-        )
-        asked = Evaluation(size, base.n_tasks, split or base.split, norm, as_)
-        same = (e for e in settings if dataclasses.replace(e, published=None, source="") == asked)
-        settings = (next(same, asked),)
-    if data is not None:
-        run = dataclasses.replace(
-            run, recipe=dataclasses.replace(recipe, data=_same_data(data, recipe))
-        )
-        settings = tuple(dataclasses.replace(e, published=None) for e in settings)
-    for evaluation in settings:
-        report = _scored(run, evaluation, seed=seed, n_unknown=unknown, unknown_score=score)
-        if baselines:
-            _beside(run, evaluation, report)
-        if json_file is not None:
-            name = f"{evaluation.title}-{unknown}u" if unknown else evaluation.title
-            report.save(json_file if len(settings) == 1 else json_file / f"{name}.json")
-    _draw_page(run, run.recipe.build_data(), settings[0].split, run_dir / "episodes-eval.png")
-    results().print(f"Picture: {run_dir / 'episodes-eval.png'}")
-
-
-@app.command()
-def compare(
-    a: Annotated[Path, typer.Argument(help="A run folder, or a report (JSON).")],
-    b: Annotated[Path, typer.Argument(help="Another.")],
-    n_tasks: Annotated[int, typer.Option(help="Tasks, for run folders.")] = 600,
-    n_way: Annotated[int, typer.Option(help="Classes per task, for run folders.")] = 5,
-    n_shot: Annotated[int, typer.Option(help="Support examples per class, for run folders.")] = 1,
-    n_query: Annotated[int, typer.Option(help="Queries per class, for run folders.")] = 15,
-) -> None:
-    """Compare two runs on the same tasks: the paired difference and its 95 % interval."""
-    setting = Setting(n_way, n_shot, n_query)
-    if a.is_dir() != b.is_dir():
-        raise ConfigError(f"{a} and {b} must both be run folders or both be reports.")
-    if not a.is_dir():
-        first, second = Report.load(a), Report.load(b)
-    else:
-        runs = load_run(a), load_run(b)
-        tasks = runs[0].recipe.build_data().tasks("test", setting)
-        first, second = (evaluate(r.learner, tasks, n_tasks=n_tasks, origin=r.origin) for r in runs)
-    results().print(f"a  {first}\nb  {second}\nb − a: {compare_reports(first, second)}")
-
-
-def _changed(recipe: Recipe, changes: list[str] | None) -> Recipe:
-    pairs = {}
-    for text in changes or []:
-        field, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(
-                f"--set takes FIELD=VALUE, got '{text}'. `quickstudy show {recipe.name}` lists the "
-                "fields."
-            )
-        pairs[field] = value
-    return recipe.with_changes(pairs)
-
-
-def _same_data(name: str, recipe: Recipe) -> Part:
-    return recipe.data if name == recipe.data.name else Part(name)
-
-
-def _scored(
-    run: Run,
-    evaluation: Evaluation,
-    *,
-    seed: int,
-    n_unknown: int = 0,
-    unknown_score: str = "max_similarity",
-) -> Report:
-    with progress().status(f"{run.recipe.name} {evaluation.title}") as status:
-        report = run.evaluate(
-            evaluation,
-            seed=seed,
-            n_unknown=n_unknown,
-            unknown_score=unknown_score,
-            on_batch=lambda n: status.update(
-                f"{evaluation.title}: {n} of {evaluation.n_tasks} tasks"
-            ),
-        )
-    beside = f"  published {100 * report.published:.1f}" if report.published is not None else ""
-    results().print(f"{report}{beside}")
-    return report
-
-
-def _beside(run: Run, evaluation: Evaluation, report: Report) -> None:
-    """The baselines on the tasks of a report, and how much better the run is."""
-    data = run.recipe.build_data()
-    setting = dataclasses.replace(
-        evaluation.setting, n_way=evaluation.setting.n_way + report.n_unknown
-    )
-    tasks = data.tasks(evaluation.split, setting, seed=report.seed)
-    rivals = {
-        "untrained": run.recipe.build_learner(),
-        "raw nearest neighbour": NearestNeighbour(Identity(math.prod(data.shape))),
-    }
-    for name, learner in rivals.items():
-        other = evaluate(
-            learner,
-            tasks,
-            n_tasks=evaluation.n_tasks,
-            origin=Origin(algorithm=name),
-            n_unknown=report.n_unknown,
-            unknown_score=report.unknown_score or "max_similarity",
-        )
-        results().print(f"  {other}\n  the run is better by {compare_reports(other, report)}")
-
-
-def _draw_page(run: Run, data: AbstractData, split: str, file: Path) -> None:
-    """The page of episodes, at the recipe's own way but few enough pictures to take in."""
-    learner: AbstractLearner = run.learner
-    shots = run.recipe.evaluations[0].setting if run.recipe.evaluations else run.recipe.episodes
-    way = shots.n_way if not learner.traits.any_way else min(shots.n_way, 5)
-    try:
-        tasks = data.tasks(
-            split,
-            Setting(way, shots.n_shot, min(2, shots.n_query) if way else shots.n_query),
-            seed=1,
-        )
-        episode_page(learner, tasks, file, title=f"{run.recipe.name}: tasks of the {split} split")
-    except (QuickstudyError, OSError) as error:
-        results().print(f"The page of episodes could not be drawn: {error}")

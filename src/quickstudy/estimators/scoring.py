@@ -88,6 +88,13 @@ class Score:
         taken = sum(item.answer.label != self.reject_label for item in self.unknown)
         return wilson(taken, len(self.unknown))
 
+    def by_class(self) -> dict[str, dict[str, int]]:
+        """Of each folder (true class) how many items got each answer, the most frequent first."""
+        counts: dict[str, Counter[str]] = {}
+        for item in self.items:
+            counts.setdefault(item.folder, Counter())[str(item.answer.label)] += 1
+        return {name: dict(of.most_common()) for name, of in counts.items()}
+
     def confusion(self) -> dict[tuple[str, str], int]:
         """How many items of each folder (true class) got each answer."""
         return dict(Counter((item.folder, str(item.answer.label)) for item in self.items))

@@ -2,3 +2,4 @@
 
 from quickstudy.report.build import fit_page as fit_page
 from quickstudy.report.build import model_page as model_page
+from quickstudy.report.score import score_page as score_page

@@ -2,9 +2,7 @@
 file.
 """
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -16,6 +14,7 @@ from markupsafe import Markup
 from sklearn.utils.validation import check_is_fitted
 
 from quickstudy.core.errors import ConfigError
+from quickstudy.core.saving import write_file
 from quickstudy.estimators.advice import advise
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.fitted import FittedModel
@@ -101,21 +100,20 @@ def fit_page(
             f"The classifier has {len(known.labels_)} examples but there are {len(items)} items. "
             "Give one each, in the order of its support_."
         )
-    text = _page().render(_content(model, known, Items(items), title, notes, encoder))
-    out = Path(file)
-    part = out.with_name(f"{out.name}.part")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        # A file name may hold bytes that are no text.
-        part.write_text(text, encoding="utf-8", errors="replace")
-        os.replace(part, out)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise ConfigError(
-            f"The report cannot be written to {out}: {error}. Make room, or choose another place."
-        ) from error
-    return out
+    text = template("page.html.jinja").render(
+        _content(model, known, Items(items), title, notes, encoder)
+    )
+    return write_page(text, file)
+
+
+def write_page(text: str, file: str | Path) -> Path:
+    """Write a page, whole or not at all; folders on the way are made.
+
+    Raises:
+        ConfigError: when it cannot be written; an older one stays then.
+    """
+    # A file name may hold bytes that are no text.
+    return write_file(file, text.encode("utf-8", errors="replace"))
 
 
 def model_page(model: FittedModel, file: str | Path, *, title: str = "") -> Path:
@@ -173,7 +171,7 @@ def _content(
     return {
         "title": title or "How well the classes are told apart",
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "css": Markup(_part("page.css")),
+        "css": Markup(part_of_page("page.css")),
         "verdict": sections.verdict(findings),
         "facts": sections.facts(findings, head, encoder, rejection),
         "notes": list(notes),
@@ -197,14 +195,21 @@ def _content(
     }
 
 
-def _part(name: str) -> str:
+def part_of_page(name: str) -> str:
+    """The text of a template or a style sheet of this room."""
     return (resources.files("quickstudy.report") / name).read_text(encoding="utf-8")
 
 
 @cache
-def _page() -> "Template":
-    from jinja2 import Environment, StrictUndefined
+def template(name: str) -> "Template":
+    """A template of this room."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    made.filters["sentence"] = marks.sentence
-    return made.from_string(_part("page.html.jinja"))
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        loader=FunctionLoader(part_of_page),
+    )
+    environment.filters["sentence"] = marks.sentence
+    return environment.get_template(name)
