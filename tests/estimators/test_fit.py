@@ -140,7 +140,7 @@ def test_a_rate_for_a_model_without_one(tmp_path: Path) -> None:
     calibrated = model.with_rate(0.5)
     assert calibrated.is_calibrated
     assert all(a.threshold is not None for a in calibrated.predict_files(tmp_path / "known"))
-    with pytest.raises(ConfigError, match="at least 9 "):
+    with pytest.raises(ConfigError, match="at least 19 "):
         model.with_rate(0.1)
 
 
