@@ -203,7 +203,8 @@ class InContextClassifier(ClassifierMixin, _InContext):
         fold[order] = nth % _FOLDS
         fold[counts[at] == 1] = _FOLDS  # the only row of a class is always read
         few = len(self.classes_) <= self._check_parameters().max_classes
-        part = clone(self).set_params(temperature=1.0, n_members=1 if few else self.n_members)
+        part: Any = clone(self)
+        part.set_params(temperature=1.0, n_members=1 if few else self.n_members)
         scores, labels = [], []
         for f in range(_FOLDS):
             left = fold == f
