@@ -76,7 +76,7 @@ def encoded(name: str, encoder: str, folder: Path) -> Vectors:
         else:
             opened = open_encoder(encoder)
             x = np.concatenate(
-                [opened.embed(pictures[i : i + 64]) for i in range(0, len(pictures), 64)]
+                [opened.encode(pictures[i : i + 64]) for i in range(0, len(pictures), 64)]
             )
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(file, x=x.astype(np.float64), y=y)

@@ -1,5 +1,6 @@
 """What the estimators demand of vectors, labels and weights, before anything is computed."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,9 @@ def check_labels(y: Any, n: int) -> NDArray[Any]:
     """
     if y is None:
         raise ValueError("This estimator requires y to be passed, but the target y is None.")
-    values = list(y) if np.ndim(y) else []
+    # What is only an array by protocol cannot be iterated; numbers alone are refused below.
+    given = y if isinstance(y, Iterable) else np.asarray(y)
+    values = [] if isinstance(given, np.ndarray) and given.ndim == 0 else list(given)
     missing = [row for row, value in enumerate(values) if is_missing(value)]
     if missing:
         raise DataError(
