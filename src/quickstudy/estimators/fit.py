@@ -15,7 +15,7 @@ from quickstudy.core.errors import (
     did_you_mean,
 )
 from quickstudy.core.learner import AbstractLearner
-from quickstudy.data import ImageFormat
+from quickstudy.data import ImageFormat, find_classes
 from quickstudy.estimators.classifier import HEADS as ALL_HEADS
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.encoding import Encoding, PixelEncoder, PixelLearner
@@ -33,7 +33,7 @@ from quickstudy.estimators.support import (
     repeated_across_classes,
     table_support,
 )
-from quickstudy.pretrained import AbstractPretrained, open_encoder
+from quickstudy.pretrained import AbstractPretrained, FeatureCache, choose_encoder, open_encoder
 from quickstudy.recipes import learner_extra, load
 
 HEADS = tuple(head for head in ALL_HEADS if head != "learner")
@@ -122,7 +122,10 @@ def fit_folder(
         _check_head(head)
 
         def open_as(chosen: str) -> tuple[AbstractPretrained, Encoding]:
-            opened = open_encoder(encoder, kind=chosen, invert=invert)
+            if encoder == "auto" and chosen == "images" and invert is None:
+                opened = _chosen_by_examples(root, cache)
+            else:
+                opened = open_encoder(encoder, kind=chosen, invert=invert)
             return opened, Encoding(chosen, opened.source, opened.key, invert)
 
         support = folder_support(
@@ -214,6 +217,15 @@ def fit_table(
             options["metric"] = "euclidean"
     classifier = FewShotClassifier(head, **options)
     return _fit(support, classifier, wanted, on_bad=on_bad, cache=cache, progress=progress)
+
+
+def _chosen_by_examples(folder: Path, cache: Cache) -> AbstractPretrained:
+    classes = find_classes(folder, kind="images")
+    paths = [path for files in classes.values() for path in files]
+    labels = [name for name, files in classes.items() for _ in files]
+    choice = choose_encoder(paths, labels, cache=None if isinstance(cache, FeatureCache) else cache)
+    choice.encoder.notes = (choice.reason, *choice.encoder.notes)
+    return choice.encoder
 
 
 def _fit(

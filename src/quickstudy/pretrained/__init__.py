@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from quickstudy.pretrained.audio import Recording as Recording
     from quickstudy.pretrained.audio import read_recording as read_recording
     from quickstudy.pretrained.cache import FeatureCache as FeatureCache
+    from quickstudy.pretrained.choose import EncoderChoice as EncoderChoice
+    from quickstudy.pretrained.choose import EncoderScore as EncoderScore
+    from quickstudy.pretrained.choose import choose_encoder as choose_encoder
     from quickstudy.pretrained.encoder import AbstractImagePretrained as AbstractImagePretrained
     from quickstudy.pretrained.encoder import AbstractPretrained as AbstractPretrained
     from quickstudy.pretrained.encoder import FunctionEncoder as FunctionEncoder
@@ -33,6 +36,9 @@ _MODULES = {
     "Recording": "audio",
     "read_recording": "audio",
     "FeatureCache": "cache",
+    "EncoderChoice": "choose",
+    "EncoderScore": "choose",
+    "choose_encoder": "choose",
     "AbstractImagePretrained": "encoder",
     "AbstractPretrained": "encoder",
     "FunctionEncoder": "encoder",

@@ -24,14 +24,18 @@ def auto_encoder(*, invert: bool | None = None, device: str = "auto") -> Abstrac
             *encoder.notes,
         )
         return encoder
-    try:
-        encoder = HubEncoder(DEFAULT, device=device, local_only=True)
-        reason = f"'{DEFAULT}' was taken, for images of all kinds."
-    except (ConfigError, DownloadError, LoadError):
-        encoder = PhotographEncoder(device=device)
-        reason = "The encoder 'photographs' was taken, for images of all kinds."
+    encoder = general_encoder(device=device)
     encoder.notes = (
-        f"{reason} For drawings and characters 'symbols' is smaller and faster.",
+        f"The encoder '{encoder.source}' was taken, for images of all kinds. For drawings and "
+        "characters 'symbols' is smaller and faster.",
         *encoder.notes,
     )
     return encoder
+
+
+def general_encoder(*, device: str = "auto") -> AbstractImagePretrained:
+    """DINOv2 small where it was fetched before, else `PhotographEncoder`."""
+    try:
+        return HubEncoder(DEFAULT, device=device, local_only=True)
+    except (ConfigError, DownloadError, LoadError):
+        return PhotographEncoder(device=device)
