@@ -12,9 +12,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from quickstudy.core.describe import describe, rebuild
-from quickstudy.core.errors import ConfigError, DataError, EpisodeError
+from quickstudy.core.errors import ConfigError, DataError, EpisodeError, PassedOverWarning
 from quickstudy.core.setting import Setting
-from quickstudy.data.folder import FolderContent, ImageFolder, find_images, natural_key, read_folder
+from quickstudy.data import folder, image_files
+from quickstudy.data.folder import (
+    FolderContent,
+    ImageFolder,
+    find_classes,
+    find_images,
+    natural_key,
+    read_folder,
+)
+from quickstudy.data.image_files import picture_endings
 from quickstudy.data.images import ImageFormat
 from quickstudy.data.locations import data_root
 
@@ -77,10 +86,27 @@ def test_what_is_hidden_or_no_picture_is_passed_over(tmp_path: Path) -> None:
     for name in (".DS_Store", "a/.0.png", "a/._0.png"):
         (tmp_path / name).write_text("text")
     picture(tmp_path / "a" / "@eaDir" / "0.png")
-    content = read_folder(tmp_path, GREY)
+    message = r"^4 files in .* 1 \.db, 1 \.md, 1 \.txt, 1 no ending\.$"
+    with pytest.warns(PassedOverWarning, match=message):
+        content = read_folder(tmp_path, GREY)
     assert content.dataset.index.names == ("a", "b")
     assert content.dataset.index.counts.tolist() == [2, 2]
     assert content.ignored == 4
+
+
+def test_photos_that_cannot_be_read_are_counted_with_what_would_read_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes(tmp_path, "a b")
+    for name in ("a/IMG_1.HEIC", "b/IMG_2.heic", "b/notes.txt"):
+        (tmp_path / name).write_text("text")
+    readable = picture_endings() - {".heic", ".heif", ".hif"}
+    monkeypatch.setattr(image_files, "picture_endings", lambda: readable)
+    monkeypatch.setattr(folder, "picture_endings", lambda: readable)
+    message = r"2 \.heic, 1 \.txt\. To read them: pip install 'quickstudy\[heic\]'\.$"
+    for look in (lambda: find_classes(tmp_path), lambda: find_images([tmp_path])):
+        with pytest.warns(PassedOverWarning, match=message):
+            look()
 
 
 def test_endings_in_capital_letters(tmp_path: Path) -> None:
@@ -338,7 +364,8 @@ def test_find_images_keeps_files_as_given_and_searches_folders(tmp_path: Path) -
         picture(tmp_path / name)
     for name in ("box/notes.txt", "odd.dat"):
         (tmp_path / name).write_text("text")
-    found = find_images([tmp_path / "z.png", str(tmp_path / "box"), tmp_path / "odd.dat"])
+    with pytest.warns(PassedOverWarning, match=r"1 files .* 1 \.txt"):
+        found = find_images([tmp_path / "z.png", str(tmp_path / "box"), tmp_path / "odd.dat"])
     assert [path.relative_to(tmp_path).as_posix() for path in found] == [
         "z.png",
         "box/img9.jpg",

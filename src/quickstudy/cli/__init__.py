@@ -3,8 +3,10 @@
 import io
 import os
 import sys
+import warnings
+from typing import Any, TextIO
 
-from quickstudy.core.errors import QuickstudyError
+from quickstudy.core.errors import PassedOverWarning, QuickstudyError
 
 
 def main() -> None:
@@ -20,6 +22,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Names of files need not be valid Unicode, nor the terminal know every letter.
         sys.stdout.reconfigure(errors="backslashreplace")
+    warnings.showwarning = _note
     try:
         app()
     except QuickstudyError as error:
@@ -29,3 +32,21 @@ def main() -> None:
         # The reader (`| head`) has had enough; keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+_show = warnings.showwarning
+
+
+def _note(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> Any:
+    """Show what is meant for people in one line, without the place in the code."""
+    if issubclass(category, PassedOverWarning):
+        print(f"Note: {message}", file=sys.stderr)
+    else:
+        _show(message, category, filename, lineno, file, line)

@@ -60,6 +60,10 @@ class ContractError(QuickstudyError, AssertionError):
     """A learner breaks the contract of ``quickstudy.testing``."""
 
 
+class PassedOverWarning(UserWarning):
+    """Files in a folder that are not read, with their endings."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of an error message: the nearest spelling, if one is near, and all that is known.
 

@@ -4,6 +4,8 @@ import hashlib
 import os
 import re
 import unicodedata
+import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,13 +17,19 @@ import torch
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.describe import Described
-from quickstudy.core.errors import ConfigError, DataError, ImageError, did_you_mean
+from quickstudy.core.errors import (
+    ConfigError,
+    DataError,
+    ImageError,
+    PassedOverWarning,
+    did_you_mean,
+)
 from quickstudy.core.setting import Setting
 from quickstudy.core.tasks import AbstractData, AbstractTasks
 from quickstudy.data.class_index import ClassDataset, ClassIndex, check_disjoint
 from quickstudy.data.class_split import check_shares, enough_examples, split_named, splits_of
 from quickstudy.data.episodes import Episodes
-from quickstudy.data.image_files import picture_endings
+from quickstudy.data.image_files import how_to_read, picture_endings
 from quickstudy.data.images import ImageFormat
 
 _SPLITS = ("train", "val", "test")
@@ -259,17 +267,19 @@ def find_files(paths: Iterable[str | Path], *, kind: str) -> list[Path]:
         raise DataError(
             f"There is no such file or folder: {_listed(gone)}. Check the paths and their spelling."
         )
-    found = [
-        file
-        for path in given
-        for file in (_below(path, sought.endings)[0] if path.is_dir() else [path])
-    ]
+    found: list[Path] = []
+    others: list[Path] = []
+    for path in given:
+        files, rest = _below(path, sought.endings) if path.is_dir() else ([path], [])
+        found += files
+        others += rest
     if not found:
         where = _listed([_shown(path) for path in given]) or "an empty list of paths"
         raise DataError(
             f"There is no {sought.word} in {where}. Give {sought.word} files, or folders with "
-            f"files such as {sought.such_as}."
+            f"files such as {sought.such_as}.{_endings_of(others)}"
         )
+    _warn_passed_over(others, sought.word, _listed([_shown(path) for path in given]))
     return found
 
 
@@ -327,7 +337,9 @@ def _class_folders(root: Path, sought: "_Sought") -> tuple[dict[str, list[Path]]
             "expected. "
             f"Give one of them, such as {_shown(root / splits[0])}."
         )
-    found, ignored, empty = {}, len(files), []
+    found: dict[str, list[Path]] = {}
+    ignored: list[Path] = list(files)
+    empty: list[str] = []
     for folder in folders:
         name, (pictures, others) = _class_name(folder), _below(folder, sought.endings)
         if name in found:
@@ -336,7 +348,7 @@ def _class_folders(root: Path, sought: "_Sought") -> tuple[dict[str, list[Path]]
                 f"or move its {sought.word}s to the other."
             )
         found[name] = pictures
-        ignored += len(others)
+        ignored += others
         if not pictures:
             kinds = ", ".join(sorted({other.suffix.lower() or "none" for other in others}))
             empty.append(
@@ -360,7 +372,8 @@ def _class_folders(root: Path, sought: "_Sought") -> tuple[dict[str, list[Path]]
             f"{_shown(root)} holds one class, {inner.name!r}, but a classifier needs at least two. "
             f"{layout}{hint}"
         )
-    return found, ignored
+    _warn_passed_over(ignored, sought.word, _shown(root))
+    return found, len(ignored)
 
 
 class _Sought(NamedTuple):
@@ -380,6 +393,26 @@ def _named(kind: str) -> _Sought:
     if kind == "text":
         return _Sought("text", _TEXTS, "text.txt or text.md", ".txt, .md")
     raise ConfigError(f"Folders hold images, audio or text, not '{kind}'.")
+
+
+def _warn_passed_over(files: Sequence[Path], word: str, where: str) -> None:
+    if files:
+        warnings.warn(
+            f"{len(files)} files in {where} are not read, as their endings are not those of a "
+            f"{word}.{_endings_of(files)}",
+            PassedOverWarning,
+            stacklevel=4,
+        )
+
+
+def _endings_of(files: Sequence[Path]) -> str:
+    """How many files have which ending, and what would read them."""
+    if not files:
+        return ""
+    counts = Counter(file.suffix.lower() or "no ending" for file in files)
+    listed = _listed([f"{n} {ending}" for ending, n in sorted(counts.items())])
+    cures = {how_to_read(ending) for ending in counts} - {""}
+    return f" Passed over: {listed}." + "".join(f" To read them: {cure}." for cure in sorted(cures))
 
 
 def _class_name(folder: Path) -> str:

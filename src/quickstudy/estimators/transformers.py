@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError
+from quickstudy.data import read_picture
 from quickstudy.pretrained import AbstractPretrained, FeatureCache, encode_files, open_encoder
 
 
@@ -95,7 +96,7 @@ class AbstractThingEncoder(TransformerMixin, BaseEstimator, abc.ABC):
             self.notes_ = (*self.encoder_.notes, *found.notes)
         for at in range(0, len(memory), self.batch_size):
             some = memory[at : at + self.batch_size]
-            out[some] = self.encoder_.encode([things[i] for i in some])
+            out[some] = self.encoder_.encode([self._in_memory(things[i]) for i in some])
         return out
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
@@ -108,6 +109,10 @@ class AbstractThingEncoder(TransformerMixin, BaseEstimator, abc.ABC):
         check_is_fitted(self, "encoder_")
         prefix = type(self).__name__.lower()
         return np.asarray([f"{prefix}{i}" for i in range(self.n_features_out_)], dtype=object)
+
+    def _in_memory(self, thing: Any) -> Any:
+        """What the encoder takes of something that is not in a file."""
+        return thing
 
     def __sklearn_clone__(self) -> Self:
         # scikit-learn would copy a pretrained encoder that is given: a model of any size, or
@@ -125,7 +130,7 @@ class AbstractThingEncoder(TransformerMixin, BaseEstimator, abc.ABC):
 
 
 class ImageEncoder(AbstractThingEncoder):
-    """Pictures to vectors: paths of files, or Pillow images.
+    """Pictures to vectors: paths of files, their bytes, Pillow images, or arrays [H W 3] and [H W].
 
     Args:
         encoder: what `quickstudy.pretrained.open_encoder` takes: "auto", "symbols", the folder of
@@ -153,6 +158,11 @@ class ImageEncoder(AbstractThingEncoder):
 
     def _file(self, thing: Any) -> Path | None:
         return Path(thing) if isinstance(thing, str | Path) else None
+
+    def _in_memory(self, thing: Any) -> Any:
+        if thing is None or isinstance(thing, bytes | bytearray | np.ndarray):
+            return read_picture(thing)
+        return thing  # a Pillow image, or what an own encoder takes
 
     def _options(self) -> dict[str, Any]:
         return {"invert": self.invert}
