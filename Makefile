@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+FAST := tests/architecture tests/core tests/functional tests/metrics tests/encoders tests/objectives
 
-.PHONY: demo test check format docs bench clean
+.PHONY: demo test test-fast check lint pythons constraints format docs bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/quickstudy demo
@@ -11,7 +12,23 @@ demo: $(VENV)/ready
 test: $(VENV)/ready
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-check: $(VENV)/ready
+# What one runs while working: the parts that everything else builds on.
+test-fast: $(VENV)/ready
+	$(BIN)/python -m pytest -n auto --dist loadfile $(FAST)
+
+check: lint pythons
+
+# Import, --help and a short suite on every Python that is there, with the lowest and the newest
+# dependencies.
+pythons: $(VENV)/ready
+	$(BIN)/python .ci/pythons.py
+
+# Pins the whole development environment anew, for every Python from 3.11 on.
+constraints: $(VENV)/ready
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-header --no-annotate \
+	    --constraints .ci/held_back.txt --extra dev --extra docs pyproject.toml --output-file constraints.txt
+
+lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
@@ -39,4 +56,4 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist site
+	rm -rf $(VENV) .venv-* build dist site

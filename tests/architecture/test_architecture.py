@@ -40,6 +40,29 @@ def test_algorithm_files_are_short() -> None:
     assert statistics.median(lines) <= 110
 
 
+def test_no_line_is_over_100_columns_and_the_formatter_has_the_last_word() -> None:
+    files = [f for folder in ("src", "tests", "benchmarks") for f in (ROOT / folder).rglob("*.py")]
+    assert len(files) > 300
+    for file in files:
+        for line in file.read_text(encoding="utf-8").splitlines():
+            written = line.split("  # pyright:")[0].split("  # noqa")[0]  # as ruff counts
+            assert len(written) <= 100, f"{file}: {line}"
+            assert "# fmt" + ": skip" not in line, f"{file}: {line}"
+
+
+def test_public_types_share_no_name() -> None:
+    """A name stands for one type in the whole house."""
+    where: dict[str, set[str]] = {}
+    for room in (m for m in quickstudy.__all__ if (SOURCE / m).is_dir() and m != "gallery"):
+        module = getattr(quickstudy, room)
+        for name in dir(module):
+            value = getattr(module, name)
+            if isinstance(value, type) and value.__module__.startswith("quickstudy."):
+                where.setdefault(name, set()).add(f"{value.__module__}.{value.__qualname__}")
+    assert len(where) > 100
+    assert not {name: places for name, places in where.items() if len(places) > 1}
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(SOURCE)))
 def test_public_things_have_docstrings_and_nothing_unpickles(file: Path) -> None:
     tree = ast.parse(file.read_text(encoding="utf-8"))
