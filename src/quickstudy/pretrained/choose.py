@@ -12,7 +12,7 @@ from scipy.stats import beta
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import DataError
 from quickstudy.data import read_picture
-from quickstudy.data.images import upright
+from quickstudy.data.image_files import upright
 from quickstudy.pretrained.auto import general_encoder
 from quickstudy.pretrained.encoder import AbstractImagePretrained
 from quickstudy.pretrained.files import encode_files
