@@ -150,7 +150,7 @@ def _taken_apart(model: Classifier) -> tuple[dict[str, Any], dict[str, torch.Ten
             "unknown_score": model.unknown_score,
             "rate": model.rate_,
             "review_rate": model.review_rate,
-            "reject_label": _plain(model.reject_label),
+            "reject_label": _plain(model.reject_label_),
         }
         arrays["calibration_scores"] = model.calibration_scores_
         if model.cohort_ is not None:
