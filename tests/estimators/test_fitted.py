@@ -308,7 +308,7 @@ def test_damaged_files(tmp_path: Path) -> None:
     refused("MLP", learner={"type": "MLP", "arguments": {"in_dim": 2}})
     refused("damaged", open_set={})
     refused("cannot mean unknown", open_set=open_set | {"reject_label": "class 00"})
-    refused("at least 99 ", open_set=open_set | {"rate": 0.01})
+    refused("at least 199 ", open_set=open_set | {"rate": 0.01})
     refused("damaged", encoding={"kinds": 1})
     refused("nothing encodes 'smells'", encoding=encoding | {"kind": "smells"})
     refused("in one column, not in 12", encoding=encoding | {"kind": "text"})
