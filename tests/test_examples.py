@@ -16,12 +16,12 @@ def test_first_steps(
     assert "±" in capsys.readouterr().out
 
 
-def test_strangers(
+def test_unknowns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["strangers.py", "--steps", "2", "--rate", "0.1"])
-    runpy.run_path(str(EXAMPLES / "strangers.py"), run_name="__main__")
+    monkeypatch.setattr(sys, "argv", ["unknowns.py", "--steps", "2", "--rate", "0.1"])
+    runpy.run_path(str(EXAMPLES / "unknowns.py"), run_name="__main__")
     assert "The gallery has 50 identities" in capsys.readouterr().out
 
 

@@ -127,6 +127,9 @@ def test_a_cohort_counts_by_identity_and_the_price_is_said(tmp_path: Path) -> No
     }
     assert model.summary is not None
     assert model.summary.accepted == 1.0
+    (cohort / "0" / "member.png").write_bytes((known / "red" / "0.png").read_bytes())
+    overlapping = fit_folder(known, false_accept_rate=0.2, **options)
+    assert any("0/member.png" in note for note in overlapping.notes)
     with pytest.raises(ConfigError, match="cohort is for models that say unknown"):
         fit_folder(known, **options)
     (known / "red").rename(known / "unknown")

@@ -1,5 +1,6 @@
 """From a folder or a table to a fitted model, in one call."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from quickstudy.core.errors import (
 )
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.data import ImageFormat, find_classes
+from quickstudy.estimators.advice import listed
 from quickstudy.estimators.classifier import HEADS as ALL_HEADS
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.encoding import Encoding, PixelEncoder, PixelLearner
@@ -260,12 +262,18 @@ def _fit(
             review_rate=wanted.review_rate,
             reject_label=UNKNOWN,
         )
-        fitted.fit(support.x, support.labels, cohort=cohort.x, cohort_groups=cohort.groups)
+        with warnings.catch_warnings():  # it is said below, with the names of the files
+            warnings.simplefilter("ignore", UserWarning)
+            fitted.fit(support.x, support.labels, cohort=cohort.x, cohort_groups=cohort.groups)
     else:
         fitted.fit(support.x, support.labels)
     order = np.argsort(np.unique(support.labels, return_inverse=True)[1], kind="stable")
     items = [support.items[i] for i in order]
     notes = (*(support.encoder.notes if support.encoder else ()), *support.notes, *cohort.notes)
+    if isinstance(fitted, OpenSetClassifier) and fitted.cohort_overlap_ is not None:
+        rows = fitted.cohort_overlap_.rows
+        names = listed([item_name(cohort.items[i]) for i in rows], most=10)
+        notes = (*notes, f"{fitted.cohort_overlap_} They are: {names}.")
     summary = summarise(
         fitted,
         items,

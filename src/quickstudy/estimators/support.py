@@ -56,11 +56,13 @@ class Cohort:
     Args:
         x: the vectors; None where there is no cohort.
         groups: whose each vector is; None = each of another.
+        items: paths, texts, or the numbers of rows, from 1.
         skipped, notes: as in `SupportSet`.
     """
 
     x: Float[NDArray[Any], "n D"] | None = None
     groups: NDArray[Any] | None = None
+    items: Sequence[Any] = ()
     skipped: tuple[tuple[Path, str], ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -365,11 +367,11 @@ def read_cohort(
     root = cohort.expanduser()
     if encoding.kind == TABLE or support.encoder is None:
         x = _all_numbers(read_table(root), encoding.columns, root)
-        return Cohort(encoding.standardised(x))
+        return Cohort(encoding.standardised(x), items=range(1, len(x) + 1))
     if encoding.kind == "text" and encoding.columns:
         texts = column(read_table(root), encoding.columns[0], root)
         x, warned = encode_texts(support.encoder, texts)
-        return Cohort(x, notes=warned)
+        return Cohort(x, items=texts, notes=warned)
     paths = find_files([root], kind=encoding.kind)
     encoded = encode_files(
         support.encoder,
@@ -384,7 +386,9 @@ def read_cohort(
             f"{encoded.skipped[0][1]}"
         )
     groups = np.asarray([cohort_group(path, root) for path in encoded.paths])
-    return Cohort(encoded.vectors, groups, tuple(encoded.skipped), encoded.notes)
+    return Cohort(
+        encoded.vectors, groups, encoded.paths, tuple(encoded.skipped), tuple(encoded.notes)
+    )
 
 
 def cohort_group(path: Path, cohort: Path) -> str:

@@ -1,8 +1,8 @@
-"""Strangers: enrol fifty characters from two drawings each, recognise new drawings of them, and
+"""Unknowns: enrol fifty characters from two drawings each, recognise new drawings of them, and
 refuse all others.
 
-    python examples/strangers.py --steps 20    # a look at it, under a minute
-    python examples/strangers.py               # a few minutes on two cores, and better numbers
+    python examples/unknowns.py --steps 20    # a look at it, under a minute
+    python examples/unknowns.py               # a few minutes on two cores, and better numbers
 
 Nothing is downloaded: the data set, Glyphs, is drawn on the spot. The gallery needs ``pip install
 'quickstudy[gallery]'``.
@@ -35,7 +35,7 @@ def main() -> None:
         "--rate",
         type=float,
         default=0.05,
-        help="the share of strangers who may be taken for a member",
+        help="the share of unknowns that may be taken for a member",
     )
     args = parser.parse_args()
 
@@ -43,11 +43,11 @@ def main() -> None:
     encoder = trained_encoder(data, args.steps)
     characters = data.split("test")
     people = np.random.default_rng(0).permutation(len(characters.index))
-    known, cohort, strangers = np.split(people, [N_KNOWN, N_KNOWN + N_COHORT])
+    known, cohort, unknown = np.split(people, [N_KNOWN, N_KNOWN + N_COHORT])
     templates = {
         characters.index.names[c]: encoded(encoder, characters, [c], slice(2)) for c in known
     }
-    others, intruders = (encoded(encoder, characters, of, slice(1)) for of in (cohort, strangers))
+    others, intruders = (encoded(encoder, characters, of, slice(1)) for of in (cohort, unknown))
     x, y = np.concatenate(list(templates.values())), np.repeat(list(templates), 2)
     new, truth = encoded(encoder, characters, known, slice(2, 5)), np.repeat(list(templates), 3)
 
@@ -55,7 +55,7 @@ def main() -> None:
         x, y, cohort=others
     )
     print(f"Threshold {model.threshold_:.3f} by the rule: {model.rule_}.")
-    told(model.predict(new), model.predict(intruders), truth, args.rate)
+    print_rates(model.predict(new), model.predict(intruders), truth, args.rate)
 
     with tempfile.TemporaryDirectory() as scratch:
         gallery = Gallery.create(
@@ -66,11 +66,11 @@ def main() -> None:
                 name, vectors, force=True
             )  # some characters look like others turned; people would be looked at here
         gallery.calibrate(args.rate, cohort=others)
-        said = [
+        answers = [
             np.asarray([d.identity or "unknown" for d in gallery.identify(probes)])
             for probes in (new, intruders)
         ]
-        told(said[0], said[1], truth, args.rate)
+        print_rates(answers[0], answers[1], truth, args.rate)
         print(
             f"The gallery has {len(gallery.identities())} identities; last in its log: "
             f"{gallery.audit(last=1)[0]['action']}."
@@ -105,12 +105,12 @@ def encoded(
         return encoder(characters.gather(rows)[None])[0].numpy()
 
 
-def told(members: np.ndarray, strangers: np.ndarray, truth: np.ndarray, rate: float) -> None:
+def print_rates(members: np.ndarray, unknowns: np.ndarray, truth: np.ndarray, rate: float) -> None:
     """How many of whom got in."""
     right, refused = float((members == truth).mean()), float((members == "unknown").mean())
-    got_in = float((strangers != "unknown").mean())
+    got_in = float((unknowns != "unknown").mean())
     print(
-        f"Members: {100 * right:.0f} % recognised, {100 * refused:.0f} % refused. Strangers: "
+        f"Members: {100 * right:.0f} % recognised, {100 * refused:.0f} % refused. Unknowns: "
         f"{100 * got_in:.1f} % got in, {100 * rate:g} % were asked for."
     )
 
