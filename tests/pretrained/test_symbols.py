@@ -36,8 +36,8 @@ def drawings() -> list[list[Image.Image]]:
 def test_it_is_the_encoder_of_the_recipe() -> None:
     shipped, run = SymbolEncoder(), RunEncoder(SYMBOLS)
     assert (shipped.source, shipped.kind, shipped.dim) == ("symbols", "images", 64)
-    assert shipped.key == run.key
-    assert SymbolEncoder(invert=False).key != shipped.key
+    assert SymbolEncoder(invert=True).key == run.key
+    assert len({SymbolEncoder(invert=i).key for i in (None, True, False)}) == 3
     recipe = recipe_named("symbols-protonet")
     assert learner_extra(SYMBOLS) == {"image": dict(recipe.build_data().image_format or {})}
     assert {p.shape for p in run.encoder.parameters()} == {
@@ -101,6 +101,9 @@ def test_light_ink_on_dark(drawings: list[list[Image.Image]]) -> None:
     dark = [of[0] for of in drawings[:4]]
     light = [Image.fromarray(255 - np.asarray(i)) for i in dark]
     assert np.array_equal(SymbolEncoder(invert=False).encode(light), SymbolEncoder().encode(dark))
+    # Picture by picture, from the border, so that both may be mixed.
+    mixed = [dark[0], light[1], dark[2], light[3]]
+    assert np.array_equal(SymbolEncoder().encode(mixed), SymbolEncoder(invert=True).encode(dark))
 
 
 def test_its_places_are_those_of_the_run(drawings: list[list[Image.Image]]) -> None:

@@ -7,13 +7,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
+from PIL import Image
 
 from quickstudy.core.arrays import NDArray
-from quickstudy.pretrained.encoder import AbstractImagePretrained
+from quickstudy.pretrained.encoder import AbstractImagePretrained, hash_of
 from quickstudy.pretrained.run import RunEncoder
 from quickstudy.training import pick_device
 
 SYMBOLS = Path(str(resources.files("quickstudy.pretrained") / "weights" / "symbols"))
+
+_POLARITY = {
+    None: "It tells dark ink on light paper from light ink on dark by the border of each image; "
+    "the option invert overrules that.",
+    True: "It takes images for dark ink on light paper; the option invert changes that.",
+    False: "It takes images for light ink on dark; the option invert changes that.",
+}
 
 
 class SymbolEncoder(AbstractImagePretrained):
@@ -25,7 +34,8 @@ class SymbolEncoder(AbstractImagePretrained):
     ``weights/symbols`` beside this file, and so is its licence.
 
     Args:
-        invert: turn dark ink on light paper to light on dark, as it was trained; None = True.
+        invert: turn dark ink on light paper to light on dark, as it was trained; None = as the
+            border of each image says.
         device: "auto", "cpu" or "cuda".
 
     Example:
@@ -42,22 +52,39 @@ class SymbolEncoder(AbstractImagePretrained):
             self._run.format,
             self._run.device,
         )
+        self._is_by_border = invert is None
+        if self._is_by_border:
+            self.key = hash_of(self._run.key, "polarity by the border")
         self.notes = (
             "symbols was trained on handwritten and printed characters: use it for drawings, "
             "characters, symbols and simple marks.",
             "It sees a grey picture of 28×28 pixels: on photographs it is little better than "
             "guessing, on faces little better than the bare pixels. "
             "Take an encoder of photographs or of faces there.",
-            "It takes pictures for "
-            f"{'dark ink on light paper' if self.format.invert else 'light ink on dark'}; the "
-            "option invert changes that.",
+            _POLARITY[invert],
         )
 
     def read(self, path: Path) -> torch.Tensor:
-        return self._run.read(path)
+        return self._turned(self._run.read(path))
 
     def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:
-        return self._run.encode(items)
+        return self._run.encode(self._prepared(items))
 
     def patches(self, items: Sequence[Any]) -> NDArray[np.float32]:
-        return self._run.patches(items)
+        return self._run.patches(self._prepared(items))
+
+    def _prepared(self, items: Sequence[Any]) -> list[Any]:
+        return [
+            self._turned(self.format.convert(item)) if isinstance(item, Image.Image) else item
+            for item in items
+        ]
+
+    def _turned(self, pixels: UInt8[torch.Tensor, "1 S S"]) -> UInt8[torch.Tensor, "1 S S"]:
+        """Light ink on dark: turned back where the border is the lighter tone."""
+        if not self._is_by_border:
+            return pixels
+        border = torch.cat(
+            (pixels[0, 0], pixels[0, -1], pixels[0, 1:-1, 0], pixels[0, 1:-1, -1])
+        ).float()
+        middle = (pixels.min().float() + pixels.max().float()) / 2
+        return 255 - pixels if border.median() > middle else pixels
