@@ -23,14 +23,12 @@ for name in quickstudy.__all__:
         getattr(value, inner)
 """
 SHORT_SUITE = (
-    "tests/core",
-    "tests/encoders/test_conv4.py",
-    "tests/functional/test_prototypes.py",
-    "tests/metrics",
-    "tests/algorithms/metric/test_prototypical.py",
-    "tests/algorithms/gradient/test_maml.py",
-    "tests/estimators/test_classifier.py",
-    "tests/data/test_class_index.py",
+    "tests/core/test_batching.py",
+    "tests/core/test_describe.py",
+    "tests/core/test_lazy.py",
+    "tests/core/test_learner.py",
+    "tests/core/test_predictor.py",
+    "tests/core/test_types.py",
 )
 
 
