@@ -5,7 +5,11 @@ import pytest
 from quickstudy.core import errors
 from quickstudy.core.errors import QuickstudyError, did_you_mean
 
-ALL = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, Exception)]
+ALL = [
+    c
+    for _, c in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(c, Exception) and not issubclass(c, Warning)
+]
 
 
 def test_the_nearest_spelling_comes_first():

@@ -43,7 +43,8 @@ class Command:
         parent = typer.Typer(add_completion=False)
         if isinstance(command, typer.Typer):
             parent.add_typer(command, name=self.name)
-            return typer.main.get_command(parent).commands[self.name]
+            group: Any = typer.main.get_command(parent)
+            return group.commands[self.name]
         parent.command(self.name)(command)
         return typer.main.get_command(parent)
 

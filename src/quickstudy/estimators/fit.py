@@ -210,7 +210,7 @@ def fit_table(
         cache=cache,
         progress=progress,
     )
-    options: dict[str, str] = {}
+    options: dict[str, Any] = {}
     if support.encoding.kind == "table":
         # Columns differ in scale, and how far a row is from the mean says something.
         if head != "prototype":

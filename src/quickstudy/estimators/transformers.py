@@ -160,9 +160,10 @@ class ImageEncoder(AbstractThingEncoder):
         return Path(thing) if isinstance(thing, str | Path) else None
 
     def _in_memory(self, thing: Any) -> Any:
-        if thing is None or isinstance(thing, bytes | bytearray | np.ndarray):
-            return read_picture(thing)
-        return thing  # a Pillow image, or what an own encoder takes
+        if thing is not None and not isinstance(thing, bytes | bytearray | np.ndarray):
+            return thing  # a Pillow image, or what an own encoder takes
+        picture: Any = thing
+        return read_picture(picture)
 
     def _options(self) -> dict[str, Any]:
         return {"invert": self.invert}
