@@ -184,8 +184,10 @@ def test_loops_of_links_end_and_bring_in_nothing(tmp_path: Path) -> None:
     (tmp_path / "a" / "sub").mkdir()
     (tmp_path / "a" / "sub" / "back").symlink_to(tmp_path / "a")
     (tmp_path / "b" / "none.txt").symlink_to(tmp_path / "b" / "none.txt")
-    assert read_folder(tmp_path, GREY).dataset.index.counts.tolist() == [2, 2]
-    assert len(find_images([tmp_path])) == 4
+    with pytest.warns(PassedOverWarning, match=r"1 \.txt"):
+        assert read_folder(tmp_path, GREY).dataset.index.counts.tolist() == [2, 2]
+    with pytest.warns(PassedOverWarning, match=r"1 \.txt"):
+        assert len(find_images([tmp_path])) == 4
 
 
 def test_a_link_to_a_missing_picture_is_a_bad_file(tmp_path: Path) -> None:
@@ -232,11 +234,11 @@ def test_all_empty_classes_are_named_with_what_they_hold(tmp_path: Path) -> None
     (tmp_path / "empty").mkdir()
     (tmp_path / "phone").mkdir()
     for i in range(3):
-        (tmp_path / "phone" / f"{i}.HEIC").touch()
+        (tmp_path / "phone" / f"{i}.CR2").touch()
     message = refused(tmp_path, on_bad="skip")
     assert (
         "hold no file with the ending of a picture: 'empty', 'phone' (3 files with the ending "
-        ".heic)." in message
+        ".cr2)." in message
     )
 
 

@@ -98,7 +98,7 @@ class ImageArrays(AbstractData):
 
 
 def from_dataset(
-    dataset: "Dataset[Any]",
+    dataset: "Dataset[Any] | Sequence[Any]",
     *,
     size: int = 0,
     channels: int = 3,
@@ -209,7 +209,7 @@ def _image(image: Any, fmt: ImageFormat | None, number: int) -> Tensor:
     if isinstance(image, Image.Image):
         image = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
     if isinstance(image, np.ndarray):
-        image = torch.from_numpy(np.ascontiguousarray(image))
+        image = torch.from_numpy(np.array(image))
     if not isinstance(image, Tensor):
         raise DataError(
             f"Image {number} is {type(image).__name__}, but a Pillow image, an array or a tensor "
