@@ -336,7 +336,10 @@ def test_a_run_is_no_model_and_a_model_no_run(
 ) -> None:
     assert "Fit one first" in quickstudy("predict", run_folder, drawings / "new", status=2).stderr
     quickstudy("fit", drawings / "known", "-o", tmp_path / "m", "--run", run_folder)
-    assert "holds a fitted model, not a run" in quickstudy("eval", tmp_path / "m", status=2).stderr
+    assert (
+        "holds a fitted model, but a training run"
+        in quickstudy("eval", tmp_path / "m", status=2).stderr
+    )
 
 
 def test_demo(quickstudy: Command, tmp_path: Path) -> None:
