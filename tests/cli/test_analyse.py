@@ -194,5 +194,5 @@ def test_a_training_begins_with_another_run(
         *options,
         status=2,
     ).stderr
-    assert "holds no trained learner" in said
+    assert "does not exist" in said
     assert not (tmp_path / "new").exists()

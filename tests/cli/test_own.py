@@ -170,6 +170,7 @@ def test_labels_that_are_numbers_keep_their_kind(
         quickstudy("remove-class", tmp_path / "m", str(given[0]))
 
 
+@pytest.mark.filterwarnings("ignore:.*in the cohort resemble")
 def test_unknowns(quickstudy: Callable, drawings: Path, run_folder: Path, tmp_path: Path) -> None:
     known, cohort = tmp_path / "two", tmp_path / "others"
     for name in ("Än", "ქართ"):

@@ -14,6 +14,7 @@ def test_freed_memory_stays_with_the_process():
     """
     script = """
 import resource, sys, torch
+from quickstudy.training import train  # with the imports of a training, as there it is called
 from quickstudy.core.malloc import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()

@@ -192,7 +192,7 @@ def test_values_that_do_not_work_have_failed_and_the_search_goes_on() -> None:
     result = tune(WAVES, {"optimiser.schedule": "cosine,cosinus"}, n_trials=6)
     assert {t.reason for t in result.trials if t.state == "failed"} == {
         "No schedule is called 'cosinus'. Did you mean 'cosine'? Known: constant, cosine, "
-        "one_cycle, step."
+        "linear, one_cycle, step."
     }
     assert result.best.values == {"optimiser.schedule": "cosine"}
 

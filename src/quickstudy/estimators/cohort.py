@@ -49,11 +49,11 @@ def find_overlap(
 ) -> CohortOverlap | None:
     """The members of a cohort that are probably of a class; None where there is no sign of any.
 
-    Equal vectors are a sign. So is a cosine to the nearest class mean that is closer to what half
-    of the examples have (each to the mean of the others of its class) than to the largest, m, that
-    an example of a class that is left out has. Of those who belong to no class a share of at most
-    2 / (n + 1) is above m, see `quickstudy.metrics.thresholds.conformal_threshold`, and above a
-    line over it fewer: the tail is taken to be exponential, as flat as the upper half of those
+    Equal vectors are a sign. So is a cosine to the nearest class mean that only half of the
+    examples have (each to the mean of the others of its class), if it is above the largest, m,
+    that an example of a class that is left out has. Of those who belong to no class a share of at
+    most 2 / (n + 1) is above m, see `quickstudy.metrics.thresholds.conformal_threshold`, and fewer
+    above a line over it: the tail is taken to be exponential, as flat as the upper half of those
     cosines. They are reported where there are more than chance explains; a few among many are not
     noticed.
 
@@ -77,7 +77,7 @@ def find_overlap(
         others[np.arange(len(x)), y] = -np.inf
         left_out = others.max(1)
         most = float(left_out.max())
-        line = max(most, (most + float(np.nanmedian(own))) / 2)
+        line = max(most, float(np.nanmedian(own)))
         middle = float(np.median(left_out))
         flat = max(float((left_out[left_out >= middle] - middle).mean()), 1e-12)
         chance = min(1.0, 2 / (n + 1)) * float(np.exp((most - line) / flat))

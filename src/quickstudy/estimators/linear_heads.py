@@ -152,7 +152,8 @@ class LogisticHead(AbstractHead):
 
     def _scores(self, model: Any, x: Array) -> Array:
         out = np.full((len(x), self.n), -np.inf)
-        out[:, model.classes_] = model.predict_log_proba(x)
+        with np.errstate(divide="ignore"):  # a probability may be nothing
+            out[:, model.classes_] = model.predict_log_proba(x)
         return out
 
 

@@ -18,7 +18,9 @@ def last_derivative(fn: Callable[..., Any], *tensors: Tensor | None) -> Sequence
     Raises:
         TrainingError: on differentiation.
     """
-    return _Last.apply(fn, *tensors) if torch.is_grad_enabled() else fn(*tensors)  # type: ignore[return-value]
+    if not torch.is_grad_enabled():
+        return fn(*tensors)
+    return _Last.apply(fn, *tensors)  # type: ignore[return-value]
 
 
 class _Last(torch.autograd.Function):

@@ -133,7 +133,12 @@ class Parts:
 
 
 def parts_of(
-    recipe: Recipe, device: torch.device, *, fresh: bool = True, data: AbstractData | None = None
+    recipe: Recipe,
+    device: torch.device,
+    *,
+    fresh: bool = True,
+    data: AbstractData | None = None,
+    is_scored: bool = True,
 ) -> Parts:
     """The parts of a recipe. What cannot be scored after the training is refused here.
 
@@ -142,6 +147,7 @@ def parts_of(
         device: where.
         fresh: where it begins with another run, whether with the weights of that.
         data: its data set, if it is open already.
+        is_scored: whether its evaluations follow the training.
     """
     data = data or recipe.build_data()
     seed = recipe.train.seed
@@ -151,7 +157,7 @@ def parts_of(
     val_tasks = None
     if recipe.train.validate_every:
         val_tasks = data.tasks(recipe.val_split, recipe.validation, seed=seed).to(device)
-    for evaluation in recipe.evaluations:
+    for evaluation in recipe.evaluations if is_scored else ():
         data.tasks(evaluation.split, evaluation.setting)
     if recipe.start_from:
         trained = load(recipe.start_from)

@@ -188,7 +188,7 @@ class Search:
     ) -> TrainResult:
         asked = self.settings
         recipe = asked.recipe.with_changes(values)
-        parts = parts_of(recipe, asked.device, data=asked.data.of(recipe))
+        parts = parts_of(recipe, asked.device, data=asked.data.of(recipe), is_scored=False)
         if folder is not None:
             begin_run(recipe, folder)
         result = train(

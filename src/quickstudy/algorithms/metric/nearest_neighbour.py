@@ -28,6 +28,7 @@ class NearestNeighbour(AbstractLearner[NeighbourState]):
         similarity: s: "euclidean" (minus the squared distance), "cosine" or "dot".
 
     Example:
+        >>> import torch
         >>> from quickstudy.core.types import Classes
         >>> from quickstudy.encoders import Identity
         >>> support = Examples.single(torch.tensor([[0.0], [2.0], [9.0]]), torch.tensor([0, 0, 1]))
