@@ -110,11 +110,8 @@ def test_fit_refuses_a_class_without_an_example():
 def test_fit_refuses_float_labels():
     wrong = Examples(torch.zeros(1, 2, 2), torch.zeros(1, 2, 1))
     message = refused(EpisodeError, ProtoNet(Identity(2)), wrong, Classes(2))
-    assert (
-        message
-        == "Class labels must be integers 0 … 1, but y has dtype torch.float32. Convert it with "
-        "y.long()."
-    )
+    assert message.startswith("support: class labels must be integers 0 … 1, one per example")
+    assert message.endswith("Convert it with y.long().")
 
 
 def test_fit_refuses_a_learner_that_needs_all_queries():
@@ -209,9 +206,8 @@ def test_support_and_queries_of_different_numbers_of_tasks_are_refused():
 
 def test_tensors_that_do_not_fit_are_refused_by_name():
     e = toy_episode()
-    nothing = Examples(e.query.x[:, :0], e.query.y[:, :0])
-    with pytest.raises(EpisodeError, match="query: 3 tasks of 0 examples"):
-        ProtoNet(Identity(6))(Episode(e.support, nothing, e.target))
+    with pytest.raises(EpisodeError, match="3 tasks of 0 examples"):
+        Examples(e.query.x[:, :0], e.query.y[:, :0])
 
 
 # --- what is printed with results

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from quickstudy.analysis.figures import new_figure, save_figure
 from quickstudy.core.learner import AbstractLearner
+from quickstudy.core.predictor import in_mode
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.types import Classes, Episode
 
@@ -93,11 +94,8 @@ def episode_page(
         title: above it.
     """
     device = next((p.device for p in learner.parameters()), torch.device("cpu"))
-    training = learner.training
-    learner.eval()
-    with torch.no_grad():
+    with in_mode(learner, training=False), torch.no_grad():
         shown = [(e, learner(e.to(device)).cpu()[0]) for e in tasks.batches(range(n_tasks), 1)]
-    learner.train(training)
     if not isinstance(shown[0][0].target, Classes):
         return _curves(shown, path, title or "New tasks: points given, curve answered")
     if shown[0][0].support.x.ndim != 5:

@@ -11,9 +11,12 @@ import importlib
 import inspect
 import math
 import threading
+import types
+import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Final, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import (
@@ -24,6 +27,7 @@ from torch.nn.modules.module import (
 from torch.overrides import TorchFunctionMode
 
 from quickstudy.core.errors import ConfigError, LoadError, did_you_mean
+from quickstudy.core.scalars import number, whole
 from quickstudy.core.types import Classes, Reals, Target
 
 # A description comes from a file, so its size is checked before anything is built from it.
@@ -50,6 +54,8 @@ class Described:
     object with fresh weights.
     """
 
+    wrong_part: ClassVar[str] = ""
+    """What to do with something else that was given in the place of this part."""
     _known: ClassVar[dict[str, type]] = {}
     _arguments: dict[str, Any]
 
@@ -67,7 +73,13 @@ class Described:
                 given |= given.pop(name, {})
             elif p.kind is p.VAR_POSITIONAL and name in given:
                 given[f"*{name}"] = given.pop(name)
-        object.__setattr__(made, "_arguments", given)
+        checked = {
+            name: _checked(value, name, signature.parameters[name].annotation, cls)
+            if name in signature.parameters
+            else value
+            for name, value in given.items()
+        }
+        object.__setattr__(made, "_arguments", checked)
         return made
 
 
@@ -77,6 +89,36 @@ def _name(cls: type) -> str:
         if cls.__module__.startswith("quickstudy.")
         else f"{cls.__module__}.{cls.__qualname__}"
     )
+
+
+def _checked(value: Any, name: str, annotation: Any, owner: type) -> Any:
+    """An argument as its annotation promises it: parts of the right kind, numbers that are numbers.
+
+    Raises:
+        ConfigError: saying what was expected.
+    """
+    choices = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    if value is None and type(None) in choices:
+        return value
+    kinds = tuple(c for c in choices if isinstance(c, type) and c is not type(None))
+    parts = tuple(kind for kind in kinds if issubclass(kind, Described))
+    where = f"{owner.__name__}: {name}"
+    if parts and len(parts) == len(kinds):
+        if not isinstance(value, parts):
+            cure = " ".join(part.wrong_part for part in parts).strip()
+            raise ConfigError(
+                f"{where} must be {' or '.join(part.__name__ for part in parts)}, got "
+                f"{type(value).__module__}.{type(value).__qualname__}. {cure}".rstrip()
+            )
+    elif kinds == (int,):
+        return whole(value, where)
+    elif kinds == (float,):
+        return number(value, where)
+    return value
+
+
+def _is_union(annotation: Any) -> bool:
+    return isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union
 
 
 def describe(value: Any) -> Any:
@@ -101,6 +143,8 @@ def describe(value: Any) -> Any:
         return {"type": type(value).__name__, "arguments": {"width": value.width}}
     if isinstance(value, _PLAIN):
         return value
+    if isinstance(value, np.number | np.bool_):
+        return value.item()
     if isinstance(value, list | tuple):
         return [describe(v) for v in value]
     if isinstance(value, Mapping):

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from quickstudy.core.describe import Described
+from quickstudy.core.errors import ConfigError, EpisodeError
 
 Context: TypeAlias = tuple[Tensor, ...]
 
@@ -42,6 +43,11 @@ class AbstractEncoder(Described, nn.Module, abc.ABC):
     stages: tuple[str, ...] = ()
     _between: Callable[[int, Tensor], Tensor] | None = None
 
+    wrong_part = (
+        "A module of torch is wrapped: quickstudy.encoders.Wrapped(module, out_dim=...), where "
+        "out_dim is the length of its vectors."
+    )
+
     @abc.abstractmethod
     def forward(self, x: Float[Tensor, "T N *S"], context: Context = ()) -> Float[Tensor, "T N D"]:
         """Encode; ``context`` is what `read` gave for the same tasks' support."""
@@ -59,6 +65,25 @@ class AbstractEncoder(Described, nn.Module, abc.ABC):
         The input itself, unless overridden; else a tree whose tensors all begin with the task axis.
         """
         return x
+
+    def check_shape(self, x: Tensor, expected: tuple[int | None, ...]) -> None:
+        """For encoders to call: refuse examples of another shape; None stands for any size.
+
+        Raises:
+            EpisodeError: with both shapes.
+        """
+        got = x.shape[2:]
+        if got == expected:
+            return
+        if len(got) != len(expected) or any(
+            e is not None and g != e for g, e in zip(got, expected, strict=True)
+        ):
+            wanted = ", ".join("any" if e is None else str(e) for e in expected)
+            raise EpisodeError(
+                f"{type(self).__name__} takes examples of the shape ({wanted}), got {tuple(got)}. "
+                "Change the examples or build the encoder for them; a single query still needs its "
+                "batch axis, x[None]."
+            )
 
     @contextlib.contextmanager
     def between(self, fn: Callable[[int, Tensor], Tensor]) -> Iterator[None]:
@@ -86,3 +111,17 @@ class AbstractEncoder(Described, nn.Module, abc.ABC):
     def transductive(self) -> bool:
         """Whether the vector of one query depends on the other queries."""
         return self.norm == "batch"
+
+
+def require_encoder(encoder: Any) -> AbstractEncoder:
+    """The encoder, for builders that need one of its attributes before they build a learner.
+
+    Raises:
+        ConfigError: when it is something else.
+    """
+    if not isinstance(encoder, AbstractEncoder):
+        raise ConfigError(
+            f"An encoder of quickstudy is needed, got {type(encoder).__module__}."
+            f"{type(encoder).__qualname__}. {AbstractEncoder.wrong_part}"
+        )
+    return encoder

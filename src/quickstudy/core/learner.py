@@ -1,15 +1,17 @@
 """The one interface: a learner eats a support set and returns a predictor for query points."""
 
 import abc
+import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, final
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from quickstudy.core.arguments import as_learned, can_look, check_finite, in_words
 from quickstudy.core.describe import Described
 from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import (
@@ -90,14 +92,13 @@ class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):
             EpisodeError: when the tensors do not fit together.
             TargetError: when this learner does not serve this kind of target.
         """
-        episode.support.check("support")
-        episode.query.check("query")
-        if len(episode.support.x) != len(episode.query.x):
+        if not isinstance(episode, Episode):
             raise EpisodeError(
-                f"The support holds {len(episode.support.x)} tasks but the query "
-                f"{len(episode.query.x)}. Give each task its support and its queries."
+                f"A learner takes an Episode, got {type(episode).__qualname__}. Queries of a task "
+                "that was learned go to its predictor: learner.fit(support, target)(x)."
             )
         self.check_target(episode.target)
+        episode = _in_precision_of(self, episode)
         if not episode.padded:
             return _answer(self, episode)
         out = [_answer(self, episode.task(t))[0] for t in range(episode.n_tasks)]
@@ -121,7 +122,10 @@ class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):
             TargetError: when this learner does not serve this kind of target.
             TransductiveError: when this learner needs all its queries at once.
         """
-        support.check("support")
+        if not isinstance(support, Examples):
+            raise EpisodeError(
+                f"fit takes Examples.single(x, y), got {type(support).__qualname__}."
+            )
         self.check_target(target)
         if self.traits.transductive:
             raise TransductiveError(
@@ -139,10 +143,20 @@ class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):
             )
         if support.mask is not None:
             support = support.task(0)
+        support = _with_precision(support.fitting(target, "support"), precision_of(self))
         if isinstance(target, Classes):
+            if support.y.is_floating_point():
+                raise EpisodeError(
+                    f"Class labels must be integers 0 … {target.n - 1}, but y has dtype "
+                    f"{support.y.dtype}. Convert it with y.long()."
+                )
             _check_labels(support.y, target.n)
-            support = replace(support, y=support.y.long())
-        with in_mode(self, training=False), torch.no_grad():
+        else:
+            check_finite(support.y, "y")
+        check_finite(support.x, "x")
+        if support.unlabelled is not None:
+            check_finite(support.unlabelled, "unlabelled")
+        with in_mode(self, training=False), torch.no_grad(), in_words(type(self).__name__):
             return Predictor(self, self.adapt(support, target), target)
 
     def start_from(self, trained: "AbstractLearner[Any]", tasks: AbstractTasks) -> tuple[str, ...]:
@@ -195,8 +209,13 @@ class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):
 
 
 def _answer(learner: AbstractLearner[Any], episode: Episode) -> Tensor:
+    y = episode.support.y
+    if isinstance(episode.target, Classes) and not y.is_floating_point() and can_look(y):
+        _check_labels(y, episode.target.n)
     seen = episode.query.x if learner.traits.transductive else None
-    return learner.predict(learner.adapt(episode.support, episode.target, seen), episode.query.x)
+    with in_words(type(learner).__name__):
+        state = learner.adapt(episode.support, episode.target, seen)
+        return learner.predict(state, episode.query.x)
 
 
 def _spread(rows: Tensor, mask: Tensor) -> Tensor:
@@ -204,23 +223,52 @@ def _spread(rows: Tensor, mask: Tensor) -> Tensor:
     return rows.new_zeros(len(mask), rows.shape[-1]).index_copy(0, mask.nonzero()[:, 0], rows)
 
 
+def precision_of(module: nn.Module) -> torch.dtype | None:
+    """The floating-point type that a module computes in; None if it has no weights."""
+    for tensor in itertools.chain(module.parameters(), module.buffers()):
+        if tensor.is_floating_point():
+            return tensor.dtype
+    return None
+
+
+def _with_precision(examples: Examples, dtype: torch.dtype | None) -> Examples:
+    x, y, unlabelled = examples.x, examples.y, examples.unlabelled
+    x = as_learned(x, dtype)
+    y = y.to(x.dtype) if y.is_floating_point() else y
+    unlabelled = None if unlabelled is None else as_learned(unlabelled, dtype)
+    if x is examples.x and y is examples.y and unlabelled is examples.unlabelled:
+        return examples
+    return Examples(x, y, examples.mask, unlabelled)
+
+
+def _in_precision_of(learner: nn.Module, episode: Episode) -> Episode:
+    dtype = precision_of(learner)
+    support = _with_precision(episode.support, dtype)
+    query = _with_precision(episode.query, dtype)
+    if support is episode.support and query is episode.query:
+        return episode
+    return Episode(support, query, episode.target, episode.classes)
+
+
 def _check_labels(y: Tensor, n: int) -> None:
-    if y.is_floating_point():
-        raise EpisodeError(
-            f"Class labels must be integers 0 … {n - 1}, but y has dtype {y.dtype}. Convert it "
-            "with y.long()."
-        )
-    low, high = int(y.min()), int(y.max())
+    """Refuse labels outside 0 … n−1, and a class that a task has no example of."""
+    labels = y.numpy(force=True)
+    low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= n:
         raise EpisodeError(
             f"Class labels must lie in 0 … {n - 1} for Classes({n}), but y holds {low} … {high}. "
             f"Renumber them, or use Classes({high + 1})."
         )
-    empty = (F.one_hot(y[0].long(), n).sum(0) == 0).nonzero()[:, 0].tolist()
-    if empty:
+    n_tasks = len(labels)
+    of_task = labels + n * np.arange(n_tasks)[:, None]
+    counts = np.bincount(of_task.ravel(), minlength=n * n_tasks).reshape(n_tasks, n)
+    if not counts.all():
+        task = int((counts == 0).any(1).argmax())
+        empty = (counts[task] == 0).nonzero()[0].tolist()
+        where = f" in task {task}" if n_tasks > 1 else ""
         raise EpisodeError(
-            f"Classes({n}) needs at least one example of each class, but there is none of {empty}. "
-            "Add examples or lower n."
+            f"Classes({n}) needs at least one example of each class, but there is none of {empty}"
+            f"{where}. Add examples or lower n."
         )
 
 

@@ -12,8 +12,9 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from quickstudy.core.arguments import as_learned, can_look, check_answers, examples_tensor, in_words
 from quickstudy.core.describe import describe, rebuild
-from quickstudy.core.errors import ConfigError, LoadError
+from quickstudy.core.errors import ConfigError, EpisodeError, LoadError
 from quickstudy.core.saving import load_folder, save_folder
 from quickstudy.core.types import Target
 
@@ -35,6 +36,31 @@ def in_mode(module: nn.Module, *, training: bool) -> Iterator[None]:
     finally:
         for part, mode in before:
             part.training = mode
+
+
+def into_training(module: nn.Module) -> None:
+    """Put a module into train mode, but leave the parts in eval mode that the user put there.
+
+    Those are the parts in eval mode inside a module that is in train mode. A module that is in eval
+    mode as a whole, as loading leaves it, is put into train mode but for parts whose parameters are
+    all frozen.
+    """
+    if not module.training:
+        _train_unless_frozen(module)
+    module.training = True
+
+
+def _train_unless_frozen(module: nn.Module) -> None:
+    if _is_frozen(module):
+        return
+    module.training = True
+    for child in module.children():
+        _train_unless_frozen(child)
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    parameters = list(module.parameters())
+    return bool(parameters) and not any(p.requires_grad for p in parameters)
 
 
 class Predictor(nn.Module):
@@ -100,12 +126,34 @@ class Predictor(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "Q *S"]) -> Float[Tensor, "Q O"]:
-        """Scores (class logits) or values for each query."""
-        if self.learner.training == self.training:
-            return self.learner.predict(self.state, x[None])[0]
-        # The learner goes on training; what it learned of one task stays in eval mode.
-        with in_mode(self.learner, training=self.training):
-            return self.learner.predict(self.state, x[None])[0]
+        """Scores (class logits) or values for each query.
+
+        Raises:
+            EpisodeError: when ``x`` is no such tensor, or the answers are no numbers.
+        """
+        queries = examples_tensor(x, "x")
+        if queries.ndim < 2 or queries.shape[0] == 0:
+            raise EpisodeError(
+                f"A predictor takes a batch of queries, [Q ...], got the shape "
+                f"{tuple(queries.shape)}. For a single one add the axis: x[None]."
+            )
+        queries = as_learned(queries, self._precision)[None]
+        # The learner may go on training; what it learned of one task stays in eval mode.
+        stays = self.learner.training == self.training
+        mode = contextlib.nullcontext() if stays else in_mode(self.learner, training=self.training)
+        with mode, in_words(type(self.learner).__name__):
+            out = self.learner.predict(self.state, queries)[0]
+        if can_look(out):
+            check_answers(out, f"the predictor of {type(self.learner).__name__}")
+        return out
+
+    @property
+    def _precision(self) -> torch.dtype | None:
+        """The type of the weights, or else that of what was learned."""
+        for tensor in (*self.learner.parameters(), *self.buffers()):
+            if tensor.is_floating_point():
+                return tensor.dtype
+        return None
 
     def save(self, path: str | Path) -> Path:
         """Write the predictor into the folder ``path`` (made if needed), whole or not at all.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from quickstudy.core.errors import ConfigError
+from quickstudy.core.scalars import finite, whole
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class Setting:
     alpha: float = 0.0
 
     def __post_init__(self) -> None:
+        for name in ("n_way", "n_shot", "n_query", "n_unlabelled", "n_distractors"):
+            object.__setattr__(self, name, whole(getattr(self, name), name))
+        for name in ("labelled", "alpha"):
+            object.__setattr__(self, name, finite(getattr(self, name), name))
         if self.n_way < 0 or self.n_shot < 1 or self.n_query < 1:
             raise ConfigError(
                 "A task needs n_way ≥ 0 (0 = regression), n_shot ≥ 1 and n_query ≥ 1, got "

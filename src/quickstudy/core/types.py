@@ -15,7 +15,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from quickstudy.core.errors import EpisodeError
+from quickstudy.core.arguments import as_tensor, examples_tensor
+from quickstudy.core.errors import EpisodeError, TargetError
+from quickstudy.core.scalars import whole
 
 _C = TypeVar("_C", bound=type)
 
@@ -66,8 +68,7 @@ class Classes:
     n: int
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise EpisodeError(f"Classes(n): n must be at least 1, got {self.n}.")
+        object.__setattr__(self, "n", whole(self.n, "Classes(n): n", least=1, error=EpisodeError))
 
     @property
     def width(self) -> int:
@@ -80,6 +81,7 @@ class Classes:
         """Mean cross entropy of each task; ``y`` may also be soft labels, a distribution over the
         classes.
         """
+        _check_alike(out, y, self, soft=True)
         return (
             F.cross_entropy(out.flatten(0, 1), y.flatten(0, 1), reduction="none")
             .view(y.shape[:2])
@@ -88,6 +90,7 @@ class Classes:
 
     def score(self, out: Float[Tensor, "T Q O"], y: Int[Tensor, "T Q"]) -> Float[Tensor, " T"]:
         """Accuracy of each task, between 0 and 1."""
+        _check_alike(out, y, self)
         return (out.argmax(-1) == y).double().mean(1)
 
 
@@ -98,8 +101,8 @@ class Reals:
     dim: int
 
     def __post_init__(self) -> None:
-        if self.dim < 1:
-            raise EpisodeError(f"Reals(dim): dim must be at least 1, got {self.dim}.")
+        dim = whole(self.dim, "Reals(dim): dim", least=1, error=EpisodeError)
+        object.__setattr__(self, "dim", dim)
 
     @property
     def width(self) -> int:
@@ -108,6 +111,7 @@ class Reals:
 
     def loss(self, out: Float[Tensor, "T Q O"], y: Float[Tensor, "T Q O"]) -> Float[Tensor, " T"]:
         """Mean squared error of each task."""
+        _check_alike(out, y, self)
         return F.mse_loss(out, y, reduction="none").mean((1, 2))
 
     def score(self, out: Float[Tensor, "T Q O"], y: Float[Tensor, "T Q O"]) -> Float[Tensor, " T"]:
@@ -116,6 +120,17 @@ class Reals:
 
 
 Target: TypeAlias = Classes | Reals
+
+
+def _check_alike(out: Tensor, y: Tensor, target: Target, *, soft: bool = False) -> None:
+    """Refuse right answers that torch would broadcast against the given ones."""
+    numbers = (*out.shape[:2], target.width)
+    expected = out.shape[:2] if isinstance(target, Classes) else numbers
+    if (y.shape != expected and not (soft and y.shape == numbers)) or out.shape != numbers:
+        raise EpisodeError(
+            f"For {target}, answers have the shape {numbers} and y {tuple(expected)}, but they "
+            f"have {tuple(out.shape)} and {tuple(y.shape)}."
+        )
 
 
 @tensor_dataclass()
@@ -137,6 +152,24 @@ class Examples:
     mask: Bool[Tensor, "T N"] | None = None
     unlabelled: Float[Tensor, "T U *S"] | None = None
 
+    def __post_init__(self) -> None:
+        x, y = examples_tensor(self.x, "x"), as_tensor(self.y, "y")
+        if x is not self.x:
+            object.__setattr__(self, "x", x)
+        if not y.is_floating_point() and y.dtype is not torch.long:
+            y = _as_labels(y)
+        if y is not self.y:
+            object.__setattr__(self, "y", y)
+        if self.mask is not None:
+            mask = as_tensor(self.mask, "mask")
+            if mask.dtype is not torch.bool:
+                raise EpisodeError(f"mask has the type {mask.dtype}, but holds True and False.")
+            object.__setattr__(self, "mask", mask)
+        if self.unlabelled is not None:
+            unlabelled = examples_tensor(self.unlabelled, "unlabelled")
+            object.__setattr__(self, "unlabelled", unlabelled)
+        self.check("examples")
+
     @classmethod
     def single(cls, x: Float[Tensor, "N *S"], y: Int[Tensor, " N"] | Float[Tensor, "N O"]) -> Self:
         """One task's examples, given without the task axis.
@@ -144,7 +177,7 @@ class Examples:
         >>> Examples.single(torch.zeros(3, 4), torch.tensor([0, 1, 1])).x.shape
         torch.Size([1, 3, 4])
         """
-        return cls(x[None], y[None])
+        return cls(as_tensor(x, "x")[None], as_tensor(y, "y")[None])
 
     @property
     def n_tasks(self) -> int:
@@ -165,6 +198,39 @@ class Examples:
     def to(self, device: torch.device | str) -> "Examples":
         """The same examples on another device."""
         return pytree.tree_map(lambda leaf: leaf.to(device, non_blocking=True), self)
+
+    def fitting(self, target: Target, where: str) -> "Examples":
+        """The same examples with y as the target needs it: one number per example may come without
+        an axis of its own.
+
+        Raises:
+            EpisodeError: when y is something else than the target.
+            TargetError: when the target is none.
+        """
+        if isinstance(target, Reals):
+            if not self.y.is_floating_point():
+                raise EpisodeError(
+                    f"{where}: for {target}, y must be floating-point numbers, but has the type "
+                    f"{self.y.dtype}. Convert it: y.float()."
+                )
+            y = self.y[..., None] if self.y.ndim == 2 and target.dim == 1 else self.y
+            if y.shape != (*self.x.shape[:2], target.dim):
+                raise EpisodeError(
+                    f"{where}: for {target}, y must have {target.dim} numbers for each example, "
+                    f"{(*self.x.shape[:2], target.dim)}, but has the shape {tuple(self.y.shape)}."
+                )
+            return self if y is self.y else Examples(self.x, y, self.mask, self.unlabelled)
+        if not isinstance(target, Classes):
+            raise TargetError(f"A target is Classes(n) or Reals(dim), got {target!r}.")
+        is_soft = self.y.is_floating_point()
+        expected = (*self.x.shape[:2], target.n) if is_soft else self.x.shape[:2]
+        if self.y.shape != expected:
+            raise EpisodeError(
+                f"{where}: class labels must be integers 0 … {target.n - 1}, one per example, but "
+                f"y has dtype {self.y.dtype} and the shape {tuple(self.y.shape)}. Convert it with "
+                "y.long()."
+            )
+        return self
 
     def check(self, where: str) -> None:
         """Refuse tensors that do not fit together, saying which.
@@ -204,6 +270,12 @@ class Examples:
             )
 
 
+def _as_labels(y: Tensor) -> Tensor:
+    if y.is_complex():
+        raise EpisodeError(f"y has the type {y.dtype}. Give class numbers, or real numbers.")
+    return y.long()
+
+
 @tensor_dataclass(static=("target",))
 class Episode:
     """A batch of ``T`` tasks: learn from ``support``, be judged on ``query``.
@@ -219,6 +291,19 @@ class Episode:
     query: Examples
     target: Target
     classes: Int[Tensor, "T C"] | None = None
+
+    def __post_init__(self) -> None:
+        for name, part in (("support", self.support), ("query", self.query)):
+            if not isinstance(part, Examples):
+                raise EpisodeError(f"{name} must be Examples(x, y), got {type(part).__qualname__}.")
+            fitting = part.fitting(self.target, name)
+            if fitting is not part:
+                object.__setattr__(self, name, fitting)
+        if self.support.n_tasks != self.query.n_tasks:
+            raise EpisodeError(
+                f"The support holds {self.support.n_tasks} tasks but the query "
+                f"{self.query.n_tasks}. Give each task its support and its queries."
+            )
 
     @property
     def n_tasks(self) -> int:

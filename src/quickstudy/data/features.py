@@ -9,6 +9,7 @@ import torch
 from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner, encoder_of
+from quickstudy.core.predictor import in_mode
 from quickstudy.data.class_index import ClassDataset
 from quickstudy.encoders.flat import Identity
 
@@ -42,15 +43,11 @@ def encoded(dataset: ClassDataset, encoder: AbstractEncoder, *, batch: int = 256
             f"own. Use norm={', '.join(_ALONE)}."
         )
     device = next((p.device for p in encoder.parameters()), dataset.x.device)
-    there, training, parts = dataset.to(device), encoder.training, []
-    encoder.eval()
-    try:
-        with torch.no_grad():
-            for at in range(0, len(dataset.x), batch):
-                rows = torch.arange(at, min(at + batch, len(dataset.x))).numpy()
-                parts.append(encoder(there.gather(rows)[None])[0])
-    finally:
-        encoder.train(training)
+    there, parts = dataset.to(device), []
+    with in_mode(encoder, training=False), torch.no_grad():
+        for at in range(0, len(dataset.x), batch):
+            rows = torch.arange(at, min(at + batch, len(dataset.x))).numpy()
+            parts.append(encoder(there.gather(rows)[None])[0])
     return replace(dataset, x=torch.cat(parts), mean=(0.0,), std=(1.0,))
 
 

@@ -46,17 +46,12 @@ class AbstractCells(AbstractEncoder):
                 f"in_channels, channels, nodes and layers must be at least 1, got {in_channels}, "
                 f"{channels}, {nodes} and {layers}."
             )
-        self.channels, self.nodes, self.layers, self.norm, self.out_dim = (
-            channels,
-            nodes,
-            layers,
-            norm,
-            channels,
-        )
-        self.stem, self.stem_norm = (
-            nn.Conv2d(in_channels, channels, 3, stride=2, padding=1, bias=False),
-            nn.Module(),
-        )
+        self.in_channels, self.channels = in_channels, channels
+        self.nodes, self.layers = nodes, layers
+        self.norm = norm
+        self.out_dim = channels
+        self.stem = nn.Conv2d(in_channels, channels, 3, stride=2, padding=1, bias=False)
+        self.stem_norm = nn.Module()
         self.stem_norm.norm = norm_named(norm, channels)
         self.cells = nn.ModuleList(
             nn.ModuleDict(self._edges(channels, norm)) for _ in range(layers)
@@ -81,6 +76,7 @@ class AbstractCells(AbstractEncoder):
         return z, tuple(memory.seen)
 
     def _encoded(self, x: Tensor, memory: Memory) -> Tensor:
+        self.check_shape(x, (self.in_channels, None, None))
         norm = self.stem_norm.norm
         x = memory.normalise(norm, self.stem(x.flatten(0, 1)).unflatten(0, x.shape[:2]))  # type: ignore[arg-type]
         for i, cell in enumerate(self.cells):

@@ -123,7 +123,12 @@ class Conv4(AbstractEncoder):
     def _prepared(self, x: Tensor | Images, context: Context) -> Tensor | Images:
         first = self.blocks[0]
         assert isinstance(first, _Block)
-        return x if isinstance(x, Images) else first.prepare(x, context[0] if context else None)
+        if isinstance(x, Images):
+            return x
+        # The mean over places, which strides end with, is there for pictures of any size.
+        side = self.size if self.downsample == "pool" else None
+        self.check_shape(x, (self.in_channels, side, side))
+        return first.prepare(x, context[0] if context else None)
 
     def _vectors(self, x: Float[Tensor, "T N C H W"]) -> Float[Tensor, "T N D"]:
         return x.flatten(2) if self.downsample == "pool" else x.mean((3, 4))

@@ -23,7 +23,10 @@ class Identity(AbstractEncoder):
         self.out_dim, self.norm = out_dim, "none"
 
     def forward(self, x: Float[Tensor, "T N *S"], context: Context = ()) -> Float[Tensor, "T N D"]:
-        return x.flatten(2)
+        features = x.flatten(2)
+        if features.shape[2] != self.out_dim:
+            self.check_shape(x, (self.out_dim,))
+        return features
 
 
 class Wrapped(AbstractEncoder):

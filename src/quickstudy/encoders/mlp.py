@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from quickstudy.core.encoder import AbstractEncoder, Context
 from quickstudy.core.errors import ConfigError
+from quickstudy.core.scalars import whole
 from quickstudy.functional.linear import linear
 
 
@@ -37,13 +38,17 @@ class MLP(AbstractEncoder):
                 "MLP needs at least one layer, got widths=(). For the vectors as they are use "
                 "Identity(in_dim)."
             )
-        self.norm, self.out_dim = "none", widths[-1]
+        widths = [whole(width, "MLP: each of widths", least=1) for width in widths]
+        self.norm = "none"
+        self.in_dim = whole(in_dim, "MLP: in_dim", least=1)
+        self.out_dim = widths[-1]
         self.stages = tuple(f"layers.{i}" for i in range(len(widths)))
         self.layers = nn.ModuleList(
             nn.Linear(a, b) for a, b in itertools.pairwise((in_dim, *widths))
         )
 
     def forward(self, x: Float[Tensor, "T N D"], context: Context = ()) -> Float[Tensor, "T N E"]:
+        self.check_shape(x, (self.in_dim,))
         for i, layer in enumerate(self.layers):
             assert isinstance(layer, nn.Linear)
             x = self.passed(i + 1, F.relu(linear(x, layer.weight, layer.bias)))

@@ -72,6 +72,8 @@ class ResNet12(AbstractEncoder):
                 f"ResNet12 has four blocks and takes four widths, got {tuple(widths)}."
             )
         self.norm, self.pool = norm, pool
+        # With the mean over places, pictures of other sizes have vectors of the same length.
+        self._takes = (in_channels, None, None) if pool else (in_channels, size, size)
         side = size // 16
         self.map_shape = None if pool else (widths[-1], side, side)
         self.out_dim = widths[-1] if pool else widths[-1] * side**2
@@ -95,6 +97,7 @@ class ResNet12(AbstractEncoder):
         return z, tuple(statistics) if self.remembers else ()
 
     def _encoded(self, x: Tensor, known: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
+        self.check_shape(x, self._takes)
         seen: list[Tensor] = []
         for i, block in enumerate(self.blocks):
             assert isinstance(block, _Block)

@@ -11,6 +11,7 @@ from torch import Tensor
 from quickstudy.core.errors import ConfigError, EpisodeError, EvaluationError
 from quickstudy.core.learner import AbstractLearner, norm_policy, parameter_count
 from quickstudy.core.predictor import in_mode
+from quickstudy.core.scalars import whole
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.types import Classes, Episode, Examples
 from quickstudy.evaluation.report import Origin, Report, commit, versions
@@ -69,7 +70,13 @@ def evaluate(
         ConfigError: for fewer than 2 tasks, or tasks that cannot have unknown classes.
         EvaluationError: when the learner's answers are not finite numbers.
     """
-    asked = _Asked(n_tasks, batch, n_unknown, unknown_score, on_batch)
+    asked = _Asked(
+        whole(n_tasks, "n_tasks"),
+        whole(batch, "batch", least=1),
+        whole(n_unknown, "n_unknown", least=0),
+        unknown_score,
+        on_batch,
+    )
     return _report(learner, tasks, asked, _ALL, origin or Origin(), published)
 
 
@@ -90,7 +97,13 @@ def evaluate_shared(
         share: the part of this process.
         others: as of `evaluate`.
     """
-    asked = _Asked(n_tasks, batch, n_unknown, unknown_score, None)
+    asked = _Asked(
+        whole(n_tasks, "n_tasks"),
+        whole(batch, "batch", least=1),
+        whole(n_unknown, "n_unknown", least=0),
+        unknown_score,
+        None,
+    )
     return _report(learner, tasks, asked, share, Origin(), None)
 
 

@@ -111,7 +111,9 @@ class _Implicit(torch.autograd.Function):
         with torch.enable_grad():
             at = [p.detach().requires_grad_() for p in found]
             losses = ctx.losses(at)
-            slopes = torch.autograd.grad(losses.sum(), at, create_graph=True)
+            slopes = torch.autograd.grad(
+                losses.sum(), at, create_graph=True, allow_unused=True, materialize_grads=True
+            )
         n_tasks = losses.numel()
 
         def curved(v: Sequence[Tensor]) -> list[Tensor]:

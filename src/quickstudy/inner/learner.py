@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from quickstudy.core.batching import per_task
-from quickstudy.core.encoder import AbstractEncoder, Context
+from quickstudy.core.encoder import AbstractEncoder, Context, require_encoder
 from quickstudy.core.errors import ConfigError, TransductiveError
 from quickstudy.core.learner import AbstractLearner, Traits
 from quickstudy.core.types import Episode, Examples, Target
@@ -158,6 +158,7 @@ class GradientLearner(AbstractLearner[GradientState]):
                 "The inner loss of this learner looks at the queries. Pass them: adapt(support, "
                 "target, query_x)."
             )
+        self._refuse_frozen(every)
         # Several tasks each need their own copy; one task can begin with the parameters themselves.
         start = {
             n: every[n] if n_tasks == 1 else every[n].expand(n_tasks, *every[n].shape)
@@ -211,6 +212,19 @@ class GradientLearner(AbstractLearner[GradientState]):
             p for n, p in every.items() if n not in self.fast_names and not n.startswith("loop.")
         ]
         return _Task(n_tasks, start, on_images, slow, kept, x, ())
+
+    def _refuse_frozen(self, every: Mapping[str, Tensor]) -> None:
+        """What was frozen after the learner was built can be left out by building it again; a
+        learner that is frozen as a whole is in use, not in training.
+        """
+        adapted = [n for n in self.fast_names if n in every]
+        frozen = [n for n in adapted if not every[n].requires_grad]
+        if frozen and any(p.requires_grad for p in every.values()):
+            raise ConfigError(
+                f"The inner loop adapts {', '.join(frozen)}, frozen since the learner was built "
+                "(requires_grad is False). Freeze parameters before the learner is built, or "
+                "narrow the inner loop with learner.adapting(names)."
+            )
 
     def _state(self, task: "_Task", fast: dict[str, Tensor], step: int) -> GradientState:
         context = task.context
@@ -273,8 +287,23 @@ class _Task:
 
 
 def fast_names(encoder: AbstractEncoder, adapts: Selection) -> tuple[str, ...]:
-    """The names of the adapted parameters, the head's last."""
-    return adapts.of([*(f"encoder.{n}" for n, p in encoder.named_parameters()), *_HEAD])
+    """The names of the adapted parameters, the head's last. Those that are frozen (do not require a
+    gradient) are not adapted.
+
+    Raises:
+        ConfigError: when all that would be adapted is frozen.
+    """
+    parameters = dict(require_encoder(encoder).named_parameters())
+    names = adapts.of([*(f"encoder.{n}" for n in parameters), *_HEAD])
+    free = tuple(
+        n for n in names if n in _HEAD or parameters[n.removeprefix("encoder.")].requires_grad
+    )
+    if names and not free:
+        raise ConfigError(
+            "All parameters that the inner loop would adapt are frozen (requires_grad is False). "
+            "Unfreeze some, or adapt others."
+        )
+    return free
 
 
 def fast_shapes(
@@ -283,7 +312,8 @@ def fast_shapes(
     """The shapes of the adapted parameters of one task, for rules that learn something for each of
     them.
     """
-    shapes = {f"encoder.{n}": tuple(p.shape) for n, p in encoder.named_parameters()}
+    named = require_encoder(encoder).named_parameters()
+    shapes = {f"encoder.{n}": tuple(p.shape) for n, p in named}
     shapes |= {"head.weight": (n_out, encoder.out_dim), "head.bias": (n_out,)}
     return {n: shapes[n] for n in fast_names(encoder, adapts)}
 

@@ -168,7 +168,7 @@ class InnerLoop(AbstractLoop):
             start = [p if p.requires_grad else p.detach().requires_grad_() for p in before[:n]]
             at = dict(zip(names, start, strict=True))
             losses = loss_at(at, j)
-            gradients = torch.autograd.grad(losses.sum(), start, create_graph=create_graph)
+            gradients = gradients_of(losses, at, create_graph=create_graph)
             if self.clip_value:
                 gradients = tuple(g.clamp(-self.clip_value, self.clip_value) for g in gradients)
             known = losses if create_graph else losses.detach()
@@ -185,6 +185,26 @@ class InnerLoop(AbstractLoop):
         return self.first_order or (
             self.clock is not None and self.clock.now < self.second_order_from
         )
+
+
+def gradients_of(losses: Tensor, at: Params, *, create_graph: bool) -> tuple[Tensor, ...]:
+    """The inner gradients; zero for parameters that the network does not use.
+
+    Raises:
+        ConfigError: when the loss depends on none of them.
+    """
+    if not losses.requires_grad:
+        raise ConfigError(
+            f"The inner loss depends on none of the adapted parameters {', '.join(at)}: the "
+            "network does not use them, or detaches its answers."
+        )
+    return torch.autograd.grad(
+        losses.sum(),
+        list(at.values()),
+        create_graph=create_graph,
+        allow_unused=True,
+        materialize_grads=True,
+    )
 
 
 def check_can_differentiate(params: Params) -> None:

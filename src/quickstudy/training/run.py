@@ -18,6 +18,7 @@ from quickstudy.core.compiled import CompiledGradient
 from quickstudy.core.errors import ConfigError, LoadError, TrainingError
 from quickstudy.core.malloc import keep_freed_memory
 from quickstudy.core.objective import MetaStep
+from quickstudy.core.predictor import into_training
 from quickstudy.core.rng import drawing, generator
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.transform import AbstractTransform
@@ -219,6 +220,8 @@ class TrainingRun:
     def go(self, stop: threading.Event) -> TrainResult:
         """Train until done or stopped."""
         plan = self.plan
+        for part in self.step.children():
+            into_training(part)
         workers = self._choose_strategy()
         self._start_alike()
         try:
@@ -339,7 +342,6 @@ class TrainingRun:
     ) -> tuple[float, float, bool]:
         """Take a step, if all processes do: loss, norm of the gradient, and whether to stop now."""
         plan = self.plan
-        self.step.train()
         set_clocks(self.step, self.state.done)
         self.exchange.begin()
         loss, gradient = _added(workers.map(self._gradient, pieces))

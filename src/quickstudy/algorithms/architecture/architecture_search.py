@@ -1,6 +1,6 @@
 """Meta-learning a network's wiring together with its weights."""
 
-from quickstudy.core.encoder import AbstractEncoder
+from quickstudy.core.encoder import AbstractEncoder, require_encoder
 from quickstudy.encoders.cell import LOGITS
 from quickstudy.inner.learner import GradientLearner
 from quickstudy.inner.loop import InnerLoop
@@ -48,7 +48,9 @@ def t_nas(
     rule = ByName(FixedRate(inner_lr), {LOGITS: FixedRate(logits_lr)})
     adapts = everything() if adapts_logits else Selection(("*",), ("*.norm.*", LOGITS))
     loop = InnerLoop(rule, steps=inner_steps, first_order=True)
-    return GradientLearner(encoder, LinearHead(encoder.out_dim, n_out), loop=loop, adapts=adapts)
+    return GradientLearner(
+        encoder, LinearHead(require_encoder(encoder).out_dim, n_out), loop=loop, adapts=adapts
+    )
 
 
 def meta_nas(
@@ -85,5 +87,8 @@ def meta_nas(
     rule = ByName(Adam(inner_lr, betas=(0.0, 0.999)), {LOGITS: Adam(logits_lr, betas=(0.0, 0.999))})
     loop = InnerLoop(rule, steps=inner_steps, test_steps=test_steps, first_order=True)
     return GradientLearner(
-        encoder, LinearHead(encoder.out_dim, n_out), loop=loop, adapts=Selection(("*",))
+        encoder,
+        LinearHead(require_encoder(encoder).out_dim, n_out),
+        loop=loop,
+        adapts=Selection(("*",)),
     )

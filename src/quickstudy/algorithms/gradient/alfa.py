@@ -1,6 +1,6 @@
 """Inner rates and weight decays that depend on the task and on the step."""
 
-from quickstudy.core.encoder import AbstractEncoder
+from quickstudy.core.encoder import AbstractEncoder, require_encoder
 from quickstudy.inner.learned_rules import GeneratedRates
 from quickstudy.inner.learner import GradientLearner, fast_shapes
 from quickstudy.inner.loop import InnerLoop
@@ -47,5 +47,5 @@ def alfa(
     )
     loop = InnerLoop(rule, steps=inner_steps, first_order=first_order)
     return GradientLearner(
-        encoder, LinearHead(encoder.out_dim, n_out), loop=loop, adapts=everything()
+        encoder, LinearHead(require_encoder(encoder).out_dim, n_out), loop=loop, adapts=everything()
     )

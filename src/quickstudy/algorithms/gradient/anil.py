@@ -2,7 +2,7 @@
 layer, and none.
 """
 
-from quickstudy.core.encoder import AbstractEncoder
+from quickstudy.core.encoder import AbstractEncoder, require_encoder
 from quickstudy.inner.learner import GradientLearner
 from quickstudy.inner.loop import InnerLoop
 from quickstudy.inner.rules import FixedRate
@@ -34,7 +34,7 @@ def anil(
     """
     loop = InnerLoop(FixedRate(inner_lr), steps=inner_steps, first_order=first_order)
     return GradientLearner(
-        encoder, LinearHead(encoder.out_dim, n_out), loop=loop, adapts=head_only()
+        encoder, LinearHead(require_encoder(encoder).out_dim, n_out), loop=loop, adapts=head_only()
     )
 
 
@@ -62,4 +62,6 @@ def boil(
     """
     loop = InnerLoop(FixedRate(inner_lr), steps=inner_steps, first_order=first_order)
     body = Selection(("encoder.*",), ("*.norm.*",))
-    return GradientLearner(encoder, LinearHead(encoder.out_dim, n_out), loop=loop, adapts=body)
+    return GradientLearner(
+        encoder, LinearHead(require_encoder(encoder).out_dim, n_out), loop=loop, adapts=body
+    )

@@ -1,6 +1,6 @@
 """MAML whose outer gradient does not depend on the way that the inner loop took."""
 
-from quickstudy.core.encoder import AbstractEncoder
+from quickstudy.core.encoder import AbstractEncoder, require_encoder
 from quickstudy.inner.implicit import ImplicitLoop
 from quickstudy.inner.learner import GradientLearner
 from quickstudy.inner.rules import FixedRate
@@ -46,5 +46,5 @@ def imaml(
         FixedRate(inner_lr), steps=inner_steps, strength=strength, cg_steps=cg_steps
     )
     return GradientLearner(
-        encoder, LinearHead(encoder.out_dim, n_out), loop=loop, adapts=everything()
+        encoder, LinearHead(require_encoder(encoder).out_dim, n_out), loop=loop, adapts=everything()
     )

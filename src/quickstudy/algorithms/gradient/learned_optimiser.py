@@ -1,6 +1,6 @@
 """Gradient descent by gradient descent: an optimiser that is learned."""
 
-from quickstudy.core.encoder import AbstractEncoder
+from quickstudy.core.encoder import AbstractEncoder, require_encoder
 from quickstudy.inner.learner import GradientLearner
 from quickstudy.inner.loop import InnerLoop
 from quickstudy.inner.recurrent_rules import CoordinateLSTM
@@ -56,7 +56,9 @@ def learned_optimiser(
     adapts = Selection(("head.weight",)) if head_only else everything()
     return GradientLearner(
         encoder,
-        LinearHead(encoder.out_dim, n_out, init="zeros" if head_only else "uniform"),
+        LinearHead(
+            require_encoder(encoder).out_dim, n_out, init="zeros" if head_only else "uniform"
+        ),
         loop=loop,
         adapts=adapts,
     )

@@ -1,6 +1,6 @@
 """MAML++: MAML with the six repairs of Antoniou et al., each a switch."""
 
-from quickstudy.core.encoder import AbstractEncoder
+from quickstudy.core.encoder import AbstractEncoder, require_encoder
 from quickstudy.inner.learned_rules import PerLayerPerStep
 from quickstudy.inner.learner import GradientLearner, fast_shapes
 from quickstudy.inner.loop import InnerLoop
@@ -61,7 +61,7 @@ def maml_pp(
     loop = InnerLoop(rule, steps=inner_steps, second_order_from=second_order_from)
     return GradientLearner(
         encoder,
-        LinearHead(encoder.out_dim, n_out),
+        LinearHead(require_encoder(encoder).out_dim, n_out),
         loop=loop,
         adapts=everything(),
         per_step=_per_step(encoder, weights=per_step_norm, statistics=per_step_statistics),

@@ -1,6 +1,6 @@
 """Gradients bent by learned matrices before they are followed."""
 
-from quickstudy.core.encoder import AbstractEncoder
+from quickstudy.core.encoder import AbstractEncoder, require_encoder
 from quickstudy.inner.learned_rules import MetaCurvature
 from quickstudy.inner.learner import GradientLearner, fast_shapes
 from quickstudy.inner.loop import InnerLoop
@@ -39,5 +39,5 @@ def meta_curvature(
     rule = MetaCurvature(fast_shapes(encoder, n_out, everything()), lr=inner_lr)
     loop = InnerLoop(rule, steps=inner_steps, first_order=first_order)
     return GradientLearner(
-        encoder, LinearHead(encoder.out_dim, n_out), loop=loop, adapts=everything()
+        encoder, LinearHead(require_encoder(encoder).out_dim, n_out), loop=loop, adapts=everything()
     )

@@ -1,6 +1,6 @@
 """An LSTM that learns how to train a learner."""
 
-from quickstudy.core.encoder import AbstractEncoder
+from quickstudy.core.encoder import AbstractEncoder, require_encoder
 from quickstudy.inner.learner import GradientLearner
 from quickstudy.inner.loop import InnerLoop
 from quickstudy.inner.recurrent_rules import GatedUpdate
@@ -41,7 +41,7 @@ def meta_lstm(
     loop = InnerLoop(GatedUpdate(hidden=hidden), steps=inner_steps, first_order=True)
     return GradientLearner(
         encoder,
-        LinearHead(encoder.out_dim, n_out),
+        LinearHead(require_encoder(encoder).out_dim, n_out),
         loop=loop,
         adapts=Selection(("*",), ("*.norm.*",)),
     )

@@ -1,6 +1,6 @@
 """Gradient descent whose rate is learned for every single number."""
 
-from quickstudy.core.encoder import AbstractEncoder
+from quickstudy.core.encoder import AbstractEncoder, require_encoder
 from quickstudy.inner.learned_rules import PerParameter
 from quickstudy.inner.learner import GradientLearner, fast_shapes
 from quickstudy.inner.loop import InnerLoop
@@ -40,5 +40,5 @@ def meta_sgd(
     rule = PerParameter(fast_shapes(encoder, n_out, everything()), lr=inner_lr)
     loop = InnerLoop(rule, steps=inner_steps, first_order=first_order)
     return GradientLearner(
-        encoder, LinearHead(encoder.out_dim, n_out), loop=loop, adapts=everything()
+        encoder, LinearHead(require_encoder(encoder).out_dim, n_out), loop=loop, adapts=everything()
     )

@@ -1,6 +1,6 @@
 """MAML with an inner loss that is learned and depends on the task and the step."""
 
-from quickstudy.core.encoder import AbstractEncoder
+from quickstudy.core.encoder import AbstractEncoder, require_encoder
 from quickstudy.inner.learned_losses import TaskAdaptiveLoss
 from quickstudy.inner.learner import GradientLearner, fast_names
 from quickstudy.inner.loop import InnerLoop
@@ -49,5 +49,9 @@ def metal(
     )
     loop = InnerLoop(FixedRate(inner_lr), steps=inner_steps, first_order=first_order)
     return GradientLearner(
-        encoder, LinearHead(encoder.out_dim, n_out), loop=loop, adapts=everything(), loss=loss
+        encoder,
+        LinearHead(require_encoder(encoder).out_dim, n_out),
+        loop=loop,
+        adapts=everything(),
+        loss=loss,
     )

@@ -1,6 +1,6 @@
 """Reptile: move to where learning leads."""
 
-from quickstudy.core.encoder import AbstractEncoder
+from quickstudy.core.encoder import AbstractEncoder, require_encoder
 from quickstudy.inner.learner import GradientLearner
 from quickstudy.inner.loop import InnerLoop
 from quickstudy.inner.rules import Adam
@@ -45,5 +45,8 @@ def reptile(
         first_order=True,
     )
     return GradientLearner(
-        encoder, LinearHead(encoder.out_dim, n_out), loop=loop, adapts=Selection(("*",))
+        encoder,
+        LinearHead(require_encoder(encoder).out_dim, n_out),
+        loop=loop,
+        adapts=Selection(("*",)),
     )

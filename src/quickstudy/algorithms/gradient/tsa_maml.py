@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from quickstudy.core.encoder import AbstractEncoder
+from quickstudy.core.encoder import AbstractEncoder, require_encoder
 from quickstudy.core.errors import ConfigError, did_you_mean
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.tasks import AbstractTasks
@@ -210,6 +210,6 @@ def tsa_maml(
     """
     loop = InnerLoop(FixedRate(inner_lr), steps=inner_steps, first_order=first_order)
     base = GradientLearner(
-        encoder, LinearHead(encoder.out_dim, n_out), loop=loop, adapts=everything()
+        encoder, LinearHead(require_encoder(encoder).out_dim, n_out), loop=loop, adapts=everything()
     )
     return TsaMaml(base, n_groups=n_groups, n_cluster_tasks=n_cluster_tasks, route_by=route_by)

@@ -1,6 +1,6 @@
 """MAML that does not know one class position from another."""
 
-from quickstudy.core.encoder import AbstractEncoder
+from quickstudy.core.encoder import AbstractEncoder, require_encoder
 from quickstudy.inner.learner import GradientLearner
 from quickstudy.inner.loop import InnerLoop
 from quickstudy.inner.rules import FixedRate
@@ -54,4 +54,6 @@ def unicorn_maml(
         eval mode); no temperature in the outer loss.
     """
     loop = InnerLoop(FixedRate(inner_lr), steps=inner_steps, first_order=first_order)
-    return GradientLearner(encoder, RepeatedHead(encoder.out_dim), loop=loop, adapts=everything())
+    return GradientLearner(
+        encoder, RepeatedHead(require_encoder(encoder).out_dim), loop=loop, adapts=everything()
+    )
