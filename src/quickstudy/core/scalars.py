@@ -1,4 +1,6 @@
-"""Numbers that are given to quickstudy, checked where they come in. Imports neither torch nor numpy."""
+"""Numbers that are given to quickstudy, checked where they come in; neither torch nor numpy is
+imported.
+"""
 
 import math
 import numbers
