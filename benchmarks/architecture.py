@@ -38,11 +38,9 @@ from quickstudy.recipes import (
 )
 
 ROOT = Path(__file__).parent.parent
-FILE, PICTURE, RUNS = (
-    ROOT / "benchmarks" / "architecture.json",
-    ROOT / "docs" / "architecture.png",
-    ROOT / "runs" / "architecture",
-)
+FILE = ROOT / "benchmarks" / "architecture.json"
+PICTURE = ROOT / "docs" / "architecture.png"
+RUNS = ROOT / "runs" / "architecture"
 SEARCHES = {
     "omniglot-t-nas": "T-NAS",
     "omniglot-meta-nas": "MetaNAS",

@@ -24,10 +24,8 @@ def main(names: list[str]) -> None:
     here.mkdir(exist_ok=True)
     for name in names or NAMES:
         for seed in range(SEEDS):
-            file, folder = (
-                here / f"{name}.{seed}.json",
-                ROOT / "runs" / "few_classes" / f"{name}.{seed}",
-            )
+            file = here / f"{name}.{seed}.json"
+            folder = ROOT / "runs" / "few_classes" / f"{name}.{seed}"
             if file.exists():
                 continue
             recipe = few_classes(name, seed)

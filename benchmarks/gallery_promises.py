@@ -39,14 +39,12 @@ from quickstudy.metrics.intervals import mean_ci95
 from quickstudy.metrics.thresholds import needed
 
 ROOT = Path(__file__).parent.parent
-SIZES, RATES, ENROLLED, PHOTOS, COHORT_PEOPLE, IMPOSTORS = (
-    (10, 50, 200),
-    (0.01, 0.05, 0.1),
-    2,
-    3,
-    99,
-    100,
-)
+SIZES = (10, 50, 200)
+RATES = (0.01, 0.05, 0.1)
+ENROLLED = 2
+PHOTOS = 3
+COHORT_PEOPLE = 99
+IMPOSTORS = 100
 MANY = tuple((size, COHORT_PEOPLE, IMPOSTORS) for size in SIZES)
 FEW = ((10, 19, 11), (19, 9, 12))  # of 40 people: enrolled, in the cohort, impostors
 DIM = 64

@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-TESTS, RESULT, PAGE = (
-    ROOT / "tests" / "oracles",
-    ROOT / "benchmarks" / "oracles.json",
-    ROOT / "docs" / "oracles.md",
-)
+TESTS = ROOT / "tests" / "oracles"
+RESULT = ROOT / "benchmarks" / "oracles.json"
+PAGE = ROOT / "docs" / "oracles.md"
 BEGIN, END = "<!-- oracles -->\n", "<!-- /oracles -->\n"
 
 

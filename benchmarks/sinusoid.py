@@ -45,10 +45,8 @@ def pretrained(like: GradientLearner, *, steps: int, tasks_per_step: int) -> Gra
     for m in learner.modules():
         if isinstance(m, nn.Linear):
             m.reset_parameters()
-    stream, optimiser = (
-        Sinusoid().tasks("train", Setting(0, 10, 10)),
-        torch.optim.Adam(learner.parameters(), lr=1e-3),
-    )
+    stream = Sinusoid().tasks("train", Setting(0, 10, 10))
+    optimiser = torch.optim.Adam(learner.parameters(), lr=1e-3)
     for step in range(steps):
         e = stream.batch(range(step * tasks_per_step, (step + 1) * tasks_per_step))
         x, y = (

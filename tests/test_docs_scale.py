@@ -164,10 +164,8 @@ def test_the_pods_of_a_training_meet() -> None:
     assert service["spec"]["clusterIP"] == "None"
     assert service["spec"]["selector"] == {"job-name": job["metadata"]["name"]}
     assert job["spec"]["completionMode"] == "Indexed"
-    subdomain, port = (
-        job["spec"]["template"]["spec"]["subdomain"],
-        service["spec"]["ports"][0]["port"],
-    )
+    subdomain = job["spec"]["template"]["spec"]["subdomain"]
+    port = service["spec"]["ports"][0]["port"]
     assert subdomain == service["metadata"]["name"]
     assert f"--rdzv-endpoint {job['metadata']['name']}-0.{subdomain}:{port}" in script
     assert f"--nnodes {job['spec']['completions']}" in script
@@ -175,10 +173,8 @@ def test_the_pods_of_a_training_meet() -> None:
 
 def test_the_pods_of_a_search_reach_the_study() -> None:
     found = objects()
-    search, database = (
-        containers(found["Job", "tune"])[0],
-        containers(found["StatefulSet", "study"])[0],
-    )
+    search = containers(found["Job", "tune"])[0]
+    database = containers(found["StatefulSet", "study"])[0]
     there = {v["name"]: v.get("value") for v in database["env"]}
     names = [v["name"] for v in search["env"]]
     # Kubernetes fills in only what stands before.

@@ -29,10 +29,8 @@ def test_the_nearest_neighbour_is_numpys(name, n_shot):
     e = toy_episode(n_shot=n_shot)
     out = NearestNeighbour(Identity(6), similarity=name)(e).numpy()
     for t in range(3):
-        y, near = (
-            e.support.y[t].numpy(),
-            similarities(name, e.query.x[t].numpy(), e.support.x[t].numpy()),
-        )
+        y = e.support.y[t].numpy()
+        near = similarities(name, e.query.x[t].numpy(), e.support.x[t].numpy())
         expected = np.stack([near[:, y == c].max(1) for c in range(4)], 1)
         np.testing.assert_allclose(out[t], expected, rtol=1e-3, atol=1e-4)
         assert (out[t].argmax(1) == y[near.argmax(1)]).all()

@@ -63,10 +63,8 @@ def slow_band(genuine, genuine_of, impostor, impostor_of, grid, draws):
 
 def test_the_band_is_that_of_a_slow_bootstrap():
     rng = np.random.default_rng(0)
-    genuine_of, impostor_of = (
-        np.repeat(["ada", "bob", "cy", "dee"], 5),
-        np.repeat(["ada", "bob", "cy", "dee", "eve"], 8),
-    )
+    genuine_of = np.repeat(["ada", "bob", "cy", "dee"], 5)
+    impostor_of = np.repeat(["ada", "bob", "cy", "dee", "eve"], 8)
     genuine = np.round(rng.normal(1.5, 1, 20) + np.repeat(rng.normal(size=4), 5), 1)
     impostor = np.round(rng.normal(0, 1, 40), 1)
     curve = error_curve(genuine, impostor, genuine_of=genuine_of, impostor_of=impostor_of, draws=40)
@@ -97,10 +95,8 @@ def test_the_band_is_that_of_a_slow_bootstrap():
 
 def test_scores_of_one_person_count_as_one():
     rng = np.random.default_rng(1)
-    genuine, impostor = (
-        (rng.normal(1.5, 0.1, (12, 50)) + rng.normal(size=(12, 1))).ravel(),
-        rng.normal(0, 1, 600),
-    )
+    genuine = (rng.normal(1.5, 0.1, (12, 50)) + rng.normal(size=(12, 1))).ravel()
+    impostor = rng.normal(0, 1, 600)
     of_people, alone = (
         error_curve(genuine, impostor, genuine_of=whose, impostor_of=whose, draws=200)
         for whose in (np.repeat(range(12), 50), np.arange(600))

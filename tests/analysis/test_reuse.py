@@ -26,18 +26,16 @@ def test_before_and_after_by_hand(tmp_path):
     for e in TASKS.batches(range(2), 1):
         fast, _ = learner.adapt(e.support, e.target)
         with torch.no_grad():
-            old, new = (
-                learner.encoder(e.query.x)[0],
-                torch.func.functional_call(
-                    learner.encoder,
-                    {
-                        n.removeprefix("encoder."): p[0]
-                        for n, p in fast.items()
-                        if n.startswith("encoder.")
-                    },
-                    (e.query.x,),
-                )[0],
-            )
+            old = learner.encoder(e.query.x)[0]
+            new = torch.func.functional_call(
+                learner.encoder,
+                {
+                    n.removeprefix("encoder."): p[0]
+                    for n, p in fast.items()
+                    if n.startswith("encoder.")
+                },
+                (e.query.x,),
+            )[0]
         expected.append(float(linear_cka(old, new)))
     assert report.cka["stage 4"][0] == pytest.approx(sum(expected) / 2, rel=1e-4)
     assert report.draw(tmp_path / "cka.png").stat().st_size > 5_000

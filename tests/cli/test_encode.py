@@ -48,11 +48,9 @@ def kept(home: Path) -> int:
 def test_a_folder_becomes_vectors(
     quickstudy: Command, drawings: Path, home: Path, read: list[str], tmp_path: Path
 ) -> None:
-    out, encoder, paths = (
-        tmp_path / "new folder" / "out",
-        SymbolEncoder(),
-        find_images([drawings]),
-    )
+    out = tmp_path / "new folder" / "out"
+    encoder = SymbolEncoder()
+    paths = find_images([drawings])
     done = quickstudy("encode", drawings, "-o", out, "--encoder", "symbols", "--batch-size", "5")
     assert all(f"Note: {note}\n" in done.stdout for note in encoder.notes)
     assert (

@@ -750,10 +750,8 @@ def test_few_files_are_read_at_a_time(
     """So that any number fits into memory; and what was not finished does not look as if it
     were.
     """
-    whole, shown = (
-        quickstudy("predict", model, drawings, "--json").stdout,
-        quickstudy("predict", model, drawings).stdout,
-    )
+    whole = quickstudy("predict", model, drawings, "--json").stdout
+    shown = quickstudy("predict", model, drawings).stdout
     out, asked, real = tmp_path / "out.jsonl", list[int](), fitted.encode_files
     monkeypatch.setattr(fitted, "_AT_ONCE", 4)
     monkeypatch.setattr(answers, "AT_ONCE", 4)

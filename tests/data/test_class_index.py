@@ -175,10 +175,8 @@ def test_rotations_are_new_classes_of_turned_pictures(y):
     assert turned.index.counts.tolist() == data.index.counts.tolist() * 4
     for quarter in range(4):
         for c in range(n):
-            was, now = (
-                data.x[data.index.rows_of(c)],
-                turned.x[turned.index.rows_of(quarter * n + c)],
-            )
+            was = data.x[data.index.rows_of(c)]
+            now = turned.x[turned.index.rows_of(quarter * n + c)]
             assert torch.equal(now, torch.rot90(was, quarter, (-2, -1)))
     assert np.array_equal(
         turned.x[len(y) : 2 * len(y)].numpy(), np.rot90(data.x.numpy(), axes=(2, 3))

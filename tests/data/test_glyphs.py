@@ -77,10 +77,8 @@ SLACK = 0.9 * ALIKE
 
 
 def test_no_character_for_test_or_validation_looks_like_another() -> None:
-    rest, every = (
-        [c.character for c in listed() if c.split != "train"],
-        [c.character for c in listed()],
-    )
+    rest = [c.character for c in listed() if c.split != "train"]
+    every = [c.character for c in listed()]
     alike = look_alikes(rest, every, limit=SLACK)
     assert all(alike[i, every.index(c)] for i, c in enumerate(rest))
     assert alike.sum() == len(rest), [rest[a] + every[b] for a, b in np.argwhere(alike)]
@@ -161,10 +159,8 @@ def test_pixels_alone_neither_solve_the_tasks_nor_are_useless(everything: Glyphs
 
 def test_tasks_are_drawn_and_repeated(everything: Glyphs) -> None:
     tasks = everything.tasks("val", Setting(n_way=5, n_shot=2, n_query=3), seed=1)
-    first, again = (
-        tasks.batch([7, 8]),
-        everything.tasks("val", Setting(n_way=5, n_shot=2, n_query=3), seed=1).batch([8]),
-    )
+    first = tasks.batch([7, 8])
+    again = everything.tasks("val", Setting(n_way=5, n_shot=2, n_query=3), seed=1).batch([8])
     assert first.support.x.shape == (2, 10, 1, 28, 28)
     assert first.query.x.shape == (2, 15, 1, 28, 28)
     assert float(first.support.x.min()) == 0

@@ -36,10 +36,8 @@ def test_shapes() -> None:
 
 def test_support_and_query_lie_on_the_same_sine_wave() -> None:
     episode = Sinusoid().tasks("train", SETTING).batch(range(50))
-    (a, phi), (a2, phi2) = (
-        amplitudes_and_phases(episode.support),
-        amplitudes_and_phases(episode.query),
-    )
+    (a, phi) = amplitudes_and_phases(episode.support)
+    (a2, phi2) = amplitudes_and_phases(episode.query)
     torch.testing.assert_close(a, a2, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(a * phi.sin(), a2 * phi2.sin(), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(

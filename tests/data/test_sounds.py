@@ -130,10 +130,8 @@ def test_the_filters_are_those_of_htk(rate: int, n_mels: int, window: int) -> No
 
 
 def test_the_spectrogram_as_a_slow_loop_computes_it() -> None:
-    fmt, recording = (
-        LogMel(rate=8_000, n_mels=8, window=128, hop=50, frames=6),
-        tone(700, 0.2, rate=8_000),
-    )
+    fmt = LogMel(rate=8_000, n_mels=8, window=128, hop=50, frames=6)
+    recording = tone(700, 0.2, rate=8_000)
     noisy = Recording(
         recording.samples + np.random.default_rng(0).normal(size=1_600).astype(np.float32) / 10,
         8_000,

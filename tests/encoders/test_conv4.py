@@ -114,10 +114,8 @@ def test_pooling_before_the_relu_changes_nothing_also_where_all_is_negative():
     x = torch.randn(4, 3, 8, 8)
     x[:, 0] = -x[:, 0].abs() - 0.1
     a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
-    pooled, rectified = (
-        torch.relu(nn.functional.max_pool2d(a, 2)),
-        nn.functional.max_pool2d(torch.relu(b), 2),
-    )
+    pooled = torch.relu(nn.functional.max_pool2d(a, 2))
+    rectified = nn.functional.max_pool2d(torch.relu(b), 2)
     assert torch.equal(pooled, rectified)
     assert (pooled[:, 0] == 0).all()
     (pooled.square().sum() + pooled.sum()).backward()
@@ -140,10 +138,8 @@ def test_gradients_equal_the_plain_networks():
 def test_support_statistics_are_those_of_each_block_and_serve_queries_one_by_one():
     encoder = with_weights(Conv4(width=8, size=16, norm="support")).double()
     reference = plain(encoder)  # track_running_stats is off: it normalises by what it sees
-    support, queries = (
-        torch.randn(2, 5, 1, 16, 16, dtype=torch.float64),
-        torch.randn(2, 3, 1, 16, 16, dtype=torch.float64),
-    )
+    support = torch.randn(2, 5, 1, 16, 16, dtype=torch.float64)
+    queries = torch.randn(2, 3, 1, 16, 16, dtype=torch.float64)
     z, context = encoder.read(support)
     assert [c.shape for c in context] == [(2, 2, 8)] * 4
     torch.testing.assert_close(z, torch.stack([reference(xt) for xt in support]))

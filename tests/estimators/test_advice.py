@@ -95,10 +95,8 @@ def test_of_two_that_differ_nobody_can_say_which_is_odd() -> None:
 
 
 def test_a_wrong_label_is_told_first_and_is_no_overlap() -> None:
-    x, labels = (
-        np.repeat(np.eye(3, 30), 4, 0) + 0.05 * np.random.default_rng(0).normal(size=(12, 30)),
-        np.repeat(np.arange(3), 4),
-    )
+    x = np.repeat(np.eye(3, 30), 4, 0) + 0.05 * np.random.default_rng(0).normal(size=(12, 30))
+    labels = np.repeat(np.arange(3), 4)
     scores = x @ np.eye(3, 30).T
     scores[0] = [0.1, 0.2, 1.0]
     x[0] = x[9]

@@ -217,10 +217,8 @@ def test_the_learner_is_shown_nothing_of_unknown_classes() -> None:
 
 def test_the_known_are_scored_as_without_unknowns() -> None:
     """Streams are nested, so the known queries are those of the narrow tasks."""
-    open_, closed = (
-        evaluate(ProtoNet(Identity(4)), many(7), n_tasks=20, n_unknown=4),
-        evaluate(ProtoNet(Identity(4)), many(3), n_tasks=20),
-    )
+    open_ = evaluate(ProtoNet(Identity(4)), many(7), n_tasks=20, n_unknown=4)
+    closed = evaluate(ProtoNet(Identity(4)), many(3), n_tasks=20)
     assert open_.scores == pytest.approx(closed.scores)
     assert (open_.n_way, open_.n_unknown) == (3, 4)
     assert closed.auroc is None

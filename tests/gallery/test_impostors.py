@@ -69,10 +69,8 @@ def test_following_equals_a_new_start(seed: int, cohort: bool, size: int) -> Non
 @given(seed=st.integers(0, 10**6), each=st.sampled_from([1, 2, 5]))
 def test_a_sample_hardly_changes_with_who_is_there(seed: int, each: int) -> None:
     rng = np.random.default_rng(seed)
-    owners, numbers = (
-        np.repeat(rng.choice(10**6, 1000 // each, replace=False), each),
-        rng.choice(10**6, 1000, replace=False),
-    )
+    owners = np.repeat(rng.choice(10**6, 1000 // each, replace=False), each)
+    numbers = rng.choice(10**6, 1000, replace=False)
     stay = owners != owners[0]
     before = set(numbers[sample_rows(owners, numbers, 40, 60)].tolist())
     after = set(numbers[stay][sample_rows(owners[stay], numbers[stay], 40, 60)].tolist())

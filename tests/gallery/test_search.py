@@ -107,19 +107,15 @@ def test_single_precision_is_off_by_less_than_is_allowed_for() -> None:
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6))
 def test_rows_come_and_go(seed: int) -> None:
-    rng, table, there = (
-        np.random.default_rng(seed),
-        VectorTable(DIM),
-        dict[int, tuple[int, np.ndarray]](),
-    )
+    rng = np.random.default_rng(seed)
+    table = VectorTable(DIM)
+    there = dict[int, tuple[int, np.ndarray]]()
     for step in range(30):
         if rng.random() < 0.6:
             n = int(rng.integers(0, 5))
-            vectors, owners, numbers = (
-                some(rng, n + 1)[:n],
-                rng.integers(0, 6, n),
-                np.arange(n) + 10 * step,
-            )
+            vectors = some(rng, n + 1)[:n]
+            owners = rng.integers(0, 6, n)
+            numbers = np.arange(n) + 10 * step
             table.add(vectors, owners, numbers)
             there |= {
                 int(number): (int(o), v)

@@ -73,10 +73,8 @@ def reference(learner, episode, *, first_order=False):
     """Mean query loss and its gradient: one task after another, stock operations, nothing shared
     with the library but the numbers.
     """
-    encoder, every = (
-        learner.encoder,
-        {n: p.detach().clone().requires_grad_() for n, p in learner.named_parameters()},
-    )
+    encoder = learner.encoder
+    every = {n: p.detach().clone().requires_grad_() for n, p in learner.named_parameters()}
     buffers = (
         [(b.norm.norm.running_mean, b.norm.norm.running_var) for b in encoder.blocks]
         if encoder.norm == "running"
@@ -93,10 +91,8 @@ def reference(learner, episode, *, first_order=False):
                 padding=1,
             )
             seen.append((x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)))
-            gamma, beta = (
-                p.get(f"encoder.blocks.{i}.norm.weight"),
-                p.get(f"encoder.blocks.{i}.norm.bias"),
-            )
+            gamma = p.get(f"encoder.blocks.{i}.norm.weight")
+            beta = p.get(f"encoder.blocks.{i}.norm.bias")
             if encoder.norm == "group":
                 x = F.group_norm(x, 1, gamma, beta, EPS)  # gcd(8, 5) = 1 group
             elif encoder.norm == "none":
@@ -229,10 +225,8 @@ def test_recomputed_steps_of_the_head_alone():
 @pytest.mark.parametrize(("channels", "downsample"), [(3, "pool"), (1, "stride"), (3, "stride")])
 @pytest.mark.parametrize("chunk", [1, TASKS])
 def test_colour_and_strides(channels, downsample, chunk, form):
-    learner, episode = (
-        learner_of("batch", channels=channels, downsample=downsample),
-        tasks(channels),
-    )
+    learner = learner_of("batch", channels=channels, downsample=downsample)
+    episode = tasks(channels)
     with backend(form):
         assert (
             distance(ours(learner, episode, chunk=chunk)[1], reference(learner, episode)[1]) < 1e-10
@@ -295,10 +289,8 @@ def test_a_forgotten_parameter_is_refused_when_steps_are_recomputed():
 
 
 def test_recomputed_steps_draw_the_same_dropout():
-    start, loop = (
-        {"w": torch.ones(64, requires_grad=True)},
-        InnerLoop(FixedRate(0.5), steps=3, recompute=True),
-    )
+    start = {"w": torch.ones(64, requires_grad=True)}
+    loop = InnerLoop(FixedRate(0.5), steps=3, recompute=True)
 
     def loss_at(p, _):
         return F.dropout(p["w"], 0.5).pow(3).sum()

@@ -38,10 +38,8 @@ def test_equal_to_the_stock_convolution_twice_differentiated(stride, groups, ima
 
 
 def test_only_one_gradient_may_be_asked_for():
-    x, weight = (
-        torch.randn(2, 2, 5, 5, dtype=torch.float64),
-        torch.randn(3, 2, 3, 3, dtype=torch.float64),
-    )
+    x = torch.randn(2, 2, 5, 5, dtype=torch.float64)
+    weight = torch.randn(3, 2, 3, 3, dtype=torch.float64)
     found = []
     for f in (convolve, lambda x, w: F.conv2d(x, w, padding=1)):
         a, w = x.clone().requires_grad_(), weight.clone().requires_grad_()

@@ -40,10 +40,8 @@ def test_equal_to_the_plain_operations_twice_differentiated(n, c, h, w, seed):
     g = torch.Generator().manual_seed(seed)
     x = torch.rand(n, 1, h, w, generator=g, dtype=torch.float64) + 0.5
     weight = torch.randn(c, 1, 3, 3, generator=g, dtype=torch.float64)
-    gamma, beta = (
-        torch.randn(c, generator=g, dtype=torch.float64),
-        torch.randn(c, generator=g, dtype=torch.float64),
-    )
+    gamma = torch.randn(c, generator=g, dtype=torch.float64)
+    beta = torch.randn(c, generator=g, dtype=torch.float64)
     ready = prepared(x[None], stride=1, pools=True, measures=True)
     ours = twice(lambda *p: first_block(ready, 0, *p, EPS)[0], weight, gamma, beta)
     for a, b in zip(ours, twice(lambda *p: plain(x, *p), weight, gamma, beta), strict=True):
@@ -79,11 +77,9 @@ def test_the_gram_matrix_is_that_of_the_columns():
 @pytest.mark.parametrize("size", [(28, 28), (7, 5)])
 def test_an_answer_without_gradient(size):
     g = torch.Generator().manual_seed(0)
-    x, weight, shift = (
-        torch.randn(4, 1, *size, generator=g),
-        torch.randn(8, 1, 3, 3, generator=g),
-        torch.randn(8, generator=g),
-    )
+    x = torch.randn(4, 1, *size, generator=g)
+    weight = torch.randn(8, 1, 3, 3, generator=g)
+    shift = torch.randn(8, generator=g)
     wanted = F.max_pool2d(F.relu(F.conv2d(x, weight, shift, padding=1)), 2)
     torch.testing.assert_close(
         first_answer(F.pad(x[:, 0], (1, 1, 1, 1)), weight, shift), wanted, rtol=1e-4, atol=1e-5

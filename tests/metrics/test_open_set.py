@@ -52,10 +52,8 @@ def curve_by_hand(rows):
     unknown = [s for s, _, k in rows if not k]
     area, x0, y0 = 0.0, 0.0, 0.0
     for t in sorted({s for s, _, _ in rows}, reverse=True):
-        x, y = (
-            sum(u >= t for u in unknown) / len(unknown),
-            sum(s >= t and c for s, c in known) / len(known),
-        )
+        x = sum(u >= t for u in unknown) / len(unknown)
+        y = sum(s >= t and c for s, c in known) / len(known)
         area += (x - x0) * (y + y0) / 2
         x0, y0 = x, y
     return area

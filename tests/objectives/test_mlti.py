@@ -87,10 +87,8 @@ def test_at_the_input_it_is_the_query_loss_of_the_mixed_episode(make):
 
 def test_behind_a_stage_loss_and_gradient_equal_a_slow_loop():
     torch.manual_seed(0)
-    learner, e = (
-        maml(MLP(6, widths=(8, 5)), n_out=4, inner_lr=0.3, inner_steps=2).double(),
-        in_double(toy_episode()),
-    )
+    learner = maml(MLP(6, widths=(8, 5)), n_out=4, inner_lr=0.3, inner_steps=2).double()
+    e = in_double(toy_episode())
     ratio, partner, order, _ = drawn(3, 4, 0.5, 0.0, (1,))
     start = [p.detach().clone().requires_grad_() for p in learner.parameters()]
 

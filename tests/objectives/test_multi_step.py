@@ -113,11 +113,9 @@ def test_with_one_inner_step_it_is_the_query_loss():
 
 def test_training_moves_the_weight_to_the_last_step():
     """Six outer steps of two per epoch, three epochs in all, then the last loss alone."""
-    tasks, objective, weights = (
-        Sinusoid().tasks("train", Setting(0, 5, 5)),
-        MultiStep(annealing_steps=6, epoch=2),
-        [],
-    )
+    tasks = Sinusoid().tasks("train", Setting(0, 5, 5))
+    objective = MultiStep(annealing_steps=6, epoch=2)
+    weights = []
     step = MetaStep(maml(MLP(1, widths=(4,)), n_out=1, inner_lr=0.01, inner_steps=2), objective)
 
     def watch(_, inputs, loss):

@@ -50,10 +50,8 @@ def test_the_cross_entropy_of_pairs_counts_both_kinds_alike(compare: str) -> Non
 
 
 def test_the_contrastive_loss_by_a_loop() -> None:
-    learner, e = (
-        Siamese(MLP(6, widths=(5,)), compare="distance", normalise=True),
-        toy_episode(n_tasks=1),
-    )
+    learner = Siamese(MLP(6, widths=(5,)), compare="distance", normalise=True)
+    e = toy_episode(n_tasks=1)
     x, y = task(e, 0)
     z = torch.nn.functional.normalize(learner.encoder(x[None])[0], dim=1)
     alike, other = [], []
@@ -74,10 +72,8 @@ def test_the_contrastive_loss_by_a_loop() -> None:
     [("batch_hard", 0.0), ("batch_hard", 0.3), ("semi_hard", 0.5), ("random", 0.2)],
 )
 def test_triplets_by_a_loop(mining: str, margin: float) -> None:
-    learner, e = (
-        Siamese(MLP(6, widths=(5,)), compare="distance", normalise=True),
-        toy_episode(n_tasks=2),
-    )
+    learner = Siamese(MLP(6, widths=(5,)), compare="distance", normalise=True)
+    e = toy_episode(n_tasks=2)
     losses = []
     g = torch.Generator().manual_seed(3)
     for t in range(2):

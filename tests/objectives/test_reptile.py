@@ -34,10 +34,8 @@ def ends(learner, e):
 @pytest.mark.parametrize("shape", [(6,), (1, 16, 16)], ids=str)
 def test_its_gradient_is_the_way_back_from_the_mean_of_the_ends(shape, n_tasks):
     encoder = MLP(6, widths=(8,)) if len(shape) == 1 else Conv4(size=16, width=4, norm="batch")
-    learner, e = (
-        reptile(encoder, n_out=4, inner_lr=0.01, inner_steps=3).double(),
-        double(toy_episode(n_tasks=n_tasks, shape=shape)),
-    )
+    learner = reptile(encoder, n_out=4, inner_lr=0.01, inner_steps=3).double()
+    e = double(toy_episode(n_tasks=n_tasks, shape=shape))
     named, after = dict(learner.named_parameters()), ends(learner, e)
     loss = Reptile()(learner, e)
     distances = sum((named[n] - after[n]).square().sum() for n in after)
@@ -50,11 +48,9 @@ def test_its_gradient_is_the_way_back_from_the_mean_of_the_ends(shape, n_tasks):
 
 @pytest.mark.parametrize("n_tasks", [1, 3])
 def test_a_step_of_sgd_goes_the_share_of_the_way_that_its_rate_says(n_tasks):
-    learner, e, rate = (
-        reptile(MLP(6, widths=(8,)), n_out=4, inner_lr=0.01, inner_steps=3).double(),
-        double(toy_episode(n_tasks=n_tasks)),
-        0.25,
-    )
+    learner = reptile(MLP(6, widths=(8,)), n_out=4, inner_lr=0.01, inner_steps=3).double()
+    e = double(toy_episode(n_tasks=n_tasks))
+    rate = 0.25
     before, after = {n: p.detach().clone() for n, p in learner.named_parameters()}, ends(learner, e)
     optimiser = torch.optim.SGD(learner.parameters(), lr=rate, momentum=0.0)
     Reptile()(learner, e).backward()
@@ -69,10 +65,8 @@ def test_a_step_of_sgd_goes_the_share_of_the_way_that_its_rate_says(n_tasks):
 
 
 def test_queries_are_examples_like_the_others():
-    learner, e = (
-        reptile(MLP(6, widths=(8,)), n_out=4, inner_steps=2).double(),
-        double(toy_episode()),
-    )
+    learner = reptile(MLP(6, widths=(8,)), n_out=4, inner_steps=2).double()
+    e = double(toy_episode())
     swapped = Episode(e.query, e.support, e.target)
     torch.testing.assert_close(Reptile()(learner, e), Reptile()(learner, swapped))
     fewer = Episode(e.support, Examples(e.query.x[:, :1], e.query.y[:, :1]), e.target)
@@ -95,10 +89,8 @@ def test_no_graph_is_kept_of_the_way_there():
     """The end is a constant: the loss is quadratic in the start, so its gradient grows with the
     distance alone.
     """
-    learner, e = (
-        maml(MLP(6, widths=(8,)), n_out=4, inner_lr=0.1, inner_steps=2).double(),
-        double(toy_episode(n_tasks=1)),
-    )
+    learner = maml(MLP(6, widths=(8,)), n_out=4, inner_lr=0.1, inner_steps=2).double()
+    e = double(toy_episode(n_tasks=1))
     (g,) = torch.autograd.grad(Reptile()(learner, e), learner.head.weight, create_graph=True)
     (second,) = torch.autograd.grad(g.sum(), learner.head.weight)
     assert torch.equal(second, torch.ones_like(second))

@@ -42,10 +42,8 @@ def test_it_learns_which_way_is_up() -> None:
     e = type(e)(
         *(type(p)(ramp + 0.1 * torch.randn_like(p.x), p.y) for p in (e.support, e.query)), e.target
     )
-    learner, objective = (
-        ProtoNet(Conv4(size=16, width=8, norm="group")),
-        Rotations(dim=8, episodes=False),
-    )
+    learner = ProtoNet(Conv4(size=16, width=8, norm="group"))
+    objective = Rotations(dim=8, episodes=False)
     optimiser = torch.optim.Adam([*learner.parameters(), *objective.parameters()], lr=1e-2)
     for _ in range(40):
         loss = objective(learner, e)

@@ -119,10 +119,8 @@ def test_mann(golden: Callable[[str], Golden]) -> None:
         q.head.weight.copy_(w["out"].T), q.head.bias.copy_(w["out_bias"])
     told = F.one_hot(d["y"], C).double()
     late = torch.cat((torch.zeros(1, C, dtype=D), told[:-1]))
-    memory, got = (
-        q.blank(1, d["x"][None]),
-        {k: [] for k in ("logits", "read_weights", "usage", "memory")},
-    )
+    memory = q.blank(1, d["x"][None])
+    got = {k: [] for k in ("logits", "read_weights", "usage", "memory")}
     for t in range(len(d["x"])):
         out, memory = q.step(memory, torch.cat((d["x"][t], late[t]))[None])
         for k, v in zip(got, (out, memory[5], memory[4], memory[3]), strict=True):

@@ -67,10 +67,8 @@ def test_maml_sinusoid(golden: Callable[[str], Golden]) -> None:
                 inner_steps=steps,
                 first_order=first,
             ).double()
-            own, names = (
-                dict(q.named_parameters()),
-                {"1": "encoder.layers.0", "2": "encoder.layers.1", "3": "head"},
-            )
+            own = dict(q.named_parameters())
+            names = {"1": "encoder.layers.0", "2": "encoder.layers.1", "3": "head"}
             with torch.no_grad():
                 for k, v in d.sub("weights.").items():
                     own[f"{names[k[1]]}.{'weight' if k[0] == 'w' else 'bias'}"].copy_(

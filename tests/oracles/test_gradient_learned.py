@@ -261,11 +261,9 @@ def test_learned_optimiser(
             )
     w = d.sub("lstm.")
     r = CoordinateLSTM(hidden=6, scale=0.1).double()
-    r.first, r.second, r.out = (
-        nn.LSTMCell(2, 6).double(),
-        nn.LSTMCell(6, 5).double(),
-        nn.Linear(5, 1).double(),
-    )
+    r.first = nn.LSTMCell(2, 6).double()
+    r.second = nn.LSTMCell(6, 5).double()
+    r.out = nn.Linear(5, 1).double()
     order = lambda m, n: torch.cat(
         [m.chunk(4, -1)[i] for i in (0, 2, 1, 3)], -1
     )  # theirs i, j, f, o; torch i, f, g, o
@@ -282,15 +280,13 @@ def test_learned_optimiser(
         "quickstudy.inner.recurrent_rules.preprocessed",
         lambda g: preprocessed(g, float(d["lstm_k"])),
     )
-    memory, p = (
-        (
-            torch.zeros(n, 6, dtype=D),
-            torch.zeros(n, 6, dtype=D),
-            torch.zeros(n, 5, dtype=D),
-            torch.zeros(n, 5, dtype=D),
-        ),
-        {"a": torch.zeros(n, dtype=D)},
+    memory = (
+        torch.zeros(n, 6, dtype=D),
+        torch.zeros(n, 6, dtype=D),
+        torch.zeros(n, 5, dtype=D),
+        torch.zeros(n, 5, dtype=D),
     )
+    p = {"a": torch.zeros(n, dtype=D)}
     for t, g in enumerate(d["lstm_gradients"]):
         move = StepInputs(t, p, {"a": g}, torch.ones(1, dtype=D))
         after, memory = r(move, memory)
@@ -352,12 +348,10 @@ def test_t_nas(golden: Callable[[str], Golden]) -> None:
 
         def __init__(self):
             super().__init__()
-            self.a, self.b, self.c, self.logits = (
-                nn.Linear(6, 5),
-                nn.Linear(6, 5),
-                nn.Linear(6, 5, bias=False),
-                nn.Parameter(torch.zeros(1, 3)),
-            )
+            self.a = nn.Linear(6, 5)
+            self.b = nn.Linear(6, 5)
+            self.c = nn.Linear(6, 5, bias=False)
+            self.logits = nn.Parameter(torch.zeros(1, 3))
             self.out_dim, self.norm = 5, "none"
 
         def forward(self, x, context=()):

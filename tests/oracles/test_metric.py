@@ -418,10 +418,8 @@ def test_semi_supervised(golden: Callable[[str], Golden]) -> None:
 
         def run(m, loss_grad=True):
             e = d.episode(tag)
-            s, u = (
-                e.support.x.clone().requires_grad_(),
-                d[f"{tag}_unlabelled_x"].double().clone().requires_grad_(),
-            )
+            s = e.support.x.clone().requires_grad_()
+            u = d[f"{tag}_unlabelled_x"].double().clone().requires_grad_()
             e = Episode(Examples(s, e.support.y, unlabelled=u), e.query, e.target)
             o = m(e)
             return o, torch.autograd.grad(

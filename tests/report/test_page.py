@@ -145,10 +145,8 @@ def test_the_numbers_on_it(tmp_path: Path) -> None:
     wrong = np.flatnonzero(found != labels)
     n = 24 - len(wrong)
     share, z = n / 24, 1.959964
-    middle, half = (
-        (share + z * z / 48) / (1 + z * z / 24),
-        z * (share * (1 - share) / 24 + (z / 48) ** 2) ** 0.5 / (1 + z * z / 24),
-    )
+    middle = (share + z * z / 48) / (1 + z * z / 24)
+    half = z * (share * (1 - share) / 24 + (z / 48) ** 2) ** 0.5 / (1 + z * z / 24)
     assert f"{n} of 24 examples are recognised" in page.said
     assert (
         f"({100 * share:.0f} %; 95 % interval {100 * (middle - half):.0f} % to "

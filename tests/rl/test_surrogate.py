@@ -34,10 +34,8 @@ def every_episode() -> tuple[Tensor, Tensor]:
     more after the same first.
     """
     actions = torch.tensor(list(itertools.product(range(3), repeat=HORIZON)))
-    first, second = (
-        PAYS[actions[:, 0]],
-        PAYS[actions[:, 1]] * (1 + (actions[:, 0] == actions[:, 1]).double()),
-    )
+    first = PAYS[actions[:, 0]]
+    second = PAYS[actions[:, 1]] * (1 + (actions[:, 0] == actions[:, 1]).double())
     return actions, torch.stack((first, second), 1)
 
 

@@ -43,10 +43,8 @@ def test_shots_must_be_given_for_every_class():
 
 def test_learner_has_the_same_weights_every_time_and_spends_no_global_randomness():
     drawn = torch.get_rng_state()
-    first, second = (
-        toy_learner("maml", n_out=5).state_dict(),
-        toy_learner("maml", n_out=5).state_dict(),
-    )
+    first = toy_learner("maml", n_out=5).state_dict()
+    second = toy_learner("maml", n_out=5).state_dict()
     assert all(torch.equal(first[n], second[n]) for n in first)
     assert first["head.weight"].shape[0] == 5
     assert torch.equal(torch.get_rng_state(), drawn)

@@ -261,12 +261,10 @@ class Threads(AbstractEngine):
         *,
         lost: bool = False,
     ) -> None:
-        self.place, self._shared, self._barrier, self._lost = (
-            Launch(rank, len(shared), rank, len(shared)),
-            shared,
-            barrier,
-            lost,
-        )
+        self.place = Launch(rank, len(shared), rank, len(shared))
+        self._shared = shared
+        self._barrier = barrier
+        self._lost = lost
 
     def total(self, own: Tensor) -> Tensor:
         if self._lost:
@@ -371,10 +369,8 @@ def test_work_is_shared_out_in_turn() -> None:
     alone = Alone()
     assert list(range(5))[alone.own] == [0, 1, 2, 3, 4]
     assert alone.is_main
-    exchange, result = (
-        Exchange(alone, Mixed()),
-        StepResult(torch.tensor(1.0), [None] * 3, stop=False),
-    )
+    exchange = Exchange(alone, Mixed())
+    result = StepResult(torch.tensor(1.0), [None] * 3, stop=False)
     exchange.begin()
     assert exchange.total(result) is result
 

@@ -95,12 +95,10 @@ class Hallucinator(FeatureHead):
             )
         super().__init__(encoder, transform=transform, order_free=False, class_equivariant=False)
         d, wide = encoder.out_dim, 3 * encoder.out_dim // 2
-        self.head, self.n_imagined, self.real_weight, self.at_test = (
-            head,
-            n_imagined,
-            real_weight,
-            at_test,
-        )
+        self.head = head
+        self.n_imagined = n_imagined
+        self.real_weight = real_weight
+        self.at_test = at_test
         self.residual = generator == "residual"
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
         if self.residual:
@@ -159,12 +157,10 @@ class Hallucinator(FeatureHead):
             n: classes.
             noise: instead of what is drawn, standard normal.
         """
-        t, m, d, source = (
-            len(z),
-            self.n_imagined,
-            z.shape[2],
-            current() if self.training else generator("hallucination"),
-        )
+        t = len(z)
+        m = self.n_imagined
+        d = z.shape[2]
+        source = current() if self.training else generator("hallucination")
         many = t if self.training else 1
         u = torch.rand(many, n, m, generator=source, dtype=torch.float32).to(z)
         drawn = torch.randn(many, n, m, d, generator=source, dtype=torch.float32).to(z)

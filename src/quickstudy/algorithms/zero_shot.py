@@ -68,10 +68,8 @@ class ZeroShot(AbstractLearner[ZeroShotState]):
                 f"encoder with norm=running, group or none, not {encoder.norm}."
             )
         self.encoder, self.semantic_dim = encoder, semantic_dim
-        self.of_class, self.of_example = (
-            nn.Linear(semantic_dim, dim),
-            nn.Linear(encoder.out_dim, dim),
-        )
+        self.of_class = nn.Linear(semantic_dim, dim)
+        self.of_example = nn.Linear(encoder.out_dim, dim)
         self.traits = Traits(transductive=encoder.transductive)
 
     def adapt(

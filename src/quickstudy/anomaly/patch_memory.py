@@ -228,20 +228,16 @@ class PatchMemory(OutlierMixin, BaseEstimator):
         """
         place = Path(folder)
         try:
-            about, tensors = (
-                json.loads((place / FILE).read_text(encoding="utf-8")),
-                load_file(place / _TENSORS),
-            )
+            about = json.loads((place / FILE).read_text(encoding="utf-8"))
+            tensors = load_file(place / _TENSORS)
             if about["format"] != FORMAT:
                 raise LoadError(
                     f"{place / FILE} is not of format {FORMAT}, the one this version reads. "
                     "Install the version that wrote it."
                 )
             made = cls(encoder or about["encoder"], **about["options"])
-            made.memory_, made.good_scores_ = (
-                torch.from_numpy(tensors["memory"]),
-                tensors["good_scores"],
-            )
+            made.memory_ = torch.from_numpy(tensors["memory"])
+            made.good_scores_ = tensors["good_scores"]
             made.threshold_, key = about["threshold"], about["key"]
         except FileNotFoundError as error:
             raise LoadError(

@@ -49,19 +49,15 @@ class MoreExamples(AbstractTransform):
                 "shots and queries cannot be negative, and one of them must be above 0, got "
                 f"{shots} and {queries}."
             )
-        self.shots, self.queries, self.degrees, self.scale, self.shift = (
-            shots,
-            queries,
-            degrees,
-            scale,
-            shift,
-        )
+        self.shots = shots
+        self.queries = queries
+        self.degrees = degrees
+        self.scale = scale
+        self.shift = shift
 
     def __call__(self, episode: Episode, generator: torch.Generator) -> Episode:
-        change, parts = (
-            Affine(degrees=self.degrees, scale=self.scale, shift=self.shift, probability=1.0),
-            [episode],
-        )
+        change = Affine(degrees=self.degrees, scale=self.scale, shift=self.shift, probability=1.0)
+        parts = [episode]
         parts += [change(episode, generator) for _ in range(max(self.shots, self.queries))]
         support = _joined([p.support for p in parts[: self.shots + 1]])
         return replace(

@@ -29,13 +29,11 @@ class RepeatedTasks(AbstractTasks):
     """The tasks of a workload's step again and again, drawn in no time."""
 
     def __init__(self, workload: Workload) -> None:
-        self.data, self.split, self.split_hash, self.setting, self.seed = (
-            workload.name,
-            "train",
-            "",
-            workload.setting,
-            1,
-        )
+        self.data = workload.name
+        self.split = "train"
+        self.split_hash = ""
+        self.setting = workload.setting
+        self.seed = 1
         self._all, self._n = workload.episode(workload.tasks(seed=self.seed)), workload.n_tasks
 
     def batch(self, numbers: Sequence[int]) -> Episode:

@@ -90,11 +90,9 @@ def encode(
             f"{len(broken)} file names hold a line break, and {_PATHS} has a line per file: "
             f"{', '.join(broken[:5])}. Rename them."
         )
-    pretrained, told, skipped = (
-        open_encoder(encoder, kind=kind, invert=invert, device=device),
-        results(),
-        list[tuple[Path, str]](),
-    )
+    pretrained = open_encoder(encoder, kind=kind, invert=invert, device=device)
+    told = results()
+    skipped = list[tuple[Path, str]]()
     for note in pretrained.notes:
         told.print(f"Note: {note}")
     rows = _Rows(out, dim=pretrained.dim)

@@ -56,10 +56,8 @@ def tune(
     """Search hyper-parameters of a recipe on validation classes, alone or with other processes and
     machines.
     """
-    fixed, space = (
-        _pairs("--set", "FIELD=VALUE", set_ or ()),
-        _pairs("--tune", "FIELD=RANGE", tune_),
-    )
+    fixed = _pairs("--set", "FIELD=VALUE", set_ or ())
+    space = _pairs("--tune", "FIELD=RANGE", tune_)
     if len(space) < len(tune_):
         raise ConfigError(
             f"--tune takes each field once, got {', '.join(tune_)}. For several values of one "

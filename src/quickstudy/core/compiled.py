@@ -57,10 +57,8 @@ class CompiledGradient:
                 f"A compiled step cannot draw random numbers, as {type(step.objective).__name__} "
                 "does. Leave compile empty."
             )
-        self._how, self._parameters = (
-            how,
-            {n: p for n, p in step.named_parameters() if p.requires_grad},
-        )
+        self._how = how
+        self._parameters = {n: p for n, p in step.named_parameters() if p.requires_grad}
         self._compiled, self._lock = dict[Any, Any](), threading.Lock()
 
     def __call__(self, step: nn.Module, batch: Batch) -> tuple[Tensor, tuple[Tensor | None, ...]]:

@@ -94,12 +94,10 @@ class Predictor(nn.Module):
                 f"{len(labels)} labels for {target.width} outputs; give one name per class, or "
                 "none."
             )
-        self.learner, self.target, self.labels, self.extra = (
-            learner,
-            target,
-            labels,
-            dict(extra or {}),
-        )
+        self.learner = learner
+        self.target = target
+        self.labels = labels
+        self.extra = dict(extra or {})
         leaves, self._tree = pytree.tree_flatten(state)
         self._outline = _outline(state)
         for i, leaf in enumerate(leaves):

@@ -48,10 +48,8 @@ class Episodes(AbstractTasks):
                 f"{data.name}/{data.split} has {len(data.index)} classes but an episode needs "
                 f"n_way{also} = {wanted}. Lower n_way, or add classes."
             )
-        least, labelled = (
-            int(data.index.counts.argmin()),
-            np.ceil(s.labelled * data.index.counts - 1e-9).astype(np.int64),
-        )
+        least = int(data.index.counts.argmin())
+        labelled = np.ceil(s.labelled * data.index.counts - 1e-9).astype(np.int64)
         self._told = None if s.labelled == 1 else _told(data, labelled)
         of_class = (
             s.n_query if not s.alpha else s.n_way * s.n_query

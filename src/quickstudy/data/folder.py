@@ -107,11 +107,9 @@ class ImageFolder(Described, AbstractData):
         check_shares(val, test)
         self.root, self.on_bad, self.min_per_class = Path(root).expanduser(), on_bad, min_per_class
         self._val, self._test, self._seed = val, test, seed
-        self.name, self.shape, self.image_format = (
-            _name(self.root),
-            self._format.shape,
-            self._format.to_json(),
-        )
+        self.name = _name(self.root)
+        self.shape = self._format.shape
+        self.image_format = self._format.to_json()
 
     def split(self, name: str) -> ClassDataset:
         """The classes of ``train``, ``val`` or ``test``."""
@@ -203,10 +201,8 @@ def read_folder(
             'Repair or remove them, or leave them out with on_bad="skip" (on the command line: '
             "--on-bad skip)."
         )
-    names, counts = (
-        list(found),
-        np.bincount(np.asarray(labels, dtype=np.int64), minlength=len(found)),
-    )
+    names = list(found)
+    counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=len(found))
     empty = [repr(name) for name, n in zip(names, counts, strict=True) if n == 0]
     if empty:
         raise DataError(

@@ -118,10 +118,8 @@ def _outline(character: str, font: str) -> tuple[NDArray[np.float64], float]:
     ink = _ink(character, font)
     if not ink.any():
         return np.full(ink.shape, -float(SIDE)), 0.0
-    inside, outside = (
-        np.asarray(distance_transform_edt(ink)),
-        np.asarray(distance_transform_edt(~ink)),
-    )
+    inside = np.asarray(distance_transform_edt(ink))
+    outside = np.asarray(distance_transform_edt(~ink))
     distance = np.where(ink, inside - 0.5, 0.5 - outside) / _FINE
     # Across a straight stroke of half width h the distances are spread evenly over 0 … h.
     return distance, 2 * float(distance[ink].mean())

@@ -148,10 +148,8 @@ def _layers(some: Sequence[str], fonts: Sequence[str]) -> NDArray[np.float32]:
     for i, (character, font) in enumerate(zip(some, fonts, strict=True)):
         distance = plain(character, font, pen=_PEN, stretches=_STRETCHES)
         ink = np.clip(0.5 + distance, 0, 1)
-        layers[:, 0, i], layers[:, 1, i] = (
-            ink / ink.sum((1, 2), keepdims=True),
-            np.clip(0.5 - distance - _AWAY, 0, 1),
-        )
+        layers[:, 0, i] = ink / ink.sum((1, 2), keepdims=True)
+        layers[:, 1, i] = np.clip(0.5 - distance - _AWAY, 0, 1)
     return layers
 
 

@@ -72,13 +72,11 @@ class QuadraticTasks(AbstractTasks):
                 f"A quadratic of {dim} numbers is given whole: use n_way=0, n_shot={dim} and "
                 f"n_query={dim}, got {setting!r}."
             )
-        self.data, self.split, self.setting, self.seed, self.dim = (
-            "quadratics",
-            split,
-            setting,
-            seed,
-            dim,
-        )
+        self.data = "quadratics"
+        self.split = split
+        self.setting = setting
+        self.seed = seed
+        self.dim = dim
         self.split_hash = hashlib.sha256(
             f"|W theta - y|^2, standard normal, dim {dim}".encode()
         ).hexdigest()[:12]

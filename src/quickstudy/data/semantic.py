@@ -142,14 +142,12 @@ class Attributes(Described, AbstractData):
                 f"{n_attributes} attributes are too few to tell {sum(classes)} classes apart. "
                 "Raise n_attributes or lower classes."
             )
-        self.n_attributes, self.dim, self.classes, self.n_examples, self.noise, self.seed = (
-            n_attributes,
-            dim,
-            tuple(classes),
-            n_examples,
-            noise,
-            seed,
-        )
+        self.n_attributes = n_attributes
+        self.dim = dim
+        self.classes = tuple(classes)
+        self.n_examples = n_examples
+        self.noise = noise
+        self.seed = seed
         self.shape = (dim,)
 
     def split(self, name: str) -> ClassDataset:

@@ -70,13 +70,11 @@ class SinusoidTasks(AbstractTasks):
             raise EpisodeError(
                 f"sinusoid is a regression problem, so n_way must be 0, got {setting.n_way}."
             )
-        self.data, self.split, self.setting, self.seed, self.half_range = (
-            "sinusoid",
-            split,
-            setting,
-            seed,
-            half_range,
-        )
+        self.data = "sinusoid"
+        self.split = split
+        self.setting = setting
+        self.seed = seed
+        self.half_range = half_range
         law = f"A sin(x - phi), A {_AMPLITUDE}, phi 0 ... pi, x {_X}, half_range {half_range}"
         self.split_hash = hashlib.sha256(law.encode()).hexdigest()[:12]
 

@@ -179,10 +179,8 @@ class Voices(Described, AbstractData):
         pitch = _MIDDLE * tract**2 * np.exp(_PITCH * s[1])
         of_formants = s[10:].reshape(3, _FORMANTS)
         frequency = 100 * tract * np.exp(_FORMANT * of_formants[0])
-        strength, width = (
-            100 * np.exp(_STRENGTH * of_formants[1]),
-            100 * np.exp(_WIDTH * of_formants[2]),
-        )
+        strength = 100 * np.exp(_STRENGTH * of_formants[1])
+        width = 100 * np.exp(_WIDTH * of_formants[2])
         language, *accent = _ACCENTS[int(u[2] * len(_ACCENTS))]
         breath = round(max(0.0, 8 * u[3] - 4))  # half of them have none
         lines = (
@@ -297,10 +295,8 @@ def _read(wav: Path) -> tuple[NDArray[np.float64], int]:
     if not wav.is_file():
         raise _mute("it wrote no sound")
     with wave.open(str(wav)) as file:
-        samples, rate = (
-            np.frombuffer(file.readframes(file.getnframes()), dtype="<i2") / 32768,
-            file.getframerate(),
-        )
+        samples = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2") / 32768
+        rate = file.getframerate()
     loud = np.flatnonzero(np.abs(samples) > 0.02 * np.abs(samples).max(initial=1e-9))
     return (samples[loud[0] : loud[-1] + 1] if len(loud) else samples), rate
 

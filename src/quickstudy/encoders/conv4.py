@@ -83,12 +83,10 @@ class Conv4(AbstractEncoder):
             )
         if downsample not in ("pool", "stride"):
             raise ConfigError(f"Conv4 halves images by 'pool' or 'stride', not by '{downsample}'.")
-        self.norm, self.in_channels, self.size, self.downsample = (
-            norm,
-            in_channels,
-            size,
-            downsample,
-        )
+        self.norm = norm
+        self.in_channels = in_channels
+        self.size = size
+        self.downsample = downsample
         side = size // 2**pooled if downsample == "pool" else 1
         self.map_shape, self.out_dim = (width, side, side), width * side**2
         how = [downsample if i < pooled else "keep" for i in range(4)]
@@ -213,12 +211,10 @@ class _Block(nn.Module):
         """Normalised by the statistics of each task, or of all together; the image of the
         normalisation is not stored.
         """
-        weight, gamma, beta, n_tasks = (
-            self.conv.weight,
-            self.norm.weight,
-            self.norm.bias,
-            x.shape[0],
-        )
+        weight = self.conv.weight
+        gamma = self.norm.weight
+        beta = self.norm.bias
+        n_tasks = x.shape[0]
         joined = together or (n_tasks == 1 and not self._stacked)
         if isinstance(x, Images) and x.gram is not None:
             images = x.joined() if together else x

@@ -59,10 +59,8 @@ class Separable(AbstractOperation):
     def __init__(self, channels: int, norm: str) -> None:
         super().__init__()
         self.depth = nn.Conv2d(channels, channels, 5, padding=2, groups=channels, bias=False)
-        self.point, self.norm = (
-            nn.Conv2d(channels, channels, 1, bias=False),
-            norm_named(norm, channels),
-        )
+        self.point = nn.Conv2d(channels, channels, 1, bias=False)
+        self.norm = norm_named(norm, channels)
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
         return memory.normalise(

@@ -118,10 +118,8 @@ class _Block(nn.Module):
             nn.Conv2d(channels if i else channels_in, channels, 3, padding=1, bias=False)
             for i in range(3)
         ]
-        self.convs, self.shortcut = (
-            nn.ModuleList(convs),
-            nn.Conv2d(channels_in, channels, 1, bias=False),
-        )
+        self.convs = nn.ModuleList(convs)
+        self.shortcut = nn.Conv2d(channels_in, channels, 1, bias=False)
         self.norms = nn.ModuleList(norm_named(norm, channels) for _ in range(4))
         self.drop = drop
         for conv in (*convs, self.shortcut):

@@ -209,10 +209,8 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.estimator_, self._scorer = estimator, _scorer_named(self.unknown_score).fit(estimator)
         self.cohort_, self.cohort_groups_ = cohort, cohort_groups
         self.cohort_overlap_ = None
-        self.calibration_scores_, self.rule_ = (
-            calibration_scores,
-            "leave one class out" if cohort is None else "cohort",
-        )
+        self.calibration_scores_ = calibration_scores
+        self.rule_ = "leave one class out" if cohort is None else "cohort"
         self._check_reject_label()
         return self.set_rate(self.false_accept_rate)
 

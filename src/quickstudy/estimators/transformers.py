@@ -64,11 +64,9 @@ class AbstractThingEncoder(TransformerMixin, BaseEstimator, abc.ABC):
             opened = asked, open_encoder(self.encoder, kind=self.kind, **self._options())
             shared[:] = [opened]
         self.encoder_ = opened[1]
-        self.key_, self.n_features_out_, self.notes_ = (
-            self.encoder_.key,
-            self.encoder_.dim,
-            self.encoder_.notes,
-        )
+        self.key_ = self.encoder_.key
+        self.n_features_out_ = self.encoder_.dim
+        self.notes_ = self.encoder_.notes
         return self
 
     def transform(self, X: Iterable[Any]) -> Float[NDArray[np.float32], "n D"]:

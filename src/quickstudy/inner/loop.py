@@ -104,12 +104,10 @@ class InnerLoop(AbstractLoop):
                 f"clip_value, second_order_from and window cannot be negative, got {clip_value}, "
                 f"{second_order_from} and {window}. Use 0 for none."
             )
-        self.rule, self.first_order, self.recompute, self.clip_value = (
-            rule,
-            first_order,
-            recompute,
-            clip_value,
-        )
+        self.rule = rule
+        self.first_order = first_order
+        self.recompute = recompute
+        self.clip_value = clip_value
         self._train_steps, self._test_steps = steps, test_steps or steps
         self.second_order_from, self.window = second_order_from, window
         self.clock = Clock() if second_order_from and not first_order else None

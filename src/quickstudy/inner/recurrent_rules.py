@@ -61,10 +61,8 @@ class GatedUpdate(AbstractRule):
 
     def forward(self, move: StepInputs, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
         h, c, f, i = memory
-        params, gradients = (
-            list(move.params.values()),
-            [g.detach() for g in move.gradients.values()],
-        )
+        params = list(move.params.values())
+        gradients = [g.detach() for g in move.gradients.values()]
         theta, g = (
             torch.cat([v.reshape(-1, 1) for v in values]) for values in (params, gradients)
         )  # [P 1]

@@ -61,12 +61,10 @@ class _Colour(torch.autograd.Function):
         from quickstudy.kernels import compiled
 
         y = x.new_empty(x.shape[0], x.shape[2] // 2, x.shape[3] // 2, weight.shape[0])
-        p, winner, mean, rstd = (
-            torch.empty_like(y),
-            y.new_empty(y.shape, dtype=torch.uint8),
-            torch.empty_like(gamma),
-            torch.empty_like(gamma),
-        )
+        p = torch.empty_like(y)
+        winner = y.new_empty(y.shape, dtype=torch.uint8)
+        mean = torch.empty_like(gamma)
+        rstd = torch.empty_like(gamma)
         shift, d1, d2 = torch.empty_like(gamma), *torch.zeros(2, len(gamma), dtype=torch.float64)
         for part in _parts(x, weight):
             z = _convolved(x[part], weight)

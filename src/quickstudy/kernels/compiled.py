@@ -225,12 +225,10 @@ def measure(z, gamma, shift, d1, d2, p, winner):
         s2[:] = 0
         for i in range(height // 2):
             for j in range(width // 2):
-                a, b, e, f = (
-                    z[n, 2 * i, 2 * j],
-                    z[n, 2 * i, 2 * j + 1],
-                    z[n, 2 * i + 1, 2 * j],
-                    z[n, 2 * i + 1, 2 * j + 1],
-                )
+                a = z[n, 2 * i, 2 * j]
+                b = z[n, 2 * i, 2 * j + 1]
+                e = z[n, 2 * i + 1, 2 * j]
+                f = z[n, 2 * i + 1, 2 * j + 1]
                 _statistics2(a, b, shift, s1, s2)
                 _statistics2(e, f, shift, s1, s2)
                 extreme(p[n, i, j], winner[n, i, j], a, b, e, f, sign)
@@ -284,11 +282,9 @@ def gradients(m, dy, gamma, y, p, mean, rstd, dgamma, dbeta, k, c0, c1):
     for c in range(len(mean)):
         r = float(rstd[c])
         q = gamma[c] * r / m
-        k[c], c0[c], c1[c] = (
-            gamma[c] * r,
-            -q * (s_beta[c] - r * mean[c] * s_gamma[c]),
-            -q * r * s_gamma[c],
-        )
+        k[c] = gamma[c] * r
+        c0[c] = -q * (s_beta[c] - r * mean[c] * s_gamma[c])
+        c1[c] = -q * r * s_gamma[c]
         dgamma[c], dbeta[c] = s_gamma[c], s_beta[c]
 
 
@@ -339,26 +335,20 @@ def _double_backward(
 ):
     n_images, height, width, c_all = z.shape
     m = float(n_images * height * width)
-    s_beta, s_gamma, g_beta, g_gamma, g_p = (
-        np.empty(c_all),
-        np.empty(c_all),
-        np.zeros(c_all),
-        np.zeros(c_all),
-        np.zeros(c_all),
-    )
-    a, b, q, k, u = (
-        np.empty_like(mean),
-        np.empty_like(mean),
-        np.empty_like(mean),
-        np.empty_like(mean),
-        np.empty_like(mean),
-    )
-    c0, c1, c2, one = (
-        np.empty_like(mean),
-        np.empty_like(mean),
-        np.empty_like(mean),
-        np.ones_like(mean),
-    )
+    s_beta = np.empty(c_all)
+    s_gamma = np.empty(c_all)
+    g_beta = np.zeros(c_all)
+    g_gamma = np.zeros(c_all)
+    g_p = np.zeros(c_all)
+    a = np.empty_like(mean)
+    b = np.empty_like(mean)
+    q = np.empty_like(mean)
+    k = np.empty_like(mean)
+    u = np.empty_like(mean)
+    c0 = np.empty_like(mean)
+    c1 = np.empty_like(mean)
+    c2 = np.empty_like(mean)
+    one = np.ones_like(mean)
     sums(dy, y, p, mean, rstd, s_beta, s_gamma)
     for n in range(n_images):
         a[:] = 0
@@ -397,11 +387,9 @@ def _double_backward(
         h_gamma[c] = r * inner
         k1, k2 = -f * s_gamma[c], g_dgamma[c] - f * g_gamma[c]
         kz = -(r / m) * (k1 * g_gamma[c] + k2 * s_gamma[c]) - g * inner * r * r / m
-        c0[c], c1[c], c2[c] = (
-            -(r / m) * (k1 * g_beta[c] + k2 * s_beta[c]) - kz * r * mean[c],
-            kz * r,
-            r * k1,
-        )
+        c0[c] = -(r / m) * (k1 * g_beta[c] + k2 * s_beta[c]) - kz * r * mean[c]
+        c1[c] = kz * r
+        c2[c] = r * k1
         k[c] = r * k2
         a[c], b[c], q[c] = g * r, g_dbeta[c] - f * g_beta[c] - k2 * r * mean[c], k2 * r
     finish(h_dy, y, p, a, b, q)

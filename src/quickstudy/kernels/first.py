@@ -182,12 +182,10 @@ class _FirstBackward(torch.autograd.Function):
 
         x, g, s, *rest = fixed
         w = _by_tap(weight)
-        won, dw, dgamma, dbeta = (
-            torch.empty_like(w),
-            torch.empty_like(w),
-            torch.empty_like(gamma),
-            torch.empty_like(gamma),
-        )
+        won = torch.empty_like(w)
+        dw = torch.empty_like(w)
+        dgamma = torch.empty_like(gamma)
+        dbeta = torch.empty_like(gamma)
         first_compiled.backward(
             *arrays(pixels_first(dy), x, g, s, w, gamma, *rest, won, dw, dgamma, dbeta)
         )

@@ -104,12 +104,10 @@ def _rectified_maximum(y, a, b, e, f, shift):
 @kernel
 def answer(x, w, shift, y):
     """Y = max(0, max of each window + shift)."""
-    a, b, e, f = (
-        np.empty_like(shift),
-        np.empty_like(shift),
-        np.empty_like(shift),
-        np.empty_like(shift),
-    )
+    a = np.empty_like(shift)
+    b = np.empty_like(shift)
+    e = np.empty_like(shift)
+    f = np.empty_like(shift)
     for n in range(x.shape[0]):
         for i in range(y.shape[1]):
             for j in range(y.shape[2]):
@@ -124,18 +122,14 @@ def answer(x, w, shift, y):
 def forward(x, g, s, w, gamma, beta, y, p, winner, mean, rstd, eps):
     """y, p, winner, mean and rstd are filled."""
     c_all, m = w.shape[1], float(x.shape[0] * (x.shape[1] - 2) * (x.shape[2] - 2))
-    sign, scale, shift, zw = (
-        np.ones_like(gamma),
-        np.empty_like(gamma),
-        np.empty_like(gamma),
-        _product(g, w),
-    )
-    a, b, e, f = (
-        np.empty_like(gamma),
-        np.empty_like(gamma),
-        np.empty_like(gamma),
-        np.empty_like(gamma),
-    )
+    sign = np.ones_like(gamma)
+    scale = np.empty_like(gamma)
+    shift = np.empty_like(gamma)
+    zw = _product(g, w)
+    a = np.empty_like(gamma)
+    b = np.empty_like(gamma)
+    e = np.empty_like(gamma)
+    f = np.empty_like(gamma)
     for c in range(c_all):
         if gamma[c] < 0:
             sign[c] = -1
@@ -166,12 +160,10 @@ def backward(dy, x, g, s, w, gamma, y, p, winner, mean, rstd, won, dw, dgamma, d
     backward.
     """
     c_all, m = w.shape[1], float(x.shape[0] * (x.shape[1] - 2) * (x.shape[2] - 2))
-    s_beta, s_gamma, u, one = (
-        np.empty(c_all),
-        np.empty(c_all),
-        np.empty_like(gamma),
-        np.ones_like(gamma),
-    )
+    s_beta = np.empty(c_all)
+    s_gamma = np.empty(c_all)
+    u = np.empty_like(gamma)
+    one = np.ones_like(gamma)
     part, total, zw = np.empty_like(w), np.zeros((9, c_all)), _product(g, w)
     sums(dy, y, p, mean, rstd, s_beta, s_gamma)
     for n in range(x.shape[0]):
@@ -181,12 +173,10 @@ def backward(dy, x, g, s, w, gamma, y, p, winner, mean, rstd, won, dw, dgamma, d
                 rectified(u, dy[n, i, j], y[n, i, j], one)
                 for k in range(9):
                     row, column = 2 * i + k // 3, 2 * j + k % 3
-                    v0, v1, v2, v3 = (
-                        x[n, row, column],
-                        x[n, row, column + 1],
-                        x[n, row + 1, column],
-                        x[n, row + 1, column + 1],
-                    )
+                    v0 = x[n, row, column]
+                    v1 = x[n, row, column + 1]
+                    v2 = x[n, row + 1, column]
+                    v3 = x[n, row + 1, column + 1]
                     _won(part[k], winner[n, i, j], u, v0, v1, v2, v3)
         for k in range(9):
             for c in range(c_all):
@@ -225,12 +215,10 @@ def double_backward(
 ):
     """h_dy, h_w and h_gamma are filled; s_gamma and s_beta are the backward's dγ and dβ."""
     c_all, m = w.shape[1], float(x.shape[0] * (x.shape[1] - 2) * (x.shape[2] - 2))
-    a, b, e, f = (
-        np.empty_like(gamma),
-        np.empty_like(gamma),
-        np.empty_like(gamma),
-        np.empty_like(gamma),
-    )
+    a = np.empty_like(gamma)
+    b = np.empty_like(gamma)
+    e = np.empty_like(gamma)
+    f = np.empty_like(gamma)
     zw, gw = _product(g, w), _product(g, g_dw)
     for n in range(x.shape[0]):
         for i in range(p.shape[1]):
@@ -246,13 +234,11 @@ def double_backward(
             g_beta += s[k] * g_dw[k, c]
             g_z += zw[k, c] * g_dw[k, c]
             g_p += float(won[k, c]) * g_dw[k, c]
-        r, mu, ga, sb, sg = (
-            float(rstd[c]),
-            float(mean[c]),
-            float(gamma[c]),
-            float(s_beta[c]),
-            float(s_gamma[c]),
-        )
+        r = float(rstd[c])
+        mu = float(mean[c])
+        ga = float(gamma[c])
+        sb = float(s_beta[c])
+        sg = float(s_gamma[c])
         q, g_gamma = ga * r, (g_z - mu * g_beta) * r
         inner = g_p - (sb * g_beta + sg * g_gamma) / m
         h_gamma[c] = r * inner

@@ -78,12 +78,10 @@ class Classify(AbstractObjective):
             )
         if head == "sphereface" and margin is not None and margin != int(margin):
             raise ConfigError(f"The margin of sphereface is a whole number, got {margin}.")
-        self.n_classes, self.head, self.warm_up, self.rotations = (
-            n_classes,
-            head,
-            warm_up,
-            rotations,
-        )
+        self.n_classes = n_classes
+        self.head = head
+        self.warm_up = warm_up
+        self.rotations = rotations
         self.scale = _SCALE.get(head, 1.0) if scale is None else scale
         self.margin = float(_MARGIN.get(head, 0.0) if margin is None else margin)
         self.classifier = nn.Linear(dim, n_classes, bias=head == "linear")

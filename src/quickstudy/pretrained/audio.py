@@ -56,10 +56,8 @@ class HubAudioEncoder(AbstractPretrained):
     def __init__(self, source: str | Path, *, device: str = "auto") -> None:
         folder, self.device = model_folder(source), pick_device(device)
         about = read_json(folder / "config.json")
-        self.source, self._is_speaker = (
-            str(source),
-            str((about.get("architectures") or [""])[0]).endswith("ForXVector"),
-        )
+        self.source = str(source)
+        self._is_speaker = str((about.get("architectures") or [""])[0]).endswith("ForXVector")
         prepare = read_json(folder / "preprocessor_config.json")
         if "sampling_rate" not in prepare:
             raise ConfigError(

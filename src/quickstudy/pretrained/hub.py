@@ -74,10 +74,8 @@ class HubEncoder(AbstractImagePretrained):
         maker, self._takes = _TYPES.get(self._type, ("AutoModel", "mean"))
         self.model: Any = load_model(folder, maker, device=self.device)
         settings = sorted(self._see.to_json().items())
-        self.source, self.key = (
-            str(source),
-            hash_of(self._type, self._takes, settings, files=weight_files(folder)),
-        )
+        self.source = str(source)
+        self.key = hash_of(self._type, self._takes, settings, files=weight_files(folder))
         # Tokens that stand before those of the places: one for the whole picture, and DINO's
         # registers.
         self._extra = 1 + int(self.model.config.to_dict().get("num_register_tokens") or 0)

@@ -67,13 +67,11 @@ class OnnxEncoder(AbstractImagePretrained):
         # One model file may be many at once: a batch of a fixed size is filled up.
         self._batch = shape[0] if isinstance(shape[0], int) else 0
         # Large models keep their weights in files beside, NAME.onnx.data or NAME.onnx_data.
-        self.source, self.key = (
-            str(path),
-            hash_of(
-                self._output,
-                sorted(self._see.to_json().items()),
-                files=sorted(p for p in file.parent.iterdir() if p.name.startswith(file.name)),
-            ),
+        self.source = str(path)
+        self.key = hash_of(
+            self._output,
+            sorted(self._see.to_json().items()),
+            files=sorted(p for p in file.parent.iterdir() if p.name.startswith(file.name)),
         )
         self.dim = self.encode([Image.new("RGB", (8, 8))]).shape[1]
         self.notes = (

@@ -106,11 +106,9 @@ class Preprocessing:
                 "function: quickstudy.pretrained.FunctionEncoder."
             )
         try:
-            resize, crop, resample = (
-                (),
-                (),
-                int(about.get("resample", 2 if kind in _BILINEAR else 3)),
-            )
+            resize = ()
+            crop = ()
+            resample = int(about.get("resample", 2 if kind in _BILINEAR else 3))
             if about.get("do_resize", True):
                 resize = _size(
                     about["size"],

@@ -46,12 +46,10 @@ class SymbolEncoder(AbstractImagePretrained):
     def __init__(self, *, invert: bool | None = None, device: str = "cpu") -> None:
         self._run = RunEncoder(SYMBOLS, invert=invert, device=pick_device(device))
         self._run.source = self.source = "symbols"
-        self.key, self.dim, self.format, self.device = (
-            self._run.key,
-            self._run.dim,
-            self._run.format,
-            self._run.device,
-        )
+        self.key = self._run.key
+        self.dim = self._run.dim
+        self.format = self._run.format
+        self.device = self._run.device
         self._is_by_border = invert is None
         if self._is_by_border:
             self.key = hash_of(self._run.key, "polarity by the border")

@@ -83,9 +83,9 @@ class SentenceEncoder(AbstractPretrained):
         self.max_tokens: int = about.get("max_seq_length") or min(
             self.tokenizer.model_max_length, positions
         )
-        self.source, self.notes = (
-            str(source),
-            (f"Of a sentence, the first {self.max_tokens} tokens (pieces of words) are read.",),
+        self.source = str(source)
+        self.notes = (
+            f"Of a sentence, the first {self.max_tokens} tokens (pieces of words) are read.",
         )
         files = [file for name in _PREPARING for file in sorted(inner.glob(name))]
         self.key = hash_of(
@@ -203,10 +203,8 @@ def _modules(folder: Path) -> tuple[Path, tuple[str, ...], bool]:
     if not modules:
         return folder, ("mean",), False
     try:
-        kinds, paths = (
-            [m["type"].rpartition(".")[2] for m in modules],
-            [folder / m["path"] for m in modules],
-        )
+        kinds = [m["type"].rpartition(".")[2] for m in modules]
+        paths = [folder / m["path"] for m in modules]
     except (KeyError, TypeError, AttributeError) as error:
         raise LoadError(
             f"{folder / 'modules.json'} is not a list of modules with type and path. Fetch the "

@@ -74,10 +74,8 @@ class TimmEncoder(AbstractImagePretrained):
         weights = [
             part for n, t in self.model.state_dict().items() for part in (n, t.cpu().numpy())
         ]
-        self.source, self.key = (
-            f"timm:{name}",
-            hash_of(sorted(self._see.to_json().items()), *weights),
-        )
+        self.source = f"timm:{name}"
+        self.key = hash_of(sorted(self._see.to_json().items()), *weights)
         self.dim = self.encode([Image.new("RGB", (side, side))]).shape[1]
 
     def read(self, path: Path) -> NDArray[np.float32]:

@@ -13,11 +13,9 @@ from quickstudy.training import Optimiser, Plan
 STEPS = 4_000
 _CLASSES = 4_800  # of the training and validation characters, with rotations
 _EPISODES = Setting(n_way=20, n_shot=1, n_query=5)
-_VINYALS, _SUNG, _KOCH = (
-    "Vinyals et al. 2016, table 1",
-    "Sung et al. 2018, table 1",
-    "Koch et al. 2015, as in Vinyals et al. 2016, table 1",
-)
+_VINYALS = "Vinyals et al. 2016, table 1"
+_SUNG = "Sung et al. 2018, table 1"
+_KOCH = "Koch et al. 2015, as in Vinyals et al. 2016, table 1"
 
 
 def _recipe(

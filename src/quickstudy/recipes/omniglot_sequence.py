@@ -43,10 +43,8 @@ def _recipe(
     )
 
 
-_MISHRA, _SANTORO = (
-    "Mishra et al. 2018, table 1",
-    "Santoro et al. 2016, table 1: the second instance",
-)
+_MISHRA = "Mishra et al. 2018, table 1"
+_SANTORO = "Santoro et al. 2016, table 1: the second instance"
 _ONE_SHOT = Setting(5, 1, 15)
 
 

@@ -160,10 +160,8 @@ def mistakes(findings: Findings, items: Items) -> dict[str, Any]:
         }
 
     def card(i: int) -> dict[str, Any]:
-        twin, mate = (
-            findings.nearest_in(i, int(findings.predicted[i])),
-            findings.nearest_in(i, int(findings.labels[i])),
-        )
+        twin = findings.nearest_in(i, int(findings.predicted[i]))
+        mate = findings.nearest_in(i, int(findings.labels[i]))
         bars = [
             round(100 * (float(s) - low) / ((high - low) or 1.0), 1)
             for s in (findings.other[i], findings.own[i])

@@ -64,12 +64,10 @@ class TRPO(AbstractOuter):
                 "shrink in (0, 1) and fisher_share in (0, 1], got "
                 f"{max_kl}, {cg_steps}, {backtracks}, {damping}, {shrink} and {fisher_share}."
             )
-        self.max_kl, self.cg_steps, self.damping, self.fisher_share = (
-            max_kl,
-            cg_steps,
-            damping,
-            fisher_share,
-        )
+        self.max_kl = max_kl
+        self.cg_steps = cg_steps
+        self.damping = damping
+        self.fisher_share = fisher_share
         self.backtracks, self.shrink = backtracks, shrink
 
     def step(self, learner: PolicyLearner, adaptation: Adaptation) -> dict[str, float]:

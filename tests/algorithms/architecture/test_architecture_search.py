@@ -19,10 +19,8 @@ def net(**options) -> MixedCellNet:
 
 
 def test_a_step_moves_weights_and_logits_each_at_its_rate() -> None:
-    learner, e = (
-        t_nas(net(), n_out=3, inner_lr=0.1, logits_lr=20.0, inner_steps=1).eval(),
-        episode(1),
-    )
+    learner = t_nas(net(), n_out=3, inner_lr=0.1, logits_lr=20.0, inner_steps=1).eval()
+    e = episode(1)
     fast, _ = learner.adapt(e.support, e.target, e.query.x)
     loss = e.target.loss(
         learner.predict(

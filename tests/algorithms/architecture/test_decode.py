@@ -58,10 +58,8 @@ def test_random_cells_use_every_operation_and_source() -> None:
 
 def test_logits_after_adaptation() -> None:
     torch.manual_seed(0)
-    net, tasks = (
-        MixedCellNet(channels=4, nodes=2, layers=1, norm="batch"),
-        Glyphs().tasks("test", Setting(3, 1, 2)),
-    )
+    net = MixedCellNet(channels=4, nodes=2, layers=1, norm="batch")
+    tasks = Glyphs().tasks("test", Setting(3, 1, 2))
     found = adapted_logits(t_nas(net, n_out=3, inner_steps=1), tasks, n_tasks=3)
     assert found.shape == (3, *net.logits.shape)
     assert not torch.equal(found[0], found[1])

@@ -11,10 +11,8 @@ from quickstudy.testing import toy_episode
 
 def test_it_is_an_lstm_over_examples_and_late_labels() -> None:
     torch.manual_seed(0)
-    learner, e = (
-        SequenceLSTM(Identity(6), n_out=4, width=8, normalise=False),
-        toy_episode(n_tasks=2),
-    )
+    learner = SequenceLSTM(Identity(6), n_out=4, width=8, normalise=False)
+    e = toy_episode(n_tasks=2)
     whole = nn.LSTM(10, 8, batch_first=True)
     whole.load_state_dict({f"{name}_l0": p for name, p in learner.cell.state_dict().items()})
     labels = F.one_hot(e.support.y, 4).float()

@@ -46,10 +46,8 @@ def test_where_the_loop_has_converged_the_gradient_equals_finite_differences(cas
     gradients = torch.autograd.grad(QueryLoss()(learner, e), [p for _, p in named])
     for (name, p), g in zip(named, gradients, strict=True):
         direction = torch.randn_like(p)
-        measured, promised = (
-            slope(learner, e, p, direction / direction.norm()),
-            float((g * direction).sum() / direction.norm()),
-        )
+        measured = slope(learner, e, p, direction / direction.norm())
+        promised = float((g * direction).sum() / direction.norm())
         assert promised == pytest.approx(measured, rel=1e-4, abs=1e-8), name
     learner.loop.cg_steps = 1
     rough = torch.autograd.grad(QueryLoss()(learner, e), [p for _, p in named])
@@ -73,10 +71,8 @@ def test_on_a_quadratic_the_derivative_is_known():
 
 def test_the_graph_does_not_grow_with_the_steps():
     def nodes(steps):
-        todo, seen = (
-            [QueryLoss()(imaml(MLP(6), n_out=4, inner_steps=steps), toy_episode()).grad_fn],
-            set(),
-        )
+        todo = [QueryLoss()(imaml(MLP(6), n_out=4, inner_steps=steps), toy_episode()).grad_fn]
+        seen = set()
         while todo:
             if (node := todo.pop()) is not None and node not in seen:
                 seen.add(node)

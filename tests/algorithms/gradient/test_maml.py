@@ -140,10 +140,8 @@ def test_an_encoder_that_cannot_stack_goes_through_the_tasks_one_by_one():
 
 
 def test_one_task_equals_the_same_task_among_others():
-    learner, e = (
-        randomised(maml(Conv4(size=16, width=6, norm="batch"), n_out=4, inner_lr=RATE)),
-        images(),
-    )
+    learner = randomised(maml(Conv4(size=16, width=6, norm="batch"), n_out=4, inner_lr=RATE))
+    e = images()
     whole = learner(e)
     for t in range(3):
         torch.testing.assert_close(learner(e.task(t)), whole[t : t + 1], rtol=1e-9, atol=1e-9)
@@ -179,10 +177,8 @@ def test_first_order_adapts_to_the_same_weights_and_has_another_gradient():
 
 
 def test_without_gradients_the_answer_is_the_same():
-    learner, e = (
-        maml(Conv4(size=16, width=6, norm="support"), n_out=4, inner_lr=RATE).double(),
-        images(),
-    )
+    learner = maml(Conv4(size=16, width=6, norm="support"), n_out=4, inner_lr=RATE).double()
+    e = images()
     with torch.no_grad():
         silent = learner(e)
     torch.testing.assert_close(learner(e), silent, rtol=1e-9, atol=1e-9)
@@ -239,20 +235,18 @@ def one_query(e, i):
 
 
 def test_trap_3_batch_statistics_make_the_answers_depend_on_the_other_queries():
-    learner, e = (
-        maml(Conv4(size=16, width=6, norm="batch"), n_out=4, inner_lr=RATE).double(),
-        images(),
-    )
+    learner = maml(Conv4(size=16, width=6, norm="batch"), n_out=4, inner_lr=RATE).double()
+    e = images()
     assert learner.traits.transductive
     assert not torch.allclose(learner(e)[:, :1], learner(one_query(e, 0)), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("norm", ["support", "group", "none"])
 def test_trap_3_other_policies_answer_each_query_by_itself(norm):
-    learner, e = (
-        maml(Conv4(size=16, width=6, norm=norm), n_out=4, inner_lr=0.05, inner_steps=2).double(),
-        images(),
-    )
+    learner = maml(
+        Conv4(size=16, width=6, norm=norm), n_out=4, inner_lr=0.05, inner_steps=2
+    ).double()
+    e = images()
     assert not learner.traits.transductive
     whole = learner(e)
     for i in (0, 5, 11):
@@ -262,12 +256,10 @@ def test_trap_3_other_policies_answer_each_query_by_itself(norm):
 
 
 def test_support_statistics_are_those_of_the_adapted_body():
-    learner, e = (
-        randomised(
-            maml(Conv4(size=16, width=6, norm="support"), n_out=4, inner_lr=RATE, inner_steps=2)
-        ),
-        images(n_tasks=1),
+    learner = randomised(
+        maml(Conv4(size=16, width=6, norm="support"), n_out=4, inner_lr=RATE, inner_steps=2)
     )
+    e = images(n_tasks=1)
     out = learner(e)[0]
     fast, slow = parts(learner)
     now = list(fast)

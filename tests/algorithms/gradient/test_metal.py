@@ -94,10 +94,8 @@ def slow_metal(p, fast, e, *, use_queries):
 @pytest.mark.parametrize("n_tasks", [1, 3])
 @pytest.mark.parametrize("use_queries", [True, False])
 def test_loss_and_outer_gradient_equal_a_slow_loop(use_queries, n_tasks):
-    learner, e = (
-        learner_of(use_queries=use_queries),
-        double(toy_episode(n_tasks=n_tasks, target=Classes(N_OUT))),
-    )
+    learner = learner_of(use_queries=use_queries)
+    e = double(toy_episode(n_tasks=n_tasks, target=Classes(N_OUT)))
     named = dict(learner.named_parameters())
     loss = e.target.loss(learner(e), e.query.y).mean()
     expected = slow_metal(named, [named[n] for n in learner.fast_names], e, use_queries=use_queries)

@@ -80,10 +80,8 @@ def test_unicorn_equals_a_loop_with_repeated_vectors(n_tasks, first_order):
         MLP(6, widths=(5,)), inner_lr=RATE, inner_steps=STEPS, first_order=first_order
     ).double()
     e, body = double(toy_episode(n_tasks=n_tasks)), list(learner.parameters())
-    vector, number = (
-        torch.randn(5).double().requires_grad_(),
-        torch.randn(()).double().requires_grad_(),
-    )
+    vector = torch.randn(5).double().requires_grad_()
+    number = torch.randn(()).double().requires_grad_()
     expected = slow(
         body,
         lambda _: (torch.stack([vector] * 4), torch.stack([number] * 4)),
@@ -155,10 +153,8 @@ def test_proto_maml_without_steps_is_protonet():
 
 
 def test_boil_keeps_its_head():
-    learner, e = (
-        boil(MLP(6, widths=(5,)), n_out=4, inner_lr=RATE, inner_steps=STEPS).double(),
-        double(toy_episode()),
-    )
+    learner = boil(MLP(6, widths=(5,)), n_out=4, inner_lr=RATE, inner_steps=STEPS).double()
+    e = double(toy_episode())
     named = dict(learner.named_parameters())
     fast, _ = learner.adapt(e.support, e.target)
     assert list(fast) == ["encoder.layers.0.weight", "encoder.layers.0.bias"]
@@ -209,10 +205,10 @@ def test_a_scale_that_turns_the_scores_round_is_refused():
 
 @pytest.mark.parametrize("n_tasks", [1, 3])
 def test_the_pull_moves_the_weights_to_the_mean_of_where_learning_leads(n_tasks):
-    learner, e = (
-        reptile(MLP(6, widths=(5,)), n_out=4, inner_lr=0.01, inner_steps=STEPS).double().train(),
-        double(toy_episode(n_tasks=n_tasks)),
+    learner = (
+        reptile(MLP(6, widths=(5,)), n_out=4, inner_lr=0.01, inner_steps=STEPS).double().train()
     )
+    e = double(toy_episode(n_tasks=n_tasks))
     before = {n: p.detach().clone() for n, p in learner.named_parameters()}
     ends = []
     for t in range(n_tasks):

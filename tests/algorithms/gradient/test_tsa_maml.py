@@ -159,10 +159,8 @@ def test_before_the_groups_are_made_it_is_maml():
 
 
 def test_what_is_taken_over():
-    learner, again = (
-        grouped(),
-        tsa_maml(MLP(2, widths=(8,)), n_out=2, n_groups=2, n_cluster_tasks=40),
-    )
+    learner = grouped()
+    again = tsa_maml(MLP(2, widths=(8,)), n_out=2, n_groups=2, n_cluster_tasks=40)
     assert again.start_from(learner, TwoKinds())
     for name, tensor in learner.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name

@@ -17,10 +17,8 @@ def test_prototypes_attend_to_each_other_by_a_loop() -> None:
     wq, wk, wv = learner.attention.in_proj_weight.chunk(3)
     wo = learner.attention.out_proj.weight
     for t in range(3):
-        z, query = (
-            learner.encoder(e.support.x[t : t + 1])[0],
-            learner.encoder(e.query.x[t : t + 1])[0],
-        )
+        z = learner.encoder(e.support.x[t : t + 1])[0]
+        query = learner.encoder(e.query.x[t : t + 1])[0]
         means = torch.stack([z[e.support.y[t] == c].mean(0) for c in range(4)])
         for c in range(4):
             weights = torch.softmax(

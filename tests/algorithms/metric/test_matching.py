@@ -124,10 +124,8 @@ def test_a_scale_must_be_above_zero(scale):
 @pytest.mark.parametrize("combine", ["concatenate", "add"])
 def test_full_context_embeddings_by_a_loop(combine):
     torch.manual_seed(0)
-    learner, e = (
-        FullContextMatchingNet(MLP(6, widths=(5,)), steps=3, combine=combine),
-        toy_episode(n_tasks=2),
-    )
+    learner = FullContextMatchingNet(MLP(6, widths=(5,)), steps=3, combine=combine)
+    e = toy_episode(n_tasks=2)
     out = learner(e)
     for t in range(2):
         z, queries = learner.encoder(e.support.x)[t], learner.encoder(e.query.x)[t]

@@ -15,16 +15,14 @@ from quickstudy.testing import toy_episode
 
 def test_its_scores_say_the_soft_classes_and_the_inlierness() -> None:
     torch.manual_seed(0)
-    learner, e = (
-        OSLO(MLP(6, widths=(5,)), steps=3, inlier_temperature=0.3, class_temperature=0.2).eval(),
-        toy_episode(n_shot=(1, 2, 3, 2)),
-    )
+    learner = OSLO(
+        MLP(6, widths=(5,)), steps=3, inlier_temperature=0.3, class_temperature=0.2
+    ).eval()
+    e = toy_episode(n_shot=(1, 2, 3, 2))
     out = learner(e)
     for t in range(3):
-        z, queries = (
-            learner.encoder(e.support.x[t : t + 1])[0],
-            learner.encoder(e.query.x[t : t + 1])[0],
-        )
+        z = learner.encoder(e.support.x[t : t + 1])[0]
+        queries = learner.encoder(e.query.x[t : t + 1])[0]
         mean = torch.cat((z, queries)).mean(0)
         unit = [rows / rows.norm(dim=1, keepdim=True) for rows in (z - mean, queries - mean)]
         soft, xi = oslo(

@@ -11,10 +11,8 @@ from quickstudy.testing import toy_episode
 
 @pytest.mark.parametrize("penalty", [0.1, 5.0])
 def test_it_is_ridge_regression_onto_the_labels(penalty: float) -> None:
-    learner, e = (
-        R2D2(MLP(6, widths=(12,)), penalty=penalty, scale=3.0).double(),
-        toy_episode(n_shot=(1, 2, 3, 2)),
-    )
+    learner = R2D2(MLP(6, widths=(12,)), penalty=penalty, scale=3.0).double()
+    e = toy_episode(n_shot=(1, 2, 3, 2))
     support, query = e.support.x.double(), e.query.x.double()
     with torch.no_grad():
         out = learner.predict(learner.adapt(type(e.support)(support, e.support.y), e.target), query)

@@ -13,10 +13,8 @@ def test_vectors_are_judged_pair_by_pair(combine: str) -> None:
     learner, e = RelationNet(MLP(6, widths=(5,)), combine=combine), toy_episode(n_shot=(1, 2, 3, 2))
     out = learner(e)
     for t in range(3):
-        support, query = (
-            learner.encoder(e.support.x[t : t + 1])[0],
-            learner.encoder(e.query.x[t : t + 1])[0],
-        )
+        support = learner.encoder(e.support.x[t : t + 1])[0]
+        query = learner.encoder(e.query.x[t : t + 1])[0]
         for c in range(4):
             own = support[e.support.y[t] == c]
             of_class = own.sum(0) if combine == "sum" else own.mean(0)
@@ -27,10 +25,8 @@ def test_vectors_are_judged_pair_by_pair(combine: str) -> None:
 
 def test_maps_go_through_the_convolution_of_both_one_behind_the_other() -> None:
     torch.manual_seed(0)
-    learner, e = (
-        RelationNet(Conv4(size=28, width=8, pooled=2, norm="group")),
-        toy_episode(n_tasks=1, shape=(1, 28, 28), n_shot=2),
-    )
+    learner = RelationNet(Conv4(size=28, width=8, pooled=2, norm="group"))
+    e = toy_episode(n_tasks=1, shape=(1, 28, 28), n_shot=2)
     assert learner.convolves
     assert learner.encoder.map_shape == (8, 7, 7)
     out = learner(e)[0]

@@ -12,10 +12,8 @@ def test_a_class_scores_the_mean_over_its_examples(compare: str) -> None:
     learner, e = Siamese(MLP(6, widths=(5,)), compare=compare), toy_episode(n_shot=(1, 2, 3, 2))
     out = learner(e)
     for t in range(3):
-        support, query = (
-            learner.encoder(e.support.x[t : t + 1])[0],
-            learner.encoder(e.query.x[t : t + 1])[0],
-        )
+        support = learner.encoder(e.support.x[t : t + 1])[0]
+        query = learner.encoder(e.query.x[t : t + 1])[0]
         for q in range(3):
             for c in range(4):
                 scores = []

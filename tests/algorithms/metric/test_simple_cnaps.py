@@ -14,10 +14,8 @@ def test_the_distance_by_its_full_covariances(n_shot, ridge: float) -> None:
     learner, e = SimpleCNAPs(MLP(6, widths=(9,)), ridge=ridge), toy_episode(n_shot=n_shot)
     with torch.no_grad():
         out = learner(e)
-        z, q = (
-            learner.encoder(e.support.x).double().numpy(),
-            learner.encoder(e.query.x).double().numpy(),
-        )
+        z = learner.encoder(e.support.x).double().numpy()
+        q = learner.encoder(e.query.x).double().numpy()
     for t in range(3):
         y = e.support.y[t].numpy()
         for c in range(4):

@@ -37,10 +37,8 @@ def test_transductive_tuning_by_hand() -> None:
 @pytest.mark.parametrize("steps", [0, 3])
 def test_pmf_fine_tunes_in_eval_mode_only_and_leaves_its_encoder(steps) -> None:
     torch.manual_seed(0)
-    learner, e = (
-        PMF(Conv4(size=16, width=8), steps=steps, lr=0.01),
-        toy_episode(n_tasks=2, shape=(1, 16, 16)),
-    )
+    learner = PMF(Conv4(size=16, width=8), steps=steps, lr=0.01)
+    e = toy_episode(n_tasks=2, shape=(1, 16, 16))
     before = {n: t.clone() for n, t in learner.state_dict().items()}
     learner.eval()
     out, plain = learner(e), 10 * ProtoNet(learner.encoder, similarity="cosine").eval()(e)

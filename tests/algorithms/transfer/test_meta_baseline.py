@@ -11,10 +11,8 @@ from quickstudy.testing import toy_episode
 
 def test_scaled_cosines_by_a_loop() -> None:
     torch.manual_seed(0)
-    learner, e = (
-        MetaBaseline(MLP(6, widths=(5,)), scale=7.0).eval(),
-        toy_episode(n_shot=(1, 2, 3, 2)),
-    )
+    learner = MetaBaseline(MLP(6, widths=(5,)), scale=7.0).eval()
+    e = toy_episode(n_shot=(1, 2, 3, 2))
     out = learner(e)
     for t in range(3):
         z, query = (learner.encoder(p.x[t : t + 1])[0].tolist() for p in (e.support, e.query))

@@ -32,11 +32,9 @@ class CausalAttention(AbstractCausal):
 
     def __init__(self, width: int, keys: int, values: int) -> None:
         super().__init__()
-        self.query, self.key, self.value = (
-            nn.Linear(width, keys),
-            nn.Linear(width, keys),
-            nn.Linear(width, values),
-        )
+        self.query = nn.Linear(width, keys)
+        self.key = nn.Linear(width, keys)
+        self.value = nn.Linear(width, values)
 
     def forward(self, x: Float[Tensor, "T L I"]) -> Float[Tensor, "T L O"]:
         return torch.cat((x, self.weights(x) @ self.value(x)), 2)

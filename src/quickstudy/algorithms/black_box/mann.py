@@ -94,13 +94,11 @@ class MANN(SequenceReader):
                 f"1) and strength positive, got {width}, {rows}, {row}, {heads}, {decay} and "
                 f"{strength}."
             )
-        self.rows, self.row, self.heads, self.decay, self.strength = (
-            rows,
-            row,
-            heads,
-            decay,
-            strength,
-        )
+        self.rows = rows
+        self.row = row
+        self.heads = heads
+        self.decay = decay
+        self.strength = strength
         self.cell = nn.LSTMCell(encoder.out_dim + n_out + heads * row, width)
         self.key = nn.Linear(width, heads * row)
         self.gate = nn.Parameter(torch.zeros(heads))

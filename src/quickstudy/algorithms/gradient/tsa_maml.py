@@ -79,12 +79,10 @@ class TsaMaml(AbstractLearner[GradientState]):
                 "This base adapts its head only, so tasks cannot be grouped by their body. Use "
                 "route_by='all'."
             )
-        self.base, self.n_groups, self.n_cluster_tasks, self.route_by = (
-            base,
-            n_groups,
-            n_cluster_tasks,
-            route_by,
-        )
+        self.base = base
+        self.n_groups = n_groups
+        self.n_cluster_tasks = n_cluster_tasks
+        self.route_by = route_by
         self.base.requires_grad_(requires_grad=False)
         start = {n: p.detach() for n, p in base.named_parameters() if n in base.fast_names}
         self.groups = nn.ParameterDict(

@@ -75,12 +75,10 @@ class Siamese(AbstractComparer[SiameseState]):
                 f"{support_encoder.out_dim}."
             )
         d = encoder.out_dim
-        self.encoder, self.support_encoder, self.compare, self.normalise = (
-            encoder,
-            support_encoder,
-            compare,
-            normalise,
-        )
+        self.encoder = encoder
+        self.support_encoder = support_encoder
+        self.compare = compare
+        self.normalise = normalise
         if compare == "difference":
             self.judge: nn.Module = nn.Linear(d, 1)
         elif compare == "concatenate":

@@ -73,24 +73,20 @@ class PTMAP(FeatureHead):
                 f"iterations at least 1, got {power}, {sharpness}, {steps}, "
                 f"{rate} and {iterations}."
             )
-        self.power, self.sharpness, self.steps, self.rate, self.iterations = (
-            power,
-            sharpness,
-            steps,
-            rate,
-            iterations,
-        )
+        self.power = power
+        self.sharpness = sharpness
+        self.steps = steps
+        self.rate = rate
+        self.iterations = iterations
 
     def learn(self, z: Tensor, y: Tensor, n: int, queries: Tensor | None) -> tuple[Tensor, ...]:
         assert queries is not None
         raw = self._powered(queries)
         centre = raw.mean(1, keepdim=True)
         support, queries = self._centred(self._powered(z)), F.normalize(raw - centre, dim=-1)
-        means, member, every = (
-            class_means(support, y, n),
-            F.one_hot(y, n).to(z.dtype),
-            torch.cat((support, queries), 1),
-        )
+        means = class_means(support, y, n)
+        member = F.one_hot(y, n).to(z.dtype)
+        every = torch.cat((support, queries), 1)
         for _ in range(self.steps):
             p = self._dealt_out(queries, means)
             means = means + self.rate * (

@@ -69,11 +69,9 @@ class SoftKMeans(FeatureHead):
         self, z: Tensor, y: Tensor, n: int, queries: Tensor | None
     ) -> tuple[Float[Tensor, "T C D"]]:
         assert queries is not None
-        means, every, member = (
-            class_means(z, y, n),
-            torch.cat((z, queries), 1),
-            F.one_hot(y, n).to(z.dtype),
-        )
+        means = class_means(z, y, n)
+        every = torch.cat((z, queries), 1)
+        member = F.one_hot(y, n).to(z.dtype)
         for _ in range(self.steps):
             means = class_means(
                 every, torch.cat((member, self.answer((means,), queries).softmax(-1)), 1), n

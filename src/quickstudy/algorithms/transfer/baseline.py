@@ -115,13 +115,11 @@ class BaselinePP(FeatureHead):
         _check(epochs, batch, lr)
         if not scale > 0:
             raise ConfigError(f"scale must be above 0, got {scale}.")
-        self.scale, self.epochs, self.batch, self.lr, self.weight_decay = (
-            scale,
-            epochs,
-            batch,
-            lr,
-            weight_decay,
-        )
+        self.scale = scale
+        self.epochs = epochs
+        self.batch = batch
+        self.lr = lr
+        self.weight_decay = weight_decay
 
     def learn(self, z: Tensor, y: Tensor, n: int, queries: Tensor | None) -> tuple[Tensor, ...]:
         return _trained(self, [_uniform(n, z), z.new_ones(len(z), n, 1)], z, y)

@@ -97,13 +97,11 @@ class CosineTuning(FeatureHead):
         super().__init__(
             encoder, transform=transform, needs_queries=entropy == "queries", **promises
         )
-        self.steps, self.lr, self.scale, self.entropy, self.weight = (
-            steps,
-            lr,
-            scale,
-            entropy,
-            weight,
-        )
+        self.steps = steps
+        self.lr = lr
+        self.scale = scale
+        self.entropy = entropy
+        self.weight = weight
         self.noise, self.views, self.early_stop = noise, views, early_stop
 
     def learn(self, z: Tensor, y: Tensor, n: int, queries: Tensor | None) -> tuple[Tensor, ...]:
@@ -158,12 +156,10 @@ class CosineTuning(FeatureHead):
 
         every, labels = each(z), each(y)
         means = class_means(every, each(member) * taken[:, :, None], member.shape[2]).nan_to_num()
-        left, of_left, shared, losses = (
-            z.reshape(t * n, 1, d),
-            y.reshape(t * n, 1),
-            None if others is None else each(others),
-            list[Tensor](),
-        )
+        left = z.reshape(t * n, 1, d)
+        of_left = y.reshape(t * n, 1)
+        shared = None if others is None else each(others)
+        losses = list[Tensor]()
 
         def loss(*parameters: Tensor) -> Tensor:
             out = self.answer(parameters, every)

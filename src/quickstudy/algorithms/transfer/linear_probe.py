@@ -95,10 +95,8 @@ class LinearProbe(AbstractLearner[ProbeState]):
             # same
             # softmax
         ):
-            weight[seen], bias[seen] = (
-                np.concatenate((-model.coef_, model.coef_)) / 2,
-                np.concatenate((-model.intercept_, model.intercept_)) / 2,
-            )
+            weight[seen] = np.concatenate((-model.coef_, model.coef_)) / 2
+            bias[seen] = np.concatenate((-model.intercept_, model.intercept_)) / 2
         else:
             weight[seen], bias[seen] = model.coef_, model.intercept_
         return weight, bias

@@ -72,13 +72,11 @@ class PMF(EncoderTuner):
                 "scale is above 0, crop in (0, 1], mirror in [0, 1], light and noise are not "
                 f"negative, got {scale}, {crop}, {mirror}, {light} and {noise}."
             )
-        self.scale, self.crop, self.mirror, self.light, self.noise = (
-            scale,
-            crop,
-            mirror,
-            light,
-            noise,
-        )
+        self.scale = scale
+        self.crop = crop
+        self.mirror = mirror
+        self.light = light
+        self.noise = noise
 
     def start(self, z: Tensor, y: Tensor, n: int) -> tuple[Tensor, ...]:
         return (class_means(z, y, n),)
