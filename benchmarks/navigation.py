@@ -203,10 +203,11 @@ def bandits(iterations: int) -> dict[str, Any]:
     arms = world.tasks(1000, split="test")
     ours = live(policy, world, arms, PULLS, generator("bandits", "test")).returns(PULLS).sum(0)
     pays, draws = arms.numpy().astype(np.float64), np.random.default_rng(0)
+    # Thompson: Beta(1, 1) for every arm
     total, won = (
         np.ones((2, len(pays), world.n_actions)),
         np.zeros(len(pays)),
-    )  # Thompson: Beta(1, 1) for every arm
+    )
     rows = np.arange(len(pays))
     for _ in range(PULLS):
         pull = draws.beta(total[0], total[1]).argmax(1)

@@ -28,6 +28,7 @@ from quickstudy.recipes import recipe_named, train_recipe
 ROOT = Path(__file__).parent.parent
 STEPS = (0, 1, 5, 10)
 N_TASKS = 600
+# tried for the pre-trained network, on validation waves
 RATES = (
     1e-3,
     3e-3,
@@ -35,7 +36,7 @@ RATES = (
     2e-2,
     3e-2,
     5e-2,
-)  # tried for the pre-trained network, on validation waves
+)
 
 
 def pretrained(like: GradientLearner, *, steps: int, tasks_per_step: int) -> GradientLearner:

@@ -52,9 +52,8 @@ def scored(x: Vectors) -> dict[str, list[float]]:
             x[:, order[:ENROLLED]].reshape(n * ENROLLED, -1), np.repeat(np.arange(n), ENROLLED)
         )
         scores = model.class_scores(x[:, order[ENROLLED:]].reshape(-1, x.shape[2]))
-        similarity[draw] = scores.reshape(
-            n, utterances - ENROLLED, n
-        )  # the cosine to the mean of the two
+        # the cosine to the mean of the two
+        similarity[draw] = scores.reshape(n, utterances - ENROLLED, n)
         right[draw] = (similarity[draw].argmax(2) == np.arange(n)[:, None]).mean(1)
 
     def verified(rate: Callable[[Vectors, Vectors], float]) -> list[float]:

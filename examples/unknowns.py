@@ -62,9 +62,8 @@ def main() -> None:
             Path(scratch) / "door.db", encoder="my encoder 1", dim=encoder.out_dim
         )
         for name, vectors in templates.items():
-            gallery.enrol(
-                name, vectors, force=True
-            )  # some characters look like others turned; people would be looked at here
+            # some characters look like others turned; people would be looked at here
+            gallery.enrol(name, vectors, force=True)
         gallery.calibrate(args.rate, cohort=others)
         answers = [
             np.asarray([d.identity or "unknown" for d in gallery.identify(probes)])

@@ -27,9 +27,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400, help="training steps")
     args = parser.parse_args()
 
-    source = (
-        Attributes()
-    )  # stands for your data: source.split(…) are examples, source.vectors(…) a row per class
+    # stands for your data: source.split(…) are examples, source.vectors(…) a row per class
+    source = Attributes()
     setting = qs.Setting(n_way=50, n_shot=1, n_query=10)
     tasks = {
         split: SemanticEpisodes(source.split(split), source.vectors(split), setting)

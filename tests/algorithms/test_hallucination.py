@@ -26,9 +26,8 @@ def _learner(**options) -> Hallucinator:
 def test_without_imagined_examples_it_is_the_plain_learner(head, plain, kind) -> None:
     learner = _learner(head=head, generator=kind)
     learner.n_imagined = 0
-    scale = (
-        10.0 if head == "protonet" else 1.0
-    )  # the matching network has the same scale of its own
+    # the matching network has the same scale of its own
+    scale = 10.0 if head == "protonet" else 1.0
     torch.testing.assert_close(learner(E), scale * plain(E))
 
 

@@ -19,9 +19,8 @@ LEARNERS = (SemiSoft, SemiCluster, SemiMasked)
 def episode(n_tasks: int = 3, scale: float = 0.2) -> Episode:
     """Classes that lie so close that most unlabelled examples are shared by several."""
     e, other = (toy_episode(n_tasks=n_tasks, n_shot=(1, 2, 3, 2), seed=seed) for seed in (0, 1))
-    beside = torch.cat(
-        (e.query.x.flip(1)[:, ::2], other.query.x[:, :3]), 1
-    )  # 6 of the task's classes, 3 of others
+    # 6 of the task's classes, 3 of others
+    beside = torch.cat((e.query.x.flip(1)[:, ::2], other.query.x[:, :3]), 1)
     return Episode(
         Examples(scale * e.support.x, e.support.y, unlabelled=scale * beside),
         Examples(scale * e.query.x, e.query.y),

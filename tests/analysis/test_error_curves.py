@@ -114,9 +114,8 @@ def test_many_scores_are_thinned_and_the_rates_stay_right():
     genuine, impostor = rng.normal(2, 1, 20_000), rng.normal(0, 1, 200_000)
     curve = error_curve(genuine, impostor)
     assert len(curve.threshold) < 4000
-    assert np.unique(curve.far)[:4] == pytest.approx(
-        np.arange(4) / 200_000
-    )  # the rarest false accepts are all there
+    # the rarest false accepts are all there
+    assert np.unique(curve.far)[:4] == pytest.approx(np.arange(4) / 200_000)
     assert np.mean(curve.equal_error) == pytest.approx(
         equal_error_rate(genuine, impostor), abs=0.002
     )

@@ -107,9 +107,8 @@ def test_turns_shears_and_scales_leave_the_middle_where_it_is():
 
 def test_scales_keep_within_their_bounds():
     out = Affine(degrees=0.0, scale=0.2, shift=0.0, probability=1.0)(blob(), generator()).support.x
-    area = (
-        out.sum((-1, -2)) / blob(n=1).support.x.sum()
-    )  # the grid is stretched by 1 ± 0.2, so areas by its inverse square
+    # the grid is stretched by 1 ± 0.2, so areas by its inverse square
+    area = out.sum((-1, -2)) / blob(n=1).support.x.sum()
     assert area.min() > 1 / 1.21**2
     assert area.max() < 1 / 0.79**2
     assert area.min() < 0.75

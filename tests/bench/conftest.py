@@ -27,9 +27,8 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         self.step = self.now.enter_context(step_of(self.entry, self.device, workload))
         self.now.enter_context(old_objects_left_alone())
 
-    monkeypatch.setattr(
-        "quickstudy.bench.contender.keep_freed_memory", lambda: True
-    )  # it would last for all other tests
+    # it would last for all other tests
+    monkeypatch.setattr("quickstudy.bench.contender.keep_freed_memory", lambda: True)
     monkeypatch.setattr(Contender, "of", classmethod(of))
     monkeypatch.setattr(Contender, "prepare", prepare)
     monkeypatch.setattr(Contender, "seconds", lambda self: timed(self.step, self.device))

@@ -63,9 +63,8 @@ def test_the_outer_gradient_is_the_plain_loops(entry: Entry, name: str) -> None:
 def test_the_outer_gradient_of_the_compiled_step_is_the_plain_loops(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        "torch._inductor.config.compile_threads", 1
-    )  # a pool of compilers takes longer to start than it saves
+    # a pool of compilers takes longer to start than it saves
+    monkeypatch.setattr("torch._inductor.config.compile_threads", 1)
     entry = OURS["quickstudy-compiled"]
     if entry.missing:
         pytest.skip(entry.missing)

@@ -148,9 +148,8 @@ def test_classes_and_their_numbers_and_examples_are_random_over_tasks():
     tasks, n = episodes(3, 1, 2), 3000
     e = tasks.batch(range(n))
     classes = e.support.x[..., 0].long() // 10
-    at = torch.stack(
-        [classes.gather(1, e.support.y.argsort(1))[:, label] for label in range(3)], 1
-    )  # [T C]: the class with each label
+    # [T C]: the class with each label
+    at = torch.stack([classes.gather(1, e.support.y.argsort(1))[:, label] for label in range(3)], 1)
     for label in range(3):
         seen = torch.bincount(at[:, label], minlength=8)
         assert (

@@ -99,9 +99,8 @@ def test_the_shipped_list_for_test_and_validation_is_the_chosen_one() -> None:
 
 
 def test_look_alikes_are_found() -> None:
-    assert (
-        look_alikes("AaOO", "АаΟо").diagonal().all()
-    )  # Latin with Cyrillic and Greek, upper with lower case
+    # Latin with Cyrillic and Greek, upper with lower case
+    assert look_alikes("AaOO", "АаΟо").diagonal().all()
     assert not look_alikes("AEWc", "ЖΩOb").any()
     assert not look_alikes("∩", "∪").any()
     assert look_alikes("∩", "∪", turns=(2,)).all()

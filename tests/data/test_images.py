@@ -124,9 +124,8 @@ def test_every_mode_becomes_8_bit_of_the_right_shape(mode: str, channels: int) -
 def test_every_usual_format_is_read(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"picture{ending}"
     quarters().save(path)
-    assert (
-        mean_error(COLOUR.read(path), COLOUR.convert(quarters())) < 12
-    )  # the lossy ones smear the edges
+    # the lossy ones smear the edges
+    assert mean_error(COLOUR.read(path), COLOUR.convert(quarters())) < 12
 
 
 @settings(
@@ -223,9 +222,8 @@ def test_orientation_counts_before_the_crop(tmp_path: Path) -> None:
     exif[0x0112] = 6
     wide.save(tmp_path / "tall.png", exif=exif)
     assert GREY.read(tmp_path / "tall.png").max() < 40
-    assert (
-        ImageFormat(8, 1, fit="stretch").read(tmp_path / "tall.png")[0, 0].min() > 200
-    )  # white at the top
+    # white at the top
+    assert ImageFormat(8, 1, fit="stretch").read(tmp_path / "tall.png")[0, 0].min() > 200
 
 
 def test_orientation_of_deep_grey_is_undone(tmp_path: Path) -> None:
@@ -413,9 +411,8 @@ def wide() -> Image.Image:
 
 
 def test_crop_keeps_the_middle() -> None:
-    assert (
-        ImageFormat(10, 1, fit="crop").convert(wide()).min() > 200
-    )  # the filter looks a little over the edge
+    # the filter looks a little over the edge
+    assert ImageFormat(10, 1, fit="crop").convert(wide()).min() > 200
     assert (
         ImageFormat(10, 1, fit="crop").convert(wide().transpose(Image.Transpose.ROTATE_90)).min()
         > 200

@@ -41,9 +41,8 @@ def write(folder, pictures=None, tables=None):
     """
     content = {}
     for split, classes in CLASSES.items():
-        rows = [
-            (f"{label}{i:04}.jpg", label) for i in range(EACH) for label in classes
-        ]  # the classes alternate
+        # the classes alternate
+        rows = [(f"{label}{i:04}.jpg", label) for i in range(EACH) for label in classes]
         content[f"{split}.csv"] = table(rows)
         content |= {f"images/{name}": picture(zlib.crc32(name.encode())) for name, _ in rows}
     content |= {f"{split}.csv": text for split, text in (tables or {}).items()}

@@ -21,9 +21,8 @@ def test_what_is_dropped_is_squares_and_the_rest_keeps_the_sum(
     out = DropBlock(rate, block=block)(torch.ones(3, 4, side, side))
     dropped = out == 0
     # Each dropped place lies in a square of dropped places:
-    squares = (
-        torch.nn.functional.avg_pool2d(dropped.float(), block, stride=1) == 1
-    )  # by its upper left corner
+    # by its upper left corner
+    squares = torch.nn.functional.avg_pool2d(dropped.float(), block, stride=1) == 1
     covered = (
         torch.nn.functional.max_pool2d(
             torch.nn.functional.pad(squares.float(), [block - 1] * 4), block, stride=1
@@ -43,9 +42,8 @@ def test_about_the_rate_is_dropped() -> None:
             (DropBlock(0.1, block=block)(torch.ones(200, 20, 10, 10)) == 0).float().mean()
         )
         assert 0.09 < share < 0.101
-    small = DropBlock(0.1, block=5)(
-        torch.ones(500, 20, 2, 3)
-    )  # the square is as large as the map allows
+    # the square is as large as the map allows
+    small = DropBlock(0.1, block=5)(torch.ones(500, 20, 2, 3))
     assert 0.08 < float((small == 0).float().mean()) < 0.11
 
 

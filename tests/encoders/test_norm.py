@@ -181,9 +181,8 @@ def test_per_task_in_evaluation_normalises_by_its_averages_alone():
     for seed in range(3):
         x = maps(seed=seed)
         norm(x)
-        mean, var = (
-            torch.stack([f(task) for task in x]).mean(0) for f in (_mean, _var)
-        )  # over the tasks
+        # over the tasks
+        mean, var = (torch.stack([f(task) for task in x]).mean(0) for f in (_mean, _var))
         expected = [
             (1 - MOMENTUM) * e + MOMENTUM * new
             for e, new in zip(expected, (mean, var), strict=True)

@@ -14,10 +14,11 @@ from quickstudy.kernels import backend
 def test_the_averages_are_those_of_each_tasks_statistics():
     norm, x = norm_named("per_task", 3).double(), torch.randn(4, 5, 3, 6, 6).double() * 2 + 1
     norm(x)
+    # of each task; then over the tasks
     mean, var = (
         x.mean((1, 3, 4)).mean(0),
         x.var((1, 3, 4)).mean(0),
-    )  # of each task; then over the tasks
+    )
     torch.testing.assert_close(norm.get_buffer("mean"), MOMENTUM * mean)
     torch.testing.assert_close(norm.get_buffer("var"), 1 - MOMENTUM + MOMENTUM * var)
 

@@ -165,10 +165,11 @@ def test_classes_with_far_fewer_examples() -> None:
 
 def test_too_few_unknowns() -> None:
     (a,) = advise(told_of([5, 5, 5]), rejection=rejection(n=19))
+    # one of 19 may exceed none: Beta(1, 19)
     low, high = (
         1 - 0.975 ** (1 / 19),
         1 - 0.025 ** (1 / 19),
-    )  # one of 19 may exceed none: Beta(1, 19)
+    )
     assert rejection(n=19).interval == (pytest.approx(low), pytest.approx(high))
     assert (
         "rests on 19 unknowns. A false-accept rate of 5 % was asked for, but the real one may be "

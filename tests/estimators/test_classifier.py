@@ -135,9 +135,8 @@ def test_of_many_examples_one_of_each_class_is_left_out_at_a_time(head: str) -> 
     x = rng.normal(size=(len(y), 6)) + np.unique(y, return_inverse=True)[1][:, None]
     fitted = model(head, alpha=0.5, C=2.0).fit(x, y)
     scores, names = fitted.left_out_scores(), fitted.classes_[fitted.labels_]
-    turns = np.concatenate(
-        [np.arange(counts[name]) % 20 for name in fitted.classes_]
-    )  # the examples are sorted by class
+    # the examples are sorted by class
+    turns = np.concatenate([np.arange(counts[name]) % 20 for name in fitted.classes_])
     turns[names == "alone"] = -1
     for turn in range(20):
         rest = turns != turn

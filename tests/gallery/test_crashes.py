@@ -115,9 +115,8 @@ def test_three_processes_writing_at_once_lose_nothing(
     processes = [writers.start(empty, seed, 40, log) for seed, log in logs.items()]
     watching = Gallery.open(empty)
     for log in logs.values():
-        wait_for(
-            log, 40, meanwhile=lambda: watching.identify(np.ones((1, DIM)))
-        )  # a reader that keeps up while they write
+        # a reader that keeps up while they write
+        wait_for(log, 40, meanwhile=lambda: watching.identify(np.ones((1, DIM))))
     assert [writers.wait(process) for process in processes] == [0, 0, 0]
     people = dict[str, int]()
     for log in logs.values():

@@ -174,9 +174,10 @@ def test_only_what_changed_is_read(
     one, other = pair
     count, said = reads(monkeypatch), statements(other)
     other.identify(PROBES)
+    # who has changed nothing costs one question
     assert [s for s in said if s.startswith("SELECT")] == [
         s for s in said if "FROM quickstudy_gallery" in s
-    ]  # who has changed nothing costs one question
+    ]
     assert len([s for s in said if s.startswith("SELECT")]) == 1
     one.enrol("late", vectors(80), force=True)
     one.remove("p1")
@@ -311,9 +312,8 @@ def test_what_came_to_nothing_is_not_known(
         raise RuntimeError("the power is off")
 
     with monkeypatch.context() as patch:
-        patch.setattr(
-            type(one._snapshot), "agree", failing
-        )  # after the memory has seen the new identity
+        # after the memory has seen the new identity
+        patch.setattr(type(one._snapshot), "agree", failing)
         with pytest.raises(RuntimeError, match="the power is off"):
             one.enrol("one of the strangers", cohort, force=True)
         assert not len(one._snapshot.templates)

@@ -73,9 +73,8 @@ def test_repeated_rows_are_equal_for_any_number_of_classes(n_way):
     }
     for start in (alone, together):
         assert all((p == p.flatten()[0]).all() for p in start.values())
-        assert all(
-            p.is_contiguous() for p in start.values()
-        )  # rows of their own: each is adapted by itself
+        # rows of their own: each is adapted by itself
+        assert all(p.is_contiguous() for p in start.values())
 
 
 def test_repeated_rows_keep_the_type():

@@ -187,9 +187,8 @@ STRATEGIES = {
 @pytest.mark.parametrize("norm", ["batch", "support", "group", "none", "running"])
 def test_the_outer_gradient(norm, first_order, strategy, form):
     learner, episode = learner_of(norm, first_order=first_order), tasks()
-    workers = (
-        {"workers": 1} if norm == "running" else {}
-    )  # refused, see tests/core/test_batching.py
+    # refused, see tests/core/test_batching.py
+    workers = {"workers": 1} if norm == "running" else {}
     loss, wanted = reference(learner, episode, first_order=first_order)
     with backend(form):
         found_loss, found = ours(learner, episode, **{**STRATEGIES[strategy], **workers})
@@ -207,10 +206,11 @@ def test_the_outer_gradient(norm, first_order, strategy, form):
 @pytest.mark.parametrize("chunk", [1, TASKS])
 @pytest.mark.parametrize("norm", ["batch", "support", "group", "none", "running"])
 def test_recomputed_steps_give_the_same_gradient(norm, chunk, form):
+    # the norm's own weights are slow: they are `given`
     learner, episode = (
         learner_of(norm, recompute=True, adapts=everything()),
         tasks(),
-    )  # the norm's own weights are slow: they are `given`
+    )
     _, wanted = reference(learner, episode)
     with backend(form):
         assert distance(ours(learner, episode, chunk=chunk)[1], wanted) < 1e-10

@@ -40,11 +40,12 @@ def tensors(n, c, h, w, seed, dtype=torch.float64):
     g = torch.Generator().manual_seed(seed)
     z = torch.randn(n, c, h, w, generator=g, dtype=dtype)
     z[0] = z[0].round()  # ties
+    # γ of both signs
     return (
         z,
         torch.randn(c, generator=g, dtype=dtype),
         torch.randn(c, generator=g, dtype=dtype),
-    )  # γ of both signs
+    )
 
 
 def furthest(ours, theirs):

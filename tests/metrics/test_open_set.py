@@ -103,9 +103,8 @@ def test_numbers_by_hand():
     assert auroc([3, 2], [1]) == 1
     assert fpr_at_tpr([3, 2], [1]) == 0
     assert fpr_at_tpr([1, 1], [1]) == 1
-    assert oscr([1, 1, 1], [True, False, False], [True, True, False]) == pytest.approx(
-        0.25
-    )  # all tied: half of the accuracy
+    # all tied: half of the accuracy
+    assert oscr([1, 1, 1], [True, False, False], [True, True, False]) == pytest.approx(0.25)
     assert oscr([1, 2], [False, True], [True, False]) == 0
 
 

@@ -47,10 +47,11 @@ def test_identification_by_hand():
     similarity = np.array([[0.9, 0.1], [0.2, 0.6], [0.8, 0.3], [0.5, 0.1], [0.1, 0.4], [0.2, 0.1]])
     mate = np.array([0, 1, 1, -1, -1, -1])
     miss, threshold = identification_rates(similarity, mate, fpir=0.0)
+    # the third member is taken for somebody else
     assert (miss, threshold) == (
         pytest.approx(1 / 3),
         0.5,
-    )  # the third member is taken for somebody else
+    )
     miss, threshold = identification_rates(similarity, mate, fpir=0.34)
     assert threshold == 0.4
     assert np.mean(similarity[mate < 0].max(1) > threshold) <= 0.34

@@ -124,9 +124,8 @@ def test_training_moves_the_weight_to_the_last_step():
             batch.target.loss(out, batch.query.y).mean()
             for out in learner.answers_along(batch, first=1)
         ]
-        weights.append(
-            ((loss - losses[0]) / (losses[1] - losses[0])).item()
-        )  # loss = (1 − v) losses[0] + v losses[1]
+        # loss = (1 − v) losses[0] + v losses[1]
+        weights.append(((loss - losses[0]) / (losses[1] - losses[0])).item())
 
     objective.register_forward_hook(watch)
     train(

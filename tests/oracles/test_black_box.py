@@ -100,9 +100,8 @@ def test_mann(golden: Callable[[str], Golden]) -> None:
     q = al.MANN(
         identity(4), n_out=C, width=H, rows=rows_, row=row_, heads=R, strength=1.0, normalise=False
     ).double()
-    order = lambda m: torch.cat(
-        [m.chunk(4, -1)[i] for i in (1, 0, 3, 2)], -1
-    )  # theirs f, i, o, u; torch i, f, g, o
+    # theirs f, i, o, u; torch i, f, g, o
+    order = lambda m: torch.cat([m.chunk(4, -1)[i] for i in (1, 0, 3, 2)], -1)
     with torch.no_grad():
         (
             q.cell.weight_ih.copy_(

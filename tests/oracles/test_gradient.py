@@ -435,9 +435,8 @@ def test_tsa_maml(golden: Callable[[str], Golden]) -> None:
     trained = copy.deepcopy(q.base)
     q.start_from(trained, Tasks())
     route = q.route(e, t)
-    match = torch.stack(
-        [(q.centres - c).abs().amax(1) for c in d["group_starts"]]
-    )  # [theirs, ours]
+    # [theirs, ours]
+    match = torch.stack([(q.centres - c).abs().amax(1) for c in d["group_starts"]])
     to = match.argmin(1)
     d.row("group starts", q.centres[to].double(), d["group_starts"], 1e-5)
     d.row("assignments that differ", float((to[d["assigned"].long()] != route).sum()), 0.0, 0)

@@ -264,9 +264,8 @@ def test_learned_optimiser(
     r.first = nn.LSTMCell(2, 6).double()
     r.second = nn.LSTMCell(6, 5).double()
     r.out = nn.Linear(5, 1).double()
-    order = lambda m, n: torch.cat(
-        [m.chunk(4, -1)[i] for i in (0, 2, 1, 3)], -1
-    )  # theirs i, j, f, o; torch i, f, g, o
+    # theirs i, j, f, o; torch i, f, g, o
+    order = lambda m, n: torch.cat([m.chunk(4, -1)[i] for i in (0, 2, 1, 3)], -1)
     with torch.no_grad():
         for cell, name, n_in in ((r.first, "layer1", 2), (r.second, "layer2", 6)):
             gates, bias = order(w[f"{name}.weight"], 0), order(w[f"{name}.bias"], 0)
@@ -300,11 +299,12 @@ def test_meta_lstm(golden: Callable[[str], Golden]) -> None:
     d.row("preprocessing", preprocessed(d["preprocess_input"]), d["preprocess_output"], 1e-4)
     for steps in (1, 2, 5):
         q, names, own = network(d, "mlp", al.meta_lstm, n_out=3, inner_steps=steps, hidden=10)
+        # theirs [loss, gradient], ours [gradient, loss]
         r, w, perm = (
             q.loop.rule,
             d.sub("meta_learner."),
             [2, 3, 0, 1],
-        )  # theirs [loss, gradient], ours [gradient, loss]
+        )
         with torch.no_grad():
             r.cell.weight_ih.copy_(w["cell.weight_ih"][:, perm])
             for k in ("weight_hh", "bias_ih", "bias_hh"):

@@ -143,9 +143,8 @@ def test_a_trained_run_carries_what_it_needs(
     x = encoder.encode([hum(c, k) for c in range(8) for k in range(6, 10)])
     y = np.repeat(range(8), 4)
     first = np.arange(32) % 4 == 0
-    assert (
-        FewShotClassifier().fit(x[first], y[first]).score(x[~first], y[~first]) > 0.5
-    )  # chance is 1/8
+    # chance is 1/8
+    assert FewShotClassifier().fit(x[first], y[first]).score(x[~first], y[~first]) > 0.5
 
 
 def recipe_without_evaluations(recipe):

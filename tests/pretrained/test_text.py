@@ -209,9 +209,8 @@ def test_intents_are_learned_from_three_sentences_each(minilm: SentenceEncoder) 
     model = FewShotClassifier().fit(
         minilm.encode([s for s, _ in train]), [name for _, name in train]
     )
-    assert (
-        model.score(minilm.encode([s for s, _ in test]), [name for _, name in test]) > 0.8
-    )  # chance is 1/6
+    # chance is 1/6
+    assert model.score(minilm.encode([s for s, _ in test]), [name for _, name in test]) > 0.8
 
 
 def test_sentence_transformers_is_not_needed(

@@ -144,9 +144,8 @@ def test_a_step_that_cannot_improve_leaves_the_weights(monkeypatch) -> None:
     learner = maml_policy(world, widths=(4,), n_episodes=3)
     happened = learner.adapt(world, world.tasks(2), seeded())
     before = [p.detach().clone() for p in learner.policy.parameters()]
-    monkeypatch.setattr(
-        "quickstudy.rl.outer.conjugate_gradient", lambda product, b, steps: -b
-    )  # uphill
+    # uphill
+    monkeypatch.setattr("quickstudy.rl.outer.conjugate_gradient", lambda product, b, steps: -b)
     told = TRPO(backtracks=3).step(learner, happened)
     assert told == {"loss": told["loss"], "improved": 0.0, "kl": 0.0, "backtracks": 3}
     assert all(torch.equal(a, b) for a, b in zip(before, learner.policy.parameters(), strict=True))

@@ -67,9 +67,8 @@ def run_two(*arguments: str | Path, status: int | None = 0) -> "subprocess.Compl
         try:
             said, complained = started.communicate(timeout=GUARD)
         except subprocess.TimeoutExpired:
-            started.send_signal(
-                signal.SIGTERM
-            )  # the launcher ends its processes, which a kill would leave behind
+            # the launcher ends its processes, which a kill would leave behind
+            started.send_signal(signal.SIGTERM)
             said, complained = started.communicate(timeout=60)
             pytest.fail(f"{arguments} hangs:\n{said}\n{complained}")
     done = subprocess.CompletedProcess(command, started.returncode, said, complained)

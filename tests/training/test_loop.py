@@ -466,9 +466,8 @@ def test_the_chunk_is_chosen_once_and_kept(tmp_path: Path, monkeypatch: pytest.M
     plan = replace(PLAN, tasks_per_step=6, chunk=0)
     straight = step_of("maml")
     train(straight, tasks(), plan=plan, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path / "a")
-    assert (
-        load_checkpoint(tmp_path / "a" / "last.pt")["chunk"] == 6
-    )  # all of the tasks: they are small
+    # all of the tasks: they are small
+    assert load_checkpoint(tmp_path / "a" / "last.pt")["chunk"] == 6
     monkeypatch.setattr(batching, "_NUMBERS_PER_GRAPH", 0)
     with pytest.raises(RuntimeError, match="killed"):
         train(

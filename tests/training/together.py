@@ -142,9 +142,8 @@ def threads(file: Path) -> None:
 
 
 def together(folder: Path) -> None:
-    atexit.register(
-        threads, folder / f"{launch().rank} ended.txt"
-    )  # before any engine, so called after it
+    # before any engine, so called after it
+    atexit.register(threads, folder / f"{launch().rank} ended.txt")
     rank, told = launch().rank, {}
     for name, (step, run) in scenes().items():
         if rank:  # whatever the others begin with, they go on from the weights of process 0

@@ -282,9 +282,8 @@ def test_two_processes_share_a_study(tmp_path: Path) -> None:
     ]
     assert all(shares)  # both did some,
     result = tune(WAVES, SPACE, n_trials=12, storage=url)
-    assert (
-        len(result.trials) == len([*shares[0], *shares[1]]) == len(list(out.iterdir())) == 12
-    )  # together exactly as many as asked for,
+    # together exactly as many as asked for,
+    assert len(result.trials) == len([*shares[0], *shares[1]]) == len(list(out.iterdir())) == 12
     assert set(result.counts) <= {"complete", "pruned"}
     assert len({tuple(t.values.values()) for t in result.trials}) == 12  # and none twice
 

@@ -165,9 +165,8 @@ class Hallucinator(FeatureHead):
         u = torch.rand(many, n, m, generator=source, dtype=torch.float32).to(z)
         drawn = torch.randn(many, n, m, d, generator=source, dtype=torch.float32).to(z)
         member = F.one_hot(y, n)  # [T N C]
-        rank = (
-            (u * member.sum(1)[:, :, None]).floor().long()
-        )  # which of its class's examples, [T C M]
+        # which of its class's examples, [T C M]
+        rank = (u * member.sum(1)[:, :, None]).floor().long()
         seed = ((member.cumsum(1) * member)[..., None] == rank[:, None] + 1).to(z.dtype).argmax(1)
         x = z.gather(1, seed.flatten(1)[..., None].expand(-1, -1, d)).view(t, n, m, d)
         generated = self.generator(

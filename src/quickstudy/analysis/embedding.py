@@ -18,6 +18,7 @@ from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.types import Classes, Examples
 
 KINDS = ("query", "imagined", "support")
+# Okabe and Ito's, safe for the colour-blind
 _COLOURS = (
     "#0072B2",
     "#D55E00",
@@ -27,7 +28,7 @@ _COLOURS = (
     "#56B4E9",
     "#000000",
     "#999933",
-)  # Okabe and Ito's, safe for the colour-blind
+)
 _MARKS = {"query": ("o", 22, 0.55), "imagined": ("x", 26, 0.9), "support": ("*", 260, 1.0)}
 
 
@@ -153,9 +154,8 @@ def embedding(
         ]
         if isinstance(learner, Hallucinator) and learner.n_imagined:
             parts = [(k, learner.formed(p[None])[0], y) for k, p, y in parts]
-            made = learner.imagined(parts[0][1][None], there.support.y, episode.target.n)[
-                0
-            ]  # [C M D]
+            # [C M D]
+            made = learner.imagined(parts[0][1][None], there.support.y, episode.target.n)[0]
             parts.append(
                 (
                     "imagined",

@@ -102,9 +102,8 @@ def instance_accuracy(
         device = next(learner.parameters()).device
         with torch.no_grad():
             hit = learner.online(x.to(device), y.to(device), e.target.width).argmax(-1).cpu() == y
-        by_class = y.argsort(
-            dim=1, stable=True
-        )  # the classes one after another, each in its order of appearance
+        # the classes one after another, each in its order of appearance
+        by_class = y.argsort(dim=1, stable=True)
         right.append(hit.gather(1, by_class).double().unflatten(1, (e.target.width, -1)).mean(1))
     columns = torch.cat(right).numpy().T
     means, ci95 = zip(*(mean_ci95(column) for column in columns), strict=True)

@@ -56,9 +56,8 @@ class RotateClasses(AbstractTransform):
             )
         n = (len(s.x), episode.target.n)
         turned = torch.rand(n, generator=generator) < self.probability
-        turns = torch.where(turned, torch.randint(1, 4, n, generator=generator), 0).to(
-            s.x.device
-        )  # [T C]
+        # [T C]
+        turns = torch.where(turned, torch.randint(1, 4, n, generator=generator), 0).to(s.x.device)
         return replace(
             episode, support=_turned(s, turns), query=_turned(episode.query, turns), classes=None
         )

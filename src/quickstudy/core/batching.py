@@ -87,9 +87,8 @@ def strategy_for(
         if device.type == "cpu" and not held:
             chunk = max(1, min(_NUMBERS_PER_GRAPH // max(1, task_numel), n_tasks))
     if not workers:
-        cores = max(
-            1, torch.get_num_threads() // split
-        )  # what torch was allowed: all that the process may use, unless said otherwise
+        # what torch was allowed: all that the process may use, unless said otherwise
+        cores = max(1, torch.get_num_threads() // split)
         workers = 1 if held or device.type != "cpu" else min(cores, math.ceil(n_tasks / chunk))
     return Strategy(chunk, workers)
 

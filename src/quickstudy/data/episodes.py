@@ -51,9 +51,8 @@ class Episodes(AbstractTasks):
         least = int(data.index.counts.argmin())
         labelled = np.ceil(s.labelled * data.index.counts - 1e-9).astype(np.int64)
         self._told = None if s.labelled == 1 else _told(data, labelled)
-        of_class = (
-            s.n_query if not s.alpha else s.n_way * s.n_query
-        )  # one class may get all queries
+        # one class may get all queries
+        of_class = s.n_query if not s.alpha else s.n_way * s.n_query
         need = s.n_shot + of_class
         if labelled[least] < need:
             told = f" ({labelled[least]} of them labelled)" if s.labelled < 1 else ""
@@ -87,9 +86,10 @@ class Episodes(AbstractTasks):
         def examples(
             rows: list[NDArray[np.int64]], labels: list[NDArray[np.int64]], part: str
         ) -> Examples:
+            # [T C·n]
             x, y = (
                 np.take_along_axis(np.stack(values), orders[part], 1) for values in (rows, labels)
-            )  # [T C·n]
+            )
             return Examples(self.dataset.gather(x), torch.from_numpy(y).to(device))
 
         support = examples(

@@ -80,9 +80,10 @@ class SinusoidTasks(AbstractTasks):
 
     def batch(self, numbers: Sequence[int]) -> Episode:
         law = self._draws(numbers, "wave", 3)
+        # [T 1]
         amplitude, phase = (
             _between(law[:, [k]], bounds) for k, bounds in ((0, _AMPLITUDE), (1, _PHASE))
-        )  # [T 1]
+        )
         right = law[:, [2]] >= 0.5
 
         def examples(part: str, n: int, half: NDArray[np.bool_]) -> Examples:
@@ -98,9 +99,10 @@ class SinusoidTasks(AbstractTasks):
         )
 
     def _draws(self, numbers: Sequence[int], what: str, n: int) -> NDArray[np.float64]:
+        # [T n]
         return np.stack(
             [uniform(n, self.data, self.split, self.seed, what, int(i)) for i in numbers]
-        )  # [T n]
+        )
 
 
 def _between(u: NDArray[np.float64], bounds: tuple[float, float]) -> NDArray[np.float64]:

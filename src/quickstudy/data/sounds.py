@@ -89,10 +89,11 @@ def read_recording(path: str | Path) -> Recording:
         raise DataError(f"{shown} is empty (0 bytes). Copy or download it again, or remove it.")
     try:
         with soundfile.SoundFile(str(path)) as file:
+            # before all of it is in memory
             rate, wrong = (
                 file.samplerate,
                 _length(file.frames, file.samplerate),
-            )  # before all of it is in memory
+            )
             samples: Any = (
                 np.empty(0) if wrong else file.read(dtype="float32", always_2d=True).mean(1)
             )
@@ -183,10 +184,11 @@ class LogMel:
             center=False,
             return_complex=True,
         )
+        # [M n]
         power = (
             torch.from_numpy(mel_filters(self.rate, self.n_mels, self.window)).float()
             @ spectrum.abs().square()
-        )  # [M n]
+        )
         decibel = 10 * torch.log10(
             power.clamp_min(power.max() * 10 ** (-_RANGE / 10)).clamp_min(1e-30)
         )

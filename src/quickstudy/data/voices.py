@@ -311,10 +311,11 @@ def _through_microphone(
 
     u = uniform(_PEAKS + 2, *key, "microphone")
     n: Any = next_fast_len(len(samples), real=True)
+    # octaves above 62.5 Hz
     at, centres = (
         np.linspace(0, np.log2(rate / 125), 128),
         np.linspace(0, 7, _PEAKS),
-    )  # octaves above 62.5 Hz
+    )
     curve = (
         _UNEVEN * (2 * u[:_PEAKS] - 1) * np.exp(-(((at[:, None] - centres) / 1.2) ** 2) / 2)
     ).sum(1)

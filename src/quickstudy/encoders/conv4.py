@@ -273,15 +273,13 @@ class _Block(nn.Module):
         if not self._stacked:
             return self._convolve_shared(x, weight).unflatten(0, x.shape[:2])
         if isinstance(x, Images) and x.columns is not None:
-            z = torch.matmul(
-                x.columns.flatten(1, 3), weight.flatten(-3).transpose(-1, -2)
-            )  # [T N·h·w C]
+            # [T N·h·w C]
+            z = torch.matmul(x.columns.flatten(1, 3), weight.flatten(-3).transpose(-1, -2))
             return z.unflatten(1, x.columns.shape[1:4]).permute(0, 1, 4, 2, 3)
         images = x.x if isinstance(x, Images) else x
         # A group of channels for each task:
-        wide = (
-            images.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
-        )  # [N T·C H W]
+        # [N T·C H W]
+        wide = images.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
         z = convolve(wide, weight.flatten(0, 1), stride=self.conv.stride[0], groups=images.shape[0])
         return z.unflatten(1, (images.shape[0], -1)).transpose(0, 1)
 

@@ -12,10 +12,11 @@ from quickstudy.estimators.scaling import Array
 
 _OVERLAP = 0.25  # share of the examples of two classes that are taken for the other's
 _FEW = 3  # times fewer examples than is usual
+# times closer together than is usual; two come close by chance more often than three
 _ALIKE, _TWO_ALIKE = (
     3.0,
     6.0,
-)  # times closer together than is usual; two come close by chance more often than three
+)
 # to be expected above the threshold; then the real rate is hardly ever more than twice what was
 # asked for
 _UNKNOWNS = 6

@@ -271,9 +271,8 @@ def _copies(x: Array) -> tuple[tuple[int, ...], ...]:
     # A tree is quick in few dimensions only. Two that are near stay near when they are projected,
     # and others hardly come near.
     size = x.shape[1]
-    axes = np.linalg.qr(uniform(size * min(size, _AXES), "copies").reshape(size, -1) - 0.5)[
-        0
-    ]  # [D A]
+    # [D A]
+    axes = np.linalg.qr(uniform(size * min(size, _AXES), "copies").reshape(size, -1) - 0.5)[0]
     near = KDTree(distinct @ axes).query_pairs(within, output_type="ndarray")  # [P 2]
     near = near[((distinct[near[:, 0]] - distinct[near[:, 1]]) ** 2).sum(1) <= within**2]
     graph = coo_array(

@@ -37,11 +37,12 @@ def semi_hard(distance: Float[Tensor, "B B"], y: Int[Tensor, " B"], *, margin: f
     """
     same, other = _same(y)
     a, p = same.nonzero(as_tuple=True)
+    # [pairs B]
     between = (
         other[a]
         & (distance[a] > distance[a, p][:, None])
         & (distance[a] < distance[a, p][:, None] + margin)
-    )  # [pairs B]
+    )
     near = distance[a].masked_fill(~between, torch.inf).argmin(1)
     found = between.any(1)
     return a[found], p[found], near[found]

@@ -36,7 +36,6 @@ def rectified(
     moved = queries + shift
     every = torch.cat((z, moved), 1)
     label = torch.cat((y, cosine(moved, means).argmax(-1)), 1)
-    weight = (sharpness * cosine(every, means)).softmax(-1) * F.one_hot(
-        label, n_classes
-    )  # [T N+Q C]
+    # [T N+Q C]
+    weight = (sharpness * cosine(every, means)).softmax(-1) * F.one_hot(label, n_classes)
     return class_means(every, weight, n_classes), shift

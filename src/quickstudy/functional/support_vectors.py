@@ -59,17 +59,15 @@ def crammer_singer(
             "No support vector machine can be made of features that are not finite numbers. Lower "
             "the learning rate."
         )
-    size = (
-        k.detach().diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
-    )  # beside it, 1e-12 of it keeps a singular K from failing by rounding
+    # beside it, 1e-12 of it keeps a singular K from failing by rounding
+    size = k.detach().diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
     k = k + (ridge + 1e-12 * size) * torch.eye(k.shape[1], dtype=k.dtype, device=k.device)
     with torch.no_grad():
         slack, price = _solved(k, labels, penalty)
         dual = penalty * labels - slack
         newton = _Newton(k, price / slack)
-    step = newton.projected(
-        k @ dual - labels
-    )  # 0 at the solution; its derivative is what is wanted
+    # 0 at the solution; its derivative is what is wanted
+    step = newton.projected(k @ dual - labels)
     return (dual - (step - step.detach())).to(gram.dtype)
 
 
@@ -126,9 +124,8 @@ def _solved(
             (1, 2), keepdim=True
         )
         centre = gap * (predicted / gap).pow(3)
-        wanted = (
-            centre.clamp(min=0.1 * GAP * penalty) - length.square() * d_slack * d_price
-        )  # Mehrotra's corrector, of the length that may be gone: in full it goes in circles
+        # Mehrotra's corrector, of the length that may be gone: in full it goes in circles
+        wanted = centre.clamp(min=0.1 * GAP * penalty) - length.square() * d_slack * d_price
         d_slack, d_price = _direction(newton, residual, slack, price, wanted)
         length = 0.99 * torch.minimum(_room(slack, d_slack), _room(price, d_price))
         slack, price = slack + length * d_slack, price + length * d_price

@@ -39,9 +39,8 @@ class TaskAdaptiveLoss(AbstractInnerLoss):
     def forward(self, attempt: Attempt, target: Target) -> Float[Tensor, " T"]:
         j, y = min(attempt.step, self.last), attempt.support.y
         own = target.loss(attempt.out, y)  # [T]
-        means = torch.stack(
-            [p.reshape(len(own), -1).mean(1) for p in attempt.fast.values()], 1
-        )  # [T L]
+        # [T L]
+        means = torch.stack([p.reshape(len(own), -1).mean(1) for p in attempt.fast.values()], 1)
         state = torch.cat((own[:, None], means), 1)
         label = F.one_hot(y, target.width).to(attempt.out) if y.ndim == 2 else y
         loss = own + self.of_support[j](_joined(state, attempt.out, label))
@@ -61,10 +60,11 @@ class _AdaptedMLP(nn.Module):
         super().__init__()
         self.first, self.second = nn.Linear(width, width), nn.Linear(width, 1)
         self.adapter = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 8))
+        # so that training begins without adaptation
         self.g, self.h = (
             nn.Parameter(torch.zeros(4)),
             nn.Parameter(torch.zeros(4)),
-        )  # so that training begins without adaptation
+        )
 
     def forward(self, rows: Float[Tensor, "T N I"]) -> Float[Tensor, " T"]:
         rows = _standardised(rows)

@@ -80,9 +80,8 @@ class GeneratedRates(AbstractRule):
         self.decays = nn.Parameter(torch.full((self.last + 1, n), lr * weight_decay))
         last = nn.Linear(2 * n, 2 * n)
         self.generator = nn.Sequential(nn.Linear(2 * n, 2 * n), nn.ReLU(), last)
-        nn.init.ones_(
-            last.bias
-        )  # near 1 at the start, so that it begins as gradient descent with decay
+        # near 1 at the start, so that it begins as gradient descent with decay
+        nn.init.ones_(last.bias)
 
     def forward(self, move: StepInputs, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
         j, n, tasks = min(move.step, self.last), len(move.params), move.n_tasks
@@ -129,10 +128,11 @@ class MetaCurvature(AbstractRule):
         }, ()
 
     def _curved(self, name: str, gradient: Tensor) -> Tensor:
+        # [... O I 9]
         whole, own = (
             gradient.flatten(-2) if self.ndims[name] == 4 else gradient,
             _own(name),
-        )  # [... O I 9]
+        )
         n = min(self.ndims[name], 3)
         for axis in range(n):
             whole = torch.movedim(

@@ -23,9 +23,8 @@ from quickstudy.inner.rules import Params
 from quickstudy.inner.select import Selection
 from quickstudy.inner.start import AbstractHead
 
-GradientState: TypeAlias = tuple[
-    dict[str, Tensor], Context
-]  # adapted parameters [T ...], what the encoder read of the support
+# adapted parameters [T ...], what the encoder read of the support
+GradientState: TypeAlias = tuple[dict[str, Tensor], Context]
 _HEAD = ("head.weight", "head.bias")
 
 
@@ -197,9 +196,8 @@ class GradientLearner(AbstractLearner[GradientState]):
             ]
             return _Task(n_tasks, start, on_features, given, kept, x, context)
         n_support = support.x.shape[1]
-        both = (
-            x if queries is None else self.encoder.prepare(torch.cat((support.x, queries), 1))
-        )  # one batch, as the statistics are
+        # one batch, as the statistics are
+        both = x if queries is None else self.encoder.prepare(torch.cat((support.x, queries), 1))
 
         def on_images(fast: Params, j: int) -> Tensor:
             out = self._head(

@@ -43,9 +43,8 @@ class _Recomputed(torch.autograd.Function):
         ctx.rng, ctx.devices = torch.get_rng_state(), get_device_states(*tensors)
         with torch.enable_grad():
             begin = [p.detach().requires_grad_() for p in tensors[:n]]
-            after = step(
-                j, begin, j == 0
-            )  # the first step keeps its graph for a moment, to look at what it depends on
+            # the first step keeps its graph for a moment, to look at what it depends on
+            after = step(j, begin, j == 0)
             if j == 0:
                 refuse_what_would_be_lost(after, [*begin, *tensors[n:]])
         return tuple(p.detach() for p in after)

@@ -63,9 +63,8 @@ class GatedUpdate(AbstractRule):
         h, c, f, i = memory
         params = list(move.params.values())
         gradients = [g.detach() for g in move.gradients.values()]
-        theta, g = (
-            torch.cat([v.reshape(-1, 1) for v in values]) for values in (params, gradients)
-        )  # [P 1]
+        # [P 1]
+        theta, g = (torch.cat([v.reshape(-1, 1) for v in values]) for values in (params, gradients))
         losses = move.losses.detach().reshape(-1, 1)
         loss = torch.cat([losses.expand(-1, p.numel() // move.n_tasks).reshape(-1) for p in params])
         h, c = self.cell(torch.cat((preprocessed(g[:, 0]), preprocessed(loss)), 1), (h, c))

@@ -102,9 +102,8 @@ class _ColourBackward(torch.autograd.Function):
         dw = torch.zeros_like(weight)
         for part in _parts(x, weight):
             z = _convolved(x[part], weight)
-            dz = torch.empty_like(
-                z
-            )  # not in place: the compiler's vector code wants arrays that do not overlap
+            # not in place: the compiler's vector code wants arrays that do not overlap
+            dz = torch.empty_like(z)
             compiled.spread(*compiled.arrays(above[part], z, y[part], winner[part], k, c0, c1, dz))
             dw += _weight_gradient(dz, x[part], weight)
         ctx.save_for_backward(dy, weight, gamma, *fixed)

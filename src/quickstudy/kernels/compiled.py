@@ -28,9 +28,8 @@ _FAST = {
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function on its first call."""
-    return njit(**_FAST)(
-        inspect.unwrap(function)
-    )  # unwrapped: run-time type checks, as in tests, cannot be compiled
+    # unwrapped: run-time type checks, as in tests, cannot be compiled
+    return njit(**_FAST)(inspect.unwrap(function))
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:

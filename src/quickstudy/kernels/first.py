@@ -72,9 +72,8 @@ def prepared(
     if pools and how == "numba":
         padded, g, s = zip(*(gram(images) for images in x[:, :, 0]), strict=True)
         return Images(x, torch.stack(padded), torch.stack(g), torch.stack(s))
-    columns = (
-        F.pad(x[:, :, 0], (1, 1, 1, 1)).unfold(2, 3, stride).unfold(3, 3, stride).flatten(4)
-    )  # [T N h w 9]
+    # [T N h w 9]
+    columns = F.pad(x[:, :, 0], (1, 1, 1, 1)).unfold(2, 3, stride).unfold(3, 3, stride).flatten(4)
     return Images(x, columns=columns)
 
 

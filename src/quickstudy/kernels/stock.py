@@ -15,9 +15,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-Saved: TypeAlias = tuple[
-    Tensor, Tensor, Tensor, Tensor
-]  # p [N h w C], the winners' places, μ [C], r [C]
+# p [N h w C], the winners' places, μ [C], r [C]
+Saved: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 _aten = torch.ops.aten
 
 

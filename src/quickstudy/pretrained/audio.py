@@ -97,9 +97,8 @@ class HubAudioEncoder(AbstractPretrained):
         self, samples: Float[NDArray[np.float32], " n"]
     ) -> Float[NDArray[np.float32], " D"]:
         if self._is_speaker:
-            samples = np.resize(
-                samples, max(len(samples), round(_SPEAKER_PIECE * self.rate))
-            )  # repeats what is too short
+            # repeats what is too short
+            samples = np.resize(samples, max(len(samples), round(_SPEAKER_PIECE * self.rate)))
         longest = self._fixed or round(_PIECE * self.rate)
         pieces = np.array_split(samples, -(-len(samples) // longest))
         return torch.stack([self._piece(piece) for piece in pieces]).mean(0).cpu().numpy()
@@ -120,9 +119,10 @@ class HubAudioEncoder(AbstractPretrained):
         """Samples that a model of fixed length takes at once; 0 for others."""
         settings = self.extractor.to_dict()
         if self._is_ast:
+            # Kaldi's windows
             return round(0.010 * self.rate) * (settings["max_length"] - 1) + round(
                 0.025 * self.rate
-            )  # Kaldi's windows
+            )
         return settings.get("n_samples", 0)
 
     def _checked(self) -> Float[NDArray[np.float32], " D"]:

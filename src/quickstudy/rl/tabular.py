@@ -56,8 +56,7 @@ class TabularWorlds(AbstractEnvironment):
         s, a = self.n_observed, self.n_actions
         at = state * a + action  # [T E]
         pays = tasks[:, : s * a].gather(1, at) + torch.randn(at.shape, generator=generator)
-        leads = tasks[:, s * a :].unflatten(1, (s * a, s))[
-            torch.arange(len(tasks))[:, None], at
-        ]  # [T E S]
+        # [T E S]
+        leads = tasks[:, s * a :].unflatten(1, (s * a, s))[torch.arange(len(tasks))[:, None], at]
         after = torch.multinomial(leads.flatten(0, 1), 1, generator=generator).view_as(at)
         return after, pays, torch.zeros_like(at, dtype=torch.bool)

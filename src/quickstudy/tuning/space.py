@@ -83,9 +83,8 @@ def _dimension(field: str, text: str) -> Range | Choice:
         f"Write {field}=1e-4..1e-2 (add :log for even steps of the logarithm), {field}=1..5 "
         f"(whole numbers) or {field}=a,b,c."
     )
-    values = tuple(
-        value.strip() for value in re.split(r",(?![^\[]*\])", text)
-    )  # a comma inside [ ] belongs to the value
+    # a comma inside [ ] belongs to the value
+    values = tuple(value.strip() for value in re.split(r",(?![^\[]*\])", text))
     if len(values) > 1:
         if "" in values or len(set(values)) < len(values):
             raise ConfigError(

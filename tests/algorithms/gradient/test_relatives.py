@@ -44,10 +44,11 @@ def slow(body, head_of, e, *, first_order, steps=STEPS):
     """
     total = 0.0
     for t in range(e.n_tasks):
+        # copies: the head's start may depend on the body, the inner gradient must not
         now = [
             *(p.view_as(p) for p in body),
             *head_of(t),
-        ]  # copies: the head's start may depend on the body, the inner gradient must not
+        ]
         for _ in range(steps):
             at = [p.detach().requires_grad_() for p in now] if first_order else now
             loss = F.cross_entropy(answers(at, e.support.x[t]), e.support.y[t])

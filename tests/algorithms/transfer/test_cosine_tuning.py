@@ -51,9 +51,8 @@ def test_fine_tuning_by_hand(entropy) -> None:
     )
     for t in range(3):
         others = e.query.x[t] if entropy == "queries" else None
-        w, b = _by_hand(e.support.x[t], e.support.y[t], 4, steps=6, weight=0.3, others=others)[
-            -1
-        ]  # one class has one example
+        # one class has one example
+        w, b = _by_hand(e.support.x[t], e.support.y[t], 4, steps=6, weight=0.3, others=others)[-1]
         torch.testing.assert_close(out[t], _scores(e.query.x[t], w, b), rtol=1e-4, atol=1e-4)
 
 

@@ -41,9 +41,10 @@ def test_features_are_centred_by_the_training_classes_and_have_length_one() -> N
     )
     learner = SimpleShot(MLP(5, widths=(7,))).eval()
     learner.prepare(lambda: stream)
+    # 342 · 12 ≥ 4096
     drawn = torch.cat(
         [torch.cat((e.support.x, e.query.x), 1) for e in (stream.batch([i]) for i in range(342))], 1
-    )  # 342 · 12 ≥ 4096
+    )
     torch.testing.assert_close(
         learner.mean, learner.encoder(drawn)[0].mean(0), rtol=1e-4, atol=1e-5
     )

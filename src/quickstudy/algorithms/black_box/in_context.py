@@ -76,9 +76,8 @@ class InContext(AbstractLearner[ContextState]):
                 "max_way."
             )
         self.encoder, self.max_way, self.width = encoder, max_way, width
-        self.token = nn.Sequential(
-            nn.Linear(encoder.out_dim, width), nn.LayerNorm(width)
-        )  # as long as a label
+        # as long as a label
+        self.token = nn.Sequential(nn.Linear(encoder.out_dim, width), nn.LayerNorm(width))
         self.unknown = nn.Parameter(torch.zeros(width))
         layer = nn.TransformerEncoderLayer(
             width,

@@ -123,9 +123,8 @@ class MANN(SequenceReader):
         key = self.key(h).tanh().unflatten(1, (self.heads, self.row))  # [T R W]
 
         order = usage.argsort(dim=1, stable=True)  # of equal use the first
-        least = F.one_hot(order[:, : self.heads], self.rows).to(
-            rows.dtype
-        )  # [T R M], a row for each head
+        # [T R M], a row for each head
+        least = F.one_hot(order[:, : self.heads], self.rows).to(rows.dtype)
         where = self.gate.sigmoid()[:, None]
         writing = where * attention + (1 - where) * least.sum(1, keepdim=True)
         rows = rows * (1 - least[:, 0, :, None]) + writing.transpose(1, 2) @ key

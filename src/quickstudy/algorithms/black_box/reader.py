@@ -74,9 +74,8 @@ class SequenceReader(AbstractOnline[ReadState]):
         memory, last, context = state
         z = self._even(self.encoder(x, context))
         n = z.shape[1]
-        every = pytree.tree_map(
-            lambda m: m.repeat_interleave(n, 0), memory
-        )  # each query continues from what was read
+        # each query continues from what was read
+        every = pytree.tree_map(lambda m: m.repeat_interleave(n, 0), memory)
         token = torch.cat((z.flatten(0, 1), last.repeat_interleave(n, 0)), 1)
         return self.step(every, token)[0].unflatten(0, (-1, n))
 
@@ -89,9 +88,8 @@ class SequenceReader(AbstractOnline[ReadState]):
     def _read(
         self, z: Float[Tensor, "T L D"], labels: Float[Tensor, "T L C"]
     ) -> tuple[Float[Tensor, "T L C"], Any]:
-        late = torch.cat(
-            (torch.zeros_like(labels[:, :1]), labels[:, :-1]), 1
-        )  # the label of an example comes with the next one
+        # the label of an example comes with the next one
+        late = torch.cat((torch.zeros_like(labels[:, :1]), labels[:, :-1]), 1)
         tokens = torch.cat((z, late), 2)
         memory, out = self.blank(len(z), z), []
         for t in range(z.shape[1]):

@@ -65,6 +65,5 @@ class FEAT(AbstractLearner[FeatState]):
 
     def predict(self, state: FeatState, x: Tensor) -> Tensor:
         means, context = state
-        return (
-            negative_squared_euclidean(self.encoder(x, context), means) / self.temperature
-        )  # [T Q C]
+        # [T Q C]
+        return negative_squared_euclidean(self.encoder(x, context), means) / self.temperature

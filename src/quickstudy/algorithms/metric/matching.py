@@ -162,10 +162,11 @@ class FullContextMatchingNet(AbstractLearner[FullContextState]):
     def predict(self, state: FullContextState, x: Tensor) -> Tensor:
         every, member, context = state
         plain = self.encoder(x, context)
+        # R × [T Q C]
         out = [
             attended(self.log_scale.exp() * cosine(self._look(plain, g), g), member).log_softmax(-1)
             for g in every.unbind(1)
-        ]  # R × [T Q C]
+        ]
         return torch.logsumexp(torch.stack(out), 0) - math.log(len(out))
 
     def _look(self, z: Float[Tensor, "T Q D"], g: Float[Tensor, "T N D"]) -> Float[Tensor, "T Q D"]:

@@ -70,7 +70,6 @@ class R2D2(AbstractLearner[RidgeState]):
 
 @at_least_single
 def _ridge(x: Float[Tensor, "T N D"], y: Tensor, penalty: Tensor) -> Float[Tensor, "T D C"]:
-    gram = x @ x.transpose(1, 2) + penalty * torch.eye(
-        x.shape[1], dtype=x.dtype, device=x.device
-    )  # [T N N]
+    # [T N N]
+    gram = x @ x.transpose(1, 2) + penalty * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     return x.transpose(1, 2) @ torch.linalg.solve(gram, y.to(x.dtype))

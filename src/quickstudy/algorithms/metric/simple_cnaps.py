@@ -94,9 +94,8 @@ def _factor(
     z, own = centred.double(), member.double().transpose(1, 2)  # [T C N]
     n, n_all = own.sum(2)[..., None, None], z.shape[1]  # [T C 1 1]
     of_class, of_all = n / (n + 1) / (n - 1).clamp(min=1), 1 / (n + 1) / max(n_all - 1, 1)
-    within = (
-        torch.diag_embed(own) - own[..., None] * own[..., None, :] / n
-    )  # [T C N N], a projection
+    # [T C N N], a projection
+    within = torch.diag_embed(own) - own[..., None] * own[..., None, :] / n
     inverse = (
         torch.eye(n_all, dtype=z.dtype, device=z.device) / of_all
         + (1 / (of_class + of_all) - 1 / of_all) * within
@@ -109,10 +108,8 @@ def _score(
     x: Tensor, mean: Tensor, centred: Tensor, factor: Tensor, ridge: float
 ) -> Float[Tensor, "T Q C"]:
     q, m, z = x.double(), mean.double(), centred.double()
-    across = (z @ q.transpose(1, 2))[:, None] - (m @ z.transpose(1, 2))[
-        ..., None
-    ]  # [T C N Q], Z(f − μ_c)
-    spanned = (
-        torch.linalg.solve_triangular(factor.double(), across, upper=False).square().sum(2)
-    )  # [T C Q]
+    # [T C N Q], Z(f − μ_c)
+    across = (z @ q.transpose(1, 2))[:, None] - (m @ z.transpose(1, 2))[..., None]
+    # [T C Q]
+    spanned = torch.linalg.solve_triangular(factor.double(), across, upper=False).square().sum(2)
     return ((negative_squared_euclidean(q, m) + spanned.transpose(1, 2)) / (2 * ridge)).to(x.dtype)

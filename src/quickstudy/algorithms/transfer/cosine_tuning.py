@@ -147,9 +147,8 @@ class CosineTuning(FeatureHead):
         ``[T]``.
         """
         t, n, d = z.shape
-        taken = 1 - torch.eye(n, dtype=z.dtype, device=z.device).repeat(
-            t, 1
-        )  # [T·N N], a row for each that is left out
+        # [T·N N], a row for each that is left out
+        taken = 1 - torch.eye(n, dtype=z.dtype, device=z.device).repeat(t, 1)
 
         def each(a: Tensor) -> Tensor:
             return a[:, None].expand(-1, n, *a.shape[1:]).flatten(0, 1)

@@ -64,9 +64,8 @@ class PMF(EncoderTuner):
         light: float = 0.2,
         noise: float = 0.2,
     ) -> None:
-        super().__init__(
-            encoder, steps=steps, lr=lr, order_free=False
-        )  # which view an example gets depends on its position
+        # which view an example gets depends on its position
+        super().__init__(encoder, steps=steps, lr=lr, order_free=False)
         if not scale > 0 or not 0 < crop <= 1 or not 0 <= mirror <= 1 or light < 0 or noise < 0:
             raise ConfigError(
                 "scale is above 0, crop in (0, 1], mirror in [0, 1], light and noise are not "

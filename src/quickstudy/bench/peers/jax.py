@@ -29,9 +29,8 @@ def make(job: Job) -> Step:
     }
     tasks = tuple(jnp.asarray(t.cpu().numpy()) for t in job.tasks)
     if not job.workload.regression:
-        tasks = tuple(
-            t.transpose(0, 1, 3, 4, 2) if t.ndim == 5 else t for t in tasks
-        )  # channels last
+        # channels last
+        tasks = tuple(t.transpose(0, 1, 3, 4, 2) if t.ndim == 5 else t for t in tasks)
 
     def step() -> Result:
         return jax.block_until_ready(gradient(start, tasks))
@@ -77,9 +76,10 @@ def _answer(p: Arrays, x: Any) -> Any:
         block = f"encoder.blocks.{i}"
         n, h, w, c = x.shape
         framed = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        # [N H W 9·C]
         columns = jnp.concatenate(
             [framed[:, a : a + h, b : b + w] for a in range(3) for b in range(3)], -1
-        )  # [N H W 9·C]
+        )
         kernel = p[f"{block}.conv.weight"].transpose(2, 3, 1, 0).reshape(9 * c, -1)
         x = columns @ kernel + p[f"{block}.conv.bias"]
         mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
