@@ -4,11 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from quickstudy.algorithms import ALGORITHMS, FAMILIES, family
 from quickstudy.cli.app import COMMANDS
 from quickstudy.cli.recipes import Family
+from quickstudy.estimators import Encoding, FewShotClassifier, FittedModel
 from quickstudy.pretrained.registry import ENCODERS as PRETRAINED
 from quickstudy.recipes import RECIPES
 
@@ -55,6 +57,21 @@ def test_gallery_list_needs_no_torch(tmp_path: Path) -> None:
     place = f"sqlite:///{tmp_path / 'people.db'}"
     command("gallery", "create", place, "--encoder", "symbols")
     assert "torch" not in command("gallery", "list", place)[1]
+
+
+def test_classes_needs_neither_torch_nor_scikit_learn(tmp_path: Path) -> None:
+    x = np.eye(3).repeat(2, axis=0)
+    classifier = FewShotClassifier().fit(x, ["oak", "oak", "elm", "elm", "fir", "fir"])
+    folder = FittedModel(classifier, Encoding("table", columns=("a", "b", "c"))).save(
+        tmp_path / "trees"
+    )
+    text, imported = command("classes", str(folder))
+    assert imported == set()
+    assert [line.split() for line in text.splitlines()[1:]] == [
+        ["elm", "2"],
+        ["fir", "2"],
+        ["oak", "2"],
+    ]
 
 
 def test_help_lists_every_command_under_its_heading() -> None:

@@ -53,7 +53,7 @@ COMMANDS = (
     Command("fit", "fit:fit", OWN_DATA, "Make a model from a folder of classes or a table."),
     Command("predict", "predict:predict", OWN_DATA, "Ask a model about files, folders or tables."),
     Command("score", "score:score", OWN_DATA, "Accuracy on new labelled files, and a page."),
-    Command("classes", "predict:classes", OWN_DATA, "List the classes of a model."),
+    Command("classes", "classes:classes", OWN_DATA, "List the classes of a model."),
     Command("add-class", "predict:add_class", OWN_DATA, "Add a class to a model, or examples."),
     Command("remove-class", "predict:remove_class", OWN_DATA, "Take a class out of a model."),
     Command("inspect", "inspect:inspect", OWN_DATA, "Find defects, knowing good parts only."),

@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from quickstudy.cli.answers import chosen_format, write_rows
-from quickstudy.cli.screen import progress, results, table, warnings_as_notes
+from quickstudy.cli.screen import progress, results, warnings_as_notes
 from quickstudy.core.errors import DataError
 from quickstudy.data import kind_of
 from quickstudy.estimators import FittedModel, Prediction
@@ -116,14 +116,6 @@ def predict(
         where = f"; the reasons are in {out}" if out is not None else ""
         progress().print(f"{failed} of {n} could not be read{where}.", soft_wrap=True)
         raise typer.Exit(1)
-
-
-def classes(model: _Model) -> None:
-    """List the classes of a fitted model and how many examples each has."""
-    shown = table("class", "examples")
-    for name, n in FittedModel.load(model, encoder=None).counts.items():
-        shown.add_row(str(name), str(n))
-    results().print(shown)
 
 
 def add_class(

@@ -19,6 +19,7 @@ from quickstudy.data import find_files
 from quickstudy.estimators import model_files
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.encoding import NOUNS, TABLE, Encoding, encode_texts
+from quickstudy.estimators.model_header import damage_is_a_load_error
 from quickstudy.estimators.open_set import OpenSetClassifier, OpenSetPrediction
 from quickstudy.estimators.summary import FitSummary
 from quickstudy.estimators.support import Cache
@@ -380,7 +381,7 @@ class FittedModel:
         """
         version = model_files.version_of(Path(folder))
         classifier, values, notes = model_files.read(Path(folder))
-        with model_files.damage_is_a_load_error(Path(folder)):
+        with damage_is_a_load_error(Path(folder)):
             encoding = Encoding.from_json(values, dim=classifier.n_features_in_)
         if encoding.kind == TABLE and encoder:
             raise ConfigError(

@@ -1,28 +1,30 @@
 """A fitted classifier on disk: what JSON says of it, and its tensors."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.describe import describe, rebuild
-from quickstudy.core.errors import ConfigError, LoadError
+from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner
-from quickstudy.core.saving import LOCK, MANIFEST, holds, load_folder, save_folder
+from quickstudy.core.saving import LOCK, MANIFEST, holds, save_folder
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.comparison import HeadComparison
+from quickstudy.estimators.model_header import (
+    FORMAT,
+    KIND,
+    TENSORS,
+    damage_is_a_load_error,
+    read_saved,
+)
 from quickstudy.estimators.open_set import OpenSetClassifier
 
-FORMAT = 3
-KIND = "model"
-_TENSORS = "classifier.safetensors"
 _LEARNER = "learner."  # before the names of its weights
 
 Classifier: TypeAlias = FewShotClassifier | OpenSetClassifier
@@ -43,7 +45,7 @@ def write(
         folder,
         kind=KIND,
         about={"format": FORMAT, **about, "encoding": encoding, "notes": list(notes)},
-        files={_TENSORS: save(tensors)},
+        files={TENSORS: save(tensors)},
     )
 
 
@@ -68,26 +70,9 @@ def read(folder: Path) -> tuple[Classifier, dict[str, Any], tuple[str, ...]]:
     Raises:
         LoadError: when files are missing, damaged or of another format.
     """
-    for old in ("classifier.json", "predictor.json"):
-        if (folder / old).is_file() and not (folder / MANIFEST).exists():
-            raise LoadError(
-                f"{folder} was written by an older version of quickstudy ({old}), which this one "
-                f"does not read. Make it again: quickstudy fit SOURCE -o {folder}"
-            )
-    if holds(folder, "run") or holds(folder, "learner"):
-        raise LoadError(
-            f"{folder} holds a trained run, not a fitted model. Fit one first: quickstudy fit "
-            f"FOLDER -o MODEL --run {folder}"
-        )
-    saved = load_folder(folder, kind=KIND, files=(_TENSORS,))
+    about, content = read_saved(folder)
     with damage_is_a_load_error(folder):
-        about = saved.about
-        if about.get("format") != FORMAT:
-            raise LoadError(
-                f"{folder} holds a fitted model of format {about.get('format')}, and this version "
-                f"reads {FORMAT}. Make it again: quickstudy fit SOURCE -o {folder}"
-            )
-        classifier = _put_together(about, load(saved.files[_TENSORS]))
+        classifier = _put_together(about, load(content))
         return classifier, dict(about["encoding"]), tuple(map(str, about["notes"]))
 
 
@@ -99,28 +84,6 @@ def version_of(folder: Path) -> str:
         return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
     except OSError:
         return ""
-
-
-@contextmanager
-def damage_is_a_load_error(folder: Path) -> Iterator[None]:
-    """Whatever a damaged file may raise becomes a LoadError that names the folder."""
-    try:
-        yield
-    except LoadError:
-        raise
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        RuntimeError,
-        SafetensorError,
-    ) as error:
-        raise LoadError(
-            f"The model in {folder} is damaged or cannot be read: {error}. Copy it again, or fit "
-            "it again."
-        ) from error
 
 
 def _taken_apart(model: Classifier) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
