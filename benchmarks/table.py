@@ -625,6 +625,11 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
     (ROOT / "docs" / "defects.md", "patch-memory", patch_memory),
     (ROOT / "docs" / "defects.md", "patch-steel", patch_steel),
     (ROOT / "docs" / "sound_and_text.md", "voices", voices),
+    (
+        ROOT / "docs" / "sound_and_text.md",
+        "real-voices",
+        functools.partial(_rows_of, "real_voices"),
+    ),
     (ROOT / "docs" / "evaluation.md", "open-set", open_set),
     (ROOT / "docs" / "transductive.md", "heads", functools.partial(_rows_of, "heads")),
     (

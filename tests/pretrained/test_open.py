@@ -53,8 +53,6 @@ def test_what_is_none(tmp_path: Path) -> None:
         open_encoder(tmp_path)
     with pytest.raises(ConfigError, match="Nothing encodes 'smells'"):
         open_encoder("auto", kind="smells")
-    with pytest.raises(ConfigError, match="no encoder of recordings that suits all"):
-        open_encoder("auto", kind="audio")
     with pytest.raises(LoadError, match=r"There is no file 'face\.onnx'"):
         open_encoder("face.onnx")
 

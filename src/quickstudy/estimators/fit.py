@@ -124,8 +124,8 @@ def fit_folder(
         _check_head(head)
 
         def open_as(chosen: str) -> tuple[AbstractPretrained, Encoding]:
-            if encoder == "auto" and chosen == "images" and invert is None:
-                opened = _chosen_by_examples(root, cache)
+            if encoder == "auto" and chosen in ("images", "audio") and invert is None:
+                opened = _chosen_by_examples(root, chosen, cache)
             else:
                 opened = open_encoder(encoder, kind=chosen, invert=invert)
             return opened, Encoding(chosen, opened.source, opened.key, invert)
@@ -221,11 +221,13 @@ def fit_table(
     return _fit(support, classifier, wanted, on_bad=on_bad, cache=cache, progress=progress)
 
 
-def _chosen_by_examples(folder: Path, cache: Cache) -> AbstractPretrained:
-    classes = find_classes(folder, kind="images")
+def _chosen_by_examples(folder: Path, kind: str, cache: Cache) -> AbstractPretrained:
+    classes = find_classes(folder, kind=kind)
     paths = [path for files in classes.values() for path in files]
     labels = [name for name, files in classes.items() for _ in files]
-    choice = choose_encoder(paths, labels, cache=None if isinstance(cache, FeatureCache) else cache)
+    choice = choose_encoder(
+        paths, labels, kind=kind, cache=None if isinstance(cache, FeatureCache) else cache
+    )
     choice.encoder.notes = (choice.reason, *choice.encoder.notes)
     return choice.encoder
 

@@ -201,8 +201,9 @@ class AudioEncoder(AbstractThingEncoder):
     """Recordings to vectors: paths of files, or `quickstudy.data.Recording`.
 
     Args:
-        encoder: an audio model of the hub (for voices one with an x-vector head), the folder of a
-            run that was trained on recordings, or an `AbstractPretrained`.
+        encoder: "auto" ("voices" where it is installed, else "spectrum"), one of these by name, an
+            audio model of the hub, the folder of a run that was trained on recordings, or an
+            `AbstractPretrained`.
         batch_size: recordings that are encoded at once.
         cache: as in `ImageEncoder`.
 
@@ -213,7 +214,7 @@ class AudioEncoder(AbstractThingEncoder):
 
     def __init__(
         self,
-        encoder: Any,
+        encoder: Any = "auto",
         *,
         batch_size: int = 16,
         cache: FeatureCache | str | Path | bool | None = None,

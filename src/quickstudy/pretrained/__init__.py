@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from quickstudy.pretrained.photographs import PhotographEncoder as PhotographEncoder
     from quickstudy.pretrained.run import RunEncoder as RunEncoder
     from quickstudy.pretrained.spectrogram import SpectrogramEncoder as SpectrogramEncoder
+    from quickstudy.pretrained.spectrum import SpectrumEncoder as SpectrumEncoder
     from quickstudy.pretrained.symbols import SymbolEncoder as SymbolEncoder
     from quickstudy.pretrained.text import SentenceEncoder as SentenceEncoder
+    from quickstudy.pretrained.voices import VoiceEncoder as VoiceEncoder
 
 # Opened when they are asked for, so that the list of encoders needs no torch.
 _MODULES = {
@@ -51,8 +53,10 @@ _MODULES = {
     "PhotographEncoder": "photographs",
     "RunEncoder": "run",
     "SpectrogramEncoder": "spectrogram",
+    "SpectrumEncoder": "spectrum",
     "SymbolEncoder": "symbols",
     "SentenceEncoder": "text",
+    "VoiceEncoder": "voices",
 }
 
 

@@ -1,10 +1,13 @@
-"""The best encoder of images that is within reach."""
+"""The best encoder of images or recordings that is within reach."""
 
 from quickstudy.core.errors import ConfigError, DownloadError, LoadError
-from quickstudy.pretrained.encoder import AbstractImagePretrained
+from quickstudy.pretrained.encoder import AbstractImagePretrained, AbstractPretrained
 from quickstudy.pretrained.hub import HubEncoder
 from quickstudy.pretrained.photographs import PhotographEncoder
+from quickstudy.pretrained.registry import entry_of
+from quickstudy.pretrained.spectrum import SpectrumEncoder
 from quickstudy.pretrained.symbols import SymbolEncoder
+from quickstudy.pretrained.voices import VoiceEncoder
 
 DEFAULT = "facebook/dinov2-small"
 
@@ -39,3 +42,20 @@ def general_encoder(*, device: str = "auto") -> AbstractImagePretrained:
         return HubEncoder(DEFAULT, device=device, local_only=True)
     except (ConfigError, DownloadError, LoadError):
         return PhotographEncoder(device=device)
+
+
+def audio_encoder(*, device: str = "auto") -> AbstractPretrained:
+    """`VoiceEncoder` where the package with its weights is installed, else `SpectrumEncoder`."""
+    entry = entry_of("voices")
+    assert entry is not None
+    if entry.is_installed:
+        encoder: AbstractPretrained = VoiceEncoder(device=device)
+        said = "The encoder 'voices' was taken, for speech. For other sounds take 'spectrum'."
+    else:
+        encoder = SpectrumEncoder(device=device)
+        said = (
+            "The encoder 'spectrum' was taken. For voices there is a better one: pip install "
+            f"{entry.install}"
+        )
+    encoder.notes = (said, *encoder.notes)
+    return encoder

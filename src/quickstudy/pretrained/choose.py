@@ -1,4 +1,4 @@
-"""Which encoder suits a user's own labelled images: the one that leave-one-out prefers."""
+"""Which encoder suits a user's own labelled files: the one that leave-one-out prefers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,18 +10,20 @@ from PIL import Image
 from scipy.stats import beta
 
 from quickstudy.core.arrays import NDArray
-from quickstudy.core.errors import DataError
+from quickstudy.core.errors import ConfigError, DataError
 from quickstudy.data import read_picture
 from quickstudy.data.image_files import upright
 from quickstudy.pretrained.auto import general_encoder
-from quickstudy.pretrained.encoder import AbstractImagePretrained
+from quickstudy.pretrained.encoder import AbstractPretrained
 from quickstudy.pretrained.files import encode_files
 from quickstudy.pretrained.open import open_encoder
+from quickstudy.pretrained.registry import entry_of
 
 # What the general encoder is ahead of others before anything was seen, in examples.
 _PRIOR = 1.0
 _SAMPLE = 50  # images that are looked at to tell drawings from photographs
 _THUMBNAIL = 128
+_CANDIDATES = {"images": ("auto", "symbols"), "audio": ("voices", "spectrum")}
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class EncoderScore:
         name: of the encoder.
         right: how many examples the prototypes of the others recognise.
         tried: of how many; those that are alone in their class cannot be left out.
-        ahead: the probability that it is better than the general encoder on new images like these;
+        ahead: the probability that it is better than the general encoder on new files like these;
             of the general one 0.5.
     """
 
@@ -52,7 +54,7 @@ class EncoderChoice:
         reason: in one sentence.
     """
 
-    encoder: AbstractImagePretrained
+    encoder: AbstractPretrained
     scores: tuple[EncoderScore, ...]
     reason: str
 
@@ -61,11 +63,12 @@ def choose_encoder(
     paths: Sequence[str | Path],
     labels: Sequence[str],
     *,
-    candidates: Sequence[str] = ("auto", "symbols"),
+    kind: str = "images",
+    candidates: Sequence[str] = (),
     cache: str | Path | bool | None = None,
     device: str = "auto",
 ) -> EncoderChoice:
-    """The encoder that leave-one-out on labelled images prefers.
+    """The encoder that leave-one-out on labelled images or recordings prefers.
 
     Each example is recognised by the prototypes of the others. Another encoder is taken instead of
     the first, general one when the examples that only it gets right outnumber those that it alone
@@ -75,22 +78,33 @@ def choose_encoder(
     Args:
         paths: the files of the examples; those that cannot be read are left out.
         labels: their classes.
-        candidates: what `open_encoder` takes, the general one first; "auto" is `general_encoder`.
+        kind: "images" or "audio".
+        candidates: what `open_encoder` takes, the general one first; of images "auto" is
+            `general_encoder`. Empty = those that come along: of images "auto" and "symbols", of
+            recordings "voices" (where it is installed) and "spectrum".
         cache: as in `encode_files`, but no open one, as each encoder needs its own.
         device: "auto", "cpu" or "cuda".
 
     Raises:
         DataError: when none of the files can be read.
-        ConfigError: when a candidate cannot be opened.
+        ConfigError: when a candidate cannot be opened, or nothing is to be chosen from.
     """
-    classes = dict(zip(map(Path, paths), labels, strict=True))
-    encoders: list[AbstractImagePretrained] = []
-    hits: list[Bool[NDArray[np.bool_], " n"]] = []
-    for name in candidates:
-        encoder = (
-            general_encoder(device=device) if name == "auto" else open_encoder(name, device=device)
+    if kind not in _CANDIDATES:
+        raise ConfigError(
+            f"Encoders are chosen for {' and '.join(_CANDIDATES)}, not for '{kind}'. Name one."
         )
-        assert isinstance(encoder, AbstractImagePretrained)
+    entries = {name: entry_of(name) for name in _CANDIDATES[kind]}
+    at_hand = [name for name, e in entries.items() if e is None or e.is_installed]
+    classes = dict(zip(map(Path, paths), labels, strict=True))
+    encoders: list[AbstractPretrained] = []
+    hits: list[Bool[NDArray[np.bool_], " n"]] = []
+    for name in candidates or at_hand:
+        is_general = name == "auto" and kind == "images"
+        encoder = (
+            general_encoder(device=device)
+            if is_general
+            else open_encoder(name, kind=kind, device=device)
+        )
         encoded = encode_files(encoder, paths, cache=cache, on_bad="skip")
         if not encoded.paths:
             raise DataError(
@@ -121,7 +135,7 @@ def choose_encoder(
     sure = scores[best].ahead if best else 1 - max((s.ahead for s in scores[1:]), default=0.5)
     reason = (
         f"The encoder '{chosen.source}' was taken, with a probability of {sure:.2f} that it is the "
-        f"better one for images like these. {evidence}"
+        f"better one for {kind} like these. {evidence}"
     )
     return EncoderChoice(chosen, tuple(scores), reason)
 

