@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 FAST := tests/architecture tests/core tests/functional tests/metrics tests/encoders tests/objectives
 
-.PHONY: demo test test-fast check lint pythons constraints format docs bench clean
+.PHONY: demo test test-fast check lint pythons constraints format docs docs-serve bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/quickstudy demo
@@ -39,13 +39,18 @@ format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The site: pages, API and glossary; a warning is an error.
 docs: $(VENV)/ready
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[docs]'
-	$(BIN)/mkdocs build --strict
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --jobs auto docs docs/_build/html
+	@echo "The site is docs/_build/html/index.html; make docs-serve shows it."
+
+docs-serve: docs
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory docs/_build/html 8000
 
 bench: $(VENV)/ready
-	$(BIN)/quickstudy bench speed --json benchmarks/speed.json --plot docs/speed.png
-	$(BIN)/quickstudy bench growth --json benchmarks/growth.json --plot docs/growth.png
+	$(BIN)/quickstudy bench speed --json benchmarks/speed.json --plot docs/images/speed.png
+	$(BIN)/quickstudy bench growth --json benchmarks/growth.json --plot docs/images/growth.png
 	$(BIN)/python benchmarks/table.py
 
 $(VENV)/ready: pyproject.toml constraints.txt
@@ -57,4 +62,4 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-* build dist site
+	rm -rf $(VENV) .venv-* build dist docs/_build docs/api/*.rst docs/api/generated

@@ -2,8 +2,8 @@
 mixture, ten cells drawn at random, and the fixed network, all trained alike.
 
 python benchmarks/architecture.py                                                     all of it,
-writes benchmarks/architecture.json and docs/architecture.png python benchmarks/architecture.py
---steps 2 --random 2 --tasks 10 --out FILE --plot FILE      a look at it
+writes benchmarks/architecture.json and docs/images/architecture.png
+python benchmarks/architecture.py --steps 2 --random 2 --tasks 10 --out FILE --plot FILE   a look
 
 On Omniglot, 5-way 1-shot. Each search ends in one cell: the mean of the mixture's weights after
 adaptation to validation tasks, decoded. That cell, the random ones (as many nodes and edges,
@@ -39,7 +39,7 @@ from quickstudy.recipes import (
 
 ROOT = Path(__file__).parent.parent
 FILE = ROOT / "benchmarks" / "architecture.json"
-PICTURE = ROOT / "docs" / "architecture.png"
+PICTURE = ROOT / "docs" / "images" / "architecture.png"
 RUNS = ROOT / "runs" / "architecture"
 SEARCHES = {
     "omniglot-t-nas": "T-NAS",

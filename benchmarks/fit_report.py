@@ -2,9 +2,9 @@
 
 python benchmarks/fit_report.py
 
-Writes docs/fit_report.png, for which it needs Chromium, and benchmarks/fit_report.json. All is
-drawn here: printed characters that the encoder "symbols", which comes with the package, has not
-seen.
+Writes docs/images/fit_report.png, for which it needs Chromium, and benchmarks/fit_report.json.
+All is drawn here: printed characters that the encoder "symbols", which comes with the package, has
+not seen.
 """
 
 import json
@@ -156,7 +156,7 @@ def photograph(browser: str, file: Path, work: Path) -> None:
         capture_output=True,
     )
     Image.open(shot).convert("RGB").quantize(128).save(
-        ROOT / "docs" / "fit_report.png", optimize=True
+        ROOT / "docs" / "images" / "fit_report.png", optimize=True
     )
 
 

@@ -167,7 +167,7 @@ def measure(people: People, size: int, draws: int, impostors: int, cohort: int) 
 
 
 def rows() -> list[str]:
-    """The table of docs/gallery.md."""
+    """The table of docs/applications/gallery.md."""
     file = ROOT / "benchmarks" / "gallery_promises.json"
     measured = json.loads(file.read_text(encoding="utf-8"))
     lines = [

@@ -10,7 +10,7 @@ miniImageNet's features by the run's encoder, which stays as it is; generators a
 its features are fixed and its scale changes no answer, that is the nearest class mean in the
 features. "G without noise" shows what a learned change of the class means does by itself: one
 imagined example, z = 0. Writes benchmarks/hallucination.json and, of the variant that concatenates,
-docs/embedding.png.
+docs/images/embedding.png.
 """
 
 import argparse
@@ -35,7 +35,10 @@ from quickstudy.recipes import load_run
 from quickstudy.training import Optimiser, Plan, train
 
 ROOT = Path(__file__).parent.parent
-FILE, PICTURE = ROOT / "benchmarks" / "hallucination.json", ROOT / "docs" / "embedding.png"
+FILE, PICTURE = (
+    ROOT / "benchmarks" / "hallucination.json",
+    ROOT / "docs" / "images" / "embedding.png",
+)
 SETTING, TRAINED_WITH, SCORED_WITH = Setting(5, 1, 15), 10, (0, 10, 50, 100)
 VARIANTS: dict[str, dict[str, Any]] = {
     "concatenation, class means": {"generator": "concat"},

@@ -2,7 +2,7 @@
 grid each.
 
 python benchmarks/learned_optimiser.py     trains, tunes, scores; writes
-benchmarks/learned_optimiser.json and docs/learned_optimiser.png
+benchmarks/learned_optimiser.json and docs/images/learned_optimiser.png
 """
 
 import json
@@ -114,7 +114,7 @@ def main() -> None:
     axes.set_ylabel(f"f, mean over {N_TASKS} new quadratics")
     axes.legend(frameon=False)
     axes.set_title("A learned optimiser beside four with their best rates")
-    save_figure(figure, ROOT / "docs" / "learned_optimiser.png")
+    save_figure(figure, ROOT / "docs" / "images" / "learned_optimiser.png")
 
 
 if __name__ == "__main__":

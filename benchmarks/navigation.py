@@ -2,8 +2,8 @@
 bandits by RL².
 
 python benchmarks/navigation.py                                          all of it, writes
-benchmarks/navigation.json and docs/navigation.png python benchmarks/navigation.py --iterations 3
---bandits 5 --out FILE --plot FILE    a look at it
+benchmarks/navigation.json and docs/images/navigation.png
+python benchmarks/navigation.py --iterations 3 --bandits 5 --out FILE --plot FILE    a look at it
 
 Navigation: a policy is meta-trained by TRPO through one REINFORCE step on 20 episodes of each of 20
 goals, and scored on 40 goals that it has never met, before adaptation and after one, two and three
@@ -47,7 +47,7 @@ from quickstudy.rl import (
 )
 
 ROOT = Path(__file__).parent.parent
-FILE, PICTURE = ROOT / "benchmarks" / "navigation.json", ROOT / "docs" / "navigation.png"
+FILE, PICTURE = ROOT / "benchmarks" / "navigation.json", ROOT / "docs" / "images" / "navigation.png"
 RUNS = ROOT / "runs" / "navigation"
 WORLD, GOALS, STEPS, PULLS = Navigation2D(), 40, 3, 10
 RATES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)

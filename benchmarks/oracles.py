@@ -1,7 +1,9 @@
 """How far each method is from other people's code, on the same small inputs and weights.
 
     python benchmarks/oracles.py           compares, writes benchmarks/oracles.json and the table
-    python benchmarks/oracles.py --check   fails where the table in docs/oracles.md is another
+    python benchmarks/oracles.py --check   fails where the table is another
+
+The table stands in docs/experiments/oracles.md.
 
 The golden numbers lie in tests/oracles/data; the comparisons are the tests there.
 """
@@ -17,7 +19,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = ROOT / "tests" / "oracles"
 RESULT = ROOT / "benchmarks" / "oracles.json"
-PAGE = ROOT / "docs" / "oracles.md"
+PAGE = ROOT / "docs" / "experiments" / "oracles.md"
 BEGIN, END = "<!-- oracles -->\n", "<!-- /oracles -->\n"
 
 
@@ -70,7 +72,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def page(result: dict[str, Any]) -> str:
-    """docs/oracles.md with the table of ``result``."""
+    """docs/experiments/oracles.md with the table of ``result``."""
     text = PAGE.read_text(encoding="utf-8")
     head, rest = text.split(BEGIN)
     return head + BEGIN + table(result) + END + rest.split(END)[1]

@@ -4,7 +4,7 @@ has never seen the like of.
 quickstudy train mini-imagenet-protonet
 python benchmarks/own_images.py --photos runs/mini-imagenet-protonet
 
-Writes benchmarks/own_images.json and docs/own_images.png.
+Writes benchmarks/own_images.json and docs/images/own_images.png.
 """
 
 import argparse
@@ -208,7 +208,7 @@ def main() -> None:
     figure.axes[0].set_ylabel("accuracy in %, mean of 200 draws")
     figure.axes[0].legend(frameon=False)
     figure.suptitle("Six kinds of defects on steel, by encoder (dotted: chance)")
-    save_figure(figure, ROOT / "docs" / "own_images.png")
+    save_figure(figure, ROOT / "docs" / "images" / "own_images.png")
 
 
 if __name__ == "__main__":

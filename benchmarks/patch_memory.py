@@ -4,7 +4,7 @@ that play "good" in turn.
 quickstudy train mini-imagenet-protonet
 python benchmarks/patch_memory.py --photos runs/mini-imagenet-protonet
 
-Writes benchmarks/patch_memory.json and docs/patch_memory.png (of the synthetic textures).
+Writes benchmarks/patch_memory.json and docs/images/patch_memory.png (of the synthetic textures).
 """
 
 import argparse
@@ -170,7 +170,7 @@ def draw_picture(memory: PatchMemory) -> None:
             axes.set_title(defect, fontsize=9)
         for axes in row:
             axes.set_axis_off()
-    save_figure(figure, ROOT / "docs" / "patch_memory.png")
+    save_figure(figure, ROOT / "docs" / "images" / "patch_memory.png")
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 answer that knows the wave.
 
 python benchmarks/sinusoid.py      trains both, scores them, writes benchmarks/sinusoid.json,
-docs/sinusoid.png and docs/sinusoid_half.png
+docs/images/sinusoid.png and docs/images/sinusoid_half.png
 """
 
 import copy
@@ -168,13 +168,13 @@ def main() -> None:
     draw(
         learners,
         Sinusoid(),
-        ROOT / "docs" / "sinusoid.png",
+        ROOT / "docs" / "images" / "sinusoid.png",
         "Three new sine waves, from ten points each",
     )
     draw(
         learners,
         Sinusoid(half_range=True),
-        ROOT / "docs" / "sinusoid_half.png",
+        ROOT / "docs" / "images" / "sinusoid_half.png",
         "Three new sine waves, from ten points in one half of the range",
     )
     print(f"{seconds:.0f} s")

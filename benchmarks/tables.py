@@ -6,7 +6,7 @@ python benchmarks/tables.py --rows runs/tables.jsonl --report
 Every (table, size, draw, contender) is one line of --rows; what is there is not measured again, so
 that a run can be stopped at any moment. Draws go round the tables and sizes, so that what was
 measured is a whole number of draws but for the last. --report writes benchmarks/tables.json and
-the tables of docs/in_context.md.
+the tables of docs/methods/in_context.md.
 
 Classification: k rows of each class are learned from (at most half of a class), at most 300 others
 are asked for; classes of fewer than 15 rows are left out. Regression: n rows are learned from.
@@ -360,7 +360,7 @@ BEGIN, END = "<!-- tables:begin -->", "<!-- tables:end -->"
 
 
 def page(content: dict[str, Any]) -> str:
-    """The part of docs/in_context.md that shows what was measured."""
+    """The part of docs/methods/in_context.md that shows what was measured."""
     lines = []
     for task, metric, unit, title in (
         ("classification", "auc", "rows per class", "ROC-AUC"),
@@ -438,7 +438,7 @@ def main() -> None:
         content = report(archive, given.rows)
         file = ROOT / "benchmarks" / "tables.json"
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        docs = ROOT / "docs" / "in_context.md"
+        docs = ROOT / "docs" / "methods" / "in_context.md"
         before, rest = docs.read_text(encoding="utf-8").split(BEGIN)
         text = page(content)
         docs.write_text(f"{before}{BEGIN}\n{text}{END}{rest.split(END)[1]}", encoding="utf-8")

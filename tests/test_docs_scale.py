@@ -1,4 +1,4 @@
-"""What docs/scale.md tells people to copy must at least be read by what they give it to."""
+"""What docs/experiments/scale.md tells people to copy is read by what they give it to."""
 
 import re
 import shlex
@@ -14,7 +14,7 @@ from quickstudy.recipes import recipe_named
 from quickstudy.tuning import parse_space
 
 PAGES = {
-    name: (Path(__file__).parents[1] / "docs" / name).read_text(encoding="utf-8")
+    name: (Path(__file__).parents[1] / "docs" / "experiments" / name).read_text(encoding="utf-8")
     for name in ("scale.md", "tuning.md")
 }
 

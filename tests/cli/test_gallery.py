@@ -294,7 +294,9 @@ def test_the_three_commands_of_the_documentation_on_the_drawings_of_the_demo(
     """Word by word: all five letters are enrolled, and of ten new drawings at least nine are named
     rightly or not at all; none is wrong and certain.
     """
-    page = (Path(__file__).parents[2] / "docs" / "gallery.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "applications" / "gallery.md").read_text(
+        encoding="utf-8"
+    )
     commands = [c for c in page.splitlines() if c.startswith("quickstudy gallery ")][:3]
     assert [c.split()[2] for c in commands] == ["create", "enrol-folder", "identify"]
     (tmp_path / "demo").mkdir()

@@ -1,5 +1,5 @@
 """How fast quickstudy is, beside the other libraries, in time that can be compared. See
-docs/speed.md.
+docs/experiments/speed.md.
 """
 
 from quickstudy.bench.growth import AXES as AXES

@@ -14,8 +14,8 @@ def keep_freed_memory() -> bool:
 
     By default glibc gives large blocks back at once, and each new tensor is then mapped and zeroed
     page by page: for tensors of tens of megabytes that takes longer than to compute them
-        (*measured*, docs/speed.md). Training calls this on a CPU. It holds until the process
-    ends, whose memory then stays at its peak. Elsewhere than on glibc, nothing is done.
+    (*measured*, docs/experiments/speed.md). Training calls this on a CPU. It holds until the
+    process ends, whose memory then stays at its peak. Elsewhere than on glibc, nothing is done.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
