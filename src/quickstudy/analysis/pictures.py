@@ -12,7 +12,7 @@ from torch import Tensor
 
 from quickstudy.analysis.figures import new_figure, save_figure
 from quickstudy.core.learner import AbstractLearner
-from quickstudy.core.predictor import in_mode
+from quickstudy.core.modes import in_mode
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.types import Classes, Episode
 

@@ -1,18 +1,17 @@
 """The one interface: a learner eats a support set and returns a predictor for query points."""
 
-import abc
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar, final
+from typing import Any, final
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from quickstudy.core.algorithm import AbstractAlgorithm, State
 from quickstudy.core.arguments import as_learned, can_look, check_finite, in_words
-from quickstudy.core.describe import Described
 from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import (
     ConfigError,
@@ -21,11 +20,10 @@ from quickstudy.core.errors import (
     TargetError,
     TransductiveError,
 )
-from quickstudy.core.predictor import Predictor, in_mode
+from quickstudy.core.modes import in_mode
+from quickstudy.core.predictor import Predictor
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.types import Classes, Episode, Examples, Target
-
-State = TypeVar("State")
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class Traits:
     black_box: bool = False
 
 
-class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):
+class AbstractLearner(AbstractAlgorithm[State]):
     """Learns tasks. Subclasses give `adapt` and `predict`, both batched over tasks, and say what
     they promise in `traits`.
 
@@ -71,18 +69,6 @@ class AbstractLearner(Described, nn.Module, abc.ABC, Generic[State]):
     """
 
     traits: Traits
-
-    @abc.abstractmethod
-    def adapt(
-        self, support: Examples, target: Target, query_x: Float[Tensor, "T Q *S"] | None = None
-    ) -> State:
-        """Learn from each task's support. ``query_x`` is passed only to a learner whose traits say
-        transductive.
-        """
-
-    @abc.abstractmethod
-    def predict(self, state: State, x: Float[Tensor, "T Q *S"]) -> Float[Tensor, "T Q O"]:
-        """Scores of the queries, higher = more likely (class logits), or predicted values."""
 
     @final
     def forward(self, episode: Episode) -> Float[Tensor, "T Q O"]:

@@ -1,9 +1,9 @@
 """What a learner returns: itself, bound to one learned task."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,55 +12,15 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from quickstudy.core.algorithm import AbstractAlgorithm
 from quickstudy.core.arguments import as_learned, can_look, check_answers, examples_tensor, in_words
 from quickstudy.core.describe import describe, rebuild
 from quickstudy.core.errors import ConfigError, EpisodeError, LoadError
+from quickstudy.core.modes import in_mode
 from quickstudy.core.saving import load_folder, save_folder
 from quickstudy.core.types import Target
 
-if TYPE_CHECKING:
-    from quickstudy.core.learner import AbstractLearner
-
 _TENSORS = "predictor.safetensors"
-
-
-@contextlib.contextmanager
-def in_mode(module: nn.Module, *, training: bool) -> Iterator[None]:
-    """The module in train or eval mode for a while; afterwards each part is in its own mode
-    again.
-    """
-    before = [(part, part.training) for part in module.modules()]
-    module.train(training)
-    try:
-        yield
-    finally:
-        for part, mode in before:
-            part.training = mode
-
-
-def into_training(module: nn.Module) -> None:
-    """Put a module into train mode, but leave the parts in eval mode that the user put there.
-
-    Those are the parts in eval mode inside a module that is in train mode. A module that is in eval
-    mode as a whole, as loading leaves it, is put into train mode but for parts whose parameters are
-    all frozen.
-    """
-    if not module.training:
-        _train_unless_frozen(module)
-    module.training = True
-
-
-def _train_unless_frozen(module: nn.Module) -> None:
-    if _is_frozen(module):
-        return
-    module.training = True
-    for child in module.children():
-        _train_unless_frozen(child)
-
-
-def _is_frozen(module: nn.Module) -> bool:
-    parameters = list(module.parameters())
-    return bool(parameters) and not any(p.requires_grad for p in parameters)
 
 
 class Predictor(nn.Module):
@@ -81,7 +41,7 @@ class Predictor(nn.Module):
 
     def __init__(
         self,
-        learner: "AbstractLearner[Any]",
+        learner: AbstractAlgorithm[Any],
         state: Any,
         target: Target,
         *,
@@ -192,7 +152,7 @@ class Predictor(nn.Module):
             target = rebuild(about["target"])
             labels = about["labels"]
             if not (
-                isinstance(learner, _learner_type())
+                isinstance(learner, AbstractAlgorithm)
                 and isinstance(target, Target)
                 and isinstance(about["extra"], dict)
             ):
@@ -217,12 +177,6 @@ class Predictor(nn.Module):
                 f"{path}: the description and the tensors do not belong together: {error}"
             ) from error
         return predictor
-
-
-def _learner_type() -> type:
-    from quickstudy.core.learner import AbstractLearner
-
-    return AbstractLearner
 
 
 def _outline(state: Any) -> Any:

@@ -9,7 +9,7 @@ import torch
 from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner, encoder_of
-from quickstudy.core.predictor import in_mode
+from quickstudy.core.modes import in_mode
 from quickstudy.data.class_index import ClassDataset
 from quickstudy.encoders.flat import Identity
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from quickstudy.core.errors import ConfigError, EpisodeError, EvaluationError
 from quickstudy.core.learner import AbstractLearner, norm_policy, parameter_count
-from quickstudy.core.predictor import in_mode
+from quickstudy.core.modes import in_mode
 from quickstudy.core.scalars import whole
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.types import Classes, Episode, Examples

@@ -43,7 +43,8 @@ from quickstudy.gallery.identities import (
     insert_templates,
     new_pseudonym,
 )
-from quickstudy.gallery.index import AbstractIndex, index_named
+from quickstudy.gallery.index import AbstractIndex
+from quickstudy.gallery.indexes import index_named
 from quickstudy.gallery.location import Location
 from quickstudy.gallery.maintenance import Deletion, backup, copies, purge
 from quickstudy.gallery.moments import iso, kept, utc_now

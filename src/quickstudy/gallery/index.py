@@ -4,11 +4,8 @@ import abc
 
 from jaxtyping import Float
 
-from quickstudy.core.errors import GalleryError, did_you_mean
 from quickstudy.gallery.search import Ranked, nearest
 from quickstudy.gallery.vectors import Integers, Vectors, VectorTable
-
-INDEXES = ("exact", "approximate")
 
 
 class AbstractIndex(abc.ABC):
@@ -68,21 +65,3 @@ class ExactIndex(AbstractIndex):
         without_row: Integers | None = None,
     ) -> list[Ranked]:
         return nearest(x, table.vectors, table.owners, k, without_row=without_row)
-
-
-def index_named(index: str | AbstractIndex) -> AbstractIndex:
-    """The index of that name, or the one given.
-
-    Raises:
-        GalleryError: when none is called so.
-        ConfigError: when the package that it needs is not installed.
-    """
-    if isinstance(index, AbstractIndex):
-        return index
-    if index == "exact":
-        return ExactIndex()
-    if index == "approximate":
-        from quickstudy.gallery.faiss_index import FaissIndex
-
-        return FaissIndex()
-    raise GalleryError(f"There is no index '{index}'. {did_you_mean(index, INDEXES)}")

@@ -17,8 +17,8 @@ from quickstudy.core.clock import set_clocks
 from quickstudy.core.compiled import CompiledGradient
 from quickstudy.core.errors import ConfigError, LoadError, TrainingError
 from quickstudy.core.malloc import keep_freed_memory
+from quickstudy.core.modes import into_training
 from quickstudy.core.objective import MetaStep
-from quickstudy.core.predictor import into_training
 from quickstudy.core.rng import drawing, generator
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.transform import AbstractTransform

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import ConfigError, TransductiveError
 from quickstudy.core.learner import AbstractLearner, Traits
-from quickstudy.core.predictor import in_mode
+from quickstudy.core.modes import in_mode
 from quickstudy.core.types import Examples, Target
 
 TunedState: TypeAlias = tuple[dict[str, Tensor], tuple[Tensor, ...]]
