@@ -5,7 +5,8 @@ import pytest
 from quickstudy.algorithms import ALGORITHMS, ProtoNet, maml
 from quickstudy.encoders import MLP, Conv4
 from quickstudy.testing import Subject, check_learner, toy_learner, yield_checks
-from quickstudy.testing.checks.contract import ONCE, check_learns_a_separable_toy
+from quickstudy.testing.checks import check_learns_a_separable_toy
+from quickstudy.testing.checks.contract import ONCE
 
 # A plain LSTM has not learned the toy after thousands of steps: what its documentation says of it.
 # Its own test has its oracle.

@@ -16,17 +16,11 @@ from quickstudy.core.types import Examples, Reals
 from quickstudy.encoders import MLP
 from quickstudy.functional.prototypes import class_means
 from quickstudy.functional.similarity import negative_squared_euclidean
-from quickstudy.testing import Subject, check_learner, yield_checks
-from quickstudy.testing.checks import contract as checks
+from quickstudy.testing import Subject, check_learner, checks, yield_checks
 
 
 class Honest(AbstractLearner):
-    """Class means after one layer; what the planted learners are made of.
-
-    Example: in this file.
-    Paper: none.
-    Differs: nothing.
-    """
+    """Class means after one layer; what the planted learners are made of."""
 
     traits = Traits()
 
@@ -65,8 +59,8 @@ class UsesTheUnlabelled(Honest):
         )
 
 
-class WithoutHeader(Honest):
-    """Cites nothing."""
+class WithoutDocstring(Honest):
+    pass
 
 
 class AsWideAsTheSupport(Honest):
@@ -423,7 +417,7 @@ PLANTED = [
         UsesTheUnlabelled,
         "the answers with and without unlabelled examples",
     ),
-    ("has_header", WithoutHeader, "lacks Example: and Paper: and Differs:"),
+    ("has_docstring", WithoutDocstring, "but WithoutDocstring has none"),
     (
         "shapes",
         AsWideAsTheSupport,
@@ -490,8 +484,8 @@ PLANTED = [
         DependsOnPrecision,
         "in float64 and in the learner's own precision to be equal",
     ),
-    ("dtype_and_device_are_kept", MakesTensorsOnTheCpu, "on the device of learner and data"),
-    ("dtype_and_device_are_kept", ForgetsToRegister, "on the device of learner and data"),
+    ("dtype_and_device_are_kept", MakesTensorsOnTheCpu, "on the device of the module and its data"),
+    ("dtype_and_device_are_kept", ForgetsToRegister, "on the device of the module and its data"),
     ("gradient_reaches_every_parameter", HasAnIdleParameter, "but idle got none"),
     ("gradient_reaches_every_parameter", MultipliesByZero, "but idle got none, or only zeros"),
     (

@@ -166,6 +166,11 @@ def test_a_module_given_as_encoder(build):
         build()
 
 
+def test_only_networks_of_torch_are_wrapped():
+    with pytest.raises(QuickstudyError, match=r"a torch\.nn\.Module"):
+        Wrapped(len, out_dim=2)
+
+
 @pytest.mark.parametrize("name", sorted(ALGORITHMS))
 @pytest.mark.parametrize("part", [nn.Linear(6, 8), MLP, "conv4", None], ids=str)
 def test_every_algorithm_refuses_what_is_no_encoder(name, part):

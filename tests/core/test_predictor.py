@@ -169,10 +169,27 @@ def test_nested_states_of_many_leaves_keep_their_order(tmp_path):
 
 
 def test_what_cannot_be_described_is_not_half_saved(tmp_path):
-    predictor, _ = fitted(ProtoNet(Wrapped(torch.nn.Linear(6, 2), out_dim=2)))
-    with pytest.raises(ConfigError, match="Linear"):
+    class Scaled(ProtoNet):
+        def __init__(self, encoder, scale):
+            super().__init__(encoder)
+
+    predictor, _ = fitted(Scaled(MLP(6, widths=(2,)), torch.ones(2)))
+    with pytest.raises(ConfigError, match="Tensor"):
         predictor.save(tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_wrapped_network_is_saved_without_its_code(tmp_path):
+    network = torch.nn.Linear(6, 2)
+    predictor, x = fitted(ProtoNet(Wrapped(network, out_dim=2, name="backbone")))
+    folder = predictor.save(tmp_path / "saved")
+    with pytest.raises(LoadError, match=r"load\(folder, modules=\{'backbone': network\}\)"):
+        Predictor.load(folder)
+    fresh = torch.nn.Linear(6, 2)
+    before = fresh.weight.clone()
+    loaded = Predictor.load(folder, modules={"backbone": fresh})
+    assert torch.equal(loaded(x), predictor(x))
+    assert torch.equal(fresh.weight, before)
 
 
 # --- damaged files

@@ -18,7 +18,13 @@ from quickstudy.algorithms import ProtoNet
 from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.core.saving import load_folder, save_folder
 from quickstudy.encoders import MLP, Wrapped
-from quickstudy.estimators import Encoding, FewShotClassifier, FittedModel, OpenSetClassifier
+from quickstudy.estimators import (
+    Encoding,
+    FewShotClassifier,
+    FittedModel,
+    OpenSetClassifier,
+    load,
+)
 from quickstudy.pretrained import FunctionEncoder, open_encoder
 from quickstudy.pretrained.encoder import AbstractPretrained
 from quickstudy.pretrained.symbols import SYMBOLS
@@ -141,16 +147,19 @@ def test_a_learner_is_kept_with_its_weights(precision: torch.dtype, tmp_path: Pa
     assert np.array_equal(loaded.known.predict_proba(x), made.known.predict_proba(x))
 
 
-def test_a_learner_that_json_cannot_describe_is_refused(tmp_path: Path) -> None:
+def test_a_learner_around_a_network_of_torch_is_saved_and_loaded(tmp_path: Path) -> None:
     x, y = examples()
-    odd = rows(
-        FewShotClassifier(
-            "learner", learner=ProtoNet(Wrapped(torch.nn.Linear(DIM, 3), out_dim=3))
-        ).fit(x, y)
-    )
-    with pytest.raises(ConfigError, match="cannot be written to JSON"):
-        odd.save(tmp_path / "odd")
-    assert not (tmp_path / "odd").exists()
+    network = torch.nn.Linear(DIM, 3)
+    learner = ProtoNet(Wrapped(network, out_dim=3))
+    folder = rows(FewShotClassifier("learner", learner=learner).fit(x, y)).save(tmp_path / "m")
+    with pytest.raises(LoadError, match=r"modules=\{'Linear': network\}"):
+        load(folder)
+    with pytest.raises(LoadError, match=r"'weight' was saved with the shape \(3, 12\)"):
+        load(folder, modules={"Linear": torch.nn.Linear(DIM, 4)})
+    loaded = load(folder, modules={"Linear": lambda: torch.nn.Linear(DIM, 3)})
+    assert isinstance(loaded, FittedModel)
+    expected = FewShotClassifier("learner", learner=learner).fit(x, y).class_scores(x)
+    assert np.array_equal(loaded.known.class_scores(x), expected)
 
 
 def test_classes_come_and_go_on_disk(tmp_path: Path) -> None:

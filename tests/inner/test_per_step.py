@@ -21,7 +21,7 @@ from quickstudy.inner.start import LinearHead
 from quickstudy.kernels import backend
 from quickstudy.objectives import MultiStep
 from quickstudy.testing import Subject, check_learner, toy_episode, yield_checks
-from quickstudy.testing.checks.contract import check_learns_a_separable_toy
+from quickstudy.testing.checks import check_learns_a_separable_toy
 
 STEPS, RATE = 3, 0.1
 NORMS = Selection(("*.norm.*",))

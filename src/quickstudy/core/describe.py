@@ -7,6 +7,7 @@ from the file.
 """
 
 import contextlib
+import copy
 import importlib
 import inspect
 import math
@@ -14,7 +15,7 @@ import threading
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -47,6 +48,10 @@ _TARGETS: dict[str, Callable[..., Target]] = {
     "Classes": lambda width: Classes(width),
     "Reals": lambda width: Reals(width),
 }
+_MODULE = "module"  # the type of a network that no description holds, only its name
+
+Modules: TypeAlias = Mapping[str, nn.Module | Callable[[], nn.Module]]
+"""Networks that are no part of quickstudy, by name: each one ready, or a function that makes it."""
 
 
 class Described:
@@ -81,6 +86,12 @@ class Described:
         }
         object.__setattr__(made, "_arguments", checked)
         return made
+
+    def given_modules(self) -> Mapping[str, nn.Module]:
+        """The networks among the arguments that no description holds, by the name under which they
+        are given again when the part is rebuilt; none, unless overridden.
+        """
+        return {}
 
 
 def _name(cls: type) -> str:
@@ -135,9 +146,15 @@ def describe(value: Any) -> Any:
                 f"{_name(type(value))} takes {unnamed[0]}, so it cannot be written to JSON. Give "
                 "it a named argument instead."
             )
+        names = {id(module): name for name, module in value.given_modules().items()}
         return {
             "type": _name(type(value)),
-            "arguments": {k: describe(v) for k, v in value._arguments.items()},
+            "arguments": {
+                k: {"type": _MODULE, "arguments": {"name": names[id(v)]}}
+                if id(v) in names
+                else describe(v)
+                for k, v in value._arguments.items()
+            },
         }
     if isinstance(value, Classes | Reals):
         return {"type": type(value).__name__, "arguments": {"width": value.width}}
@@ -153,7 +170,7 @@ def describe(value: Any) -> Any:
         f"{type(value).__module__}.{type(value).__qualname__} cannot be written to JSON, so what "
         "contains it cannot be saved. "
         "Make it a subclass of quickstudy.AbstractEncoder (or another part of quickstudy) whose "
-        "arguments are plain values."
+        "arguments are plain values; wrap a network of torch in quickstudy.encoders.Wrapped."
     )
 
 
@@ -177,7 +194,7 @@ def _types(description: Any) -> Iterator[str]:
             yield from _types(value)
 
 
-def rebuild(description: Any, *, numbers: int | None = None) -> Any:
+def rebuild(description: Any, *, numbers: int | None = None, modules: Modules | None = None) -> Any:
     """The object that `describe` described. Lists come back as tuples.
 
     The size of a tensor is checked before it gets storage, the number of modules while they are
@@ -187,22 +204,100 @@ def rebuild(description: Any, *, numbers: int | None = None) -> Any:
         description: from a file.
         numbers: how many numbers the tensors of the object hold, where the file says; an object
             with many more is refused.
+        modules: the networks that it wraps, by name. They are copied, and left as they are.
 
     Raises:
         LoadError: for a type that is not known here, with the nearest spelling, one that cannot be
-            built with these arguments, or one that is too large.
+            built with these arguments, one that is too large, or a network that was not given.
     """
     _check_size(description)
-    if not set(_types(description)) <= {"dict", *_TARGETS, *Described._known}:
+    given = [_given(name, modules or {}) for name in _module_names(description)]
+    if not set(_types(description)) <= {"dict", _MODULE, *_TARGETS, *Described._known}:
         _import_parts()
     allowed = MOST_NUMBERS if numbers is None else numbers + _SPARE_NUMBERS
     with _Bounded(allowed) as bounded, _counted(bounded):
-        return _build(description)
+        return _build(description, iter(given))
 
 
-def _build(description: Any) -> Any:
+def _module_names(description: Any) -> Iterator[Any]:
+    """The names of the networks in a description, in the order in which it is built."""
     if isinstance(description, list):
-        return tuple(_build(v) for v in description)
+        for value in description:
+            yield from _module_names(value)
+    elif isinstance(description, dict):
+        arguments = description.get("arguments")
+        if description.get("type") == _MODULE and isinstance(arguments, dict):
+            yield arguments.get("name")
+        elif isinstance(arguments, dict):
+            for value in arguments.values():
+                yield from _module_names(value)
+
+
+def _given(name: Any, modules: Modules) -> nn.Module:
+    """A network that was given, as a copy of its own.
+
+    Raises:
+        LoadError: when it was not.
+    """
+    if name not in modules:
+        hint = f" {did_you_mean(str(name), modules)}" if modules else ""
+        raise LoadError(
+            f"The file needs the network '{name}', which is no part of quickstudy. Build one of "
+            f"the same form and give it: load(folder, modules={{'{name}': network}}).{hint}"
+        )
+    module = modules[name]
+    module = copy.deepcopy(module) if isinstance(module, nn.Module) else module()
+    if not isinstance(module, nn.Module):
+        raise LoadError(
+            f"modules['{name}'] must be a network of torch or a function that makes one, got "
+            f"{type(module).__module__}.{type(module).__qualname__}."
+        )
+    return module
+
+
+def check_given_modules(part: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse networks that were given to `rebuild` and do not fit the saved weights.
+
+    Args:
+        part: what was rebuilt.
+        tensors: its saved weights, by name.
+
+    Raises:
+        LoadError: saying which tensors differ.
+    """
+    for prefix, owner in part.named_modules():
+        given = owner.given_modules() if isinstance(owner, Described) else {}
+        assert isinstance(owner, nn.Module)
+        for inner, module in owner.named_modules(prefix=prefix, remove_duplicate=False):
+            for name in (n for n, g in given.items() if g is module):
+                _check_fits(name, module.state_dict(), _below(tensors, f"{inner}."))
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def _check_fits(name: str, own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+    differences = [f"'{n}' was saved, and it has none" for n in sorted(saved) if n not in own]
+    differences += [f"it has '{n}', and none was saved" for n in own if n not in saved]
+    differences += [
+        f"'{n}' was saved with the shape {tuple(saved[n].shape)}, and its own is "
+        f"{tuple(own[n].shape)}"
+        for n in own
+        if n in saved and own[n].shape != saved[n].shape
+    ]
+    if differences:
+        more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise LoadError(
+            f"The network given as '{name}' does not fit the saved weights: "
+            f"{'; '.join(differences[:3])}{more}. Give one of the form that was saved: "
+            f"load(folder, modules={{'{name}': network}})."
+        )
+
+
+def _build(description: Any, modules: Iterator[nn.Module]) -> Any:
+    if isinstance(description, list):
+        return tuple(_build(v, modules) for v in description)
     if not isinstance(description, dict):
         return description
     name, given = description.get("type"), description.get("arguments")
@@ -211,7 +306,9 @@ def _build(description: Any) -> Any:
             "A description has a 'type' (text) and 'arguments' (an object), this one is "
             f"{description}. The file is damaged."
         )
-    arguments = {k: _build(v) for k, v in given.items()}
+    if name == _MODULE:
+        return next(modules)
+    arguments = {k: _build(v, modules) for k, v in given.items()}
     if name == "dict":
         return arguments
     if name not in _TARGETS and name not in Described._known:

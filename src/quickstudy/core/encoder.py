@@ -3,7 +3,7 @@
 import abc
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,19 +13,20 @@ from quickstudy.core.errors import ConfigError, EpisodeError
 
 Context: TypeAlias = tuple[Tensor, ...]
 
+POLICIES: Final = ("batch", "running", "support", "per_task", "group", "none")
+"""Where the statistics of an encoder's normalisation come from, see `quickstudy.encoders.norm`."""
+
 
 class AbstractEncoder(Described, nn.Module, abc.ABC):
     """Examples to feature vectors, task by task: ``[T N *S] -> [T N D]``.
 
     The task axis is there because an encoder may depend on it: batch statistics belong to one task,
-        and what an encoder
-    learns of a support set (its `Context`: normalisation statistics, modulation weights) is used
-    again on the queries.
+    and what an encoder learns of a support set (its `Context`: normalisation statistics, modulation
+    weights) is used again on the queries.
 
     Attributes:
         out_dim: ``D``.
-        norm: the normalisation policy, printed with every result: batch, running, support, group or
-            none.
+        norm: the normalisation policy, printed with every result: one of `POLICIES`.
         stacks: whether it also works when each of its parameters is replaced by a stack of them,
             one per task, ``[T ...]``.
             Gradient-based learners then adapt all tasks in one graph; otherwise they go through the

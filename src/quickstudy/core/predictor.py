@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from quickstudy.core.algorithm import AbstractAlgorithm
 from quickstudy.core.arguments import as_learned, can_look, check_answers, examples_tensor, in_words
-from quickstudy.core.describe import describe, rebuild
+from quickstudy.core.describe import Modules, check_given_modules, describe, rebuild
 from quickstudy.core.errors import ConfigError, EpisodeError, LoadError
 from quickstudy.core.modes import in_mode
 from quickstudy.core.saving import load_folder, save_folder
@@ -133,8 +133,12 @@ class Predictor(nn.Module):
         return save_folder(path, kind="predictor", about=about, files={_TENSORS: save(tensors)})
 
     @classmethod
-    def load(cls, path: str | Path) -> "Predictor":
+    def load(cls, path: str | Path, *, modules: Modules | None = None) -> "Predictor":
         """Read back what `save` wrote. Never runs code from the files.
+
+        Args:
+            path: the folder.
+            modules: the networks that its encoder wraps, by name (`quickstudy.encoders.Wrapped`).
 
         Raises:
             LoadError: when a file is missing, damaged or from a newer format.
@@ -147,7 +151,9 @@ class Predictor(nn.Module):
             leaves = [tensors[f"state_{i}"] for i in range(n_leaves)]
             state = _rebuild_state(about["state"], leaves)
             learner = rebuild(
-                about["learner"], numbers=sum(tensor.numel() for tensor in tensors.values())
+                about["learner"],
+                numbers=sum(tensor.numel() for tensor in tensors.values()),
+                modules=modules,
             )
             target = rebuild(about["target"])
             labels = about["labels"]
@@ -160,11 +166,14 @@ class Predictor(nn.Module):
             if not (isinstance(labels, list) and all(isinstance(name, str) for name in labels)):
                 raise ValueError(f"labels must be a list of names, not {labels}")
             predictor = cls(learner, state, target, labels=tuple(labels), extra=about["extra"])
+            check_given_modules(predictor, tensors)
             for name, fresh in predictor.state_dict(keep_vars=True).items():
                 # Fresh weights are float32, the saved ones need not be; assign=True would also lose
                 # their memory format.
                 fresh.data = fresh.data.to(tensors[name].dtype)
             predictor.load_state_dict(tensors)
+        except LoadError as error:
+            raise LoadError(f"{path}: {error}") from error
         except (
             LookupError,
             RuntimeError,

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from quickstudy.encoders.cell import MixedCellNet as MixedCellNet
     from quickstudy.encoders.conv4 import Conv4 as Conv4
     from quickstudy.encoders.flat import Identity as Identity
-    from quickstudy.encoders.flat import Wrapped as Wrapped
     from quickstudy.encoders.mlp import MLP as MLP
     from quickstudy.encoders.resnet12 import ResNet12 as ResNet12
+    from quickstudy.encoders.wrapped import Wrapped as Wrapped
 else:
     __getattr__, __dir__, __all__ = attach(__name__)
 

@@ -1,7 +1,7 @@
-"""Encoders that add nothing of their own."""
+"""The encoder that adds nothing."""
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from quickstudy.core.encoder import AbstractEncoder, Context
 
@@ -27,26 +27,3 @@ class Identity(AbstractEncoder):
         if features.shape[2] != self.out_dim:
             self.check_shape(x, (self.out_dim,))
         return features
-
-
-class Wrapped(AbstractEncoder):
-    """Any torch module that maps ``[B *S] -> [B D]``, one example at a time. Not described in JSON,
-    so not saved.
-
-    Args:
-        module: the network; put it in eval mode if it has batch norm or dropout that should not
-            act.
-        out_dim: ``D``.
-
-    Example:
-        >>> import torch
-        >>> Wrapped(nn.Linear(3, 8), out_dim=8)(torch.zeros(2, 5, 3)).shape
-        torch.Size([2, 5, 8])
-    """
-
-    def __init__(self, module: nn.Module, *, out_dim: int) -> None:
-        super().__init__()
-        self.module, self.out_dim, self.norm = module, out_dim, "none"
-
-    def forward(self, x: Float[Tensor, "T N *S"], context: Context = ()) -> Float[Tensor, "T N D"]:
-        return self.module(x.flatten(0, 1)).unflatten(0, x.shape[:2])

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from quickstudy.core.arrays import NDArray
+from quickstudy.core.describe import Modules
 from quickstudy.core.errors import ConfigError, DataError
 from quickstudy.core.saving import locked
 from quickstudy.data import find_files
@@ -364,7 +365,11 @@ class FittedModel:
 
     @classmethod
     def load(
-        cls, folder: str | Path, *, encoder: str | AbstractPretrained | None = ""
+        cls,
+        folder: str | Path,
+        *,
+        encoder: str | AbstractPretrained | None = "",
+        modules: Modules | None = None,
     ) -> "FittedModel":
         """Read back what `save` wrote, and open the encoder. The classifier is fitted anew to the
         examples in it, which gives the very same one.
@@ -373,6 +378,8 @@ class FittedModel:
             folder: where it lies.
             encoder: where the encoder lies now, or itself; empty = where it lay; None = do not open
                 it, as where classes are only listed or removed.
+            modules: the networks that its learner's encoder wraps, by name
+                (`quickstudy.encoders.Wrapped`).
 
         Raises:
             ConfigError: for an encoder of a model that needs none.
@@ -380,7 +387,7 @@ class FittedModel:
                 another one now.
         """
         version = model_files.version_of(Path(folder))
-        classifier, values, notes = model_files.read(Path(folder))
+        classifier, values, notes = model_files.read(Path(folder), modules=modules)
         with damage_is_a_load_error(Path(folder)):
             encoding = Encoding.from_json(values, dim=classifier.n_features_in_)
         if encoding.kind == TABLE and encoder:
@@ -398,7 +405,11 @@ class FittedModel:
     @classmethod
     @contextmanager
     def editing(
-        cls, folder: str | Path, *, encoder: str | AbstractPretrained | None = ""
+        cls,
+        folder: str | Path,
+        *,
+        encoder: str | AbstractPretrained | None = "",
+        modules: Modules | None = None,
     ) -> Iterator["FittedModel"]:
         """The model in a folder, to be changed and saved again at the end; where the block raises,
         nothing is saved.
@@ -406,7 +417,7 @@ class FittedModel:
         Other processes that change it wait meanwhile, so no change is lost.
 
         Args:
-            folder, encoder: as of `load`.
+            folder, encoder, modules: as of `load`.
 
         Example:
             >>> import tempfile
@@ -420,9 +431,9 @@ class FittedModel:
             {'elm': 1, 'fir': 1, 'oak': 1}
         """
         if not Path(folder).is_dir():
-            cls.load(folder, encoder=encoder)  # which says what is missing
+            cls.load(folder, encoder=encoder, modules=modules)  # which says what is missing
         with locked(folder):
-            model = cls.load(folder, encoder=encoder)
+            model = cls.load(folder, encoder=encoder, modules=modules)
             yield model
             model.save(folder)
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load, save
 
 from quickstudy.core.arrays import NDArray
-from quickstudy.core.describe import describe, rebuild
+from quickstudy.core.describe import Modules, check_given_modules, describe, rebuild
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.saving import LOCK, MANIFEST, holds, save_folder
@@ -64,15 +64,21 @@ def check_free(folder: Path) -> None:
         )
 
 
-def read(folder: Path) -> tuple[Classifier, dict[str, Any], tuple[str, ...]]:
+def read(
+    folder: Path, *, modules: Modules | None = None
+) -> tuple[Classifier, dict[str, Any], tuple[str, ...]]:
     """The classifier, what JSON says of its encoding, and the notes.
+
+    Args:
+        folder: where it lies.
+        modules: the networks that its learner's encoder wraps, by name.
 
     Raises:
         LoadError: when files are missing, damaged or of another format.
     """
     about, content = read_saved(folder)
     with damage_is_a_load_error(folder):
-        classifier = _put_together(about, load(content))
+        classifier = _put_together(about, load(content), modules)
         return classifier, dict(about["encoding"]), tuple(map(str, about["notes"]))
 
 
@@ -145,8 +151,10 @@ def _compact(array: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(array)
 
 
-def _put_together(about: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Classifier:
-    learner = None if about["learner"] is None else _learner(about["learner"], tensors)
+def _put_together(
+    about: dict[str, Any], tensors: dict[str, torch.Tensor], modules: Modules | None
+) -> Classifier:
+    learner = None if about["learner"] is None else _learner(about["learner"], tensors, modules)
     arrays: dict[str, NDArray[Any]] = {
         name: t.numpy() if name in ("labels", "cohort_groups") else t.numpy().astype(np.float64)
         for name, t in tensors.items()
@@ -193,13 +201,16 @@ def _put_together(about: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Cl
     )
 
 
-def _learner(description: Any, tensors: dict[str, torch.Tensor]) -> AbstractLearner[Any]:
-    learner = rebuild(description)
+def _learner(
+    description: Any, tensors: dict[str, torch.Tensor], modules: Modules | None
+) -> AbstractLearner[Any]:
+    learner = rebuild(description, modules=modules)
     if not isinstance(learner, AbstractLearner):
         raise ValueError(f"a {type(learner).__name__} is no learner")
     weights = {
         name.removeprefix(_LEARNER): t for name, t in tensors.items() if name.startswith(_LEARNER)
     }
+    check_given_modules(learner, weights)
     for name, fresh in learner.state_dict(keep_vars=True).items():
         # Fresh weights are float32, the kept ones need not be.
         fresh.data = fresh.data.to(weights[name].dtype)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from quickstudy.core.describe import Modules
 from quickstudy.core.errors import LoadError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.predictor import Predictor
@@ -24,7 +25,11 @@ _OLDER = ("learner.json", "predictor.json", "classifier.json", "patch_memory.jso
 
 
 def load(
-    path: str | Path, *, norm: str = "", encoder: str | AbstractPretrained | None = ""
+    path: str | Path,
+    *,
+    norm: str = "",
+    encoder: str | AbstractPretrained | None = "",
+    modules: Modules | None = None,
 ) -> AbstractLearner[Any] | Predictor | FittedModel:
     """What a folder holds: the learner of a run, a predictor, or a fitted model. Never runs code
     from it.
@@ -34,6 +39,8 @@ def load(
         norm: of a run: give its encoders another normalisation policy ("support" makes batch
             statistics inductive).
         encoder: of a fitted model, as of `FittedModel.load`.
+        modules: the networks that its encoder wraps (`quickstudy.encoders.Wrapped`), by name: each
+            one of the same form, which is copied, or a function that makes one.
 
     Raises:
         LoadError: when the folder holds something else, which is named, or is damaged.
@@ -41,14 +48,14 @@ def load(
     folder = Path(path).expanduser()
     kind = what_is(folder) if (folder / MANIFEST).exists() else ""
     if kind == "model":
-        return FittedModel.load(folder, encoder=encoder)
+        return FittedModel.load(folder, encoder=encoder, modules=modules)
     if kind in _DOORS:
         raise LoadError(f"{folder} holds {KINDS[kind]}. Open it with {_DOORS[kind]}.")
     if folder.is_file():
         raise LoadError(f"{folder} is {_file_said(folder)}")
     if not kind and folder.is_dir() and not any((folder / old).exists() for old in _OLDER):
         raise LoadError(_folder_said(folder))
-    return load_learner(folder, norm=norm)
+    return load_learner(folder, norm=norm, modules=modules)
 
 
 def _file_said(file: Path) -> str:

@@ -11,7 +11,7 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save
 
 from quickstudy.algorithms import ALGORITHMS
-from quickstudy.core.describe import describe, rebuild
+from quickstudy.core.describe import Modules, check_given_modules, describe, rebuild
 from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.core.learner import AbstractLearner, encoder_of, norm_policy, parameter_count
@@ -189,13 +189,16 @@ def begin_run(recipe: Recipe, path: str | Path) -> Path:
     return save_folder(path, kind="run", about={"recipe": recipe.to_json()})
 
 
-def load(path: str | Path, *, norm: str = "") -> AbstractLearner[Any] | Predictor:
+def load(
+    path: str | Path, *, norm: str = "", modules: Modules | None = None
+) -> AbstractLearner[Any] | Predictor:
     """The trained learner, or the predictor, in a folder. Never runs code from it.
 
     Args:
         path: a run folder, a folder of `save_learner`, or one of `Predictor.save`.
         norm: for a learner: give its encoders another normalisation policy (``support`` makes batch
             statistics inductive).
+        modules: the networks that its encoder wraps, by name (`quickstudy.encoders.Wrapped`).
 
     Raises:
         LoadError: when the folder holds neither, or its files are damaged.
@@ -207,10 +210,10 @@ def load(path: str | Path, *, norm: str = "") -> AbstractLearner[Any] | Predicto
                 f"{folder} holds a predictor, whose normalisation cannot be changed any more. Load "
                 "the learner it was fitted with."
             )
-        return Predictor.load(folder)
+        return Predictor.load(folder, modules=modules)
     saved = load_folder(folder, kind=_KINDS)
     description = _about(folder, saved)["learner"]
-    learner = rebuild(description)
+    learner = rebuild(description, modules=modules)
     if not isinstance(learner, AbstractLearner):
         raise LoadError(f"{folder} describes a {type(learner).__name__} in the place of a learner.")
     trained = norm_policy(learner)
@@ -222,9 +225,10 @@ def load(path: str | Path, *, norm: str = "") -> AbstractLearner[Any] | Predicto
                 "weights, and running averages cannot be made up afterwards: ask for batch or "
                 "support, or train with the policy you want."
             )
-        learner = rebuild(_with_norm(description, norm))
+        learner = rebuild(_with_norm(description, norm), modules=modules)
     try:
         tensors = read_tensors(saved.files[_TENSORS])
+        check_given_modules(learner, tensors)
         learner.load_state_dict(tensors, strict=norm_policy(learner) == trained)
     except (RuntimeError, LookupError, SafetensorError) as error:
         raise LoadError(

@@ -17,8 +17,7 @@ from quickstudy.inner.rules import FixedRate
 from quickstudy.inner.select import Selection
 from quickstudy.inner.start import RepeatedHead
 from quickstudy.objectives import Reptile
-from quickstudy.testing import Subject, toy_episode, toy_learner
-from quickstudy.testing.checks import contract as checks
+from quickstudy.testing import Subject, checks, toy_episode, toy_learner
 from quickstudy.training import Optimiser
 from quickstudy.training.optimiser import build_optimiser
 
