@@ -17,7 +17,7 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.predictor import Predictor
 from quickstudy.core.types import Classes, Examples
-from quickstudy.estimators.scaling import Array, fit_scaling, unit
+from quickstudy.estimators.scaling import Array, fit_scaling, row_space, unit
 
 
 class AbstractHead(abc.ABC):
@@ -202,6 +202,9 @@ class CosineHead(AbstractHead):
     def fit(self, x: Array, y: NDArray[np.int64], n: int, weight: Array) -> Self:
         self.scaled = fit_scaling(self.scaling, "cosine", x, y, n, weight)
         x = self.scaled(x)
+        # The directions stay in the space of the examples, whose axes are fewer.
+        axes = row_space(x)
+        x = x @ axes
         start = torch.from_numpy(unit(PrototypeHead().fit(x, y, n, weight).means))
         features, labels, weights = (
             torch.from_numpy(np.ascontiguousarray(a)) for a in (x, y, weight / weight.sum())
@@ -220,7 +223,7 @@ class CosineHead(AbstractHead):
             return loss
 
         optimiser.step(closure)
-        self.directions = unit(w.detach().numpy())
+        self.directions = unit(w.detach().numpy() @ axes.T)
         return self
 
     def scores(self, x: Array) -> Array:

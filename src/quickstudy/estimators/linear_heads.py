@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.estimators.heads import AbstractHead
-from quickstudy.estimators.scaling import Array, balanced, fit_scaling
+from quickstudy.estimators.scaling import Array, balanced, fit_scaling, row_space
 
 _PENALTIES = 10.0 ** np.arange(-4, 3.1, 0.5)
 _INVERSE = {"cosine": (1.0, 10.0, 100.0), "euclidean": (0.01, 0.1, 1.0)}
@@ -148,7 +148,12 @@ class LogisticHead(AbstractHead):
     def _fitted(self, c: float, x: Array, y: NDArray[np.int64], share: Array) -> Any:
         if self.n < 2:
             return None
-        return LogisticRegression(C=c, max_iter=1000).fit(x, y, sample_weight=share)
+        axes = row_space(x)
+        model: Any = LogisticRegression(C=c, max_iter=1000)
+        model.fit(x @ axes, y, sample_weight=share)
+        model.coef_ = model.coef_ @ axes.T
+        model.n_features_in_ = x.shape[1]
+        return model
 
     def _scores(self, model: Any, x: Array) -> Array:
         out = np.full((len(x), self.n), -np.inf)

@@ -93,3 +93,12 @@ def unit(x: Float[Array, "N D"]) -> Float[Array, "N D"]:
     x = x / np.where(largest > 0, largest, 1.0)  # so that no square overflows or vanishes
     length = np.sqrt((x * x).sum(1, keepdims=True))
     return x / np.where(length > 0, length, 1.0)
+
+
+def row_space(x: Float[Array, "N D"]) -> Float[Array, "D R"]:
+    """Orthonormal axes that hold all rows: R = N where there are fewer rows than columns, else
+    the columns themselves. What is linear in the vectors and has a penalty on the squared length
+    of its coefficients is the same in these R numbers, and found sooner.
+    """
+    n, d = x.shape
+    return np.linalg.qr(x.T)[0] if n < d else np.eye(d)
