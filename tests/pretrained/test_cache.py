@@ -210,3 +210,15 @@ def test_many_at_once(tmp_path: Path) -> None:
     for got, notes in found:
         assert notes == []
         assert same(got, expected)
+
+
+def test_the_oldest_go_where_they_fill_too_much(tmp_path: Path) -> None:
+    contents = [bytes([i]) * 32 for i in range(9)]
+    vector = np.ones(4, dtype=np.float32)
+    with FeatureCache(tmp_path, key="0" * 16, dim=4, largest=5 * (16 + 100)) as cache:
+        for content in contents[:6]:
+            cache.put({content: vector})
+        assert set(cache.get(contents)) == set(contents[1:6])
+        cache.put(dict.fromkeys(contents[6:], vector))
+        assert set(cache.get(contents)) == set(contents[4:])
+        assert cache.count() == 5

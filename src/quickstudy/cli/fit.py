@@ -37,7 +37,7 @@ def fit(
         str,
         typer.Option(
             help="auto, symbols, the folder of a trained run, a model of the hub (owner/name), "
-            "FILE.onnx, timm:NAME."
+            "FILE.onnx, timm:NAME, or module:function for your own."
         ),
     ] = "auto",
     head: Annotated[str, typer.Option(help=f"{', '.join(HEADS)}.")] = "auto",

@@ -77,7 +77,9 @@ class Encoding:
                 )
             return PixelEncoder(ImageFormat.from_json(self.image), source=self.source)
         try:
-            opened = open_encoder(source or self.source, kind=self.kind, invert=self.invert)
+            opened = open_encoder(
+                source or self.source, kind=self.kind, invert=self.invert, run_code=bool(source)
+            )
         except QuickstudyError as error:
             if source:
                 raise

