@@ -71,6 +71,7 @@ class SemiSoft(_Refined):
 
     Args:
         encoder: f.
+        constant_shares: p are constants to the gradient, as in the authors' code.
 
     Example:
         >>> from quickstudy.core.types import Classes
@@ -85,12 +86,16 @@ class SemiSoft(_Refined):
 
     Paper: Ren et al. 2018, arXiv:1803.00676, section 3.
     Differs: in training the support, the unlabelled examples and the queries are normalised
-        in three batches. Gradients flow through the assignments, which are constants in the
-        authors' code: the scores are the same, the gradient is not.
+        in three batches.
     """
 
+    def __init__(self, encoder: AbstractEncoder, *, constant_shares: bool = True) -> None:
+        super().__init__(encoder, exact_gradient=not constant_shares)
+        self.constant_shares = constant_shares
+
     def shares(self, u: Tensor, means: Tensor) -> Tensor:
-        return negative_squared_euclidean(u, means).softmax(-1)
+        shares = negative_squared_euclidean(u, means).softmax(-1)
+        return shares.detach() if self.constant_shares else shares
 
 
 class SemiCluster(_Refined):

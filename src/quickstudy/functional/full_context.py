@@ -28,7 +28,7 @@ def look(
     """f(x, S): features after ``steps`` looks at what was read.
 
     ĥ_k, c_k = LSTM(f′(x), [h_{k−1}; r_{k−1}], c_{k−1});  h_k = ĥ_k + f′(x);  r_k = Σ_i
-    softmax_i(h_k · g_i) g_i
+    softmax_i(h_k · g_i) g_i;  h_0 = f′(x), c_0 = 0, so that every step has looked before it
 
     Args:
         cell: of input width 2D; W [h; r] = W_h h + W_r r, so what is read joins the input. D where
@@ -41,12 +41,12 @@ def look(
     Paper: Vinyals et al. 2016, arXiv:1606.04080, equations 3 to 6.
     """
     flat = z.flatten(0, 1)
-    h, c, r = torch.zeros_like(flat), torch.zeros_like(flat), torch.zeros_like(flat)
+    h, c = flat, torch.zeros_like(flat)
     for _ in range(steps):
-        h, c = cell(flat, (h + r, c)) if add else cell(torch.cat((flat, r), 1), (h, c))
-        h = h + flat
         seen = h.unflatten(0, z.shape[:2])
         r = (dot(seen, g).softmax(-1) @ g).flatten(0, 1)
+        h, c = cell(flat, (h + r, c)) if add else cell(torch.cat((flat, r), 1), (h, c))
+        h = h + flat
     return h.unflatten(0, z.shape[:2])
 
 

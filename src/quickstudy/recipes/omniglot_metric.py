@@ -121,7 +121,7 @@ _METRIC: dict[str, Callable[[], Recipe]] = {
     "r2d2": lambda: _recipe(
         "r2d2",
         "R2-D2 on Omniglot: ridge regression as the last layer.",
-        Part("r2d2"),
+        Part("r2d2", {"penalty": 50.0, "normalised": False}),
         "Bertinetto et al. 2019, arXiv:1805.08136",
     ),
     "metaoptnet": lambda: _recipe(

@@ -54,7 +54,7 @@ _SELF: dict[str, Callable[[], Recipe]] = {
         "r2d2",
         "R2-D2 on Omniglot without labels: every image is a class, its views are examples.",
         _NI,
-        Part("r2d2"),
+        Part("r2d2", {"penalty": 50.0, "normalised": False}),
     ),
     "simclr": lambda: _recipe(
         "simclr",

@@ -26,7 +26,7 @@ def _recipe(
         summary=summary,
         data=Part("omniglot", {"protocol": "vinyals", "rotations": True}),
         encoder=Part("conv4", {"size": 28, "norm": "running"}),
-        learner=Part(learner),
+        learner=Part(learner, {"constant_shares": False} if learner == "semi_soft" else {}),
         episodes=episodes,
         validation=CLEAN,
         train=Plan(steps=600, tasks_per_step=4, validate_every=0),

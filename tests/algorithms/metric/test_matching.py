@@ -148,15 +148,15 @@ def test_full_context_embeddings_by_a_loop(combine):
         forward, backward = read(range(n), ""), read(reversed(range(n)), "_reverse")
         g = torch.stack([forward[i] + backward[i] + z[i] for i in range(n)])
         for q in range(3):
-            f, h, c, r = queries[q], torch.zeros(5), torch.zeros(5), torch.zeros(5)
+            f, h, c = queries[q], queries[q], torch.zeros(5)
             for _ in range(3):
+                weights = torch.softmax(g @ h, 0)
+                assert float(weights.sum().detach()) == pytest.approx(1)
+                r = weights @ g
                 given = torch.cat((f, r)) if combine == "concatenate" else f
                 remembered = h if combine == "concatenate" else h + r
                 hidden, cell = learner.query_cell(given[None], (remembered[None], c[None]))
                 h, c = hidden[0] + f, cell[0]
-                weights = torch.softmax(g @ h, 0)
-                assert float(weights.sum().detach()) == pytest.approx(1)
-                r = weights @ g
             cosines = torch.stack([h @ gi / (h.norm() * gi.norm()) for gi in g])
             attention = torch.softmax(10 * cosines, 0)
             expected = torch.stack([attention[e.support.y[t] == c].sum() for c in range(4)])
@@ -176,6 +176,14 @@ def test_answers_over_several_orders_depend_less_on_the_order():
             gaps.append(float((learner(e).softmax(-1) - learner(other).softmax(-1)).abs().mean()))
     assert gaps[1] < 0.6 * gaps[0]
     assert learner(e).softmax(-1).sum(-1).detach().numpy() == pytest.approx(1, abs=1e-5)
+
+
+def test_one_step_already_sees_the_support():
+    torch.manual_seed(0)
+    learner, e = FullContextMatchingNet(MLP(6, widths=(5,)), steps=1), toy_episode()
+    z = learner.encoder(e.query.x)
+    g = torch.randn(len(z), 4, 5)
+    assert not torch.allclose(learner._look(z, g), learner._look(z, -g))
 
 
 def test_full_context_mistakes():

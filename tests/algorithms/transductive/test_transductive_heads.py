@@ -53,16 +53,20 @@ def test_soft_kmeans_without_steps_is_the_prototypical_network() -> None:
     )
 
 
-def _rectified(z, y, q):
+def _rectified(z, y, q, *, shrink=False):
     shift, first = z.mean(0) - q.mean(0), _means(z, y)
     total, weights = torch.zeros(4, 6), torch.zeros(4)
-    labelled = [(v, int(c)) for v, c in zip(z, y, strict=True)]
+
+    def near(v):
+        return int(F.cosine_similarity(v[None], first).argmax())
+
+    labelled = [(v, near(v) if shrink else int(c)) for v, c in zip(z, y, strict=True)]
     for v in q + shift:
-        labelled.append((v, int(F.cosine_similarity(v[None], first).argmax())))
+        labelled.append((v, near(v)))
     for v, c in labelled:
         w = torch.softmax(10 * F.cosine_similarity(v[None], first), 0)[c]
         total[c] += w * v
-        weights[c] += w
+        weights[c] += 1 if shrink else w
     return total / weights[:, None], shift
 
 
@@ -75,11 +79,12 @@ def test_bd_cspn_by_a_loop() -> None:
         torch.testing.assert_close(out[t], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_laplacian_shot_by_a_loop() -> None:
-    out = LaplacianShot(Identity(6), smoothness=0.8, neighbours=2, rounds=5)(E)
+@pytest.mark.parametrize("shrink", [False, True])
+def test_laplacian_shot_by_a_loop(shrink: bool) -> None:
+    out = LaplacianShot(Identity(6), smoothness=0.8, neighbours=2, rounds=5, shrink=shrink)(E)
     for t in TASKS:
         z, y, q = _task(t)
-        means, shift = _rectified(z, y, q)
+        means, shift = _rectified(z, y, q, shrink=shrink)
         d, between = _distances(q + shift, means), _distances(q, q)
         scores = -d
         for _ in range(5):

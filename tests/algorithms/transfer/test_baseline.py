@@ -42,7 +42,7 @@ def test_baseline_pp_is_a_weight_normalised_cosine_layer_trained_for_each_task()
         weight = (
             (2 * torch.rand(4, 6, generator=generator("baseline", "weights")) - 1) / 6**0.5
         ).requires_grad_()
-        norm = torch.ones(4, requires_grad=True)
+        norm = weight.detach().norm(dim=1).requires_grad_()
         sgd = _sgd([weight, norm])
 
         def scores(x, weight=weight, norm=norm):

@@ -36,8 +36,8 @@ class MANN(SequenceReader):
     w^r_t(i) M_t(i),  score = W [h_t; r_t] usage   w^u_t = γ w^u_{t−1} + w^r_t + w^w_t;  w^lu_t(i) =
     1 for the R least used rows, else 0
 
-    Heads write each its own key; usage is summed over them. Memory, usage and controller are blank
-    at the start of every task.
+    Heads write each its own key, all of them to the R least used rows; usage is summed over heads.
+    Memory, usage and controller are blank at the start of every task.
 
     Shapes:
         support ``[T N *S]``, queries ``[T Q *S] -> [T Q n_out]``
@@ -52,6 +52,8 @@ class MANN(SequenceReader):
         strength: β. The paper has none, that is 1, which reads a little of every row; a larger one
             reads what is alike, as in neural Turing machines, and is learned in a small part of the
             tasks.
+        own_rows: each head has one of the R least used rows to itself, as in the Theano code, in
+            the place of all of them.
         normalise: see `SequenceReader`.
 
     Example:
@@ -68,10 +70,9 @@ class MANN(SequenceReader):
 
     Paper: Santoro, Bartunov, Botvinick, Wierstra, Lillicrap 2016, arXiv:1605.06065, equations 1 to
         8.
-    Differs: β; the encoder is any (the paper reads pixels), and its features are normalised.
-        All heads write to the one least-used row; the Theano code gives each a row of its
-        own, writes another vector than the key and lets the gates read the state: other
-        numbers altogether, on both readings of the paper.
+    Differs: β; the encoder is any (the paper reads pixels), and its features are normalised. The
+        Theano code of others writes another vector than the key, lets the gates read the state
+        and begins with the first rows in use: other numbers altogether.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class MANN(SequenceReader):
         heads: int = 4,
         decay: float = 0.95,
         strength: float = 10.0,
+        own_rows: bool = False,
         normalise: bool = True,
     ) -> None:
         super().__init__(encoder, n_out=n_out, normalise=normalise)
@@ -99,6 +101,7 @@ class MANN(SequenceReader):
         self.heads = heads
         self.decay = decay
         self.strength = strength
+        self.own_rows = own_rows
         self.cell = nn.LSTMCell(encoder.out_dim + n_out + heads * row, width)
         self.key = nn.Linear(width, heads * row)
         self.gate = nn.Parameter(torch.zeros(heads))
@@ -126,7 +129,8 @@ class MANN(SequenceReader):
         # [T R M], a row for each head
         least = F.one_hot(order[:, : self.heads], self.rows).to(rows.dtype)
         where = self.gate.sigmoid()[:, None]
-        writing = where * attention + (1 - where) * least.sum(1, keepdim=True)
+        free = least if self.own_rows else least.sum(1, keepdim=True)
+        writing = where * attention + (1 - where) * free
         rows = rows * (1 - least[:, 0, :, None]) + writing.transpose(1, 2) @ key
         cosine = F.normalize(key, dim=2) @ F.normalize(rows, dim=2, eps=BLANK).transpose(1, 2)
         attention = (self.strength * cosine).softmax(2)  # [T R M]

@@ -43,6 +43,8 @@ class SNAIL(AbstractLearner[SnailState]):
         length: the longest sequence, support and query: N-way K-shot needs N·K + 1. It decides how
             many convolutions there are.
         filters: of a convolution.
+        first_dilation: of a TC block: 1, 2, 4, … or 2, 4, 8, …, as the pseudo-code of the paper
+            has it; then a convolution reaches examples at an even distance only.
 
     Example:
         >>> from quickstudy.core.types import Classes
@@ -57,19 +59,24 @@ class SNAIL(AbstractLearner[SnailState]):
         TargetError: for tasks of another number of classes.
 
     Paper: Mishra, Rohaninejad, Chen, Abbeel 2018, arXiv:1707.03141, sections 3 and 5.1.
-    Differs: nothing but the encoder, which is any. Dilations are the paper's 1, 2, 4, …; the
-        PyTorch code it was compared with begins at 2 (logits 11 % away) and takes its softmax
-        over the queries; blocks and attention are equal to 1e-10 otherwise.
+    Differs: the encoder is any; dilations begin at 1, as in the paper's figure 2, by default. The
+        PyTorch code that it was compared with takes its softmax over the queries (80 % away).
     """
 
     def __init__(
-        self, encoder: AbstractEncoder, *, n_out: int, length: int = 26, filters: int = 128
+        self,
+        encoder: AbstractEncoder,
+        *,
+        n_out: int,
+        length: int = 26,
+        filters: int = 128,
+        first_dilation: int = 1,
     ) -> None:
         super().__init__()
-        if n_out < 2 or length < 2 or filters < 1:
+        if n_out < 2 or length < 2 or min(filters, first_dilation) < 1:
             raise ConfigError(
-                f"n_out and length must be at least 2, and filters at least 1, got {n_out}, "
-                f"{length} and {filters}."
+                "n_out and length must be at least 2, filters and first_dilation at least 1, got "
+                f"{n_out}, {length}, {filters} and {first_dilation}."
             )
         self.encoder, self.n_out, self.length = encoder, n_out, length
         width, parts = encoder.out_dim + n_out, list[AbstractCausal]()
@@ -78,7 +85,7 @@ class SNAIL(AbstractLearner[SnailState]):
             width += values
             if keys < 512:
                 for i in range(math.ceil(math.log2(length))):
-                    parts.append(CausalConvolution(width, filters, 2**i))
+                    parts.append(CausalConvolution(width, filters, first_dilation * 2**i))
                     width += filters
         self.net, self.head = nn.ModuleList(parts), nn.Linear(width, n_out)
         self.traits = Traits(

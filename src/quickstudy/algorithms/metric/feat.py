@@ -1,7 +1,9 @@
 """FEAT: prototypes that look at each other."""
 
+import math
 from typing import TypeAlias
 
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -19,8 +21,8 @@ class FEAT(AbstractLearner[FeatState]):
     """Prototypes are adapted to the task by self-attention among them, without positions, so that
     they stand apart from each other.
 
-    μ = class means of f(x);  μ′ = LayerNorm(μ + W_o softmax(μW_q (μW_k)ᵀ / √D) μW_v);  score(c | x)
-    = −|f(x) − μ′_c|² / τ
+    μ = class means of f(x);  μ′ = LayerNorm(μ + W_o softmax(μW_q (μW_k)ᵀ / √D) μW_v + b_o);
+    score(c | x) = −|f(x) − μ′_c|² / τ
 
     Shapes:
         support ``[T N *S]``, queries ``[T Q *S] -> [T Q C]``; any number of classes works.
@@ -29,6 +31,7 @@ class FEAT(AbstractLearner[FeatState]):
         encoder: f, best pre-trained by classification (``--from``).
         temperature: τ; squared distances of long vectors are large.
         dropout: of what attention adds, in training.
+        attention_dropout: of the attention's weights, in training.
 
     Example:
         >>> import torch
@@ -41,27 +44,40 @@ class FEAT(AbstractLearner[FeatState]):
 
     Paper: Ye, Hu, Zhan, Sha 2020, arXiv:1812.03664, equations 4 to 7 (the transformer variant).
     Differs: without the contrastive regulariser of its equation 8; the authors' code has a
-        temperature of its own for it. The attention's output layer has no bias and its
-        weights no dropout (of 0.1) as there: with the authors' bias the logits of the same
-        weights are 3 % away.
+        temperature of its own for it.
     """
 
     def __init__(
-        self, encoder: AbstractEncoder, *, temperature: float = 64.0, dropout: float = 0.5
+        self,
+        encoder: AbstractEncoder,
+        *,
+        temperature: float = 64.0,
+        dropout: float = 0.5,
+        attention_dropout: float = 0.1,
     ) -> None:
         super().__init__()
         if not temperature > 0:
             raise ConfigError(f"temperature must be above 0, got {temperature}.")
+        d = encoder.out_dim
         self.encoder, self.temperature = encoder, temperature
-        self.attention = nn.MultiheadAttention(encoder.out_dim, 1, bias=False, batch_first=True)
-        self.dropout, self.norm = nn.Dropout(dropout), nn.LayerNorm(encoder.out_dim)
+        self.query, self.key, self.value = (nn.Linear(d, d, bias=False) for _ in range(3))
+        self.out, self.norm = nn.Linear(d, d), nn.LayerNorm(d)
+        self.dropout, self.attention_dropout = nn.Dropout(dropout), attention_dropout
+        for layer in (self.query, self.key, self.value):
+            nn.init.normal_(layer.weight, std=math.sqrt(1 / d))
+        nn.init.xavier_normal_(self.out.weight)
         self.traits = Traits(encodes_alone=True, transductive=encoder.transductive)
 
     def adapt(self, support: Examples, target: Target, query_x: Tensor | None = None) -> FeatState:
         z, context = self.encoder.read(support.x)
         means = class_means(z, support.y, target.width)
-        seen = self.attention(means, means, means, need_weights=False)[0]
-        return self.norm(means + self.dropout(seen)), context
+        seen = F.scaled_dot_product_attention(
+            self.query(means),
+            self.key(means),
+            self.value(means),
+            dropout_p=self.attention_dropout if self.training else 0.0,
+        )
+        return self.norm(means + self.dropout(self.out(seen))), context
 
     def predict(self, state: FeatState, x: Tensor) -> Tensor:
         means, context = state

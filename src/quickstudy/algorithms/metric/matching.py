@@ -88,7 +88,7 @@ class FullContextMatchingNet(AbstractLearner[FullContextState]):
     g(x_i, S) = →h_i + ←h_i + g′(x_i), by a bidirectional LSTM over g′(x_1) … g′(x_N)
 
     ĥ_k, c_k = LSTM(g′(x), [h_{k−1}; r_{k−1}], c_{k−1});  h_k = ĥ_k + g′(x);  r_k = Σ_i
-    softmax_i(h_k · g(x_i, S)) g(x_i, S);  f(x, S) = h_K
+    softmax_i(h_k · g(x_i, S)) g(x_i, S);  h_0 = g′(x), f(x, S) = h_K
 
     Then as `MatchingNet`, with the cosines of f(x, S) and g(x_i, S). The LSTM over the support
     depends on its order.
@@ -115,9 +115,7 @@ class FullContextMatchingNet(AbstractLearner[FullContextState]):
 
     Paper: Vinyals et al. 2016, arXiv:1606.04080, equations 2 to 5 and appendix A.
     Differs: one encoder for support and queries; a learned temperature; the average over
-        orders. The first step of f does not look at the support, so that K steps make K − 1
-        looks; with a look before it f is other people's to 1e-10, without it up to 30 % of
-        its largest number away.
+        orders.
     """
 
     def __init__(

@@ -19,9 +19,10 @@ RidgeState: TypeAlias = tuple[Float[Tensor, "T D C"], Context]
 class R2D2(AbstractLearner[RidgeState]):
     """The last layer is solved for every task in closed form, and the solution is differentiated.
 
-    W = Xᵀ (XXᵀ + λI)⁻¹ Y;  score(x) = α f(x) W
+    W = Xᵀ (XXᵀ + λI)⁻¹ Y;  score(x) = α [f(x), 1] W
 
-    X holds the support's features and Y its one-hot labels; λ and α are learned.
+    X holds the support's features beside a 1 and Y its one-hot labels, both divided by √N, N
+    examples; λ and α are learned.
 
     Shapes:
         support ``[T N *S]``, queries ``[T Q *S] -> [T Q C]``; any number of classes works.
@@ -30,12 +31,14 @@ class R2D2(AbstractLearner[RidgeState]):
         encoder: f.
         penalty: λ at the start.
         scale: α at the start: one-hot answers between 0 and 1 make an almost flat softmax.
+        normalised: False leaves out the division by √N and the 1 beside the features, as the code
+            of MetaOptNet's authors does, whose λ begins at 50.
 
     Example:
         >>> from quickstudy.core.types import Classes
         >>> from quickstudy.encoders import Identity
         >>> support = Examples.single(torch.eye(2), torch.tensor([0, 1]))
-        >>> R2D2(Identity(2), penalty=1.0, scale=2.0).fit(support, Classes(2))(
+        >>> R2D2(Identity(2), penalty=1.0, scale=2.0, normalised=False).fit(support, Classes(2))(
         ...     torch.eye(2)
         ... ).detach()
         tensor([[1., 0.],
@@ -43,29 +46,36 @@ class R2D2(AbstractLearner[RidgeState]):
 
     Paper: Bertinetto, Henriques, Torr, Vedaldi 2019, arXiv:1805.08136, equations 4 to 6.
     Differs: without the bias β, which all classes share: it cancels under the cross entropy.
-        This is the head of the code of MetaOptNet's authors. R2-D2's own divides features and
-        labels by √N and adds a column of ones: the same as a penalty times N here with a
-        feature of 1 appended, to 1e-7; at equal penalties its logits are unlike.
     """
 
     def __init__(
-        self, encoder: AbstractEncoder, *, penalty: float = 50.0, scale: float = 10.0
+        self,
+        encoder: AbstractEncoder,
+        *,
+        penalty: float = 1.0,
+        scale: float = 10.0,
+        normalised: bool = True,
     ) -> None:
         super().__init__()
         if not penalty > 0 or not scale > 0:
             raise ConfigError(f"penalty and scale must be above 0, got {penalty} and {scale}.")
-        self.encoder = encoder
+        self.encoder, self.normalised = encoder, normalised
         self.log_penalty = nn.Parameter(torch.tensor(penalty).log())
         self.scale = nn.Parameter(torch.tensor(scale))
         self.traits = Traits(encodes_alone=True, transductive=encoder.transductive)
 
     def adapt(self, support: Examples, target: Target, query_x: Tensor | None = None) -> RidgeState:
         x, context = self.encoder.read(support.x)
-        return _ridge(x, F.one_hot(support.y, target.width), self.log_penalty.exp()), context
+        # One division by N of the products is both by √N: the penalty times N is the same.
+        penalty = self.log_penalty.exp() * (x.shape[1] if self.normalised else 1)
+        return _ridge(self._beside_one(x), F.one_hot(support.y, target.width), penalty), context
 
     def predict(self, state: RidgeState, x: Tensor) -> Tensor:
         weight, context = state
-        return self.scale * self.encoder(x, context) @ weight
+        return self.scale * self._beside_one(self.encoder(x, context)) @ weight
+
+    def _beside_one(self, x: Float[Tensor, "T N D"]) -> Float[Tensor, "T N E"]:
+        return torch.cat((x, torch.ones_like(x[..., :1])), 2) if self.normalised else x
 
 
 @at_least_single

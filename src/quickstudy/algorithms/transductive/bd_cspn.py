@@ -8,14 +8,15 @@ from quickstudy.algorithms.transfer.feature_head import FeatureHead
 from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import ConfigError
 from quickstudy.functional.rectified import rectified
-from quickstudy.functional.similarity import cosine
+from quickstudy.functional.similarity import cosine, negative_squared_euclidean
 
 
 class BDCSPN(FeatureHead):
     """Queries are shifted onto the support, join the classes they look like, and the classes are
     averaged again.
 
-    score(c | x) = s · cos(z + ξ, μ_c), with ξ and μ of `quickstudy.functional.rectified.rectified`
+    score(c | x) = s · cos(z + ξ, μ_c), with ξ and μ of `quickstudy.functional.rectified.rectified`;
+    as other people's code has it, −|z − μ_c|²
 
     Shapes:
         support ``[T N *S]``, queries ``[T Q *S] -> [T Q C]``
@@ -24,6 +25,9 @@ class BDCSPN(FeatureHead):
         encoder: f.
         scale: s, and the sharpness ε of the weights.
         transform: of the features, see `FeatureHead`.
+        as_others: the computation of the code that others publish under this name: the support is
+            assigned anew, prototypes are divided by counts, and queries are compared unshifted, by
+            distance.
 
     Example:
         >>> import torch
@@ -39,24 +43,31 @@ class BDCSPN(FeatureHead):
         TransductiveError: without queries.
 
     Paper: Liu, Song, Qin 2020, arXiv:1911.10713, section 3.
-    Differs: all queries join, not the surest; one round. The support keeps its labels (there
-        it is assigned anew: prototypes 5 % away at five shots), prototypes are weighted means
-        and scores cosines of shifted queries (there they are divided by counts and compared
-        by distance: of 24 answers 2 differ).
+    Differs: all queries join, not the surest; one round.
     """
 
     def __init__(
-        self, encoder: AbstractEncoder, *, scale: float = 10.0, transform: str = "cl2n"
+        self,
+        encoder: AbstractEncoder,
+        *,
+        scale: float = 10.0,
+        transform: str = "cl2n",
+        as_others: bool = False,
     ) -> None:
         super().__init__(encoder, transform=transform, needs_queries=True)
         if not scale > 0:
             raise ConfigError(f"scale must be above 0, got {scale}.")
-        self.scale = scale
+        self.scale, self.as_others = scale, as_others
 
     def learn(self, z: Tensor, y: Tensor, n: int, queries: Tensor | None) -> tuple[Tensor, ...]:
         assert queries is not None
-        return rectified(z, y, queries, n, sharpness=self.scale)
+        other = self.as_others
+        return rectified(
+            z, y, queries, n, sharpness=self.scale, keep_labels=not other, shrink=other
+        )
 
     def answer(self, learned: tuple[Tensor, ...], z: Tensor) -> Tensor:
         means, shift = learned
+        if self.as_others:
+            return negative_squared_euclidean(z, means)
         return self.scale * cosine(z + shift, means)

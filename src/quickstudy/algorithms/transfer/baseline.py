@@ -81,7 +81,7 @@ class BaselinePP(FeatureHead):
 
     Args:
         encoder: f; train it by the objective ``classify`` with ``head="cosine"``.
-        scale: s.
+        scale: s; 2 as in the authors' code for up to 200 classes.
         epochs: passes over the support.
         batch: examples of a step.
         lr, weight_decay: of SGD.
@@ -98,14 +98,14 @@ class BaselinePP(FeatureHead):
 
     Paper: Chen et al. 2019, arXiv:1904.04232, section 3.2; rates from the authors' code, and g, a
         weight normalisation.
-    Differs: as `Baseline`; and g is 1 at the start.
+    Differs: as `Baseline`.
     """
 
     def __init__(
         self,
         encoder: AbstractEncoder,
         *,
-        scale: float = 10.0,
+        scale: float = 2.0,
         epochs: int = 100,
         batch: int = 4,
         lr: float = 0.01,
@@ -122,7 +122,8 @@ class BaselinePP(FeatureHead):
         self.weight_decay = weight_decay
 
     def learn(self, z: Tensor, y: Tensor, n: int, queries: Tensor | None) -> tuple[Tensor, ...]:
-        return _trained(self, [_uniform(n, z), z.new_ones(len(z), n, 1)], z, y)
+        weight = _uniform(n, z)
+        return _trained(self, [weight, weight.norm(dim=-1, keepdim=True)], z, y)
 
     def answer(self, learned: tuple[Tensor, ...], z: Tensor) -> Float[Tensor, "T Q C"]:
         weight, norm = learned
