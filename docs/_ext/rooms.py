@@ -15,6 +15,7 @@ ROOMS = (
     "pretrained",
     "estimators",
     "gallery",
+    "serve",
     "anomaly",
     "objectives",
     "augment",

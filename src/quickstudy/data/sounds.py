@@ -2,6 +2,7 @@
 and at use.
 """
 
+import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache
@@ -70,25 +71,32 @@ class Recording:
         )
 
 
-def read_recording(path: str | Path) -> Recording:
-    """The recording in a sound file (WAV, FLAC, Ogg, MP3 and others that libsndfile reads), its
-    channels averaged.
+def read_recording(path: str | Path | bytes) -> Recording:
+    """The recording in a sound file, or in its content (WAV, FLAC, Ogg, MP3 and others that
+    libsndfile reads), its channels averaged.
 
     Raises:
         DataError: when there is no such file, no sound in it, or it is too short or too long; the
             message names the file.
         ConfigError: without the package soundfile.
     """
-    soundfile, shown = _soundfile(), repr(str(path))
-    if not Path(path).is_file():
-        raise DataError(
-            f"{shown} is {'a folder' if Path(path).is_dir() else 'not there'}; a sound file was "
-            "expected. Check the path."
-        )
-    if not Path(path).stat().st_size:
+    soundfile = _soundfile()
+    if isinstance(path, bytes):
+        shown, size = f"the recording given as {len(path)} bytes", len(path)
+    else:
+        shown = repr(str(path))
+        if not Path(path).is_file():
+            raise DataError(
+                f"{shown} is {'a folder' if Path(path).is_dir() else 'not there'}; a sound file "
+                "was expected. Check the path."
+            )
+        size = Path(path).stat().st_size
+    if not size:
         raise DataError(f"{shown} is empty (0 bytes). Copy or download it again, or remove it.")
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(
+            io.BytesIO(path) if isinstance(path, bytes) else str(path)
+        ) as file:
             # before all of it is in memory
             rate, wrong = (
                 file.samplerate,

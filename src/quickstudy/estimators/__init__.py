@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from quickstudy.estimators.classifier import FewShotClassifier as FewShotClassifier
     from quickstudy.estimators.comparison import HeadComparison as HeadComparison
     from quickstudy.estimators.encoding import Encoding as Encoding
+    from quickstudy.estimators.feedback import Feedback as Feedback
     from quickstudy.estimators.fit import fit_folder as fit_folder
     from quickstudy.estimators.fit import fit_table as fit_table
     from quickstudy.estimators.fitted import FittedModel as FittedModel
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from quickstudy.estimators.scoring import Score as Score
     from quickstudy.estimators.scoring import score_model as score_model
     from quickstudy.estimators.sorting import SortedFiles as SortedFiles
+    from quickstudy.estimators.starting import BlankModel as BlankModel
     from quickstudy.estimators.summary import FitSummary as FitSummary
     from quickstudy.estimators.transformers import AudioEncoder as AudioEncoder
     from quickstudy.estimators.transformers import ImageEncoder as ImageEncoder

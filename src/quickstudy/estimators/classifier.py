@@ -289,6 +289,22 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = np.delete(self.classes_, at)
         return self._changed(self.head_.remove(at))
 
+    def rename_class(self, name: Any, new: Any) -> Self:
+        """Give a class another name.
+
+        Raises:
+            ValueError: when there is no such class, or one of the new name.
+            DataError: when the new name is of another kind than those of the classes.
+        """
+        at = self._place(name)
+        if self._has(new):
+            raise ValueError(f"There is a class {new!r} already. Choose another name.")
+        names = with_label(self.classes_, new)
+        labels = np.where(self.labels_ == at, len(self.classes_), self.labels_)
+        return self.fit(
+            self.support_, names[labels], self.weights_, comparison=self.head_comparison_
+        )
+
     def without(self, name: Any) -> "FewShotClassifier":
         """A copy that does not know a class; its head is fitted anew with the same options, so that
         head "auto" is not chosen again.

@@ -166,7 +166,7 @@ class PixelEncoder(AbstractImagePretrained):
         text = json.dumps(format.to_json(), sort_keys=True)
         self.key = f"pixels-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
-    def read(self, path: Path) -> Tensor:
+    def read(self, path: Path | bytes) -> Tensor:
         return self.format.read(path)
 
     def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:

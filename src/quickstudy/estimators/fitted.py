@@ -20,6 +20,7 @@ from quickstudy.data import find_files
 from quickstudy.estimators import model_files
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.encoding import NOUNS, TABLE, Encoding, encode_texts
+from quickstudy.estimators.feedback import Feedback, apply_feedback, withdraw_feedback
 from quickstudy.estimators.model_header import damage_is_a_load_error
 from quickstudy.estimators.open_set import OpenSetClassifier, OpenSetPrediction
 from quickstudy.estimators.summary import FitSummary
@@ -75,6 +76,7 @@ class FittedModel:
         notes: what was said when it was fitted.
         summary: what the fit found out; None of a model that was loaded.
         origin: the folder that it was loaded from or saved to last, and which state of it.
+        feedback: what people said of its answers, the oldest first; see `give_feedback`.
 
     Example:
         >>> import tempfile
@@ -92,6 +94,7 @@ class FittedModel:
     notes: tuple[str, ...] = ()
     summary: FitSummary | None = field(default=None, compare=False)
     origin: tuple[Path | None, str] = field(default=(None, ""), compare=False)
+    feedback: tuple[Feedback, ...] = ()
 
     @property
     def known(self) -> FewShotClassifier:
@@ -189,7 +192,7 @@ class FittedModel:
         _check_list(items)
         good = [i for i, text in enumerate(items) if text.strip()]
         x = self.vectors([items[i] for i in good])
-        answers = dict(zip(good, self._answers([items[i] for i in good], x), strict=True))
+        answers = dict(zip(good, self.answer_vectors([items[i] for i in good], x), strict=True))
         return [
             answers.get(i, Prediction(text, error="the text is empty."))
             for i, text in enumerate(items)
@@ -229,7 +232,9 @@ class FittedModel:
         good = [i for i, why in enumerate(wrong) if not why]
         given = x[good] if kind == TABLE else [items[i] for i in good]
         vectors = self.vectors(given) if good else np.empty((0, self.known.n_features_in_))
-        answers = dict(zip(good, self._answers([items[i] for i in good], vectors), strict=True))
+        answers = dict(
+            zip(good, self.answer_vectors([items[i] for i in good], vectors), strict=True)
+        )
         return [
             answers.get(i, Prediction(items[i], error=f"{wrong[i]}.")) for i in range(len(items))
         ]
@@ -293,6 +298,7 @@ class FittedModel:
         x = self._vectors_of_class(items)
         with _as_config_error():
             self.classifier.update_class(self.label_of(name), x)
+        self.feedback = tuple(one for one in self.feedback if one.label != self.label_of(name))
         return self
 
     def remove_class(self, name: Any) -> Self:
@@ -310,7 +316,81 @@ class FittedModel:
             )
         with _as_config_error():
             self.classifier.remove_class(label)
+        self.feedback = tuple(one for one in self.feedback if one.label != label)
         return self
+
+    def add_vectors(self, name: Any, vectors: Float[NDArray[np.float64], "n D"]) -> Self:
+        """Give a class further examples, or learn it anew, from vectors as `vectors` gives them.
+
+        Raises:
+            ConfigError: when it cannot be a class.
+        """
+        label = self.label_of(name)
+        known = self.known
+        with _as_config_error():
+            if label in self.counts:
+                has = known.support_[known.labels_ == known.classes_.tolist().index(label)]
+                self.classifier.update_class(label, np.concatenate((has, vectors)))
+            else:
+                self.classifier.add_class(label, vectors)
+        return self
+
+    def rename_class(self, name: Any, new: Any) -> Self:
+        """Give a class another name.
+
+        Raises:
+            ConfigError: when there is no such class, or one of the new name.
+        """
+        before, after = self.label_of(name), self.label_of(new)
+        with _as_config_error():
+            self.classifier.rename_class(before, after)
+        self.feedback = tuple(
+            replace(one, label=after) if one.label == before else one for one in self.feedback
+        )
+        return self
+
+    def give_feedback(
+        self, vector: Float[NDArray[np.float64], " D"], verdict: str, label: Any = None
+    ) -> Feedback:
+        """Learn from what a person says of an answer; `save` keeps it, as the vector alone.
+
+        Args:
+            vector: of the item, as `vectors` gave it.
+            verdict: "right": the item becomes a further example of the class ``label``. "wrong": it
+                becomes an example of ``label`` where that is given, which may be a new class, and
+                otherwise a negative: it and what resembles it more than any example is unknown from
+                now on, and it counts as one unknown more where the threshold is drawn.
+            label: the true class.
+
+        Raises:
+            ConfigError: when a model that never says unknown is told that something belongs to no
+                class, or a right answer has no class.
+        """
+        named = None if label is None else self.label_of(label)
+        with _as_config_error():
+            one = apply_feedback(self.classifier, vector, verdict, named)
+        self.feedback = (*self.feedback, one)
+        return one
+
+    def take_back(self, feedback: str) -> Feedback:
+        """Undo feedback by its id.
+
+        Raises:
+            ConfigError: when there is none of that id, or its class cannot lose its only example.
+        """
+        one = next((one for one in self.feedback if one.id == feedback), None)
+        if one is None:
+            raise ConfigError(
+                f"There is no feedback '{feedback}' among the {len(self.feedback)} of this model. "
+                "It may have been taken back already."
+            )
+        if one.label is not None and self.counts.get(one.label) == 1:
+            self.remove_class(one.label)
+        else:
+            with _as_config_error():
+                withdraw_feedback(self.classifier, one)
+        self.feedback = tuple(other for other in self.feedback if other.id != feedback)
+        return one
 
     def label_of(self, name: Any) -> Any:
         """A name as the model has it: without spaces around, composed (NFC), and of a model whose
@@ -359,7 +439,7 @@ class FittedModel:
                     "and saving would undo that. Load it again and repeat the change, or use "
                     "FittedModel.editing, which keeps others waiting meanwhile."
                 )
-            model_files.write(out, self.classifier, about, notes=self.notes)
+            model_files.write(out, self.classifier, about, notes=self.notes, feedback=self.feedback)
             self.origin = out.absolute(), model_files.version_of(out)
         return out
 
@@ -387,7 +467,7 @@ class FittedModel:
                 another one now.
         """
         version = model_files.version_of(Path(folder))
-        classifier, values, notes = model_files.read(Path(folder), modules=modules)
+        classifier, values, notes, feedback = model_files.read(Path(folder), modules=modules)
         with damage_is_a_load_error(Path(folder)):
             encoding = Encoding.from_json(values, dim=classifier.n_features_in_)
         if encoding.kind == TABLE and encoder:
@@ -400,7 +480,7 @@ class FittedModel:
         if opened is not None and encoder:
             encoding = replace(encoding, source=opened.source)
         origin = (Path(folder).absolute(), version)
-        return cls(classifier, encoding, opened, notes, origin=origin)
+        return cls(classifier, encoding, opened, notes, origin=origin, feedback=feedback)
 
     @classmethod
     @contextmanager
@@ -468,7 +548,7 @@ class FittedModel:
     ) -> list[Prediction]:
         encoded = encode_files(encoder, paths, cache=cache, on_bad="skip")
         answers = dict(
-            zip(encoded.paths, self._answers(encoded.paths, encoded.vectors), strict=True)
+            zip(encoded.paths, self.answer_vectors(encoded.paths, encoded.vectors), strict=True)
         )
         errors = dict(encoded.skipped)
         return [
@@ -476,7 +556,10 @@ class FittedModel:
             for path in paths
         ]
 
-    def _answers(self, items: Sequence[Any], vectors: NDArray[Any]) -> list[Prediction]:
+    def answer_vectors(self, items: Sequence[Any], vectors: NDArray[Any]) -> list[Prediction]:
+        """What the model says of items that are vectors ``[n D]`` already, as `vectors` gives
+        them.
+        """
         if not len(items):
             return []
         x = vectors.astype(np.float64)
@@ -489,7 +572,7 @@ class FittedModel:
                 is_known = decision.label is not None
                 answer = replace(
                     answer,
-                    label=decision.label if is_known else model.reject_label,
+                    label=decision.label if is_known else model.reject_label_,
                     threshold=decision.threshold,
                     certain=decision.certain,
                     nearest=None if is_known else decision.best,

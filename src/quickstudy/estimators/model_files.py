@@ -16,6 +16,7 @@ from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.saving import LOCK, MANIFEST, holds, save_folder
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.comparison import HeadComparison
+from quickstudy.estimators.feedback import Feedback
 from quickstudy.estimators.model_header import (
     FORMAT,
     KIND,
@@ -31,7 +32,12 @@ Classifier: TypeAlias = FewShotClassifier | OpenSetClassifier
 
 
 def write(
-    folder: Path, classifier: Classifier, encoding: dict[str, Any], *, notes: Sequence[str]
+    folder: Path,
+    classifier: Classifier,
+    encoding: dict[str, Any],
+    *,
+    notes: Sequence[str],
+    feedback: Sequence[Feedback] = (),
 ) -> Path:
     """Write a model into a folder, whole or not at all, see `quickstudy.core.saving`.
 
@@ -41,6 +47,10 @@ def write(
     """
     check_free(folder)
     about, tensors = _taken_apart(classifier)
+    if feedback:
+        about["feedback"] = [one.to_json() for one in feedback]
+        vectors = np.stack([one.vector for one in feedback])
+        tensors["feedback"] = torch.from_numpy(_compact(vectors))
     return save_folder(
         folder,
         kind=KIND,
@@ -66,8 +76,8 @@ def check_free(folder: Path) -> None:
 
 def read(
     folder: Path, *, modules: Modules | None = None
-) -> tuple[Classifier, dict[str, Any], tuple[str, ...]]:
-    """The classifier, what JSON says of its encoding, and the notes.
+) -> tuple[Classifier, dict[str, Any], tuple[str, ...], tuple[Feedback, ...]]:
+    """The classifier, what JSON says of its encoding, the notes, and the feedback.
 
     Args:
         folder: where it lies.
@@ -78,8 +88,14 @@ def read(
     """
     about, content = read_saved(folder)
     with damage_is_a_load_error(folder):
-        classifier = _put_together(about, load(content), modules)
-        return classifier, dict(about["encoding"]), tuple(map(str, about["notes"]))
+        tensors = load(content)
+        vectors = tensors.pop("feedback", torch.empty(0, 0)).numpy().astype(np.float64)
+        feedback = tuple(
+            Feedback.from_json(values, vector)
+            for values, vector in zip(about.get("feedback", ()), vectors, strict=True)
+        )
+        classifier = _put_together(about, tensors, modules)
+        return classifier, dict(about["encoding"]), tuple(map(str, about["notes"])), feedback
 
 
 def version_of(folder: Path) -> str:
@@ -122,6 +138,8 @@ def _taken_apart(model: Classifier) -> tuple[dict[str, Any], dict[str, torch.Ten
             "reject_label": _plain(model.reject_label_),
         }
         arrays["calibration_scores"] = model.calibration_scores_
+        if model.negatives_ is not None:
+            arrays["negatives"] = model.negatives_
         if model.cohort_ is not None:
             arrays["cohort"] = model.cohort_
             if model.cohort_groups_ is not None:
@@ -198,6 +216,7 @@ def _put_together(
         arrays["calibration_scores"],
         cohort=arrays.get("cohort"),
         cohort_groups=arrays.get("cohort_groups"),
+        negatives=arrays.get("negatives"),
     )
 
 

@@ -74,6 +74,8 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         calibration_scores_: the scores the threshold comes from.
         cohort_overlap_: the members of the cohort that resemble a class as its own examples do;
             None where there is no sign of any.
+        negatives_: vectors that a person said belong to no class, see `add_negative`; None where
+            there are none.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -95,6 +97,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     cohort_overlap_: CohortOverlap | None
     cohort_: Array | None
     cohort_groups_: NDArray[Any] | None
+    negatives_: Array | None
 
     def __init__(
         self,
@@ -144,6 +147,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self._check_reject_label()
         self.cohort_ = None if cohort is None else check_vectors(self, cohort)
         self.cohort_groups_ = None if cohort_groups is None else np.asarray(cohort_groups)
+        self.negatives_ = None
         return self.calibrate()
 
     def calibrate(self, false_accept_rate: float | None = None) -> Self:
@@ -170,6 +174,10 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         else:
             self.rule_ = "leave one class out"
             self.calibration_scores_ = self._each_class_left_out()
+        if self.negatives_ is not None:
+            self.calibration_scores_ = np.concatenate(
+                (self.calibration_scores_, self._scorer.scores(self.negatives_))
+            )
         return self.set_rate(
             self.false_accept_rate if false_accept_rate is None else false_accept_rate
         )
@@ -197,6 +205,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         *,
         cohort: Array | None,
         cohort_groups: Any = None,
+        negatives: Array | None = None,
     ) -> Self:
         """What `fit` would make, from a fitted classifier and the scores that unknowns got then:
         nothing is scored again.
@@ -205,9 +214,11 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             estimator: fitted.
             calibration_scores: as in ``calibration_scores_``.
             cohort, cohort_groups: as given to `fit`.
+            negatives: as in ``negatives_``.
         """
         self.estimator_, self._scorer = estimator, _scorer_named(self.unknown_score).fit(estimator)
         self.cohort_, self.cohort_groups_ = cohort, cohort_groups
+        self.negatives_ = negatives
         self.cohort_overlap_ = None
         self.calibration_scores_ = calibration_scores
         self.rule_ = "leave one class out" if cohort is None else "cohort"
@@ -229,10 +240,27 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """The names of the features, where the examples had names."""
         return self.estimator_.feature_names_in_
 
+    @property
+    def n_unknowns_(self) -> int:
+        """How many unknowns the threshold was drawn by; several vectors of one count once."""
+        groups = self._groups()
+        return len(self.calibration_scores_) if groups is None else len(np.unique(groups))
+
     def membership(self, X: Any) -> Array:
-        """How much each vector looks like a member, ``[n]``."""
+        """How much each vector looks like a member, ``[n]``.
+
+        One that is nearer to a negative than to every example has the lowest score that an unknown
+        got, so it is refused. Nothing is accepted for that, so the false-accept rate is kept.
+        """
         check_is_fitted(self, "threshold_")
-        return self._scorer.scores(check_vectors(self, X))
+        x = check_vectors(self, X)
+        scores = self._scorer.scores(x)
+        if self.negatives_ is None:
+            return scores
+        rows = unit(x)
+        near = (rows @ unit(self.negatives_).T).max(1)
+        is_negative = near > (rows @ unit(self.estimator_.support_).T).max(1)
+        return np.where(is_negative, np.minimum(scores, self.calibration_scores_.min()), scores)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The class of each vector, or the label for unknowns."""
@@ -245,10 +273,21 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         return self.estimator_.predict_proba(X)
 
     def _threshold(self, rate: float) -> float:
-        if self.cohort_ is None:
-            labels = self.estimator_.labels_
-            return conformal_threshold(self.calibration_scores_, rate, groups=labels, left_out=True)
-        return conformal_threshold(self.calibration_scores_, rate, groups=self.cohort_groups_)
+        return conformal_threshold(
+            self.calibration_scores_,
+            rate,
+            groups=self._groups(),
+            left_out=self.cohort_ is None,
+        )
+
+    def _groups(self) -> NDArray[Any] | None:
+        """Whose each of the calibration scores is; None where every one is of another unknown."""
+        groups = self.estimator_.labels_ if self.cohort_ is None else self.cohort_groups_
+        if groups is None or self.negatives_ is None:
+            return groups
+        numbers = np.unique(groups, return_inverse=True)[1]
+        more = np.arange(len(self.negatives_)) + len(np.unique(numbers))
+        return np.concatenate((numbers, more))
 
     def predict_sets(
         self,
@@ -299,6 +338,44 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     def remove_class(self, name: Any) -> Self:
         """Likewise."""
         return self._after(lambda model: model.remove_class(name))
+
+    def rename_class(self, name: Any, new: Any) -> Self:
+        """Likewise."""
+        return self._after(lambda model: model.rename_class(name, new))
+
+    def add_negative(self, X: Any) -> Self:
+        """Keep vectors ``[n D]`` that belong to no class: each counts as one unknown more, and what
+        is nearer to one of them than to every example is unknown from now on.
+        """
+        x = check_vectors(self, X)
+        before = self.negatives_
+        return self._with_negatives(x if before is None else np.concatenate((before, x)))
+
+    def remove_negative(self, X: Any) -> Self:
+        """Forget negatives, given the same vectors.
+
+        Raises:
+            ValueError: when one is none of them.
+        """
+        x = check_vectors(self, X)
+        kept = np.empty((0, x.shape[1])) if self.negatives_ is None else self.negatives_
+        for row in x:
+            same = np.flatnonzero((kept == row).all(1))
+            if not len(same):
+                raise ValueError(
+                    f"Of the {len(kept)} negatives none is this vector. Give one that was added."
+                )
+            kept = np.delete(kept, same[0], axis=0)
+        return self._with_negatives(kept if len(kept) else None)
+
+    def _with_negatives(self, negatives: Array | None) -> Self:
+        before = dict(vars(self))
+        self.negatives_ = negatives
+        try:
+            return self.calibrate(self.rate_)
+        except Exception:
+            vars(self).update(before)
+            raise
 
     def _after(self, change: Callable[[FewShotClassifier], object]) -> Self:
         before = dict(vars(self))

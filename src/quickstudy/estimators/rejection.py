@@ -13,12 +13,10 @@ MOST_FITS = 400
 
 def rejection_of(model: OpenSetClassifier, findings: Findings) -> Rejection:
     """The threshold, the scores of the unknowns, and how the examples would fare."""
-    groups = model.cohort_groups_ if model.rule_ == "cohort" else model.estimator_.labels_
-    n = len(model.calibration_scores_) if groups is None else len(np.unique(groups))
     members = membership_left_out(model, findings)
     return Rejection(
         model.calibration_scores_,
-        n,
+        model.n_unknowns_,
         model.rate_,
         model.rule_,
         model.threshold_,

@@ -116,7 +116,7 @@ def score_model(
         DataError: when the folder or the table cannot be read, or holds nothing of a known class.
     """
     names, answers = _asked(model, Path(labelled), target=target, cache=cache)
-    return _scored(model, names, answers, where=str(labelled))
+    return score_answers(model, names, answers, where=str(labelled))
 
 
 def wilson(k: int, n: int) -> tuple[float, float]:
@@ -145,9 +145,20 @@ def _asked(
     return names, model.predict_files(paths, cache=cache)
 
 
-def _scored(
+def score_answers(
     model: FittedModel, names: list[str], answers: list[Prediction], *, where: str
 ) -> Score:
+    """The score of answers that a model gave.
+
+    Args:
+        model: that gave them.
+        names: the true class of each item.
+        answers: in their order.
+        where: what error messages call the items.
+
+    Raises:
+        DataError: when nothing that could be read is of a class that the model knows.
+    """
     labels = {str(label): label for label in model.counts}
     items = tuple(
         ScoredItem(labels.get(name), name, answer)
@@ -163,7 +174,7 @@ def _scored(
             "classes are called."
         )
     classifier = model.classifier
-    reject = classifier.reject_label if isinstance(classifier, OpenSetClassifier) else None
+    reject = classifier.reject_label_ if isinstance(classifier, OpenSetClassifier) else None
     return Score(items, unread, tuple(model.counts), reject)
 
 

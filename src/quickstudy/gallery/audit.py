@@ -108,9 +108,11 @@ def append(connection: Connection, entries: Iterable[AuditEntry], *, operator: s
         connection.execute(update(AUDIT_CHAIN).values(last=number, last_hash=before))
 
 
-def last_entries(connection: Connection, count: int) -> list[dict[str, Any]]:
-    """The last entries, the newest last; an identity has its name as long as it is enrolled, and
-    its pseudonym afterwards.
+def last_entries(
+    connection: Connection, count: int, *, subject: str | None = None
+) -> list[dict[str, Any]]:
+    """The last entries, the newest last, of one pseudonym or of all; an identity has its name as
+    long as it is enrolled, and its pseudonym afterwards.
     """
     query = (
         select(AUDIT, IDENTITY.c.name)
@@ -118,6 +120,8 @@ def last_entries(connection: Connection, count: int) -> list[dict[str, Any]]:
         .order_by(AUDIT.c.id.desc())
         .limit(count)
     )
+    if subject is not None:
+        query = query.where(AUDIT.c.subject == subject)
     rows = connection.execute(query).all()
     return [
         {

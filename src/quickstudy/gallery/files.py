@@ -420,13 +420,49 @@ class Gallery(VectorGallery):
         **options: Any,
     ) -> Enrolment:
         """Enrol what is encoded, but for photos of poor quality."""
+        return self.enrol_checked(
+            identity,
+            vectors,
+            paths=paths,
+            flaws=[self.flaws(path) for path in paths],
+            skipped=skipped,
+            on_poor=on_poor,
+            **options,
+        )
+
+    def enrol_checked(
+        self,
+        identity: str,
+        vectors: Any,
+        *,
+        paths: Sequence[Path],
+        flaws: Sequence[Sequence[str]],
+        skipped: Sequence[tuple[Path, str]] = (),
+        on_poor: str = "warn",
+        **options: Any,
+    ) -> Enrolment:
+        """Enrol what is encoded already and whose flaws are known, as `enrol_files` does.
+
+        Args:
+            identity: the name.
+            vectors: ``[n D]``.
+            paths: what each photo is called.
+            flaws: of each photo what `flaws` says.
+            skipped: photos that could not be read, each with the reason.
+            on_poor: as of `enrol_files`.
+            options: ``force``, ``consent``, ``retain_until`` and ``details``, as of `enrol`.
+
+        Raises:
+            DataError: when no photo can be used.
+            DuplicateError: when a photo looks like another identity, unless ``force``.
+        """
+        _check_on_poor(on_poor)
         name = normal_name(identity)
         left_out, notes, kept = list(skipped), list[str](), list[int]()
-        for row, path in enumerate(paths):
-            flaws = self._flaws(path)
-            notes += [f"{path}: {flaw}." for flaw in flaws]
-            if flaws and on_poor == "skip":
-                left_out.append((path, "; ".join(flaws)))
+        for row, (path, wrong) in enumerate(zip(paths, flaws, strict=True)):
+            notes += [f"{path}: {flaw}." for flaw in wrong]
+            if wrong and on_poor == "skip":
+                left_out.append((path, "; ".join(wrong)))
             else:
                 kept.append(row)
         if not kept:
@@ -446,8 +482,10 @@ class Gallery(VectorGallery):
             result, warnings=(*notes, *result.warnings), skipped=tuple(left_out)
         )
 
-    def _flaws(self, path: Path) -> tuple[str, ...]:
-        """What is wrong with a photo, before somebody is enrolled with it."""
+    def flaws(self, path: Path | bytes) -> tuple[str, ...]:
+        """What is wrong with a photo, a file or its content, before somebody is enrolled with
+        it.
+        """
         if self.kind != "images":
             return ()
         from quickstudy.data import read_picture

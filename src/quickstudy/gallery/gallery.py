@@ -35,6 +35,7 @@ from quickstudy.gallery.cohort import (
 from quickstudy.gallery.create import Description, find, make
 from quickstudy.gallery.enrolment import checked_photos, new_photos
 from quickstudy.gallery.identities import (
+    all_about,
     all_identities,
     delete_identities,
     find_identities,
@@ -57,6 +58,8 @@ from quickstudy.gallery.vectors import unit
 from quickstudy.pretrained.measured import MeasuredThresholds
 
 DEFAULT_RATE = 0.01
+EXPORTED = 1_000_000
+"""So many entries of the audit log about one person are exported at most."""
 LARGE = 1_000_000
 """From so many templates on an exact search says that there is another."""
 
@@ -515,6 +518,19 @@ class VectorGallery:
         """Name, templates, consent, retention date and details of everybody, by name."""
         with self._access.reading() as connection:
             return list(all_identities(connection).values())
+
+    def export_person(self, identity: str) -> dict[str, Any]:
+        """All that is kept of one person, as JSON values: name, pseudonym, consent, retention date,
+        details, templates with their vectors, and the entries of the audit log.
+
+        Raises:
+            GalleryError: when there is none of that name.
+        """
+        self._access.flush()
+        with self._access.reading() as connection:
+            about = all_about(connection, identity)
+            entries = last_entries(connection, EXPORTED, subject=about["pseudonym"])
+            return {**about, "encoder": self.encoder, "dim": self.dim, "audit": entries}
 
     def info(self) -> dict[str, Any]:
         """What it is, how many it knows, and what it can promise."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 from sqlalchemy import delete, insert, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql import ColumnElement
@@ -64,6 +65,33 @@ def all_identities(connection: Connection) -> dict[int, dict[str, Any]]:
             "created": iso(row.created),
         }
         for row in connection.execute(select(IDENTITY).order_by(IDENTITY.c.name))
+    }
+
+
+def all_about(connection: Connection, name: str) -> dict[str, Any]:
+    """What is kept of one identity, with its vectors.
+
+    Raises:
+        GalleryError: when there is none of that name.
+    """
+    row = identity_named(connection, name)
+    created = select(IDENTITY.c.created).where(IDENTITY.c.id == row.id)
+    query = select(TEMPLATE).where(TEMPLATE.c.identity == row.id).order_by(TEMPLATE.c.id)
+    return {
+        "name": row.name,
+        "pseudonym": row.pseudonym,
+        "consent": row.consent,
+        "retain_until": iso(row.retain_until),
+        "details": json.loads(row.details),
+        "created": iso(connection.execute(created).scalar_one()),
+        "templates": [
+            {
+                "id": template.id,
+                "created": iso(template.created),
+                "vector": np.frombuffer(template.vector, np.float32).tolist(),
+            }
+            for template in connection.execute(query)
+        ],
     }
 
 

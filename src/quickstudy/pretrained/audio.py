@@ -86,7 +86,7 @@ class HubAudioEncoder(AbstractPretrained):
         )
         self.dim = len(self._checked())
 
-    def read(self, path: Path) -> Recording:
+    def read(self, path: Path | bytes) -> Recording:
         return read_recording(path)
 
     def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:

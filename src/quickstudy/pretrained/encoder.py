@@ -37,8 +37,9 @@ class AbstractPretrained(abc.ABC):
     measured: MeasuredThresholds | None = None
 
     @abc.abstractmethod
-    def read(self, path: Path) -> Any:
-        """The item in a file, ready for `encode`. Called from several threads at once.
+    def read(self, path: Path | bytes) -> Any:
+        """The item in a file, or in its content, ready for `encode`. Called from several threads
+        at once.
 
         Raises:
             DataError: when it cannot be read, by name, with what to do.
@@ -84,11 +85,11 @@ class FunctionEncoder(AbstractImagePretrained):
         *,
         key: str,
         dim: int,
-        read: Callable[[Path], Any],
+        read: Callable[[Any], Any],
     ) -> None:
         self.function, self.key, self.dim, self.source, self._read = function, key, dim, key, read
 
-    def read(self, path: Path) -> Any:
+    def read(self, path: Path | bytes) -> Any:
         return self._read(path)
 
     def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:

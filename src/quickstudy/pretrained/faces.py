@@ -121,9 +121,10 @@ class FaceEncoder(AbstractImagePretrained):
             "training: measure it on people like yours.",
         )
 
-    def read(self, path: Path) -> UInt8[NDArray[np.uint8], "150 150 3"]:
+    def read(self, path: Path | bytes) -> UInt8[NDArray[np.uint8], "150 150 3"]:
         """The face in a file, upright and cut out."""
-        return self._chip(read_picture(path, at_least=_SIDE), f"'{path}'")
+        name = "The image" if isinstance(path, bytes) else f"'{path}'"
+        return self._chip(read_picture(path, at_least=_SIDE), name)
 
     def encode(self, items: Sequence[Any]) -> Float[NDArray[np.float32], "n 128"]:
         """The vectors of images, or of what `read` gave.

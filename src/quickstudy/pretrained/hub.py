@@ -111,7 +111,7 @@ class HubEncoder(AbstractImagePretrained):
             )
         return first.shape[1]
 
-    def read(self, path: Path) -> NDArray[np.float32]:
+    def read(self, path: Path | bytes) -> NDArray[np.float32]:
         return self._see(read_picture(path, at_least=2 * self._side))
 
     def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:

@@ -84,7 +84,7 @@ class OnnxEncoder(AbstractImagePretrained):
             )
         )
 
-    def read(self, path: Path) -> NDArray[np.float32]:
+    def read(self, path: Path | bytes) -> NDArray[np.float32]:
         return self._see(read_picture(path, at_least=2 * max(self._see.size)))
 
     def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:

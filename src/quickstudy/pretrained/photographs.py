@@ -68,7 +68,7 @@ class PhotographEncoder(AbstractImagePretrained):
             "accuracy says little about new kinds of things.",
         )
 
-    def read(self, path: Path) -> Float[NDArray[np.float32], "3 224 224"]:
+    def read(self, path: Path | bytes) -> Float[NDArray[np.float32], "3 224 224"]:
         return self._see(read_picture(path, at_least=2 * _SIDE))
 
     def encode(self, items: Sequence[Any]) -> Float[NDArray[np.float32], "n 1280"]:

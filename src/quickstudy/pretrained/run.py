@@ -69,7 +69,7 @@ class RunEncoder(AbstractImagePretrained):
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         self.source, self.key, self.dim = str(run), digest.hexdigest()[:16], self.encoder.out_dim
 
-    def read(self, path: Path) -> torch.Tensor:
+    def read(self, path: Path | bytes) -> torch.Tensor:
         return self.format.read(path)
 
     def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:

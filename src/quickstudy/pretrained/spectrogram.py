@@ -64,7 +64,7 @@ class SpectrogramEncoder(AbstractPretrained):
         self.source, self.dim = str(run), self.encoder.out_dim
         self.key = hash_of(self.format, *weights)
 
-    def read(self, path: Path) -> Recording:
+    def read(self, path: Path | bytes) -> Recording:
         return read_recording(path)
 
     def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:

@@ -62,7 +62,7 @@ class SymbolEncoder(AbstractImagePretrained):
             _POLARITY[invert],
         )
 
-    def read(self, path: Path) -> torch.Tensor:
+    def read(self, path: Path | bytes) -> torch.Tensor:
         return self._turned(self._run.read(path))
 
     def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:

@@ -98,29 +98,31 @@ class SentenceEncoder(AbstractPretrained):
         )
         self.dim = self.encode(["a"]).shape[1]
 
-    def read(self, path: Path) -> str:
+    def read(self, path: Path | bytes) -> str:
         """The text in a file, UTF-8."""
+        shown = f"the text given as {len(path)} bytes" if isinstance(path, bytes) else f"'{path}'"
         try:
-            size = path.stat().st_size
-            text = "" if size > _LARGEST else path.read_text(encoding="utf-8-sig").strip()
+            size = len(path) if isinstance(path, bytes) else path.stat().st_size
+            content = b"" if size > _LARGEST else _content(path)
+            text = content.decode("utf-8-sig").strip()
         except UnicodeDecodeError as error:
             raise DataError(
-                f"'{path}' is not text in UTF-8 (byte {error.start} does not belong). Save it as "
+                f"{shown} is not text in UTF-8 (byte {error.start} does not belong). Save it as "
                 "UTF-8, or remove it."
             ) from None
         except OSError as error:
             raise DataError(
-                f"'{path}' cannot be read: {error.strerror}. A text file was expected; check the "
+                f"{shown} cannot be read: {error.strerror}. A text file was expected; check the "
                 "path."
             ) from None
         if size > _LARGEST:
             raise DataError(
-                f"'{path}' has {size:,} bytes, but at most {_LARGEST:,} are read. Give one "
+                f"{shown} has {size:,} bytes, but at most {_LARGEST:,} are read. Give one "
                 "sentence or paragraph per file."
             )
         if not text:
             raise DataError(
-                f"'{path}' is empty, but a sentence was expected. Write one, or remove it."
+                f"{shown} is empty, but a sentence was expected. Write one, or remove it."
             )
         return text
 
@@ -239,3 +241,7 @@ def _pooling(file: Path) -> tuple[str, ...]:
 def _prompt(folder: Path) -> str:
     about = read_json(folder / "config_sentence_transformers.json", default={})
     return (about.get("prompts") or {}).get(about.get("default_prompt_name")) or ""
+
+
+def _content(source: Path | bytes) -> bytes:
+    return source if isinstance(source, bytes) else source.read_bytes()

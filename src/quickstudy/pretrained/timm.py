@@ -78,7 +78,7 @@ class TimmEncoder(AbstractImagePretrained):
         self.key = hash_of(sorted(self._see.to_json().items()), *weights)
         self.dim = self.encode([Image.new("RGB", (side, side))]).shape[1]
 
-    def read(self, path: Path) -> NDArray[np.float32]:
+    def read(self, path: Path | bytes) -> NDArray[np.float32]:
         return self._see(read_picture(path, at_least=2 * max(self._see.size)))
 
     def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:

@@ -1,0 +1,111 @@
+"""Views of a fitted model that a person can look at: its error curve, and its map."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from quickstudy.core.arrays import NDArray
+from quickstudy.core.errors import ConfigError
+from quickstudy.estimators.findings import examine
+from quickstudy.estimators.fitted import FittedModel
+from quickstudy.estimators.open_set import OpenSetClassifier
+from quickstudy.estimators.rejection import membership_left_out
+from quickstudy.estimators.scaling import unit
+
+_POINTS = 101
+
+
+@dataclass(frozen=True, eq=False)
+class ErrorCurve:
+    """What each threshold would cost.
+
+    Args:
+        thresholds: from low to high, ``[P]``.
+        false_accept: share of the unknowns that exceed each.
+        false_reject: share of the examples that do not, each scored by the model without it;
+            NaN where no class has two examples.
+        unknowns, examples: how many scores the shares are of.
+    """
+
+    thresholds: Float[NDArray[np.float64], " P"]
+    false_accept: Float[NDArray[np.float64], " P"]
+    false_reject: Float[NDArray[np.float64], " P"]
+    unknowns: int
+    examples: int
+
+
+@dataclass(frozen=True, eq=False)
+class ExampleMap:
+    """Examples in two dimensions.
+
+    Args:
+        labels: of each example.
+        places: ``[n 2]``.
+        explained: the share of the variance that they show.
+        centre, axes: what brings other vectors onto the map.
+    """
+
+    labels: list[Any]
+    places: Float[NDArray[np.float64], "n 2"]
+    explained: float
+    centre: Float[NDArray[np.float64], " D"]
+    axes: Float[NDArray[np.float64], "D 2"]
+
+    def place(self, vectors: Float[NDArray[np.float64], "m D"]) -> NDArray[np.float64]:
+        """Where other vectors lie, ``[m 2]``."""
+        return (unit(vectors) - self.centre) @ self.axes
+
+
+def error_curve(model: FittedModel) -> ErrorCurve:
+    """The false-accept and false-reject rates of a model by its threshold.
+
+    Raises:
+        ConfigError: of a model that never says unknown.
+    """
+    classifier = model.classifier
+    if not isinstance(classifier, OpenSetClassifier):
+        raise ConfigError(
+            "The model never says unknown, so no threshold of it can be moved. Fit it with a "
+            "false-accept rate."
+        )
+    known = classifier.estimator_
+    metric = "euclidean" if known.head_.options().get("metric") == "euclidean" else "cosine"
+    findings = examine(
+        known.support_,
+        known.labels_,
+        [str(name) for name in known.classes_.tolist()],
+        known.left_out_scores(),
+        metric=metric,
+    )
+    left_out = membership_left_out(classifier, findings) if findings.judged.any() else None
+    members = np.empty(0) if left_out is None else left_out
+    unknowns = classifier.calibration_scores_
+    everything = np.concatenate((members, unknowns, [classifier.threshold_]))
+    everything = everything[np.isfinite(everything)]
+    thresholds = np.linspace(everything.min(), everything.max(), _POINTS)
+    false_reject = (
+        (members[:, None] <= thresholds).mean(0) if len(members) else np.full(_POINTS, np.nan)
+    )
+    return ErrorCurve(
+        thresholds,
+        (unknowns[:, None] > thresholds).mean(0),
+        false_reject,
+        classifier.n_unknowns_,
+        len(members),
+    )
+
+
+def example_map(model: FittedModel) -> ExampleMap:
+    """The examples of a model on the plane in which they differ most."""
+    known = model.known
+    x = unit(known.support_)
+    centre = x.mean(0)
+    _, sizes, rows = np.linalg.svd(x - centre, full_matrices=False)
+    axes = np.zeros((x.shape[1], 2))
+    axes[:, : min(2, len(rows))] = rows[:2].T
+    total = float((sizes**2).sum())
+    explained = float((sizes[:2] ** 2).sum()) / total if total else 1.0
+    labels = known.classes_[known.labels_].tolist()
+    return ExampleMap(labels, (x - centre) @ axes, explained, centre, axes)

@@ -1,0 +1,286 @@
+"""What routes share: items to vectors in common batches, and answers in one form."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fastapi import Request
+
+from quickstudy.core.arrays import NDArray
+from quickstudy.estimators import FittedModel, Prediction
+from quickstudy.estimators.encoding import TABLE
+from quickstudy.estimators.tables import numbers
+from quickstudy.gallery import Decision
+from quickstudy.pretrained import AbstractPretrained
+from quickstudy.serve.answers import Answer, Answers, Promise
+from quickstudy.serve.batching import Batcher
+from quickstudy.serve.measures import Measures
+from quickstudy.serve.problems import ProblemError
+from quickstudy.serve.registry import (
+    Asked,
+    Registry,
+    ServedGallery,
+    ServedModel,
+    promise_of,
+    version_of,
+)
+from quickstudy.serve.settings import ServerSettings
+from quickstudy.serve.uploads import Item, Upload, read_items, refuse_if_nothing_is_left
+
+NOT_CALIBRATED = "not calibrated"
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Items that became vectors.
+
+    Args:
+        items: those that did.
+        vectors: of them, ``[n D]``.
+    """
+
+    items: list[Item]
+    vectors: NDArray[np.float64]
+
+
+class Service:
+    """Models, galleries, and what they have in common.
+
+    Args:
+        registry: what is served.
+        settings: of the server.
+        measures: what is counted.
+    """
+
+    def __init__(self, registry: Registry, settings: ServerSettings, measures: Measures) -> None:
+        self.registry, self.settings, self.measures = registry, settings, measures
+        self._batchers: dict[str, Batcher] = {}
+        self._unknowns: dict[tuple[str, int], int | None] = {}
+
+    def close(self) -> None:
+        """End the threads, and give connections back."""
+        for batcher in self._batchers.values():
+            batcher.close()
+        self.registry.close()
+
+    async def encode(
+        self, upload: Upload, encoder: AbstractPretrained, *, deadline: float
+    ) -> Encoded:
+        """The vectors of all items that can be used; the others are given their error.
+
+        Raises:
+            ProblemError: when none can be used, the queue is full, or it takes too long.
+        """
+        values, items = await read_items(upload, encoder, self.settings.limits)
+        results = await self._batcher(encoder).vectors(values, deadline=deadline) if values else []
+        good: list[tuple[Item, NDArray[np.float64]]] = []
+        for item, result in zip(items, results, strict=True):
+            if isinstance(result, str):
+                item.status, item.error = 422, result
+            else:
+                good.append((item, result))
+        refuse_if_nothing_is_left(upload)
+        vectors = np.stack([v for _, v in good]) if good else np.empty((0, encoder.dim))
+        return Encoded([item for item, _ in good], vectors)
+
+    async def encode_for(self, upload: Upload, served: ServedModel, request: Request) -> Encoded:
+        """As `encode`, for a model, which may be of rows."""
+        if served.kind == TABLE:
+            return _rows(upload, served.fitted())
+        served.current()
+        assert served.encoder is not None
+        return await self.encode(upload, served.encoder, deadline=deadline_of(request))
+
+    def model_answers(
+        self, request: Request, served: ServedModel, upload: Upload, encoded: Encoded
+    ) -> Answers:
+        """What a model says, kept for feedback."""
+        model = served.fitted()
+        predictions = model.answer_vectors([i.name for i in encoded.items], encoded.vectors)
+        shares = model.classifier.predict_proba(encoded.vectors) if len(encoded.items) else []
+        names = [str(label) for label in model.known.classes_.tolist()]
+        said = dict(zip(map(id, encoded.items), zip(predictions, shares, strict=True), strict=True))
+        rows = dict(zip(map(id, encoded.items), encoded.vectors, strict=True))
+        answers = []
+        for i, item in enumerate(upload.items):
+            key = f"{request_id_of(request)}/{i}"
+            if id(item) not in said:
+                answers.append(_failed(key, item))
+                continue
+            prediction, share = said[id(item)]
+            scores = dict(zip(names, map(float, share), strict=True))
+            one = _of_prediction(key, item, prediction, scores, model)
+            self.measures.answers.labels(served.name, kind_of(one)).inc()
+            self._keep(key, served.name, one, rows[id(item)])
+            answers.append(one)
+        promise = promise_of(model)
+        return Answers(
+            name=served.name,
+            version=version_of(model),
+            request_id=request_id_of(request),
+            promise=None if promise is None else Promise(**promise),
+            answers=answers,
+        )
+
+    def gallery_answers(
+        self,
+        request: Request,
+        served: ServedGallery,
+        upload: Upload,
+        encoded: Encoded,
+        decisions: Sequence[Decision],
+    ) -> Answers:
+        """What a gallery says, kept for feedback."""
+        by_item = dict(
+            zip(map(id, encoded.items), zip(decisions, encoded.vectors, strict=True), strict=True)
+        )
+        answers = []
+        for i, item in enumerate(upload.items):
+            key = f"{request_id_of(request)}/{i}"
+            if id(item) not in by_item:
+                answers.append(_failed(key, item))
+                continue
+            decision, vector = by_item[id(item)]
+            nearest = decision.candidates[0][0] if decision.candidates else None
+            one = Answer(
+                id=key,
+                item=item.name,
+                answer=decision.answer,
+                nearest=nearest,
+                certain=decision.certain,
+                score=decision.similarity,
+                scores=dict(decision.candidates),
+            )
+            self.measures.answers.labels(served.name, kind_of(one)).inc()
+            self._keep(key, served.name, one, vector)
+            answers.append(one)
+        policy = served.gallery.policy
+        return Answers(
+            name=served.name,
+            version=str(decisions[0].policy if decisions else 0),
+            request_id=request_id_of(request),
+            promise=self.gallery_promise(served) if policy.threshold is not None else None,
+            answers=answers,
+        )
+
+    def gallery_promise(self, served: ServedGallery) -> Promise:
+        """What a gallery promises now."""
+        info: dict[str, Any] | None = None
+        policy = served.gallery.policy
+        key = served.name, hash(policy)
+        if key not in self._unknowns:
+            info = served.gallery.info()
+            n = info["cohort_persons"] or info["identities"]
+            self._unknowns[key] = n if policy.promised is not None else None
+        return Promise(
+            false_accept_rate=policy.promised,
+            unknowns=self._unknowns[key],
+            rule=policy.rule,
+            threshold=policy.threshold,
+        )
+
+    def _keep(self, key: str, name: str, one: Answer, vector: NDArray[np.float64]) -> None:
+        asked = Asked(
+            name,
+            vector,
+            one.answer,
+            one.certain is False,
+            time.monotonic(),
+            {"item": one.item, "nearest": one.nearest, "score": one.score, "scores": one.scores},
+        )
+        self.registry.memory.keep(key, asked)
+
+    def _batcher(self, encoder: AbstractPretrained) -> Batcher:
+        if encoder.key not in self._batchers:
+            limits = self.settings.limits
+            self._batchers[encoder.key] = Batcher(
+                encoder.encode,
+                at_once=limits.batch,
+                queued=limits.queued,
+                on_batch=self.measures.batch,
+            )
+        return self._batchers[encoder.key]
+
+
+def request_id_of(request: Request) -> str:
+    """What names the request in answers and logs."""
+    return request.scope["state"]["request_id"]
+
+
+def deadline_of(request: Request) -> float:
+    """When the client no longer waits."""
+    return request.scope["state"]["deadline"]
+
+
+def need(scope: str) -> Any:
+    """A dependency: the request's key has this scope.
+
+    Raises:
+        ProblemError: 403 where it has not.
+    """
+
+    def check(request: Request) -> None:
+        key = request.scope["state"].get("key")
+        if key is not None and not key.allows(scope):
+            raise ProblemError(
+                403, f"This takes a key with the scope '{scope}', and this one has '{key.scope}'."
+            )
+
+    return check
+
+
+def kind_of(answer: Answer) -> str:
+    """For counting: known, unknown or not calibrated."""
+    return str(answer.answer) if answer.answer in ("unknown", NOT_CALIBRATED) else "known"
+
+
+def skipped(upload: Upload) -> list[dict[str, str]]:
+    """The items that were left out, with the reason."""
+    return [{"item": item.name, "error": item.error} for item in upload.items if item.error]
+
+
+def _failed(key: str, item: Item) -> Answer:
+    return Answer(id=key, item=item.name, answer=None, error=item.error)
+
+
+def _of_prediction(
+    key: str, item: Item, prediction: Prediction, scores: dict[str, float], model: FittedModel
+) -> Answer:
+    nearest = prediction.nearest if prediction.nearest is not None else prediction.label
+    answer = Answer(
+        id=key,
+        item=item.name,
+        answer=NOT_CALIBRATED,
+        nearest=nearest,
+        certain=prediction.certain,
+        score=prediction.score,
+        scores=scores,
+    )
+    if model.is_calibrated:
+        is_unknown = prediction.nearest is not None
+        answer.answer = "unknown" if is_unknown else prediction.label
+    return answer
+
+
+def _rows(upload: Upload, model: FittedModel) -> Encoded:
+    """The vectors of rows of numbers."""
+    good = []
+    for item in upload.items:
+        if isinstance(item.content, dict):
+            good.append(item)
+        elif not item.error:
+            item.status, item.error = 422, "A row was expected: an object with the columns."
+    x = np.empty((0, model.known.n_features_in_))
+    if good:
+        rows = [item.content for item in good]
+        x, wrong = numbers(rows, model.encoding.columns, Path("the request"))
+        for item, why in zip(good, wrong, strict=True):
+            if why:
+                item.status, item.error = 422, why
+        keep = [i for i, item in enumerate(good) if not item.error]
+        good, x = [good[i] for i in keep], x[keep]
+    refuse_if_nothing_is_left(upload)
+    return Encoded(good, model.encoding.standardised(x))

@@ -1,0 +1,104 @@
+"""A folder with a model of drawings and a gallery, and a client of a server that serves it."""
+
+import io
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from starlette.testclient import TestClient
+
+from quickstudy.estimators import BlankModel
+from quickstudy.gallery import Gallery
+from quickstudy.pretrained import open_encoder
+from quickstudy.serve import Limits, ServerSettings, create_app, open_registry
+
+Client = Callable[..., TestClient]
+SHAPES = ("circle", "cross", "bars")
+
+
+def draw(shape: str, seed: int = 0) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    image = Image.new("L", (60, 60), 255)
+    pen = ImageDraw.Draw(image)
+    a, b = (8 + rng.integers(0, 5, 2)).tolist()
+    c, d = (52 - rng.integers(0, 5, 2)).tolist()
+    if shape == "circle":
+        pen.ellipse((a, b, c, d), outline=0, width=4)
+    elif shape == "cross":
+        pen.line((a, b, c, d), fill=0, width=4)
+        pen.line((a, d, c, b), fill=0, width=4)
+    elif shape == "bars":
+        for y in (15, 30, 45):
+            pen.line((a, y + b - 10, c, y + b - 10), fill=0, width=4)
+    else:
+        points = [tuple(p) for p in rng.integers(5, 55, (6, 2)).tolist()]
+        pen.line(points, fill=0, width=4)
+    return image
+
+
+@pytest.fixture(scope="session")
+def drawing() -> Callable[..., Image.Image]:
+    return draw
+
+
+@pytest.fixture(scope="session")
+def png() -> Callable[..., bytes]:
+    def content(shape: str, seed: int = 0) -> bytes:
+        out = io.BytesIO()
+        draw(shape, seed).save(out, "PNG")
+        return out.getvalue()
+
+    return content
+
+
+@pytest.fixture(scope="session")
+def files(png: Callable[..., bytes]) -> Callable[..., list[tuple[str, tuple[str, bytes, str]]]]:
+    """Drawings as a form sends them."""
+
+    def form(*shapes: str, seed: int = 7) -> list[tuple[str, tuple[str, bytes, str]]]:
+        return [("file", (f"{shape}.png", png(shape, seed), "image/png")) for shape in shapes]
+
+    return form
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("served")
+    encoder = open_encoder("symbols")
+    cohort = encoder.encode([draw("scribble", seed) for seed in range(40)]).astype(float)
+    model = None
+    for shape in SHAPES:
+        x = encoder.encode([draw(shape, seed) for seed in range(3)]).astype(float)
+        if model is None:
+            model = BlankModel(encoder, cohort).with_class(shape, x)
+        else:
+            model.add_vectors(shape, x)
+    assert model is not None
+    model.save(root / "shapes")
+    with Gallery.create_for(root / "marks.db", encoder) as gallery:
+        for shape in SHAPES:
+            gallery.enrol(shape, encoder.encode([draw(shape, s) for s in range(2)]))
+    return root
+
+
+@pytest.fixture
+def place(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "served"))
+
+
+@pytest.fixture
+def client(place: Path) -> Iterator[Client]:
+    with ExitStack() as stack:
+
+        def start(*, limits: Limits | None = None, **settings: object) -> TestClient:
+            options = ServerSettings(limits=limits or Limits(rate=0), **settings)  # type: ignore[arg-type]
+            app = create_app(open_registry(str(place)), options)
+            return stack.enter_context(
+                TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
+            )
+
+        yield start
