@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from quickstudy.algorithms.gradient.tsa_maml import tsa_maml as tsa_maml
     from quickstudy.algorithms.gradient.unicorn_maml import unicorn_maml as unicorn_maml
     from quickstudy.algorithms.hallucination import Hallucinator as Hallucinator
+    from quickstudy.algorithms.in_context.anp import ANP as ANP
+    from quickstudy.algorithms.in_context.cnp import CNP as CNP
+    from quickstudy.algorithms.in_context.tabular import TabularInContext as TabularInContext
+    from quickstudy.algorithms.in_context.tnp import TNP as TNP
     from quickstudy.algorithms.metric.feat import FEAT as FEAT
     from quickstudy.algorithms.metric.matching import (
         FullContextMatchingNet as FullContextMatchingNet,
@@ -127,6 +131,9 @@ ALGORITHMS: Registry[Callable[..., AbstractLearner[Any]]] = Registry(
         "mann": "MANN",
         "snail": "SNAIL",
         "in_context": "InContext",
+        "cnp": "CNP",
+        "anp": "ANP",
+        "tnp": "TNP",
         "zero_shot": "ZeroShot",
         "nearest_neighbour": "NearestNeighbour",
         "linear_probe": "LinearProbe",
@@ -139,6 +146,7 @@ FAMILIES = {
     "transfer": "Transfer",
     "transductive": "Transductive inference",
     "black_box": "Model-based (black-box)",
+    "in_context": "In-context",
     "architecture": "Architecture search",
     "semi_supervised": "Semi-supervised",
     "hallucination": "Hallucination",

@@ -181,7 +181,7 @@ def evaluate_run(
             base.setting.n_shot if n_shot is None else n_shot,
             base.setting.n_query if n_query is None else n_query,
         )
-        asked = Evaluation(size, base.n_tasks, split or base.split, norm, as_)
+        asked = Evaluation(size, base.n_tasks, split or base.split, norm, as_, metric=base.metric)
         same = (e for e in settings if dataclasses.replace(e, published=None, source="") == asked)
         settings = (next(same, asked),)
     if data is not None:

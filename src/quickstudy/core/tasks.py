@@ -1,6 +1,7 @@
 """Where tasks come from: an endless, numbered stream."""
 
 import abc
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -19,6 +20,8 @@ class AbstractTasks(abc.ABC):
         setting: their size; where it varies from task to task, what is known of it.
         seed: the stream's seed.
         uniform: whether all tasks have the same shape, so that several fit in one batch.
+        block: so many tasks in a row (0 … block − 1, block … 2 block − 1, …) have the same shape,
+            where not all have.
     """
 
     data: str
@@ -27,6 +30,7 @@ class AbstractTasks(abc.ABC):
     setting: Setting
     seed: int
     uniform: bool = True
+    block: int = 1
 
     @abc.abstractmethod
     def batch(self, numbers: Sequence[int]) -> Episode:
@@ -35,6 +39,10 @@ class AbstractTasks(abc.ABC):
     def to(self, device: torch.device | str) -> Self:
         """The same stream, drawn on another device where that can be done."""
         return self
+
+    def together(self, size: int) -> int:
+        """How many tasks at a time, at most ``size``, fit in one batch, counted from task 0."""
+        return size if self.uniform else math.gcd(size, self.block)
 
     def batches(self, numbers: Sequence[int], size: int) -> Iterator[Episode]:
         """The tasks with these numbers, ``size`` at a time (one at a time where their shapes

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from quickstudy.data.folder import find_images as find_images
     from quickstudy.data.folder import kind_of as kind_of
     from quickstudy.data.folder import read_folder as read_folder
+    from quickstudy.data.gaussian_processes import GaussianProcesses as GaussianProcesses
     from quickstudy.data.glyphs import Glyphs as Glyphs
     from quickstudy.data.image_arrays import ImageArrays as ImageArrays
     from quickstudy.data.image_arrays import from_dataset as from_dataset
@@ -58,6 +59,7 @@ DATA: Registry[Callable[..., AbstractData]] = Registry(
         "attributes": "Attributes",
         "unlabelled": "Unlabelled",
         "sinusoid": "Sinusoid",
+        "gaussian_processes": "GaussianProcesses",
         "quadratics": "Quadratics",
     },
 )

@@ -297,8 +297,8 @@ class InContextRegressor(RegressorMixin, _InContext):
         x = _validate(self, X, reset=False)
         means, stds = [], []
         for binned in self._members(x):
-            mean = binned.mean() * self._turned[:, None]
-            second = binned.std() ** 2 + mean**2
+            mean = binned.mean * self._turned[:, None]
+            second = binned.stddev**2 + mean**2
             means.append(mean.mean(0))
             stds.append((second.mean(0) - mean.mean(0) ** 2).clamp(min=0).sqrt())
         mean = self._moved(x) + self._scale * torch.cat(means).double().numpy()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quickstudy.core.errors import ConfigError
-from quickstudy.evaluation.report import DECIMALS, Report
+from quickstudy.evaluation.report import DECIMALS, LOG_LIKELIHOOD, Report
 from quickstudy.metrics.intervals import mean_ci95
 
 _TASK = (
@@ -37,7 +37,7 @@ class Comparison:
         ci95: its 95 % half-width.
         p_value: of Wilcoxon's signed-rank test, two-sided.
         n_tasks: how many.
-        metric: "accuracy" (between 0 and 1) or "mse".
+        metric: "accuracy" (between 0 and 1), "mse" or "log_likelihood".
         warnings: what makes the two hard to compare.
     """
 
@@ -58,6 +58,8 @@ class Comparison:
     def __str__(self) -> str:
         if self.metric == "accuracy":
             gap = f"{_signed(100 * self.difference)} ± {_plain(100 * self.ci95)} points"
+        elif self.metric == LOG_LIKELIHOOD:
+            gap = f"log-likelihood {_signed(self.difference)} ± {_plain(self.ci95)}"
         else:
             gap = f"MSE {_signed(-self.difference)} ± {_plain(self.ci95)}"
         text = (

@@ -11,10 +11,11 @@ from torch import Tensor
 from quickstudy.core.errors import ConfigError, EpisodeError, EvaluationError
 from quickstudy.core.learner import AbstractLearner, norm_policy, parameter_count
 from quickstudy.core.modes import in_mode
+from quickstudy.core.predictive import AbstractPredictive
 from quickstudy.core.scalars import whole
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.types import Classes, Episode, Examples
-from quickstudy.evaluation.report import Origin, Report, commit, versions
+from quickstudy.evaluation.report import LOG_LIKELIHOOD, Origin, Report, commit, versions
 from quickstudy.metrics.intervals import mean_ci95
 from quickstudy.metrics.open_set import auroc, fpr_at_tpr, membership, oscr
 
@@ -43,6 +44,7 @@ def evaluate(
     published: float | None = None,
     n_unknown: int = 0,
     unknown_score: str = "max_similarity",
+    metric: str = "",
     on_batch: Callable[[int], None] | None = None,
 ) -> Report:
     """Score a learner on the first ``n_tasks`` tasks of a stream. The learner is in eval mode
@@ -64,10 +66,14 @@ def evaluate(
         n_unknown: how many of the classes are unknown.
         unknown_score: the membership score of the queries, "max_similarity", "energy" or
             "max_probability", see `quickstudy.metrics.open_set.membership`.
+        metric: "log_likelihood" for the mean log density of a regression's queries, in nats, of a
+            learner that answers with a distribution; empty = accuracy of classes, and the mean
+            squared error of numbers.
         on_batch: called with the number of tasks done.
 
     Raises:
-        ConfigError: for fewer than 2 tasks, or tasks that cannot have unknown classes.
+        ConfigError: for fewer than 2 tasks, tasks that cannot have unknown classes, or a metric
+            that does not fit learner and tasks.
         EvaluationError: when the learner's answers are not finite numbers.
     """
     asked = _Asked(
@@ -75,6 +81,7 @@ def evaluate(
         whole(batch, "batch", least=1),
         whole(n_unknown, "n_unknown", least=0),
         unknown_score,
+        _checked_metric(metric, learner, tasks),
         on_batch,
     )
     return _report(learner, tasks, asked, _ALL, origin or Origin(), published)
@@ -102,6 +109,7 @@ def evaluate_shared(
         whole(batch, "batch", least=1),
         whole(n_unknown, "n_unknown", least=0),
         unknown_score,
+        _checked_metric("", learner, tasks),
         None,
     )
     return _report(learner, tasks, asked, share, Origin(), None)
@@ -138,7 +146,23 @@ class _Asked:
     batch: int
     n_unknown: int
     unknown_score: str
+    metric: str
     on_batch: Callable[[int], None] | None
+
+
+def _checked_metric(metric: str, learner: AbstractLearner[Any], tasks: AbstractTasks) -> str:
+    own = "accuracy" if tasks.setting.n_way else "mse"
+    if metric in ("", own):
+        return own
+    if metric != LOG_LIKELIHOOD or tasks.setting.n_way:
+        known = own if tasks.setting.n_way else f"{own} or {LOG_LIKELIHOOD}"
+        raise ConfigError(f"The metric of these tasks is {known}, not '{metric}'.")
+    if not isinstance(learner, AbstractPredictive):
+        raise ConfigError(
+            f"{LOG_LIKELIHOOD} needs a learner that answers with a distribution, such as cnp or "
+            f"tnp, but {type(learner).__name__} answers with numbers. Leave the metric out."
+        )
+    return metric
 
 
 def _report(
@@ -190,7 +214,7 @@ def _report(
         median=float(np.median(every)),
         worst5=float(np.quantile(every, 0.05)),
         uniform=tasks.uniform,
-        metric="accuracy" if setting.n_way else "mse",
+        metric=asked.metric,
         published=published,
         n_unlabelled=setting.n_unlabelled,
         n_distractors=setting.n_distractors,
@@ -220,17 +244,22 @@ def _scores(
     scores = torch.zeros(n, dtype=torch.float64)
     rates = torch.zeros(len(_RATES), n, dtype=torch.float64)
     done = 0
-    size = asked.batch if tasks.uniform else 1
+    size = tasks.together(asked.batch)
     for at in range(0, n, size)[share.own]:
         episode = tasks.batch(range(n)[at : at + size]).to(device)
         if asked.n_unknown:
             episode = with_unknowns(episode, tasks.setting.n_way - asked.n_unknown)
-        out = learner(episode)
-        if asked.n_unknown:
+        if asked.metric == LOG_LIKELIHOOD:
+            assert isinstance(learner, AbstractPredictive)
+            out = _log_density(learner, episode)
+            scores[at : at + size] = out.double().mean((1, 2)).cpu()
+        elif asked.n_unknown:
+            out = learner(episode)
             scores[at : at + size], rates[:, at : at + size] = _open_rates(
                 out.cpu(), episode.query.y.cpu(), asked.unknown_score
             )
         else:
+            out = learner(episode)
             scores[at : at + size] = episode.target.score(out, episode.query.y).cpu()
         # A class may have the score −inf, but NaN and inf would win or lose by chance.
         if (out.isnan() | out.isposinf()).any() or not scores[at : at + size].isfinite().all():
@@ -243,6 +272,14 @@ def _scores(
         if asked.on_batch:
             asked.on_batch(done)
     return scores, rates
+
+
+def _log_density(learner: AbstractPredictive[Any], episode: Episode) -> Tensor:
+    """Of the numbers of each query, ``[T Q O]``."""
+    if episode.padded:
+        raise ConfigError(f"{LOG_LIKELIHOOD} is of tasks of one size. Score one task at a time.")
+    state = learner.adapt(episode.support, episode.target)
+    return learner.distribution(state, episode.query.x).log_prob(episode.query.y)
 
 
 def _check_open(tasks: AbstractTasks, n_unknown: int) -> None:

@@ -32,6 +32,9 @@ _OPEN_SET = (
 # Scores of tasks with unknowns were once called otherwise.
 _RENAMED_SCORES = {"logit": "max_similarity", "msp": "max_probability"}
 
+LOG_LIKELIHOOD = "log_likelihood"
+"""The metric of answers that are distributions: the mean log density, in nats."""
+
 
 @dataclass(frozen=True)
 class EarlierRun:
@@ -170,6 +173,8 @@ class Report:
         value = (
             f"{100 * self.mean:.2f} ± {100 * self.ci95:.2f} %"
             if self.metric == "accuracy"
+            else f"log-likelihood {self.mean:.3f} ± {self.ci95:.3f}"
+            if self.metric == LOG_LIKELIHOOD
             else f"MSE {-self.mean:.3f} ± {self.ci95:.3f}"
         )
         if self.n_unknown:

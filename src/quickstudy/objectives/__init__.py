@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from quickstudy.objectives.classify import Classify as Classify
     from quickstudy.objectives.default import default_objective as default_objective
     from quickstudy.objectives.distil import Distil as Distil
+    from quickstudy.objectives.log_likelihood import LogLikelihood as LogLikelihood
     from quickstudy.objectives.mlti import Mlti as Mlti
     from quickstudy.objectives.multi_step import MultiStep as MultiStep
     from quickstudy.objectives.online import Online as Online
@@ -29,6 +30,7 @@ OBJECTIVES: Registry[type[AbstractObjective]] = Registry(
     {
         "query_loss": "QueryLoss",
         "classify": "Classify",
+        "log_likelihood": "LogLikelihood",
         "distil": "Distil",
         "multi_step": "MultiStep",
         "mlti": "Mlti",

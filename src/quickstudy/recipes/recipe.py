@@ -67,6 +67,7 @@ class Evaluation:
             ``linear_probe``). Empty = the trained one.
         published: the paper's number, between 0 and 1.
         source: where that number is from.
+        metric: as of `quickstudy.evaluate`; empty = accuracy or mean squared error.
     """
 
     setting: Setting
@@ -76,6 +77,7 @@ class Evaluation:
     learner: str = ""
     published: float | None = None
     source: str = ""
+    metric: str = ""
 
     @property
     def title(self) -> str:
@@ -89,7 +91,7 @@ class Evaluation:
             if n
         ]
         return f"{s.n_way}w{s.n_shot}s{s.n_query}q" + "".join(
-            f"-{part}" for part in (*beside, self.norm, self.learner) if part
+            f"-{part}" for part in (*beside, self.norm, self.learner, self.metric) if part
         )
 
 

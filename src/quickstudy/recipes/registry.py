@@ -6,6 +6,7 @@ from quickstudy.core.errors import ConfigError, did_you_mean
 from quickstudy.recipes.architecture import architecture_recipes
 from quickstudy.recipes.family import family_recipes
 from quickstudy.recipes.few_classes import few_class_recipes
+from quickstudy.recipes.gaussian_processes import gaussian_process_recipes
 from quickstudy.recipes.glyphs import glyphs_fomaml, glyphs_protonet
 from quickstudy.recipes.mini_imagenet import (
     mini_imagenet_classify,
@@ -51,6 +52,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "voices-protonet": voices_protonet,
     "sinusoid-maml": sinusoid_maml,
     "attributes-zero-shot": attributes_zero_shot,
+    **gaussian_process_recipes(),
     **metric_recipes(),
     **sequence_recipes(),
     **architecture_recipes(),

@@ -97,6 +97,7 @@ class Run:
             published=None if n_unknown or origin.changes else evaluation.published,
             n_unknown=n_unknown,
             unknown_score=unknown_score,
+            metric=evaluation.metric,
             on_batch=on_batch,
         )
         return replace(report, parameters=n)

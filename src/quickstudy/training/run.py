@@ -155,7 +155,11 @@ class TrainingRun:
         self.compiled = (
             CompiledGradient(job.step, how=job.plan.compile) if job.plan.compile else None
         )
-        chunk = min(job.plan.chunk, job.plan.tasks_per_step) if job.tasks.uniform else 1
+        n_tasks = job.plan.tasks_per_step
+        if job.tasks.uniform:
+            chunk = min(job.plan.chunk, n_tasks)
+        else:
+            chunk = job.tasks.together(math.gcd(job.plan.chunk, n_tasks))
         self.state = _Progress(chunk=chunk)
         if self.device.type == "cpu":
             keep_freed_memory()

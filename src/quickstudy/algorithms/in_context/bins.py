@@ -27,7 +27,7 @@ class Binned:
         >>> flat = Binned(
         ...     shares, torch.tensor([-1.0, 0.0, 1.0]), torch.tensor(5.0), torch.tensor(2.0)
         ... )
-        >>> flat.mean().item(), flat.quantile(0.5).item()
+        >>> flat.mean.item(), flat.quantile(0.5).item()
         (5.0, 5.0)
     """
 
@@ -36,6 +36,7 @@ class Binned:
     mean_of_target: Float[Tensor, "*S"]
     scale_of_target: Float[Tensor, "*S"]
 
+    @property
     def mean(self) -> Float[Tensor, "*S"]:
         """The expected number."""
         b = self.borders
@@ -43,7 +44,8 @@ class Binned:
         middle = torch.cat((b[:1] - TAIL, inner, b[-1:] + TAIL))
         return self.mean_of_target + self.scale_of_target * (self.log_share.exp() @ middle)
 
-    def std(self) -> Float[Tensor, "*S"]:
+    @property
+    def stddev(self) -> Float[Tensor, "*S"]:
         """The standard deviation."""
         b = self.borders
         inner = (b[1:] + b[:-1]) / 2
@@ -70,9 +72,9 @@ class Binned:
         z = torch.where(at == last, b[-1] - TAIL * (1 - part).clamp(min=tiny).log(), z)
         return self.mean_of_target + self.scale_of_target * z
 
-    def log_prob(self, y: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
-        """The log density at ``y``."""
-        z = (y - self.mean_of_target) / self.scale_of_target
+    def log_prob(self, value: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
+        """The log density at ``value``."""
+        z = (value - self.mean_of_target) / self.scale_of_target
         b = self.borders
         at = torch.bucketize(z, b)
         share = self.log_share.gather(-1, at[..., None])[..., 0]

@@ -19,7 +19,8 @@ from quickstudy.algorithms.in_context.columns import (
 from quickstudy.algorithms.in_context.engine import GridTransformer, KeysValues, attend
 from quickstudy.algorithms.in_context.labels import by_number, class_order, two_views, unit_of
 from quickstudy.core.errors import ConfigError, TargetError
-from quickstudy.core.learner import AbstractLearner, Traits
+from quickstudy.core.learner import Traits
+from quickstudy.core.predictive import AbstractPredictive
 from quickstudy.core.rng import current, generator
 from quickstudy.core.types import Classes, Episode, Examples, Reals, Target
 
@@ -30,7 +31,7 @@ classes).
 """
 
 
-class TabularInContext(AbstractLearner[TableState]):
+class TabularInContext(AbstractPredictive[TableState]):
     """A transformer that reads a table's labelled rows and answers for further rows, in one pass
     and without a step of training on the table (a prior-fitted network).
 
@@ -177,7 +178,7 @@ class TabularInContext(AbstractLearner[TableState]):
     def predict(self, state: TableState, x: Float[Tensor, "T Q F"]) -> Float[Tensor, "T Q O"]:
         if state[4].shape[2]:
             return self.raw(state, x)[:, 0]
-        return self.distribution(state, x).mean()
+        return self.distribution(state, x).mean
 
     def distribution(self, state: TableState, x: Float[Tensor, "T Q F"]) -> Binned:
         """The predictive distribution of each number, ``[T Q D]``."""

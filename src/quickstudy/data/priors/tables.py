@@ -132,6 +132,7 @@ class PriorTables(AbstractTasks):
         if split not in _SPLITS:
             raise DataError(f"table_prior has no split '{split}'. {did_you_mean(split, _SPLITS)}")
         self.data, self.split, self.sizes, self.seed = "table_prior", split, sizes, seed
+        self.block = sizes.block
         shares = {name: share for name, (share, _) in MECHANISMS.items()}
         law = f"tables {_VERSION} {shares} {sizes}"
         self.split_hash = hashlib.sha256(law.encode()).hexdigest()[:12]

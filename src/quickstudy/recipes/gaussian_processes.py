@@ -1,0 +1,57 @@
+"""Neural processes on curves of Gaussian processes."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from quickstudy.core.setting import Setting
+from quickstudy.evaluation.report import LOG_LIKELIHOOD
+from quickstudy.recipes.recipe import Evaluation, Part, Recipe
+from quickstudy.training import Optimiser, Plan
+
+_PAPER = "Nguyen and Grover 2022, arXiv:2207.04179, table 1"
+_LEARNERS: dict[str, tuple[str, float]] = {
+    "cnp": ("Conditional neural process", 0.26),
+    "anp": ("Attentive neural process", 0.81),
+    "tnp": ("Transformer neural process", 1.39),
+}
+"""What each learner is, and the paper's log-likelihood with the RBF kernel."""
+
+
+def gaussian_process_recipes() -> dict[str, Callable[[], Recipe]]:
+    """A recipe for each neural process: ``gp-cnp``, ``gp-anp``, ``gp-tnp``."""
+    return {f"gp-{learner}": partial(_recipe, learner) for learner in _LEARNERS}
+
+
+def _recipe(learner: str) -> Recipe:
+    summary, published = _LEARNERS[learner]
+    points: dict[str, Any] = {"kernel": "rbf", "points": 50}
+    setting = Setting(n_way=0, n_shot=10, n_query=10)
+    return Recipe(
+        name=f"gp-{learner}",
+        summary=f"{summary} on Gaussian-process curves, 3 to 46 of 50 points known.",
+        data=Part("gaussian_processes", points),
+        encoder=Part("identity", {"out_dim": 1}),
+        learner=Part(learner),
+        objective=Part("log_likelihood"),
+        episodes=setting,
+        validation=setting,
+        train=Plan(
+            steps=40_000,
+            tasks_per_step=16,
+            chunk=16,
+            log_every=500,
+            checkpoint_every=1_000,
+        ),
+        optimiser=Optimiser(lr=5e-4, schedule="cosine"),
+        evaluations=(
+            Evaluation(
+                setting,
+                n_tasks=4_800,
+                metric=LOG_LIKELIHOOD,
+                published=published,
+                source=_PAPER,
+            ),
+        ),
+        paper=_PAPER,
+    )
