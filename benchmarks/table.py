@@ -51,7 +51,7 @@ def rows() -> list[str]:
     for name in RECIPES:
         recipe = recipe_named(name)
         for e in recipe.evaluations if name not in run else ():
-            if e.published is not None:
+            if e.published is not None and not e.metric:
                 made.append(
                     f"| `{name}` | {e.setting} | {e.setting.n_query} | not run | "
                     f"{100 * e.published:.1f} | | {recipe.encoder.options.get('norm', '')} | | "
