@@ -5,12 +5,9 @@ from quickstudy.analysis.architecture import architecture as architecture
 from quickstudy.analysis.embedding import EmbeddingReport as EmbeddingReport
 from quickstudy.analysis.embedding import embedding as embedding
 from quickstudy.analysis.embedding import imagined_spread as imagined_spread
-from quickstudy.analysis.error_curves import ErrorCurve as ErrorCurve
-from quickstudy.analysis.error_curves import det_picture as det_picture
-from quickstudy.analysis.error_curves import error_curve as error_curve
-from quickstudy.analysis.error_curves import identification_curve as identification_curve
-from quickstudy.analysis.error_curves import identification_picture as identification_picture
-from quickstudy.analysis.error_curves import roc_picture as roc_picture
+from quickstudy.analysis.error_pictures import det_picture as det_picture
+from quickstudy.analysis.error_pictures import identification_picture as identification_picture
+from quickstudy.analysis.error_pictures import roc_picture as roc_picture
 from quickstudy.analysis.inner import OrderReport as OrderReport
 from quickstudy.analysis.inner import PermutationReport as PermutationReport
 from quickstudy.analysis.inner import StepCurve as StepCurve

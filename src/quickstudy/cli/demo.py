@@ -16,7 +16,7 @@ from quickstudy.data import ClassDataset, Glyphs
 from quickstudy.encoders import Identity
 from quickstudy.estimators import fit_folder
 from quickstudy.evaluation import evaluate
-from quickstudy.recipes import recipe_named, train_recipe
+from quickstudy.recipes import Run, recipe_named, train_recipe
 from quickstudy.training.log import read_log
 
 
@@ -39,7 +39,34 @@ def demo(
     """Meta-train on rendered characters, score on unseen scripts, then learn five new characters
     from one drawing each.
     """
-    out = results()
+    _make_room(folder)
+    data = Glyphs()
+    run = _train(data, folder / "run", steps)
+    _compare(run, data, n_tasks)
+    known, new = _learn_five(run, data, folder)
+    curve = learning_curve(
+        read_log(run.folder / "log.jsonl"),
+        folder / "learning_curve.png",
+        title="Demo: learning curve",
+    )
+    page = episode_page(
+        run.learner,
+        data.tasks("test", Setting(5, 1, 2), seed=1),
+        folder / "episodes.png",
+        title="Demo: tasks from unseen scripts",
+    )
+    results().print(
+        f"\nPictures: {curve}, {page}.\nThe drawings: {known} and {new}. The run: {run.folder}; "
+        f"the fitted model: {folder / 'model'}."
+    )
+    results().print(
+        f"Your own folder: quickstudy fit FOLDER -o MODEL --run {run.folder}, then quickstudy "
+        "predict MODEL PICTURES"
+    )
+
+
+def _make_room(folder: Path) -> None:
+    """Empty the folder of an earlier demo; one that holds anything else is left alone."""
     marker = folder / "demo.txt"
     if folder.exists():
         if not marker.exists() and any(folder.iterdir()):
@@ -53,45 +80,57 @@ def demo(
         "Written by `quickstudy demo`; the next one replaces this folder.\n", encoding="utf-8"
     )
 
+
+def _train(data: Glyphs, folder: Path, steps: int) -> Run:
+    """Meta-train the recipe of the demo."""
     recipe = recipe_named("glyphs-protonet")
     if steps:
         recipe = recipe.with_changes(
             {"train.steps": str(steps), "train.validate_every": str(steps)}
         )
-    data = Glyphs()
-    test = data.split("test")
-    out.print(
+    results().print(
         f"1. {recipe.summary}\n   Training on {len(data.split('train').index)} characters, testing "
-        f"on {len(test.index)} of other scripts."
+        f"on {len(data.split('test').index)} of other scripts."
     )
-    run = train_recipe(recipe, folder / "run", console=progress())
+    run = train_recipe(recipe, folder, console=progress())
     if not run.result.finished:
-        out.print(
-            f"Stopped. Go on with: quickstudy train glyphs-protonet --out {folder / 'run'} --resume"
+        results().print(
+            f"Stopped. Go on with: quickstudy train glyphs-protonet --out {folder} --resume"
         )
         raise typer.Exit(130)
-    out.print(f"   {run.result.tasks} tasks in {run.result.seconds:.0f} s.\n")
+    results().print(f"   {run.result.tasks} tasks in {run.result.seconds:.0f} s.\n")
+    return run
 
-    rivals = {
+
+def _compare(run: Run, data: Glyphs, n_tasks: int) -> None:
+    """The trained learner beside an untrained one and the nearest neighbour on pixels."""
+    learners = {
         "meta-trained prototypes": run.learner,
-        "the same, untrained encoder": recipe.build_learner(),
+        "the same, untrained encoder": run.recipe.build_learner(),
         "pixel nearest neighbour": NearestNeighbour(Identity(28 * 28)),
     }
     shown = table("5-way accuracy on unseen scripts", "1-shot", "5-shot")
-    for name, learner in rivals.items():
+    for name, learner in learners.items():
         reports = [
             evaluate(learner, data.tasks("test", Setting(5, shots, 15)), n_tasks=n_tasks)
             for shots in (1, 5)
         ]
         shown.add_row(name, *(f"{100 * r.mean:.1f} ± {100 * r.ci95:.1f} %" for r in reports))
-    out.print(f"2. Accuracy on {n_tasks} tasks each, with 95 % intervals; inductive.")
-    out.print(shown)
+    results().print(f"2. Accuracy on {n_tasks} tasks each, with 95 % intervals; inductive.")
+    results().print(shown)
 
-    out.print(
+
+def _learn_five(run: Run, data: Glyphs, folder: Path) -> tuple[Path, Path]:
+    """Learn five characters from one drawing each, and name new drawings of them.
+
+    Returns:
+        the folders of the drawings to learn from, and of the new ones.
+    """
+    results().print(
         "\n3. What it is for: five characters it never saw, one drawing of each, then new drawings."
     )
-    known, new, truth = _five_characters(test, folder)
-    model = fit_folder(known, run=folder / "run", invert=False)
+    known, new, truth = _five_characters(data.split("test"), folder)
+    model = fit_folder(known, run=run.folder, invert=False)
     model.save(folder / "model")
     shown = table("new drawing of", "is called", "probability", "")
     answers = model.predict_files(new)
@@ -103,28 +142,9 @@ def demo(
         shown.add_row(
             name, answer.label, f"{answer.probability:.2f}", "right" if is_right else "wrong"
         )
-    out.print(shown)
-    out.print(f"   {right} of {len(answers)} right.")
-
-    curve = learning_curve(
-        read_log(folder / "run" / "log.jsonl"),
-        folder / "learning_curve.png",
-        title="Demo: learning curve",
-    )
-    page = episode_page(
-        run.learner,
-        data.tasks("test", Setting(5, 1, 2), seed=1),
-        folder / "episodes.png",
-        title="Demo: tasks from unseen scripts",
-    )
-    out.print(
-        f"\nPictures: {curve}, {page}.\nThe drawings: {known} and {new}. The run: "
-        f"{folder / 'run'}; the fitted model: {folder / 'model'}."
-    )
-    out.print(
-        f"Your own folder: quickstudy fit FOLDER -o MODEL --run {folder / 'run'}, then quickstudy "
-        "predict MODEL PICTURES"
-    )
+    results().print(shown)
+    results().print(f"   {right} of {len(answers)} right.")
+    return known, new
 
 
 def _five_characters(test: ClassDataset, folder: Path) -> tuple[Path, Path, dict[str, str]]:

@@ -1,7 +1,7 @@
 """The command that searches hyper-parameters."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +10,7 @@ import typer
 from quickstudy.cli.screen import progress, results, table
 from quickstudy.core.errors import ConfigError
 from quickstudy.recipes import recipe_named
-from quickstudy.tuning import short
+from quickstudy.tuning import Trial, TuneResult, short
 from quickstudy.tuning import tune as search
 
 
@@ -63,7 +63,7 @@ def tune(
             f"--tune takes each field once, got {', '.join(tune_)}. For several values of one "
             "write FIELD=A,B,C."
         )
-    found = search(
+    study_result = search(
         recipe_named(recipe).with_changes(fixed),
         space,
         n_trials=trials,
@@ -75,25 +75,9 @@ def tune(
         device=device,
         console=progress(),
     )
-    out = results()
-    rows = table("trial", *space, "score", "state")
-    for trial in found.trials:
-        score = "" if trial.score is None else f"{trial.score:.4f}"
-        rows.add_row(
-            str(trial.number), *(short(trial.values.get(f, "")) for f in space), score, trial.state
-        )
-    out.print(rows)
-    for trial in found.trials:
-        if trial.reason:
-            out.print(f"trial {trial.number} failed: {trial.reason}")
-    out.print(", ".join(f"{n} {state}" for state, n in found.counts.items()))
-    if running := found.counts.get("running"):
-        out.print(
-            f"{running} of them in other processes, so the best may change. Once they are done, "
-            "the same command shows it."
-        )
-    if not found.finished:
-        out.print(
+    _print_trials(study_result, space)
+    if not study_result.finished:
+        results().print(
             "Stopped. "
             + (
                 "The same command goes on."
@@ -102,7 +86,32 @@ def tune(
             )
         )
         raise typer.Exit(130)
-    best = found.best
+    _print_best(study_result.best, recipe, fixed)
+
+
+def _print_trials(study_result: TuneResult, space: Mapping[str, str]) -> None:
+    """A row per trial, why some failed, and how many are in which state."""
+    out = results()
+    rows = table("trial", *space, "score", "state")
+    for trial in study_result.trials:
+        score = "" if trial.score is None else f"{trial.score:.4f}"
+        rows.add_row(
+            str(trial.number), *(short(trial.values.get(f, "")) for f in space), score, trial.state
+        )
+    out.print(rows)
+    for trial in study_result.trials:
+        if trial.reason:
+            out.print(f"trial {trial.number} failed: {trial.reason}")
+    out.print(", ".join(f"{n} {state}" for state, n in study_result.counts.items()))
+    if running := study_result.counts.get("running"):
+        out.print(
+            f"{running} of them in other processes, so the best may change. Once they are done, "
+            "the same command shows it."
+        )
+
+
+def _print_best(best: Trial, recipe: str, fixed: Mapping[str, str]) -> None:
+    """The best trial, and the command that trains it."""
     changes = {**fixed, **best.values}
     command = shlex.join(
         [
@@ -112,11 +121,11 @@ def tune(
             *(a for field, value in changes.items() for a in ("--set", f"{field}={value}")),
         ]
     )
-    out.print(
+    results().print(
         f"Best: trial {best.number}, {best.score:.4f} on validation tasks; as the best of many it "
         "is a little too good. Train it and score it on test classes:"
     )
-    out.print(command)
+    results().print(command)
 
 
 def _pairs(option: str, form: str, texts: Sequence[str]) -> dict[str, str]:

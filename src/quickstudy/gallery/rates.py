@@ -8,16 +8,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from quickstudy.analysis import (
-    ErrorCurve,
-    det_picture,
-    error_curve,
-    identification_curve,
-    identification_picture,
-    roc_picture,
-)
+from quickstudy.analysis import det_picture, identification_picture, roc_picture
 from quickstudy.core.arrays import NDArray
 from quickstudy.gallery.vectors import SAME_PHOTO
+from quickstudy.metrics.error_curves import ErrorCurve, error_curve, identification_curve
 from quickstudy.metrics.verification import (
     bootstrap_by_identity,
     equal_error_rate,

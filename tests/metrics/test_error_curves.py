@@ -1,20 +1,11 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from quickstudy.analysis import (
-    det_picture,
-    error_curve,
-    identification_curve,
-    identification_picture,
-    roc_picture,
-)
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.rng import words
+from quickstudy.metrics.error_curves import error_curve, identification_curve
 from quickstudy.metrics.verification import equal_error_rate, identification_rates, true_accept_rate
 
 SCORES = st.lists(st.integers(-8, 8).map(lambda v: v / 4), min_size=1, max_size=30)
@@ -98,8 +89,8 @@ def test_scores_of_one_person_count_as_one():
     genuine = (rng.normal(1.5, 0.1, (12, 50)) + rng.normal(size=(12, 1))).ravel()
     impostor = rng.normal(0, 1, 600)
     of_people, alone = (
-        error_curve(genuine, impostor, genuine_of=whose, impostor_of=whose, draws=200)
-        for whose in (np.repeat(range(12), 50), np.arange(600))
+        error_curve(genuine, impostor, genuine_of=identities, impostor_of=identities, draws=200)
+        for identities in (np.repeat(range(12), 50), np.arange(600))
     )
     widths = [
         float((band[1] - band[0])[0])
@@ -147,36 +138,6 @@ def test_what_has_no_curve_is_refused():
         error_curve([1.0], [0.0], genuine_of=["a"])
     with pytest.raises(ConfigError, match="There are 1 scores but 2 identities"):
         error_curve([1.0], [0.0], genuine_of=["a"], impostor_of=["a", "b"])
-    for mate, told in (([0, 0], "got 2 and 0"), ([-1, -1], "got 0 and 2")):
-        with pytest.raises(ConfigError, match=told):
+    for mate, message in (([0, 0], "got 2 and 0"), ([-1, -1], "got 0 and 2")):
+        with pytest.raises(ConfigError, match=message):
             identification_curve(np.zeros((2, 1)), np.array(mate))
-
-
-@pytest.mark.parametrize(
-    ("apart", "threshold", "people"), [(0.0, 1.0, 10), (50.0, None, 0), (2.0, 99.0, 1)]
-)
-def test_pictures_of_any_separation(
-    tmp_path: Path, apart: float, threshold: float | None, people: int
-) -> None:
-    rng = np.random.default_rng(4)
-    genuine, impostor = rng.normal(apart, 1, 30), rng.normal(0, 1, 300)
-    curve = error_curve(genuine, impostor)
-    if people:
-        curve = error_curve(
-            genuine,
-            impostor,
-            genuine_of=np.arange(30) % people,
-            impostor_of=np.arange(300) % people,
-            draws=20,
-        )
-    mate = np.r_[np.zeros(30, np.int64), np.full(20, -1)]
-    search = identification_curve(np.c_[np.r_[genuine, impostor[:20]], np.r_[impostor[:50]]], mate)
-    for draw, shown in (
-        (roc_picture, curve),
-        (det_picture, curve),
-        (identification_picture, search),
-    ):
-        with Image.open(
-            draw(shown, tmp_path / "deep" / "curve.png", threshold=threshold, title="who is it")
-        ) as image:
-            assert min(image.size) > 400
