@@ -72,7 +72,9 @@ def test_growth(tmp_path: Path) -> None:
         "--workload",
         "W7",
         "--axis",
-        "tasks,shots",
+        "tasks",
+        "--axis",
+        "shots",
         "--largest",
         "2",
         "--rounds",
@@ -92,18 +94,16 @@ def test_growth(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["speed", "--workload", "W6-60ways"], "Did you mean 'W6-60way'?"),
-        (["speed", "--against", "plian"], "Did you mean 'plain'?"),
-        (["speed", "--device", "gpu"], "--device auto, cpu or cuda"),
-        (["growth", "--axis", "inner step"], "Did you mean 'inner steps'?"),
-        (["growth", "--workload", "W11"], "No workload is called 'W11'"),
+        (["speed", "--workload", "W6-60ways"], "Invalid value for '--workload'"),
+        (["speed", "--against", "plian"], "Invalid value for '--against'"),
+        (["speed", "--device", "gpu"], "Invalid value for '--device'"),
+        (["growth", "--axis", "inner step"], "Invalid value for '--axis'"),
         (["growth", "--workload", "W1", "--against", "easyfsl"], "easyfsl"),
     ],
 )
-def test_mistakes_end_in_one_line(arguments: list[str], message: str) -> None:
+def test_mistakes_name_the_option(arguments: list[str], message: str) -> None:
     _, complained = quickstudy("bench", *arguments, status=2)
     assert message in complained
-    assert len(complained.strip().splitlines()) == 1
 
 
 def test_help_names_what_there_is() -> None:

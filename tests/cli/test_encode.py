@@ -271,5 +271,5 @@ def test_mistakes(quickstudy: Command, drawings: Path, home: Path, tmp_path: Pat
         "skp",
         status=2,
     )
-    assert "on_bad cannot be 'skp'" in done.stderr
+    assert "Invalid value for '--on-bad'" in done.stderr
     assert not (tmp_path / "out").exists()

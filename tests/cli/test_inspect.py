@@ -77,7 +77,7 @@ def test_mistakes_end_in_one_line(quickstudy: Callable, parts: Path, tmp_path: P
         in quickstudy("inspect", "score", tmp_path, parts / "hole", status=2).stderr
     )
     assert (
-        "no format 'xml'"
+        "Invalid value for '--format'"
         in quickstudy(
             "inspect", "score", tmp_path / "few", parts / "hole", "--format", "xml", status=2
         ).stderr

@@ -21,6 +21,7 @@ from quickstudy.analysis import (
     step_curve,
     write_report,
 )
+from quickstudy.cli.choices import Norm
 from quickstudy.cli.screen import progress, results, table
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.tasks import AbstractTasks
@@ -36,7 +37,10 @@ _Folder = Annotated[
 ]
 _Tasks = Annotated[int, typer.Option(min=2, help="How many tasks.")]
 _Seed = Annotated[int, typer.Option(help="Of the tasks.")]
-_Norm = Annotated[str, typer.Option(help="Another normalisation policy, e.g. support.")]
+_Norm = Annotated[
+    Norm | None,
+    typer.Option(help="Another normalisation policy; support makes MAML inductive."),
+]
 _Json = Annotated[
     Path | None,
     typer.Option("--json", help="Write the numbers here; default RUN/analysis/NAME.json."),
@@ -57,7 +61,7 @@ def steps(
     ] = 0,
     n_tasks: _Tasks = 100,
     seed: _Seed = 0,
-    norm: _Norm = "",
+    norm: _Norm = None,
     json_file: _Json = None,
     plot: _Plot = None,
 ) -> None:
@@ -76,7 +80,7 @@ def permutations(
     ] = 120,
     n_tasks: _Tasks = 100,
     seed: _Seed = 0,
-    norm: _Norm = "",
+    norm: _Norm = None,
     json_file: _Json = None,
     plot: _Plot = None,
 ) -> None:
@@ -106,7 +110,7 @@ def order(
     ] = None,
     n_tasks: _Tasks = 50,
     seed: _Seed = 0,
-    norm: _Norm = "",
+    norm: _Norm = None,
     json_file: _Json = None,
     plot: _Plot = None,
 ) -> None:
@@ -130,7 +134,7 @@ def cka(
     run_dir: _Folder,
     n_tasks: _Tasks = 100,
     seed: _Seed = 0,
-    norm: _Norm = "",
+    norm: _Norm = None,
     json_file: _Json = None,
     plot: _Plot = None,
 ) -> None:
@@ -149,7 +153,7 @@ def embedding_of(
     task: Annotated[int, typer.Option(min=0, help="Which task of the stream.")] = 0,
     n_query: Annotated[int, typer.Option(min=1, help="Queries per class.")] = 15,
     seed: _Seed = 0,
-    norm: _Norm = "",
+    norm: _Norm = None,
     json_file: _Json = None,
     plot: _Plot = None,
 ) -> None:
@@ -168,7 +172,7 @@ def instances(
     n: Annotated[int, typer.Option("--instances", min=2, help="Examples of each class.")] = 10,
     n_tasks: _Tasks = 1000,
     seed: _Seed = 0,
-    norm: _Norm = "",
+    norm: _Norm = None,
     json_file: _Json = None,
     plot: _Plot = None,
 ) -> None:
@@ -186,7 +190,7 @@ def architecture_of(
     run_dir: _Folder,
     n_tasks: _Tasks = 100,
     seed: _Seed = 0,
-    norm: _Norm = "",
+    norm: _Norm = None,
     json_file: _Json = None,
     plot: _Plot = None,
 ) -> None:
@@ -198,7 +202,7 @@ def architecture_of(
 
 
 def _opened(
-    folder: Path, norm: str, seed: int, split: str, **changed: int
+    folder: Path, norm: Norm | None, seed: int, split: str, **changed: int
 ) -> tuple[Run, AbstractLearner, AbstractTasks]:
     """A run, its learner, and tasks as it is scored on, or with a setting that is ``changed``."""
     run = load_run(folder)

@@ -11,25 +11,20 @@ from typing import Any, TypeAlias
 
 from rich.table import Table
 
+from quickstudy.cli.choices import Format
 from quickstudy.cli.screen import harmless, results
-from quickstudy.core.errors import ConfigError, did_you_mean
+from quickstudy.core.errors import ConfigError
 
 Row: TypeAlias = dict[str, Any]
 
-FORMATS = ("table", "csv", "jsonl")
 AT_ONCE = 256
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def chosen_format(form: str, *, as_json: bool, out: Path | None) -> str:
-    """The format that the options ask for.
-
-    Raises:
-        ConfigError: when there is none of this name.
-    """
-    form = "jsonl" if as_json else form
-    if form not in FORMATS:
-        raise ConfigError(f"There is no format '{form}'. {did_you_mean(form, FORMATS)}")
+def chosen_format(form: Format, *, as_json: bool, out: Path | None) -> Format:
+    """The format that the options ask for: that of ``out``'s ending where none was named."""
+    if as_json:
+        return "jsonl"
     if out is not None and form == "table":
         return "jsonl" if out.suffix.lower() in (".jsonl", ".json", ".ndjson") else "csv"
     return form
@@ -37,7 +32,7 @@ def chosen_format(form: str, *, as_json: bool, out: Path | None) -> str:
 
 def write_rows(
     rows: Iterable[Row],
-    form: str,
+    form: Format,
     out: Path | None,
     *,
     columns: Sequence[str],
@@ -49,7 +44,7 @@ def write_rows(
     Args:
         rows: what to write; the first key is what a row is about, and "error" why there is no
             answer.
-        form: one of `FORMATS`.
+        form: table, csv or jsonl.
         out: a file, which appears when it is whole; None = standard output.
         columns: of CSV, after that of the first key.
         to_table: the rows as a table for the screen, some at a time.

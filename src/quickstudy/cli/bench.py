@@ -1,6 +1,5 @@
 """The commands ``bench speed`` and ``bench growth``."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,6 @@ from rich.console import Console
 from quickstudy.bench import (
     AXES,
     OURS,
-    PEERS,
     WORKLOADS,
     GrowthReport,
     SpeedReport,
@@ -25,13 +23,14 @@ from quickstudy.bench import (
     workload_named,
 )
 from quickstudy.bench.growth import exponent
+from quickstudy.cli.choices import AxisName, Device, PeerName, WorkloadName
 from quickstudy.cli.screen import progress, results, table
 from quickstudy.core.errors import ConfigError
 
 bench = typer.Typer(help="Time quickstudy beside the other libraries.", no_args_is_help=True)
 
 _ROUNDS = typer.Option(min=1, help="Counted rounds behind each median.")
-_DEVICE = typer.Option(help="auto, cpu or cuda.")
+_DEVICE = typer.Option(help="Where the workloads run; auto takes cuda where there is one.")
 _JSON = typer.Option("--json", help="Write everything here.")
 _PLOT = typer.Option(help="Draw a picture here.")
 
@@ -39,17 +38,15 @@ _PLOT = typer.Option(help="Draw a picture here.")
 @bench.command()
 def speed(
     against: Annotated[
-        list[str] | None,
+        list[PeerName] | None,
         typer.Option(
-            metavar="PEER",
-            help=f"{', '.join(PEERS)}; several with commas. Default: those that are installed.",
+            help="A library to compare with, any number of times; default those that are "
+            "installed.",
         ),
     ] = None,
     workload: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME", help=f"{', '.join(WORKLOADS)}; several with commas. Default: all."
-        ),
+        list[WorkloadName] | None,
+        typer.Option(help="What to time, any number of times; default all."),
     ] = None,
     rounds: Annotated[int, _ROUNDS] = 9,
     n_tasks: Annotated[
@@ -64,13 +61,13 @@ def speed(
             help="Also the share of a step that drawing its tasks takes (W1 and W6-60way)."
         ),
     ] = True,
-    device: Annotated[str, _DEVICE] = "auto",
+    device: Annotated[Device, _DEVICE] = "auto",
     json_file: Annotated[Path | None, _JSON] = None,
     plot: Annotated[Path | None, _PLOT] = None,
 ) -> None:
     """Compare tasks per second, gradients and memory with the peers."""
-    peers = [peer_named(name) for name in _names(against)] or installed_peers()
-    chosen = [workload_named(name) for name in _names(workload)] or list(WORKLOADS.values())
+    peers = [peer_named(name) for name in against or ()] or installed_peers()
+    chosen = [workload_named(name) for name in workload or ()] or list(WORKLOADS.values())
     where = device_named(device)
     with progress().status("measuring the machine") as status:
         report = compare_speed(
@@ -92,20 +89,24 @@ def speed(
 @bench.command()
 def growth(
     axis: Annotated[
-        list[str] | None,
-        typer.Option(metavar="AXIS", help=f"{', '.join(AXES)}; several with commas. Default: all."),
+        list[AxisName] | None,
+        typer.Option(
+            help="What grows, any number of times; default all.",
+        ),
     ] = None,
     against: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PEER", help="Peers to draw beside it; default plain."),
+        list[PeerName] | None,
+        typer.Option(
+            help="A library to draw beside it, any number of times; default plain.",
+        ),
     ] = None,
     workload: Annotated[
-        str, typer.Option(metavar="NAME", help="Where the axes start from.")
-    ] = "W1",
+        WorkloadName, typer.Option(help="Where the axes start from.")
+    ] = WorkloadName.W1,
     largest: Annotated[int, typer.Option(min=0, help="Leave out larger sizes; 0 = none.")] = 0,
     rounds: Annotated[int, _ROUNDS] = 5,
     memory: Annotated[bool, typer.Option(help="Also the peak memory.")] = True,
-    device: Annotated[str, _DEVICE] = "auto",
+    device: Annotated[Device, _DEVICE] = "auto",
     json_file: Annotated[Path | None, _JSON] = None,
     plot: Annotated[Path | None, _PLOT] = None,
 ) -> None:
@@ -115,14 +116,14 @@ def growth(
     base, where = workload_named(workload), device_named(device)
     entries = [
         next(iter(OURS.values())),
-        *(peer_named(name) for name in _names(against) or ["plain"]),
+        *(peer_named(name) for name in against or ["plain"]),
     ]
     if unable := [e.name for e in entries if not e.serves(base, where)]:
         raise ConfigError(
             f"{', '.join(unable)} cannot do {base.name} on {where}. Choose another --against or "
             "--workload."
         )
-    axes = [axis_named(name) for name in _names(axis)] or [
+    axes = [axis_named(name) for name in axis or ()] or [
         a
         for a in AXES.values()
         if a.applies(base) and (where.type == "cpu" or a.name != "processes")
@@ -142,10 +143,6 @@ def growth(
         report.save(json_file)
     if plot is not None:
         results().print(f"Picture: {growth_page(report, plot)}")
-
-
-def _names(given: Sequence[str] | None) -> list[str]:
-    return [name for text in given or () for part in text.split(",") if (name := part.strip())]
 
 
 def _print_speed(out: Console, report: SpeedReport) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from quickstudy.cli.choices import FileKind, OnBad
 from quickstudy.cli.screen import Bar, results
 from quickstudy.data import find_files
 from quickstudy.pretrained import open_encoder
@@ -41,9 +42,7 @@ def encode(
             help="auto, symbols, the folder of a trained run, a model of the hub, a model file."
         ),
     ] = "auto",
-    kind: Annotated[
-        str, typer.Option(help="What the files are: pictures or recordings.")
-    ] = "images",
+    kind: Annotated[FileKind, typer.Option(help="What the files are.")] = "images",
     invert: Annotated[
         bool | None,
         typer.Option(
@@ -51,9 +50,7 @@ def encode(
             "run was trained."
         ),
     ] = None,
-    on_bad: Annotated[
-        str, typer.Option(help="Files that cannot be read: refuse them all, or skip and name them.")
-    ] = "refuse",
+    on_bad: OnBad = "refuse",
     cache: Annotated[
         bool,
         typer.Option(
@@ -61,7 +58,9 @@ def encode(
         ),
     ] = True,
     batch_size: Annotated[int, typer.Option(min=1, help="Files that are encoded at once.")] = 64,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="Where the encoder runs, as torch calls it, e.g. cpu or cuda:1.")
+    ] = "auto",
 ) -> None:
     """Encode pictures or recordings, however many: one row of numbers each in vectors.npy, one line
     each in paths.txt, and the encoder in encoder.json.

@@ -6,16 +6,15 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from quickstudy.cli.choices import FolderKind, Head, Norm, OnBad, UnknownScore
 from quickstudy.cli.screen import Stages, results
 from quickstudy.core.errors import ConfigError
 from quickstudy.estimators import FittedModel, fit_folder, fit_table
 from quickstudy.estimators.advice import listed
 from quickstudy.estimators.encoding import NOUNS
-from quickstudy.estimators.fit import HEADS
 from quickstudy.estimators.model_files import check_free
 from quickstudy.estimators.open_set import OpenSetClassifier
 from quickstudy.estimators.tables import ENDINGS
-from quickstudy.metrics.open_set import SCORES
 from quickstudy.report import model_page
 
 _MOST = 10  # of what a screen lists
@@ -40,7 +39,7 @@ def fit(
             "FILE.onnx, timm:NAME, or module:function for your own."
         ),
     ] = "auto",
-    head: Annotated[str, typer.Option(help=f"{', '.join(HEADS)}.")] = "auto",
+    head: Annotated[Head, typer.Option(help="What learns the classes from vectors.")] = "auto",
     run: Annotated[
         Path | None,
         typer.Option(
@@ -48,7 +47,7 @@ def fit(
         ),
     ] = None,
     kind: Annotated[
-        str, typer.Option(help="What the files are: images, audio, text, or auto.")
+        FolderKind, typer.Option(help="What the files are; auto takes what most of them are.")
     ] = "auto",
     label: Annotated[
         str, typer.Option(help="Of a table: the column with the class; default label.")
@@ -67,9 +66,7 @@ def fit(
             "folder; default the one that looks like it."
         ),
     ] = "",
-    on_bad: Annotated[
-        str, typer.Option(help="Files that cannot be read: refuse them all, or skip and name them.")
-    ] = "refuse",
+    on_bad: OnBad = "refuse",
     invert: Annotated[
         bool | None,
         typer.Option(
@@ -78,11 +75,12 @@ def fit(
         ),
     ] = None,
     norm: Annotated[
-        str,
+        Norm | None,
         typer.Option(
-            help="With --run: another normalisation policy of the learner, e.g. support for MAML."
+            help="With --run: another normalisation policy of the learner; support makes MAML "
+            "inductive."
         ),
-    ] = "",
+    ] = None,
     false_accept_rate: Annotated[
         float,
         typer.Option(
@@ -98,7 +96,8 @@ def fit(
         ),
     ] = 0.0,
     score: Annotated[
-        str, typer.Option(help=f"With --false-accept-rate: {', '.join(SCORES)}.")
+        UnknownScore,
+        typer.Option(help="With --false-accept-rate: what tells unknowns from the classes."),
     ] = "max_similarity",
     cohort: Annotated[
         Path | None,
@@ -148,7 +147,7 @@ def fit(
             )
         else:
             _refuse(of_table, f"is for tables only, and {source} is none")
-            fitted = fit_folder(source, run=run, norm=norm, progress=stages.update, **options)
+            fitted = fit_folder(source, run=run, norm=norm or "", progress=stages.update, **options)
     fitted.save(model)
     _print_summary(fitted, model)
     if report:

@@ -12,13 +12,13 @@ from PIL import Image
 
 from quickstudy.anomaly import PatchMemory
 from quickstudy.anomaly.patch_memory import FILE
+from quickstudy.cli.choices import Format, PatchScore
 from quickstudy.cli.screen import results, table
-from quickstudy.core.errors import ConfigError, DataError, did_you_mean
+from quickstudy.core.errors import ConfigError, DataError
 from quickstudy.data import find_classes, find_images, read_picture
 
 inspect = typer.Typer(help="Find defects, knowing good parts only.", no_args_is_help=True)
 
-FORMATS = ("table", "csv", "jsonl")
 _AT_ONCE = 64
 _Model = Annotated[
     Path, typer.Argument(help="What `quickstudy inspect fit` wrote.", show_default=False)
@@ -46,9 +46,10 @@ def fit(
     ] = "auto",
     keep: Annotated[float, typer.Option(help="The share of the places that is kept.")] = 0.1,
     score: Annotated[
-        str,
+        PatchScore,
         typer.Option(
-            help="Of a picture: max, its worst place, or top1, the mean of its worst hundredth."
+            help="Of an image: its most anomalous place, or the mean of its most anomalous "
+            "hundredth."
         ),
     ] = "max",
     false_reject_rate: Annotated[
@@ -94,16 +95,15 @@ def score_pictures(
         Path | None,
         typer.Option(help="Write a picture of where it is anomalous into this folder, for each."),
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="table, csv or jsonl.")] = "table",
+    form: Annotated[
+        Format, typer.Option("--format", help="Of the scores; jsonl is one JSON object per line.")
+    ] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
     encoder: _Encoder = "",
 ) -> None:
     """How much each picture differs from good parts, and where. Pictures that cannot be read are
     named, and the command then ends with status 1.
     """
-    form = "jsonl" if as_json else form
-    if form not in FORMATS:
-        raise ConfigError(f"There is no format '{form}'. {did_you_mean(form, FORMATS)}")
     memory, rows = PatchMemory.load(model, encoder=encoder), list[dict[str, Any]]()
     paths = find_images(pictures)
     for at in range(0, len(paths), _AT_ONCE):
@@ -126,7 +126,7 @@ def score_pictures(
                 }
         if maps is not None:
             _write_maps(memory, good, maps)
-    _tell(rows, form)
+    _tell(rows, "jsonl" if as_json else form)
     if any("error" in row for row in rows):
         raise typer.Exit(1)
 
@@ -206,7 +206,7 @@ def _write_maps(memory: PatchMemory, paths: list[Path], folder: Path) -> None:
         ) from error
 
 
-def _tell(rows: list[dict[str, Any]], form: str) -> None:
+def _tell(rows: list[dict[str, Any]], form: Format) -> None:
     if form == "jsonl":
         for row in rows:
             print(json.dumps(row, ensure_ascii=False))

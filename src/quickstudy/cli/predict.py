@@ -13,7 +13,8 @@ import typer
 from rich.table import Table
 
 from quickstudy.cli.answers import chosen_format, write_rows
-from quickstudy.cli.screen import progress, results, warnings_as_notes
+from quickstudy.cli.choices import Format
+from quickstudy.cli.screen import progress, results, table, warnings_as_notes
 from quickstudy.core.errors import DataError
 from quickstudy.data import kind_of
 from quickstudy.estimators import FittedModel, Prediction
@@ -47,7 +48,7 @@ def predict(
         ),
     ],
     form: Annotated[
-        str, typer.Option("--format", help="table, csv, or jsonl: one JSON object per line.")
+        Format, typer.Option("--format", help="Of the answers; jsonl is one JSON object per line.")
     ] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
     out: Annotated[
@@ -85,7 +86,7 @@ def predict(
     """Print the label of each item, and how sure it is. What cannot be read is named, and the
     command then ends with status 1.
     """
-    form = chosen_format(form, as_json=as_json, out=out)
+    chosen = chosen_format(form, as_json=as_json, out=out)
     fitted = FittedModel.load(model, encoder=encoder)
     if false_accept_rate:
         with progress().status("each class plays the unknown to the others"):
@@ -103,7 +104,7 @@ def predict(
                 n += 1
                 yield _row(answer, fitted.encoding.kind)
 
-        failed = write_rows(rows(), form, out, columns=_COLUMNS, to_table=_table, guard=guard)
+        failed = write_rows(rows(), chosen, out, columns=_COLUMNS, to_table=_table, guard=guard)
     if sorted_files is not None:
         progress().print(f"Copied into {sort_into}: {sorted_files.said()}", soft_wrap=True)
     if not fitted.is_calibrated:

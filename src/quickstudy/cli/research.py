@@ -10,6 +10,7 @@ import typer
 
 from quickstudy.algorithms import NearestNeighbour
 from quickstudy.analysis import episode_page, learning_curve
+from quickstudy.cli.choices import Norm, OutputScore, Split
 from quickstudy.cli.recipes import changed
 from quickstudy.cli.screen import progress, results
 from quickstudy.core.errors import ConfigError, QuickstudyError
@@ -59,7 +60,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="Where it runs, as torch calls it, e.g. cpu or cuda:1.")
+    ] = "auto",
     n_tasks: Annotated[
         int | None, typer.Option(help="Tasks of each final score; default as the recipe says.")
     ] = None,
@@ -130,10 +133,13 @@ def evaluate_run(
     n_query: Annotated[int | None, typer.Option(help="Queries per class.")] = None,
     n_tasks: Annotated[int | None, typer.Option(help="Tasks; default as the recipe says.")] = None,
     data: Annotated[str | None, typer.Option(help="Another data set, by name.")] = None,
-    split: Annotated[str | None, typer.Option(help="train, val or test.")] = None,
+    split: Annotated[
+        Split | None, typer.Option(help="Whose classes; default as the recipe says.")
+    ] = None,
     norm: Annotated[
-        str, typer.Option(help="Another normalisation policy, e.g. support to make MAML inductive.")
-    ] = "",
+        Norm | None,
+        typer.Option(help="Another normalisation policy; support makes MAML inductive."),
+    ] = None,
     as_: Annotated[
         str,
         typer.Option(
@@ -147,15 +153,13 @@ def evaluate_run(
         int,
         typer.Option(
             min=0,
-            help="Also ask about so many classes that the learner was not shown: how well does it "
-            "tell strangers?",
+            help="Also ask about so many classes that are not in the support set, and report how "
+            "well they are recognised as unknown.",
         ),
     ] = 0,
     score: Annotated[
-        str,
-        typer.Option(
-            help="With --unknown: the membership score, max_similarity, energy or max_probability."
-        ),
+        OutputScore,
+        typer.Option(help="With --unknown: what tells unknowns from the classes."),
     ] = "max_similarity",
     baselines: Annotated[
         bool,
@@ -181,7 +185,9 @@ def evaluate_run(
             base.setting.n_shot if n_shot is None else n_shot,
             base.setting.n_query if n_query is None else n_query,
         )
-        asked = Evaluation(size, base.n_tasks, split or base.split, norm, as_, metric=base.metric)
+        asked = Evaluation(
+            size, base.n_tasks, split or base.split, norm or "", as_, metric=base.metric
+        )
         same = (e for e in settings if dataclasses.replace(e, published=None, source="") == asked)
         settings = (next(same, asked),)
     if data is not None:

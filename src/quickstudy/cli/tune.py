@@ -51,7 +51,9 @@ def tune(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the proposed values.")] = 0,
     prune: Annotated[bool, typer.Option(help="End poor trials early.")] = True,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="Where it runs, as torch calls it, e.g. cpu or cuda:1.")
+    ] = "auto",
 ) -> None:
     """Search hyper-parameters of a recipe on validation classes, alone or with other processes and
     machines.

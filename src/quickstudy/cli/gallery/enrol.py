@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from quickstudy.cli.choices import FileKind, OnBad, OnPoor
 from quickstudy.cli.gallery.options import (
     Cache,
     Encoder,
@@ -14,8 +15,6 @@ from quickstudy.cli.gallery.options import (
     Force,
     Invert,
     Name,
-    OnBad,
-    OnPoor,
     Operator,
     Place,
     gallery_class,
@@ -39,7 +38,7 @@ def create(
             "(owner/name), FILE.onnx, timm:NAME, module:function."
         ),
     ] = "auto",
-    kind: Annotated[str, typer.Option(help="Of what: images or audio.")] = "images",
+    kind: Annotated[FileKind, typer.Option(help="What is enrolled.")] = "images",
     invert: Invert = None,
     operator: Operator = "",
 ) -> None:

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
+from quickstudy.cli.choices import OnBad
 from quickstudy.cli.gallery.options import (
     Cache,
     Encoder,
     Invert,
-    OnBad,
     Operator,
     Place,
     look,

@@ -37,16 +37,6 @@ Invert = Annotated[
         "was made, else as the encoder was trained."
     ),
 ]
-OnBad = Annotated[
-    str, typer.Option(help="Files that cannot be read: refuse them all, or skip and name them.")
-]
-OnPoor = Annotated[
-    str,
-    typer.Option(
-        help="Photos that are tiny, dark, blurred, or unlike the person's others: warn and enrol, "
-        "or skip."
-    ),
-]
 Cache = Annotated[
     bool,
     typer.Option(

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from quickstudy.cli.choices import OnBad, TemplateScore
 from quickstudy.cli.gallery.options import (
     AsJson,
     Cache,
     Encoder,
     Invert,
-    OnBad,
     Operator,
     Place,
     look,
@@ -108,7 +108,7 @@ def set_policy(
         float | None, typer.Option(help="Above this a new photo looks like somebody else.")
     ] = None,
     score: Annotated[
-        str | None, typer.Option(help="Compare with the nearest template, or the mean.")
+        TemplateScore | None, typer.Option(help="Compare with the nearest template, or the mean.")
     ] = None,
     rate: Annotated[
         float | None,
