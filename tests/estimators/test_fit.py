@@ -337,3 +337,44 @@ def test_one_door_opens_everything_that_was_saved(tmp_path: Path) -> None:
     ):
         with pytest.raises(LoadError, match=said):
             load(folder)
+
+
+def test_categories_and_missing_values(tmp_path: Path) -> None:
+    """Three kinds of fruit by colour, weight and a remark that says nothing, some of it missing."""
+    file = tmp_path / "fruit.csv"
+    rows = ["label,colour,weight,remark"]
+    for i in range(12):
+        label, colour, weight = (
+            ("apple", "red", 100),
+            ("pear", "green", 100),
+            ("plum", "red", 20),
+        )[i % 3]
+        rows.append(f"{label},{'?' if i == 3 else colour},{'' if i == 4 else weight + i},text {i}")
+    file.write_text("\n".join(rows) + "\n")
+    model = fit_table(file)
+    assert model.summary is not None
+    notes = " ".join(model.summary.notes)
+    assert "columns colour, weight; these are no numbers: remark." in notes
+    assert "colour (green, red)" in notes
+    assert "missing in 2 of 12 rows (columns colour, weight)" in notes
+    x = model.known.support_
+    assert x.shape == (12, 3)  # two colours and a weight
+    assert np.isfinite(x).all()
+    np.testing.assert_allclose(x.mean(0), 0, atol=1e-12)
+    model.save(tmp_path / "m")
+    again = FittedModel.load(tmp_path / "m")
+    asked: list[dict[str, Any]] = [
+        {"colour": "red", "weight": "105"},
+        {"colour": "green", "weight": "NA"},
+        {"colour": "red", "weight": "25"},
+        {"colour": "blue", "weight": "30"},
+        {"colour": "red", "weight": "light"},
+    ]
+    answers = again.predict_table(asked)
+    assert [a.label for a in answers[:3]] == ["apple", "pear", "plum"]
+    assert answers[3].label == "plum"
+    assert "'light', which is no finite number" in answers[4].error
+    complete = tmp_path / "complete.csv"
+    complete.write_text("\n".join(r for r in rows if "?" not in r and ",," not in r) + "\n")
+    answers = fit_table(complete).predict_table(asked)
+    assert "holds 'NA'" in answers[1].error

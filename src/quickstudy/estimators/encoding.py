@@ -20,6 +20,7 @@ from quickstudy.core.errors import ConfigError, LoadError, QuickstudyError
 from quickstudy.core.learner import AbstractLearner, encoder_of
 from quickstudy.core.types import Examples, Target
 from quickstudy.data import ImageFormat, can_be_encoded
+from quickstudy.estimators.tables import Columns
 from quickstudy.functional.normalise import normalise
 from quickstudy.pretrained import AbstractPretrained, open_encoder
 from quickstudy.pretrained.encoder import AbstractImagePretrained
@@ -43,7 +44,8 @@ class Encoding:
         invert: as given to the encoder.
         columns: of a table: the columns, in order; of texts: the one that holds them, where they
             came from a table.
-        mean, std: what rows are standardised by, column by column.
+        categories, optional: of a table, as of `quickstudy.estimators.tables.Columns`.
+        mean, std: what rows are standardised by, number by number.
         image: where the head is a run's own learner: how it sees a picture, as
             `quickstudy.data.ImageFormat.to_json` writes it. The vector is then the pixels.
     """
@@ -53,6 +55,8 @@ class Encoding:
     key: str = ""
     invert: bool | None = None
     columns: tuple[str, ...] = ()
+    categories: tuple[tuple[str, ...], ...] = ()
+    optional: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     image: dict[str, Any] | None = None
@@ -98,8 +102,16 @@ class Encoding:
         return opened
 
     def standardised(self, rows: Float[NDArray[np.float64], "n D"]) -> NDArray[np.float64]:
-        """Rows of a table as the classifier sees them."""
-        return (rows - np.asarray(self.mean)) / np.asarray(self.std) if self.mean else rows
+        """Rows of a table as the classifier sees them; what is missing (NaN) is the mean."""
+        if not self.mean:
+            return rows
+        x = (rows - np.asarray(self.mean)) / np.asarray(self.std)
+        return np.where(np.isnan(x), 0.0, x) if self.optional else x
+
+    @property
+    def table_columns(self) -> Columns:
+        """Of a table: what a row is learned from."""
+        return Columns(self.columns, self.categories, self.optional)
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain values, for `from_json`. The path of an encoder is made absolute,
@@ -123,8 +135,10 @@ class Encoding:
             name: tuple(value) if isinstance(value, list) else value
             for name, value in values.items()
         }
-        encoding = cls(**given)
-        texts = (encoding.source, encoding.key, *encoding.columns)
+        known = [tuple(of) for of in given.get("categories", ())]
+        encoding = cls(**{**given, "categories": tuple(known)})
+        texts = (encoding.source, encoding.key, *encoding.columns, *encoding.optional)
+        texts = (*texts, *(text for of in encoding.categories for text in of))
         if encoding.kind not in KINDS or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"nothing encodes {encoding.kind!r} by {encoding.source!r}")
         if encoding.kind == "text" and len(encoding.columns) > 1:
@@ -135,7 +149,12 @@ class Encoding:
             or not all(encoding.std)
         ):
             raise ValueError("the rows have no usable mean and deviation")
-        sizes = {len(encoding.columns), len(encoding.mean)}
+        if encoding.categories and len(encoding.categories) != len(encoding.columns):
+            raise ValueError(
+                f"categories of {len(encoding.categories)} columns do not go with "
+                f"{len(encoding.columns)}"
+            )
+        sizes = {encoding.table_columns.dim, len(encoding.mean)}
         if encoding.kind == TABLE and not sizes <= {0, dim}:
             raise ValueError(
                 f"{len(encoding.columns)} columns and {len(encoding.mean)} means do not go with "

@@ -25,7 +25,7 @@ from quickstudy.estimators.model_header import damage_is_a_load_error
 from quickstudy.estimators.open_set import OpenSetClassifier, OpenSetPrediction
 from quickstudy.estimators.summary import FitSummary
 from quickstudy.estimators.support import Cache
-from quickstudy.estimators.tables import ENDINGS, numbers, read_table, texts
+from quickstudy.estimators.tables import ENDINGS, read_table, row_numbers, texts
 from quickstudy.pretrained import AbstractPretrained, FeatureCache, encode_files
 from quickstudy.pretrained.files import cache_for
 
@@ -223,7 +223,7 @@ class FittedModel:
         file = Path(table) if isinstance(table, str | Path) else Path("the table given")
         rows = read_table(file) if isinstance(table, str | Path) else list(table)
         if kind == TABLE:
-            x, wrong = numbers(rows, self.encoding.columns, file)
+            x, wrong = row_numbers(rows, self.encoding.table_columns, file)
             items: list[Any] = list(range(1, len(rows) + 1))
         else:
             items = texts(rows, self.encoding.columns[0], file)

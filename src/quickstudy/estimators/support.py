@@ -18,7 +18,13 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError
 from quickstudy.data import find_classes, find_files, kind_of
 from quickstudy.estimators.encoding import TABLE, Encoding, encode_texts
-from quickstudy.estimators.tables import column, numbers, numeric_columns, read_table
+from quickstudy.estimators.tables import (
+    Columns,
+    column,
+    read_table,
+    row_numbers,
+    usable_columns,
+)
 from quickstudy.pretrained import AbstractPretrained, FeatureCache, encode_files, open_encoder
 
 Cache: TypeAlias = FeatureCache | str | Path | bool | None
@@ -305,41 +311,72 @@ def _numbers_of_table(
     columns: Sequence[str],
     target: str,
 ) -> SupportSet:
-    names, others = (list(columns), []) if columns else numeric_columns(rows, file, but=target)
-    if not names:
+    chosen, others = usable_columns(rows, file, but=target, named=columns)
+    if not chosen.names:
         raise DataError(
             f"'{file}' has no column of numbers beside '{target}'. Name them (columns, on the "
             "command line --columns); of texts, name their column (text, --text), of files theirs "
             "(paths, --paths)."
         )
-    x = _all_numbers(rows, names, file)
+    x = _all_numbers(rows, chosen, file)
     with np.errstate(over="ignore", invalid="ignore"):
-        mean = x.mean(0)
-        std = x.std(0)
-    huge = [name for name, m, s in zip(names, mean, std, strict=True) if not np.isfinite(m + s)]
-    if huge:
+        mean = np.nanmean(x, axis=0)
+        std = np.nanstd(x, axis=0)
+    huge = np.flatnonzero(~np.isfinite(mean + std))
+    if len(huge):
+        widths = [len(known) or 1 for known in chosen.categories or ((),) * len(chosen.names)]
+        name = chosen.names[int(np.searchsorted(np.cumsum(widths), huge[0], side="right"))]
         raise DataError(
-            f"In '{file}' the numbers of the column '{huge[0]}' are too large to be "
+            f"In '{file}' the numbers of the column '{name}' are too large to be "
             "standardised. Give it in another unit."
         )
     std[std == 0] = 1.0
     encoding = Encoding(
-        TABLE, columns=tuple(names), mean=tuple(mean.tolist()), std=tuple(std.tolist())
+        TABLE,
+        columns=chosen.names,
+        categories=chosen.categories,
+        optional=chosen.optional,
+        mean=tuple(mean.tolist()),
+        std=tuple(std.tolist()),
     )
-    ignored = f"; these are no numbers: {', '.join(others[:10])}." if others else "."
     return SupportSet(
         list(range(1, len(rows) + 1)),
         encoding.standardised(x),
         labels,
         encoding,
-        notes=(f"Learned from the columns {', '.join(names[:10])}{ignored}",),
+        notes=_notes_of_columns(chosen, others, x),
     )
 
 
+def _notes_of_columns(
+    chosen: Columns, others: list[str], x: Float[NDArray[np.float64], "n D"]
+) -> tuple[str, ...]:
+    """What was learned from, and what became of categories and of missing values."""
+    ignored = f"; these are no numbers: {', '.join(others[:10])}." if others else "."
+    notes = [f"Learned from the columns {', '.join(chosen.names[:10])}{ignored}"]
+    kinds = [
+        f"{name} ({', '.join(known[:5])}{', …' if len(known) > 5 else ''})"
+        for name, known in zip(chosen.names, chosen.categories, strict=False)
+        if known
+    ]
+    if kinds:
+        notes.append(
+            f"Categories, each of which is a number of its own, 1 or 0: {'; '.join(kinds[:10])}. "
+            "One that is not known counts as none of them."
+        )
+    if chosen.optional:
+        rows = int(np.isnan(x).any(1).sum())
+        notes.append(
+            f"Values are missing in {rows} of {len(x)} rows (columns "
+            f"{', '.join(chosen.optional[:10])}). They count as the mean of their column."
+        )
+    return tuple(notes)
+
+
 def _all_numbers(
-    rows: list[dict[str, Any]], names: Sequence[str], file: Path
-) -> NDArray[np.float64]:
-    x, wrong = numbers(rows, names, file)
+    rows: list[dict[str, Any]], columns: Columns, file: Path
+) -> Float[NDArray[np.float64], "n D"]:
+    x, wrong = row_numbers(rows, columns, file)
     bad = [i for i, why in enumerate(wrong) if why]
     if bad:
         raise DataError(
@@ -366,7 +403,7 @@ def read_cohort(
     encoding = support.encoding
     root = cohort.expanduser()
     if encoding.kind == TABLE or support.encoder is None:
-        x = _all_numbers(read_table(root), encoding.columns, root)
+        x = _all_numbers(read_table(root), encoding.table_columns, root)
         return Cohort(encoding.standardised(x), items=range(1, len(x) + 1))
     if encoding.kind == "text" and encoding.columns:
         texts = column(read_table(root), encoding.columns[0], root)

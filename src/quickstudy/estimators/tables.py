@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import DataError, did_you_mean
 
 ENDINGS = (".csv", ".tsv", ".jsonl")
+_MISSING = ("", "na", "n/a", "nan", "null", "?")
+_CATEGORIES = 20
 
 
 def read_table(file: Path) -> list[dict[str, Any]]:
@@ -80,51 +83,109 @@ def column(rows: Sequence[dict[str, Any]], name: str, file: Path) -> list[str]:
     return values
 
 
-def numbers(
-    rows: Sequence[dict[str, Any]], names: Sequence[str], file: Path
+@dataclass(frozen=True)
+class Columns:
+    """What a row of a table is learned from.
+
+    Args:
+        names: the columns, in order.
+        categories: for each column its known values, each of which becomes a number of its own, 1
+            or 0; empty for a column of numbers. Empty as a whole = all are numbers.
+        optional: columns in which a value may be missing.
+    """
+
+    names: tuple[str, ...]
+    categories: tuple[tuple[str, ...], ...] = ()
+    optional: tuple[str, ...] = ()
+
+    @property
+    def dim(self) -> int:
+        """How many numbers a row becomes."""
+        return sum(len(known) or 1 for known in self.categories) or len(self.names)
+
+
+def row_numbers(
+    rows: Sequence[dict[str, Any]], columns: Columns, file: Path
 ) -> tuple[Float[NDArray[np.float64], "n D"], list[str]]:
-    """The values of columns as numbers, and of each row what is wrong with it: empty where nothing
-    is.
+    """The rows as numbers, NaN for those that are missing, and of each row what is wrong with it:
+    empty where nothing is. A category that is not known becomes zeros.
 
     Raises:
         DataError: when there is no such column.
     """
-    out, wrong = np.zeros((len(rows), len(names))), [""] * len(rows)
-    for j, name in enumerate(names):
-        for i, text in enumerate(texts(rows, name, file)):
-            if _is_number(text):
-                out[i, j] = float(text)
+    wrong = [""] * len(rows)
+    parts = []
+    known_of = columns.categories or ((),) * len(columns.names)
+    for name, known in zip(columns.names, known_of, strict=True):
+        values = texts(rows, name, file)
+        part = np.zeros((len(rows), len(known) or 1))
+        for i, text in enumerate(values):
+            if is_missing_text(text) and name in columns.optional:
+                part[i] = np.nan
+            elif known and text:
+                part[i] = [text == category for category in known]
+            elif not known and _is_number(text):
+                part[i] = float(text)
             elif not wrong[i]:
                 wrong[i] = (
                     f"the column '{name}' holds {text!r}, which is no finite number"
                     if text
                     else f"the column '{name}' is empty"
                 )
-    return out, wrong
+        parts.append(part)
+    return np.concatenate(parts, axis=1), wrong
 
 
-def numeric_columns(
-    rows: Sequence[dict[str, Any]], file: Path, *, but: str
-) -> tuple[list[str], list[str]]:
-    """The columns in which every value is a number, without the label's, and those without any
-    number.
+def usable_columns(
+    rows: Sequence[dict[str, Any]], file: Path, *, but: str, named: Sequence[str] = ()
+) -> tuple[Columns, list[str]]:
+    """The columns of numbers and of categories, without the label's, and those that are neither. A
+    category is a text that stands in two rows on average at least, in a column of 20 at most;
+    where columns are named, any text.
 
     Raises:
-        DataError: for a column that holds both, by row: nobody can guess what is meant.
+        DataError: for a column that holds numbers and texts, by row: nobody can guess what is
+            meant; or when there is no such column.
     """
-    chosen, rest = [], []
-    for name in rows[0]:
+    names: list[str] = []
+    categories: list[tuple[str, ...]] = []
+    optional: list[str] = []
+    rest: list[str] = []
+    for name in named or [name for name in rows[0] if name != but]:
         values = texts(rows, name, file)
-        bad = [i for i, value in enumerate(values) if not _is_number(value)]
-        if name != but and bad and len(bad) < len(rows):
+        present = [(i, value) for i, value in enumerate(values) if not is_missing_text(value)]
+        bad = [(i, value) for i, value in present if not _is_number(value)]
+        if bad and len(bad) < len(present):
+            row, value = bad[0]
             raise DataError(
-                f"In '{file}' the column '{name}' holds numbers in {len(rows) - len(bad)} of "
-                f"{len(rows)} rows, but {values[bad[0]]!r} in row {bad[0] + 1}. "
+                f"In '{file}' the column '{name}' holds numbers in {len(present) - len(bad)} of "
+                f"{len(rows)} rows, but {value!r} in row {row + 1}. "
                 "Correct it, or say with --columns what to learn from."
             )
-        if name != but:
-            (rest if bad else chosen).append(name)
-    return chosen, rest
+        known = tuple(sorted({value for _, value in bad}))
+        if not present or (known and not named and not 1 < len(known) <= _most(len(present))):
+            rest.append(name)
+            continue
+        names.append(name)
+        categories.append(known)
+        if len(present) < len(values):
+            optional.append(name)
+    found = tuple(categories) if any(categories) else ()
+    return Columns(tuple(names), found, tuple(optional)), rest
+
+
+def is_missing_text(text: str) -> bool:
+    """Whether a value says that there is none.
+
+    >>> [is_missing_text(text) for text in ("", "NA", "nan", "0", "none of these")]
+    [True, True, True, False, False]
+    """
+    return text.lower() in _MISSING
+
+
+def _most(n_rows: int) -> int:
+    """How many categories a column of so many values may have."""
+    return min(_CATEGORIES, n_rows // 2)
 
 
 def _is_number(value: Any) -> bool:
