@@ -154,7 +154,8 @@ class Encoding:
                 f"categories of {len(encoding.categories)} columns do not go with "
                 f"{len(encoding.columns)}"
             )
-        sizes = {encoding.table_columns.dim, len(encoding.mean)}
+        numbers = encoding.table_columns.of_numbers if encoding.kind == TABLE else ()
+        sizes = {len(numbers), len(encoding.mean)}
         if encoding.kind == TABLE and not sizes <= {0, dim}:
             raise ValueError(
                 f"{len(encoding.columns)} columns and {len(encoding.mean)} means do not go with "

@@ -177,8 +177,9 @@ def fit_table(
         table: a file (.csv, .tsv, .jsonl).
         target: the column with the class.
         text: the column with the text, where texts are to be learned.
-        columns: the columns with the numbers; empty = all that are numbers. They are brought to
-            mean 0 and deviation 1.
+        columns: the columns to learn from; empty = all that are numbers or categories. Numbers are
+            brought to mean 0 and deviation 1, a category is a number of its own, and a missing
+            value counts as the mean (`quickstudy.estimators.tables.usable_columns`).
         paths: the column with the paths of files, relative to the table's folder; empty = the one
             column in which every value looks like such a path, if there is one.
         encoder, head, kind, invert, on_bad: as of `fit_folder`; ``encoder`` and what follows only

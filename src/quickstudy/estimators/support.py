@@ -324,8 +324,7 @@ def _numbers_of_table(
         std = np.nanstd(x, axis=0)
     huge = np.flatnonzero(~np.isfinite(mean + std))
     if len(huge):
-        widths = [len(known) or 1 for known in chosen.categories or ((),) * len(chosen.names)]
-        name = chosen.names[int(np.searchsorted(np.cumsum(widths), huge[0], side="right"))]
+        name = chosen.of_numbers[huge[0]]
         raise DataError(
             f"In '{file}' the numbers of the column '{name}' are too large to be "
             "standardised. Give it in another unit."
@@ -365,10 +364,11 @@ def _notes_of_columns(
             "One that is not known counts as none of them."
         )
     if chosen.optional:
-        rows = int(np.isnan(x).any(1).sum())
+        gaps = np.isnan(x)
+        names = dict.fromkeys(np.asarray(chosen.of_numbers)[gaps.any(0)].tolist())
         notes.append(
-            f"Values are missing in {rows} of {len(x)} rows (columns "
-            f"{', '.join(chosen.optional[:10])}). They count as the mean of their column."
+            f"Values are missing in {int(gaps.any(1).sum())} of {len(x)} rows (columns "
+            f"{', '.join(list(names)[:10])}). They count as the mean of their column."
         )
     return tuple(notes)
 

@@ -91,7 +91,7 @@ class Columns:
         names: the columns, in order.
         categories: for each column its known values, each of which becomes a number of its own, 1
             or 0; empty for a column of numbers. Empty as a whole = all are numbers.
-        optional: columns in which a value may be missing.
+        optional: columns in which a value may be missing: all where one is missing in the examples.
     """
 
     names: tuple[str, ...]
@@ -99,9 +99,11 @@ class Columns:
     optional: tuple[str, ...] = ()
 
     @property
-    def dim(self) -> int:
-        """How many numbers a row becomes."""
-        return sum(len(known) or 1 for known in self.categories) or len(self.names)
+    def of_numbers(self) -> list[str]:
+        """The column that each number of a row comes from."""
+        known_of = self.categories or ((),) * len(self.names)
+        pairs = zip(self.names, known_of, strict=True)
+        return [name for name, known in pairs for _ in range(len(known) or 1)]
 
 
 def row_numbers(
@@ -149,7 +151,7 @@ def usable_columns(
     """
     names: list[str] = []
     categories: list[tuple[str, ...]] = []
-    optional: list[str] = []
+    has_missing = False
     rest: list[str] = []
     for name in named or [name for name in rows[0] if name != but]:
         values = texts(rows, name, file)
@@ -168,10 +170,9 @@ def usable_columns(
             continue
         names.append(name)
         categories.append(known)
-        if len(present) < len(values):
-            optional.append(name)
+        has_missing |= len(present) < len(values)
     found = tuple(categories) if any(categories) else ()
-    return Columns(tuple(names), found, tuple(optional)), rest
+    return Columns(tuple(names), found, tuple(names) if has_missing else ()), rest
 
 
 def is_missing_text(text: str) -> bool:
