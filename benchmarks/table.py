@@ -598,6 +598,11 @@ def _paired(base: Report, report: Report) -> str:
 
 TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
     (ROOT / "README.md", "results", front),
+    (
+        ROOT / "docs" / "get_started" / "command_line.md",
+        "startup",
+        functools.partial(_rows_of, "startup"),
+    ),
     (ROOT / "docs" / "experiments" / "results.md", "results", results),
     (ROOT / "docs" / "experiments" / "speed.md", "speed", speed),
     (ROOT / "docs" / "methods" / "gradient_based.md", "parts", parts),

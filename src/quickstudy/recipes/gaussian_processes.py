@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 from quickstudy.core.setting import Setting
-from quickstudy.evaluation.report import LOG_LIKELIHOOD
 from quickstudy.recipes.recipe import Evaluation, Part, Recipe
 from quickstudy.training import Optimiser, Plan
 
@@ -48,7 +47,7 @@ def _recipe(learner: str) -> Recipe:
             Evaluation(
                 setting,
                 n_tasks=4_800,
-                metric=LOG_LIKELIHOOD,
+                metric="log_likelihood",
                 published=published,
                 source=_PAPER,
             ),
