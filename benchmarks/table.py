@@ -11,10 +11,12 @@ import importlib.util
 import inspect
 import json
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from rendering import Cell, Column, Table, columns_of, percent, with_interval
 
 from quickstudy.algorithms import ALGORITHMS, TsaMaml
 from quickstudy.encoders import Conv4
@@ -22,60 +24,11 @@ from quickstudy.evaluation import Report, compare
 from quickstudy.inner.implicit import ImplicitLoop
 from quickstudy.inner.learner import GradientLearner
 from quickstudy.metrics.intervals import mean_ci95
-from quickstudy.recipes import RECIPES, recipe_named
+from quickstudy.recipes import RECIPES, Evaluation, Recipe, recipe_named
 from quickstudy.recipes.family import FAMILY, family_recipe
 from quickstudy.recipes.few_classes import NAMES
 
 ROOT = Path(__file__).parent.parent
-HEAD = (
-    "| recipe | task | queries per class | accuracy (95 % interval) | published | transductive | "
-    "norm | tasks scored | trained on | in |",
-    "|---|---|---|---|---|---|---|---|---|---|",
-)
-SPEED_HEAD = (
-    "| workload | tasks/s | × best peer | tasks/s without extras | × best peer | best peer, its "
-    "tasks/s | of the ceiling | × JAX | memory at 20 steps |",
-    "|---|---|---|---|---|---|---|---|---|",
-)
-
-
-def rows() -> list[str]:
-    """One row per committed report, and one per published setting of a recipe that was not run."""
-    reports = [
-        Report.load(file) for file in sorted((ROOT / "benchmarks" / "results").rglob("*.json"))
-    ]
-    order = {name: i for i, name in enumerate(RECIPES)}
-    reports.sort(key=lambda r: (order[r.recipe], r.n_way, r.n_shot, r.n_query, r.norm))
-    made = [_row(r) for r in reports]
-    run = {r.recipe for r in reports}
-    for name in RECIPES:
-        recipe = recipe_named(name)
-        for e in recipe.evaluations if name not in run else ():
-            if e.published is not None and not e.metric:
-                made.append(
-                    f"| `{name}` | {e.setting} | {e.setting.n_query} | not run | "
-                    f"{100 * e.published:.1f} | | {recipe.encoder.options.get('norm', '')} | | "
-                    f"{recipe.train.steps * recipe.train.tasks_per_step:,} tasks | |"
-                )
-    return made
-
-
-def _row(r: Report) -> str:
-    published = "" if r.published is None else f"{100 * r.published:.1f}"
-    kind = "yes" if r.transductive else "no"
-    minutes = "" if r.train_seconds is None else f"{r.train_seconds / 60:.0f} min, {r.device}"
-    return (
-        f"| `{r.recipe}` | {r.n_way}-way {r.n_shot}-shot | {r.n_query} | {100 * r.mean:.2f} ± "
-        f"{100 * r.ci95:.2f} | {published} | {kind} | {r.norm} | "
-        f"{r.n_tasks:,} | {r.train_tasks or 0:,} tasks | {minutes} |"
-    )
-
-
-def results() -> list[str]:
-    """The table of results."""
-    return [*HEAD, *rows()]
-
-
 FRONT = (
     ("omniglot-protonet", "5w1s15q"),
     ("omniglot-protonet", "20w1s15q"),
@@ -86,64 +39,153 @@ FRONT = (
 )
 
 
+def measured_in(name: str) -> dict[str, Any]:
+    """What a script wrote into a file of benchmarks."""
+    return json.loads((ROOT / "benchmarks" / name).read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """A published setting of a recipe that was not run."""
+
+    recipe: Recipe
+    evaluation: Evaluation
+
+
+def run_or_not(of_report: Callable[[Report], str], of_published: Callable[[NotRun], Cell]) -> Any:
+    """The cell of a report, or of a setting that was not run."""
+    return lambda r: of_report(r) if isinstance(r, Report) else of_published(r)
+
+
+RESULTS = (
+    Column("recipe", run_or_not(lambda r: f"`{r.recipe}`", lambda n: f"`{n.recipe.name}`")),
+    Column(
+        "task",
+        run_or_not(lambda r: f"{r.n_way}-way {r.n_shot}-shot", lambda n: f"{n.evaluation.setting}"),
+    ),
+    Column(
+        "queries per class",
+        run_or_not(lambda r: f"{r.n_query}", lambda n: f"{n.evaluation.setting.n_query}"),
+    ),
+    Column(
+        "accuracy (95 % interval)",
+        run_or_not(lambda r: with_interval((r.mean, r.ci95), 2), lambda n: "not run"),
+    ),
+    Column(
+        "published",
+        run_or_not(lambda r: percent(r.published), lambda n: percent(n.evaluation.published)),
+    ),
+    Column("transductive", run_or_not(lambda r: yes_no(r.transductive), lambda n: None)),
+    Column(
+        "norm",
+        run_or_not(lambda r: r.norm, lambda n: str(n.recipe.encoder.options.get("norm", ""))),
+    ),
+    Column("tasks scored", run_or_not(lambda r: f"{r.n_tasks:,}", lambda n: None)),
+    Column(
+        "trained on",
+        run_or_not(
+            lambda r: f"{r.train_tasks or 0:,} tasks",
+            lambda n: f"{n.recipe.train.steps * n.recipe.train.tasks_per_step:,} tasks",
+        ),
+    ),
+    Column(
+        "in",
+        run_or_not(
+            lambda r: "" if r.train_seconds is None else minutes(r),
+            lambda n: None,
+        ),
+    ),
+)
+
+
+def results() -> list[str]:
+    """One row per committed report, and one per published setting of a recipe that was not run."""
+    reports = [
+        Report.load(file) for file in sorted((ROOT / "benchmarks" / "results").rglob("*.json"))
+    ]
+    order = {name: i for i, name in enumerate(RECIPES)}
+    reports.sort(key=lambda r: (order[r.recipe], r.n_way, r.n_shot, r.n_query, r.norm))
+    run = {r.recipe for r in reports}
+    not_run = [
+        NotRun(recipe, evaluation)
+        for recipe in (recipe_named(name) for name in RECIPES if name not in run)
+        for evaluation in recipe.evaluations
+        if evaluation.published is not None and not evaluation.metric
+    ]
+    return Table(RESULTS, [*reports, *not_run]).lines()
+
+
 def front() -> list[str]:
     """The six rows of the README."""
-    lines = [
-        "| recipe | task | accuracy (95 % interval) | published | transductive | training |",
-        "|---|---|---|---|---|---|",
-    ]
-    for recipe, task in FRONT:
-        r = Report.load(ROOT / "benchmarks" / "results" / recipe / f"{task}.json")
-        published = "" if r.published is None else f"{100 * r.published:.1f}"
-        lines.append(
-            f"| `{recipe}` | {r.n_way}-way {r.n_shot}-shot | {100 * r.mean:.2f} ± "
-            f"{100 * r.ci95:.2f} | {published} | "
-            f"{'yes' if r.transductive else 'no'} | "
-            f"{(r.train_seconds or 0) / 60:.0f} min, {r.device} |"
-        )
-    return lines
+    columns = (
+        *(column for column in RESULTS if column.title in ("recipe", "task")),
+        *(c for c in RESULTS if c.title in ("accuracy (95 % interval)", "published")),
+        Column("transductive", lambda r: yes_no(r.transductive)),
+        Column("training", minutes),
+    )
+    folder = ROOT / "benchmarks" / "results"
+    return Table(
+        columns, (Report.load(folder / recipe / f"{task}.json") for recipe, task in FRONT)
+    ).lines()
+
+
+def yes_no(value: bool) -> str:
+    """A fact in a word."""
+    return "yes" if value else "no"
+
+
+def minutes(report: Report) -> str:
+    """How long a training took, and on what."""
+    return f"{(report.train_seconds or 0) / 60:.0f} min, {report.device}"
 
 
 def speed() -> list[str]:
     """The table of speed, and below it what was measured beside and on what."""
-    measured = json.loads((ROOT / "benchmarks" / "speed.json").read_text(encoding="utf-8"))
-    grown = json.loads((ROOT / "benchmarks" / "growth.json").read_text(encoding="utf-8"))
-    made = [
+    measured, grown = measured_in("speed.json"), measured_in("growth.json")
+    again = [measured_in(file.name) for file in sorted((ROOT / "benchmarks").glob("speed_*.json"))]
+    rows = [
         row
-        for name, found in measured["workloads"].items()
-        for row in _speed_rows(name, found, measured["memory"].get(name, {}))
+        for name, workload in measured["workloads"].items()
+        for row in _speed_rows(name, workload, measured["memory"].get(name, {}))
     ]
-    again = [
-        json.loads(file.read_text(encoding="utf-8"))
-        for file in sorted((ROOT / "benchmarks").glob("speed_*.json"))
-    ]
-    made += [
+    rows += [
         row
         for later in again
-        for name, found in later["workloads"].items()
-        for row in _speed_rows(f"{name} again", found, {})
+        for name, workload in later["workloads"].items()
+        for row in _speed_rows(f"{name} again", workload, {})
     ]
-    return [
-        *SPEED_HEAD,
-        *made,
-        "",
+    columns = columns_of(
+        "workload",
+        "tasks/s",
+        "× best peer",
+        "tasks/s without extras",
+        "× best peer",
+        "best peer, its tasks/s",
+        "of the ceiling",
+        "× JAX",
+        "memory at 20 steps",
+    )
+    notes = (
         *_remarks(measured, grown),
         *(_measured_on(later, "Rows with *again*: medians") for later in again),
-    ]
+    )
+    return Table(columns, rows, notes).lines()
 
 
-def _speed_rows(name: str, found: dict[str, Any], memory: dict[str, int]) -> Iterator[str]:
+def _speed_rows(
+    name: str, workload: dict[str, Any], memory: dict[str, int]
+) -> Iterator[tuple[str, ...]]:
     """A row for quickstudy as it comes, with and without extras, and one for each other of its
     entries.
     """
-    entries = found["entries"]
+    entries = workload["entries"]
     for entry in (
         e for e in entries if e.split("-")[0] == "quickstudy" and e != "quickstudy-torch"
     ):
         ours, variant = entries[entry], entry.removeprefix("quickstudy").removeprefix("-")
         plain = {} if variant else entries.get("quickstudy-torch", {})
         peer = ours["best_peer"]
-        cells = (
+        yield (
             f"{name}, {variant}" if variant else name,
             f"{ours['tasks_per_second']:.4g}",
             _times(ours["ratio"]),
@@ -154,7 +196,6 @@ def _speed_rows(name: str, found: dict[str, Any], memory: dict[str, int]) -> Ite
             _times(ours["ratios"].get("jax")),
             _of_memory(entry, memory),
         )
-        yield "| " + " | ".join(cells) + " |"
 
 
 def _of_memory(entry: str, memory: dict[str, int]) -> str:
@@ -238,13 +279,19 @@ def parts() -> list[str]:
             order,
             f"`{objective}`",
         )
-        rows.append("| " + " | ".join(cells) + " |")
-    head = (
-        "| algorithm | start of the head | rule | inner loss | fast | learned besides | order | "
-        "objective |",
-        "|---|---|---|---|---|---|---|---|",
+        rows.append(cells)
+    columns = columns_of(
+        "algorithm",
+        "start of the head",
+        "rule",
+        "inner loss",
+        "fast",
+        "learned besides",
+        "order",
+        "objective",
     )
-    return [*head, *rows, "", *(f"- `{name}`: {text}" for name, text in sorted(legend.items()))]
+    notes = tuple(f"- `{name}`: {text}" for name, text in sorted(legend.items()))
+    return Table(columns, rows, notes).lines()
 
 
 def _kind(name: str) -> str:
@@ -263,14 +310,34 @@ def _first_sentence(part: object) -> str:
 
 def family(kind: str = "family") -> list[str]:
     """The gradient-based family side by side, from benchmarks/family/*.json."""
-    found = {file.stem: Report.load(file) for file in (ROOT / "benchmarks" / kind).glob("*.json")}
-    head = (
-        "| recipe | transductive | difference to `maml` | inductive | difference to `maml` | "
-        "numbers learned | seconds |",
-        "|---|---|---|---|---|---|---|",
+    reports = {file.stem: Report.load(file) for file in (ROOT / "benchmarks" / kind).glob("*.json")}
+    names = FAMILY if kind == "family" else [name for name in FAMILY if f"{name}.0" in reports]
+
+    def accuracy(name: str, i: int) -> str:
+        report, base = reports.get(f"{name}.{i}"), reports.get(f"maml.{i}")
+        return (
+            "not run"
+            if report is None or base is None
+            else with_interval((report.mean, report.ci95), 2)
+        )
+
+    def difference(name: str, i: int) -> str:
+        report, base = reports.get(f"{name}.{i}"), reports.get(f"maml.{i}")
+        return "" if report is None or base is None or name == "maml" else _paired(base, report)
+
+    def of_first(name: str, form: Callable[[Report], str]) -> str:
+        return form(reports[f"{name}.0"]) if f"{name}.0" in reports else ""
+
+    columns = (
+        Column("recipe", lambda name: f"`{name}`"),
+        Column("transductive", lambda name: accuracy(name, 0)),
+        Column("difference to `maml`", lambda name: difference(name, 0)),
+        Column("inductive", lambda name: accuracy(name, 1)),
+        Column("difference to `maml`", lambda name: difference(name, 1)),
+        Column("numbers learned", lambda name: of_first(name, lambda r: f"{r.parameters:,}")),
+        Column("seconds", lambda name: of_first(name, lambda r: f"{r.train_seconds or 0:.0f}")),
     )
-    there = FAMILY if kind == "family" else [name for name in FAMILY if f"{name}.0" in found]
-    return [*head, *(_family_row(name, found) for name in there)]
+    return Table(columns, names).lines()
 
 
 def family_long() -> list[str]:
@@ -278,50 +345,28 @@ def family_long() -> list[str]:
     return family("family_long")
 
 
-def _family_row(name: str, found: dict[str, Report]) -> str:
-    cells = [f"`{name}`"]
-    for i in range(2):
-        report, base = found.get(f"{name}.{i}"), found.get(f"maml.{i}")
-        if report is None or base is None:
-            cells += ["not run", ""]
-            continue
-        cells.append(f"{100 * report.mean:.2f} ± {100 * report.ci95:.2f}")
-        cells.append("" if name == "maml" else _paired(base, report))
-    first = found.get(f"{name}.0")
-    cells += [f"{first.parameters:,}", f"{first.train_seconds or 0:.0f}"] if first else ["", ""]
-    return "| " + " | ".join(cells) + " |"
-
-
 def few_classes() -> list[str]:
     """With and without task interpolation, from benchmarks/few_classes/*.json."""
-    found: dict[str, list[Report]] = {}
+    reports: dict[str, list[Report]] = {}
     for file in sorted((ROOT / "benchmarks" / "few_classes").glob("*.json")):
-        found.setdefault(file.stem.split(".")[0], []).append(Report.load(file))
+        reports.setdefault(file.stem.split(".")[0], []).append(Report.load(file))
     means = {
-        name: replace(reports[0], scores=_mean_scores(reports)) for name, reports in found.items()
+        name: replace(several[0], scores=_mean_scores(several)) for name, several in reports.items()
     }
-    lines = [
-        "| learner | accuracy | with MLTI | difference | "
-        "differences of the trainings, one by one |",
-        "|---|---|---|---|---|",
-    ]
-    for name in (n for n in NAMES if f"{n}-mlti" in found and n in found):
-        plain, mixed = means[name], means[f"{name}-mlti"]
-        apart = (
-            compare(a, b).difference
-            for a, b in zip(found[name], found[f"{name}-mlti"], strict=True)
-        )
-        (a, a95), (b, b95) = (mean_ci95(r.scores) for r in (plain, mixed))
-        cells = (
-            f"`{name}`",
-            f"{100 * a:.2f} ± {100 * a95:.2f}",
-            f"{100 * b:.2f} ± {100 * b95:.2f}",
-            _paired(plain, mixed),
-        )
-        lines.append(
-            "| " + " | ".join((*cells, ", ".join(f"{100 * d:+.2f}" for d in apart))) + " |"
-        )
-    return lines
+
+    def one_by_one(name: str) -> str:
+        pairs = zip(reports[name], reports[f"{name}-mlti"], strict=True)
+        return ", ".join(f"{100 * compare(a, b).difference:+.2f}" for a, b in pairs)
+
+    columns = (
+        Column("learner", lambda name: f"`{name}`"),
+        Column("accuracy", lambda name: with_interval(mean_ci95(means[name].scores), 2)),
+        Column("with MLTI", lambda name: with_interval(mean_ci95(means[f"{name}-mlti"].scores), 2)),
+        Column("difference", lambda name: _paired(means[name], means[f"{name}-mlti"])),
+        Column("differences of the trainings, one by one", one_by_one),
+    )
+    names = (name for name in NAMES if f"{name}-mlti" in reports and name in reports)
+    return Table(columns, names).lines()
 
 
 def _mean_scores(reports: list[Report]) -> tuple[float, ...]:
@@ -332,13 +377,11 @@ def _mean_scores(reports: list[Report]) -> tuple[float, ...]:
 
 def learned_optimiser() -> list[str]:
     """The loss after 100 steps, from benchmarks/learned_optimiser.json."""
-    measured = json.loads(
-        (ROOT / "benchmarks" / "learned_optimiser.json").read_text(encoding="utf-8")
+    measured = measured_in("learned_optimiser.json")
+    columns = (
+        Column("optimiser", lambda item: item[0]),
+        Column("f after 100 steps", lambda item: "{:.3f} ± {:.3f}".format(*item[1]["after_100"])),
     )
-    rows = [
-        f"| {name} | {found['after_100'][0]:.3f} ± {found['after_100'][1]:.3f} |"
-        for name, found in measured["losses"].items()
-    ]
     note = (
         f"{measured['n_tasks']} new quadratics, 95 % intervals; rates chosen on as many others "
         f"from {len(measured['rates'])} between {measured['rates'][0]:g} and "
@@ -346,124 +389,141 @@ def learned_optimiser() -> list[str]:
         f"{measured['train_tasks']:,}; all in {measured['seconds']:.0f} s; commit "
         f"{measured['commit']}."
     )
-    return ["| optimiser | f after 100 steps |", "|---|---|", *rows, "", note]
+    return Table(columns, measured["losses"].items(), (note,)).lines()
 
 
-def strangers() -> list[str]:
-    """Who gets in, from benchmarks/own_images.json."""
-    measured = json.loads((ROOT / "benchmarks" / "own_images.json").read_text(encoding="utf-8"))
-    lines = [
-        "| pictures, rule | enrolled | cohort | strangers × draws | right member first | asked for "
-        "| got in | binomial interval | members missed |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for name, found in (
-        (n, f) for n, f in measured.items() if isinstance(f, dict) and "rates" in f
-    ):
-        photos = f" × {found['cohort_photos']}" if found["cohort_photos"] > 1 else ""
-        for rate, told in found["rates"].items():
-            what = (
-                name,
-                str(found["enrolled"]),
-                f"{found['cohort']}{photos}" if found["cohort"] else "",
-                f"{found['strangers']} × {found['draws']}",
-                f"{100 * found['rank_1'][0]:.1f} %",
-                f"{100 * float(rate):g} %",
-            )
-            if told is None:
-                lines.append("| " + " | ".join((*what, "too few to say", "", "")) + " |")
-                continue
-            low, high = told["interval"]
-            lines.append(
-                f"| {' | '.join(what)} | {100 * told['accepted'][0]:.2f} ± "
-                f"{100 * told['accepted'][1]:.2f} % | {100 * low:.2f} … {100 * high:.2f} % | "
-                f"{100 * told['fnir'][0]:.1f} % |"
-            )
-    return [*lines, "", f"Commit {measured['commit']}, {measured['seconds']:.0f} s."]
+def unknowns() -> list[str]:
+    """How many unknowns are accepted, from benchmarks/own_images.json."""
+    measured = measured_in("own_images.json")
+
+    def cohort(record: Any) -> str:
+        entry = record[1]
+        photos = f" × {entry['cohort_photos']}" if entry["cohort_photos"] > 1 else ""
+        return f"{entry['cohort']}{photos}" if entry["cohort"] else ""
+
+    def binomial(rates: dict[str, Any]) -> str:
+        low, high = rates["interval"]
+        return f"{percent(low, 2)} … {percent(high, 2)} %"
+
+    def of_rates(form: Callable[[Any], str], otherwise: str = "") -> Callable[[Any], str]:
+        return lambda record: otherwise if record[3] is None else form(record[3])
+
+    columns = (
+        Column("pictures, rule", lambda r: r[0]),
+        Column("enrolled", lambda r: str(r[1]["enrolled"])),
+        Column("cohort", cohort),
+        Column("strangers × draws", lambda r: f"{r[1]['strangers']} × {r[1]['draws']}"),
+        Column("right member first", lambda r: f"{percent(r[1]['rank_1'][0])} %"),
+        Column("asked for", lambda r: f"{100 * float(r[2]):g} %"),
+        Column(
+            "got in",
+            of_rates(lambda rates: f"{with_interval(rates['accepted'], 2)} %", "too few to say"),
+        ),
+        Column("binomial interval", of_rates(binomial)),
+        Column("members missed", of_rates(lambda rates: f"{percent(rates['fnir'][0])} %")),
+    )
+    records = (
+        (name, entry, rate, rates)
+        for name, entry in measured.items()
+        if isinstance(entry, dict) and "rates" in entry
+        for rate, rates in entry["rates"].items()
+    )
+    return Table(columns, records, (_commit_and_time(measured),)).lines()
+
+
+def _commit_and_time(measured: dict[str, Any]) -> str:
+    return f"Commit {measured['commit']}, {measured['seconds']:.0f} s."
+
+
+def accuracies(names: Iterable[str]) -> tuple[Column, ...]:
+    """A column for each name, of records whose last entry holds accuracies with intervals by it."""
+
+    def column(name: str) -> Column:
+        return Column(name, lambda record: with_interval(record[-1][name]))
+
+    return tuple(column(name) for name in names)
 
 
 def steel() -> list[str]:
     """Defects on steel, from benchmarks/own_images.json."""
-    measured = json.loads((ROOT / "benchmarks" / "own_images.json").read_text(encoding="utf-8"))[
-        "steel"
-    ]
-    shots = list(next(iter(next(iter(measured.values())).values())))
-    return [
-        f"| encoder | head | {' | '.join(f'{s} per class' for s in shots)} |",
-        "|---" * (len(shots) + 2) + "|",
-        *(
-            f"| {encoder} | `{h}` | "
-            + " | ".join(f"{100 * m:.1f} ± {100 * c:.1f}" for m, c in f.values())
-            + " |"
-            for encoder, heads in measured.items()
-            for h, f in heads.items()
-        ),
-    ]
+    measured = measured_in("own_images.json")["steel"]
+    shots = next(iter(next(iter(measured.values())).values()))
+    columns = (
+        Column("encoder", lambda r: r[0]),
+        Column("head", lambda r: f"`{r[1]}`"),
+        *(replace(column, title=f"{column.title} per class") for column in accuracies(shots)),
+    )
+    records = (
+        (encoder, head, by_shots)
+        for encoder, heads in measured.items()
+        for head, by_shots in heads.items()
+    )
+    return Table(columns, records).lines()
 
 
 def patch_memory() -> list[str]:
     """Planted defects on textures, from benchmarks/patch_memory.json."""
-    measured = json.loads((ROOT / "benchmarks" / "patch_memory.json").read_text(encoding="utf-8"))
-    names = list(next(iter(measured["synthetic"].values())))
-    lines = [f"| texture | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    for what, found in measured["synthetic"].items():
-        lines.append(
-            f"| {what} | "
-            + " | ".join(f"{100 * m:.1f} ± {100 * c:.1f}" for m, c in found.values())
-            + " |"
-        )
-    return [*lines, "", f"Commit {measured['commit']}, {measured['seconds']:.0f} s."]
+    measured = measured_in("patch_memory.json")
+    names = next(iter(measured["synthetic"].values()))
+    columns = (Column("texture", lambda r: r[0]), *accuracies(names))
+    return Table(columns, measured["synthetic"].items(), (_commit_and_time(measured),)).lines()
 
 
 def patch_steel() -> list[str]:
     """Kinds of steel surface that play "good" in turn, from benchmarks/patch_memory.json."""
-    measured = json.loads((ROOT / "benchmarks" / "patch_memory.json").read_text(encoding="utf-8"))[
-        "steel"
-    ]
-    return [
-        f"| {' | '.join(measured)} |",
-        "|---" * len(measured) + "|",
-        "| " + " | ".join(f"{100 * m:.1f} ± {100 * c:.1f}" for m, c in measured.values()) + " |",
-    ]
+    measured = measured_in("patch_memory.json")["steel"]
+    return Table(accuracies(measured), [(measured,)]).lines()
 
 
 def symbols() -> list[str]:
     """The encoder that comes with the package beside bare pixels, from benchmarks/symbols.json."""
-    measured = json.loads((ROOT / "benchmarks" / "symbols.json").read_text(encoding="utf-8"))
-    lines = ["| 5-way accuracy on | 1-shot | pixels | 5-shot | pixels |", "|---|---|---|---|---|"]
-    for name, found in (
-        (n, f) for n, f in measured.items() if isinstance(f, dict) and "1-shot" in f
-    ):
-        cells = (
-            f"{100 * m:.1f} ± {100 * c:.1f}"
-            for s in ("1-shot", "5-shot")
-            for m, c in (found[s]["symbols"], found[s]["pixels"])
-        )
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return [
-        *lines,
-        "",
+    measured = measured_in("symbols.json")
+
+    def accuracy(title: str, shots: str, of: str) -> Column:
+        return Column(title, lambda record: with_interval(record[1][shots][of]))
+
+    columns = (
+        Column("5-way accuracy on", lambda record: record[0]),
+        *(
+            accuracy(title, shots, of)
+            for shots in ("1-shot", "5-shot")
+            for title, of in ((shots, "symbols"), ("pixels", "pixels"))
+        ),
+    )
+    note = (
         f"{measured['n_tasks']} tasks each; prototypes of the vectors, and of the pixels of the "
-        f"same small pictures; chance is 20 %; commit {measured['commit']}.",
-    ]
+        f"same small pictures; chance is 20 %; commit {measured['commit']}."
+    )
+    records = (
+        (name, entry)
+        for name, entry in measured.items()
+        if isinstance(entry, dict) and "1-shot" in entry
+    )
+    return Table(columns, records, (note,)).lines()
 
 
 def voices() -> list[str]:
     """Speakers never heard in training, from benchmarks/voices.json."""
-    measured = json.loads((ROOT / "benchmarks" / "voices.json").read_text(encoding="utf-8"))
-    lines = [
-        f"| encoder | the right one of {measured['speakers']} | equal error rate | accepted at FAR "
-        f"{100 * measured['far']:g} % |",
-        "|---|---|---|---|",
+    measured = measured_in("voices.json")
+
+    def rate(value: float, low: float, high: float) -> str:
+        return f"{percent(value)} % ({percent(low)} … {percent(high)})"
+
+    columns = columns_of(
+        "encoder",
+        f"the right one of {measured['speakers']}",
+        "equal error rate",
+        f"accepted at FAR {100 * measured['far']:g} %",
+    )
+    rows = [
+        (name, *(rate(*entry[key]) for key in ("identified", "eer", "tar")))
+        for name, entry in measured["encoders"].items()
     ]
-    for name, found in measured["encoders"].items():
-        cells = (
-            f"{100 * v:.1f} % ({100 * low:.1f} … {100 * high:.1f})"
-            for v, low, high in (found[k] for k in ("identified", "eer", "tar"))
-        )
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines.append(
-        f"| chance | {100 / measured['speakers']:.1f} % | 50 % | {100 * measured['far']:g} % |"
+    chance = (
+        "chance",
+        f"{100 / measured['speakers']:.1f} %",
+        "50 %",
+        f"{100 * measured['far']:g} %",
     )
     note = (
         f"{measured['speakers']} speakers, {measured['enrolled']} utterances of each enrolled and "
@@ -472,113 +532,136 @@ def voices() -> list[str]:
         f"tasks, {measured['train_seconds']:.0f} s; eSpeak NG "
         f"{measured['versions']['espeak-ng']}; commit {measured['commit']}."
     )
-    return [*lines, "", note]
+    return Table(columns, [*rows, chance], (note,)).lines()
 
 
 def open_set() -> list[str]:
-    """Strangers among the queries, from benchmarks/open_set.json."""
-    measured = json.loads((ROOT / "benchmarks" / "open_set.json").read_text(encoding="utf-8"))
-    lines = [
-        "| data, shots | strangers told by | | accuracy | AUROC | FPR95 | OSCR |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for data, found in measured["data"].items():
-        for shots, by in found["by"].items():
-            for name, rates in by.items():
-                kind = "transductive" if rates["transductive"] else "inductive"
-                cells = (
-                    f"{100 * m:.1f} ± {100 * c:.1f}"
-                    for m, c in (rates[k] for k in ("accuracy", "auroc", "fpr95", "oscr"))
-                )
-                lines.append(f"| {data}, {shots} | {name} | {kind} | {' | '.join(cells)} |")
+    """Unknowns among the queries, from benchmarks/open_set.json."""
+    measured = measured_in("open_set.json")
+
+    def rate(title: str, key: str) -> Column:
+        return Column(title, lambda record: with_interval(record[2][key]))
+
+    columns = (
+        Column("data, shots", lambda record: record[0]),
+        Column("strangers told by", lambda record: record[1]),
+        Column(None, lambda record: "transductive" if record[2]["transductive"] else "inductive"),
+        rate("accuracy", "accuracy"),
+        rate("AUROC", "auroc"),
+        rate("FPR95", "fpr95"),
+        rate("OSCR", "oscr"),
+    )
+    records = (
+        (f"{data}, {shots}", name, rates)
+        for data, entry in measured["data"].items()
+        for shots, by_score in entry["by"].items()
+        for name, rates in by_score.items()
+    )
     note = (
         f"{measured['n_tasks']} tasks each, the same for all, 95 % intervals over tasks; "
         "characters by the encoder that comes with the package, photographs by "
         f"`mini-imagenet-protonet`; {measured['seconds']:.0f} s; commit {measured['commit']}."
     )
-    return [*lines, "", note]
+    return Table(columns, records, (note,)).lines()
 
 
 def galleries() -> list[str]:
     """Searches and changes of large galleries, from benchmarks/gallery.json."""
-    measured = json.loads((ROOT / "benchmarks" / "gallery.json").read_text(encoding="utf-8"))
-    searches = [
-        "| templates | search | one probe | each of 64 | first found | five found | vectors in "
-        "memory | commit |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    changes = [
-        "| templates | read at first | index built | enrol | with a threshold that follows | "
-        "remove | first search afterwards | calibrate | peak memory |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for templates, found in measured["sizes"].items():
-        rows = 4 * measured["dim"] * int(templates)
-        sizes = {
-            "gallery, exact": found["matrix_bytes"],
-            "gallery, approximate": found["matrix_bytes"] + found["index_bytes"],
-        }
-        recalls = {
-            "gallery, approximate": found["recall"],
-            "faiss IndexPQFastScan": {"5": found.get("codes_recall")},
-        }
-        one, batch = found["milliseconds"]["one"], found["milliseconds"]["batch"]
-        for name in (n for n in one if not n.endswith("not logged")):
-            plain = f" ({one[f'{name}, not logged']:.3g})" if f"{name}, not logged" in one else ""
-            shares = (recalls.get(name, {"1": 1.0, "5": 1.0}).get(k) for k in ("1", "5"))
-            cells = ("" if s is None else f"{100 * s:.1f} %" for s in shares)
-            size = found["index_bytes"] if "PQ" in name else sizes.get(name, rows)
-            times = (
-                f"{one[name]:{',.0f' if one[name] >= 1000 else '.3g'}}{plain} ms | "
-                f"{batch[name]:.3g} ms"
-            )
-            searches.append(
-                f"| {int(templates):,} | {name} | {times} | {' | '.join(cells)} | "
-                f"{size / 1e6:,.0f} MB | {found['commit']} |"
-            )
-        some, more = found["changes"], found["changes_following"]
-        times = " | ".join(
-            f"{v:.3g} ms"
-            for v in (some["enrol"], more["enrol"], some["remove"], some["next search"])
-        )
-        changes.append(
-            f"| {int(templates):,} | {found['open_seconds']:.2g} s | {found['index_seconds']:.2g} "
-            f"s | {times} | {found['calibrate_seconds']:.2g} s | "
-            f"{found['peak_memory'] / 1e9:.1f} GB |"
-        )
-    note = (
-        f"Vectors of {measured['dim']} numbers, {measured['per_identity']} templates per identity, "
-        "medians, the five nearest; in brackets without the line in the audit log. "
-        f"Found: of the exact search's first, and first five; {measured['probes']} probes. "
-        f"Calibrated by a cohort of {measured['cohort']:,}. Each size in one run, side by side, on "
-        f"{measured['cpus']} CPUs with faiss {measured['versions']['faiss-cpu']} and scikit-learn "
-        f"{measured['versions']['scikit-learn']}; a commit ends in + where files had changed. "
-        f"At commit {measured['commit']} a class was added to a `FewShotClassifier` of 1,000 "
-        f"classes with 5 examples each in {measured['add_class_milliseconds']:.1f} ms."
+    measured = measured_in("gallery.json")
+    sizes = measured["sizes"]
+    searches = Table(
+        columns_of(
+            "templates",
+            "search",
+            "one probe",
+            "each of 64",
+            "first found",
+            "five found",
+            "vectors in memory",
+            "commit",
+        ),
+        [
+            row
+            for templates, entry in sizes.items()
+            for row in _searches(int(templates), entry, measured["dim"])
+        ],
     )
-    return [*searches, "", *changes, "", note]
+    changes = Table(
+        (
+            Column("templates", lambda r: f"{int(r[0]):,}"),
+            Column("read at first", lambda r: f"{r[1]['open_seconds']:.2g} s"),
+            Column("index built", lambda r: f"{r[1]['index_seconds']:.2g} s"),
+            Column("enrol", lambda r: f"{r[1]['changes']['enrol']:.3g} ms"),
+            Column(
+                "with a threshold that follows",
+                lambda r: f"{r[1]['changes_following']['enrol']:.3g} ms",
+            ),
+            Column("remove", lambda r: f"{r[1]['changes']['remove']:.3g} ms"),
+            Column("first search afterwards", lambda r: f"{r[1]['changes']['next search']:.3g} ms"),
+            Column("calibrate", lambda r: f"{r[1]['calibrate_seconds']:.2g} s"),
+            Column("peak memory", lambda r: f"{r[1]['peak_memory'] / 1e9:.1f} GB"),
+        ),
+        sizes.items(),
+        (
+            f"Vectors of {measured['dim']} numbers, {measured['per_identity']} templates per "
+            "identity, medians, the five nearest; in brackets without the line in the audit log. "
+            f"Found: of the exact search's first, and first five; {measured['probes']} probes. "
+            f"Calibrated by a cohort of {measured['cohort']:,}. Each size in one run, side by "
+            f"side, on {measured['cpus']} CPUs with faiss {measured['versions']['faiss-cpu']} and "
+            f"scikit-learn {measured['versions']['scikit-learn']}; a commit ends in + where files "
+            f"had changed. At commit {measured['commit']} a class was added to a "
+            "`FewShotClassifier` of 1,000 classes with 5 examples each in "
+            f"{measured['add_class_milliseconds']:.1f} ms.",
+        ),
+    )
+    return [*searches.lines(), "", *changes.lines()]
+
+
+def _searches(templates: int, entry: dict[str, Any], dim: int) -> Iterator[tuple[str, ...]]:
+    """A row for each search that was timed on so many templates."""
+    sizes = {
+        "gallery, exact": entry["matrix_bytes"],
+        "gallery, approximate": entry["matrix_bytes"] + entry["index_bytes"],
+    }
+    recalls = {
+        "gallery, approximate": entry["recall"],
+        "faiss IndexPQFastScan": {"5": entry.get("codes_recall")},
+    }
+    one, batch = entry["milliseconds"]["one"], entry["milliseconds"]["batch"]
+    for name in (n for n in one if not n.endswith("not logged")):
+        plain = f" ({one[f'{name}, not logged']:.3g})" if f"{name}, not logged" in one else ""
+        shares = (recalls.get(name, {"1": 1.0, "5": 1.0}).get(k) for k in ("1", "5"))
+        size = entry["index_bytes"] if "PQ" in name else sizes.get(name, 4 * dim * templates)
+        yield (
+            f"{templates:,}",
+            name,
+            f"{one[name]:{',.0f' if one[name] >= 1000 else '.3g'}}{plain} ms",
+            f"{batch[name]:.3g} ms",
+            *("" if share is None else f"{percent(share)} %" for share in shares),
+            f"{size / 1e6:,.0f} MB",
+            entry["commit"],
+        )
 
 
 def sinusoid() -> list[str]:
     """The errors on sine waves, from benchmarks/sinusoid.json."""
-    measured = json.loads((ROOT / "benchmarks" / "sinusoid.json").read_text(encoding="utf-8"))
+    measured = measured_in("sinusoid.json")
     steps = [key for key in next(iter(measured["errors"].values())) if key != "rate"]
-    head = (
-        "| mean squared error after | rate | " + " | ".join(f"{j} steps" for j in steps) + " |",
-        "|---" * (len(steps) + 2) + "|",
+
+    def error(j: str) -> Column:
+        return Column(f"{j} steps", lambda record: "{:.2f} ± {:.2f}".format(*record[1][j]))
+
+    columns = (
+        Column("mean squared error after", lambda record: record[0]),
+        Column("rate", lambda record: str(record[1]["rate"])),
+        *(error(j) for j in steps),
     )
-    rows = [
-        f"| {name} | {e['rate']} | "
-        + " | ".join(f"{e[j][0]:.2f} ± {e[j][1]:.2f}" for j in steps)
-        + " |"
-        for name, e in measured["errors"].items()
-    ]
     note = (
         f"{measured['n_tasks']} new waves, 95 % intervals; MAML was trained on "
         f"{measured['train_tasks']:,} tasks in {measured['train_seconds']:.0f} s, the whole "
         f"experiment took {measured['seconds']:.0f} s; commit {measured['commit']}."
     )
-    return [*head, *rows, "", note]
+    return Table(columns, measured["errors"].items(), (note,)).lines()
 
 
 def _rows_of(script: str, function: str = "rows") -> list[str]:
@@ -631,7 +714,7 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
         "sets",
         functools.partial(_rows_of, "decisions", "set_rows"),
     ),
-    (ROOT / "docs" / "applications" / "classifier.md", "strangers", strangers),
+    (ROOT / "docs" / "applications" / "classifier.md", "strangers", unknowns),
     (ROOT / "docs" / "applications" / "classifier.md", "steel", steel),
     (ROOT / "docs" / "methods" / "task_augmentation.md", "few-classes", few_classes),
     (ROOT / "docs" / "applications" / "encoders.md", "symbols", symbols),

@@ -7,11 +7,13 @@ from types import ModuleType
 
 import pytest
 
+OF_PLAIN = "25 MB (0.25 of `plain`)"
 FILE = Path(__file__).parents[2] / "benchmarks" / "table.py"
 
 
 @pytest.fixture
-def table() -> ModuleType:
+def table(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(FILE.parent))  # as for a script
     spec = importlib.util.spec_from_file_location("table", FILE)
     assert spec is not None
     assert spec.loader is not None
@@ -65,6 +67,22 @@ def test_rows_of_a_workload(table: ModuleType) -> None:
     }
     memory = {"quickstudy": 25_000_000, "quickstudy-torch": 30_000_000, "plain": 100_000_000}
     assert list(table._speed_rows("W1", {"entries": entries}, memory)) == [
-        "| W1 | 400 | 4.00 | 200 | 2.00 | `plain` 100 | 40 % | 2.00 | 25 MB (0.25 of `plain`) |",
-        "| W1, recompute | 300 | 3.00 |  |  | `plain` 100 | 30 % | 1.50 |  |",
+        ("W1", "400", "4.00", "200", "2.00", "`plain` 100", "40 %", "2.00", OF_PLAIN),
+        ("W1, recompute", "300", "3.00", "", "", "`plain` 100", "30 %", "1.50", ""),
     ]
+
+
+def test_a_table_is_written_with_cells_that_are_empty_or_do_not_apply(table: ModuleType) -> None:
+    columns = (
+        table.Column("name", lambda record: record[0]),
+        table.Column(None, lambda record: record[1]),
+    )
+    assert table.Table(columns, [("a", ""), ("b", None)], ("A note.",)).lines() == [
+        "| name | |",
+        "|---|---|",
+        "| a |  |",
+        "| b | |",
+        "",
+        "A note.",
+    ]
+    assert table.Table(table.columns_of("x", "y"), [("1", "2")]).lines()[2:] == ["| 1 | 2 |"]
