@@ -109,6 +109,11 @@ class AbstractEncoder(Described, nn.Module, abc.ABC):
         return self.norm == "support"
 
     @property
+    def is_independent(self) -> bool:
+        """Whether in eval mode an example has a vector of its own, whatever comes with it."""
+        return not (self.transductive or self.remembers)
+
+    @property
     def transductive(self) -> bool:
         """Whether the vector of one query depends on the other queries."""
         return self.norm == "batch"

@@ -258,19 +258,26 @@ def _check_labels(y: Tensor, n: int) -> None:
         )
 
 
+def single_encoder(learner: nn.Module) -> AbstractEncoder | None:
+    """The one encoder of a learner; None when it has none of its own, or several."""
+    encoders = [m for m in learner.children() if isinstance(m, AbstractEncoder)]
+    return encoders[0] if len(encoders) == 1 else None
+
+
 def encoder_of(learner: nn.Module) -> AbstractEncoder:
     """The one encoder of a learner.
 
     Raises:
         ConfigError: when it has none of its own, or several.
     """
-    encoders = [m for m in learner.children() if isinstance(m, AbstractEncoder)]
-    if len(encoders) != 1:
+    encoder = single_encoder(learner)
+    if encoder is None:
+        n = sum(isinstance(m, AbstractEncoder) for m in learner.children())
         raise ConfigError(
-            f"{type(learner).__name__} has {len(encoders) or 'no'} encoders of its own where one "
-            "is needed. Use a learner that compares features, e.g. protonet."
+            f"{type(learner).__name__} has {n or 'no'} encoders of its own where one is needed. "
+            "Use a learner that compares features, e.g. protonet."
         )
-    return encoders[0]
+    return encoder
 
 
 def parameter_count(module: nn.Module) -> int:

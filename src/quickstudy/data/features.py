@@ -15,14 +15,12 @@ from quickstudy.encoders.flat import Identity
 
 Learner = TypeVar("Learner", bound=AbstractLearner)
 
-_ALONE = ("running", "group", "none")  # policies by which an example has a vector of its own
-
 
 def can_be_encoded(learner: AbstractLearner) -> bool:
     """Whether features computed once serve this learner: it sees examples through its one encoder
     alone, which looks at each by itself.
     """
-    return learner.traits.encodes_alone and encoder_of(learner).norm in _ALONE
+    return learner.traits.encodes_alone and encoder_of(learner).is_independent
 
 
 def encoded(dataset: ClassDataset, encoder: AbstractEncoder, *, batch: int = 256) -> ClassDataset:
@@ -37,10 +35,10 @@ def encoded(dataset: ClassDataset, encoder: AbstractEncoder, *, batch: int = 256
     Raises:
         ConfigError: when the encoder normalises by other examples, so that one alone has no vector.
     """
-    if encoder.norm not in _ALONE:
+    if not encoder.is_independent:
         raise ConfigError(
             f"An encoder that normalises by the {encoder.norm} gives an example no vector of its "
-            f"own. Use norm={', '.join(_ALONE)}."
+            "own. Use norm=running, group or none."
         )
     device = next((p.device for p in encoder.parameters()), dataset.x.device)
     there, parts = dataset.to(device), []

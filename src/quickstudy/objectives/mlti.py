@@ -10,7 +10,7 @@ from torch import Tensor
 
 from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import ConfigError
-from quickstudy.core.learner import AbstractLearner
+from quickstudy.core.learner import AbstractLearner, single_encoder
 from quickstudy.core.objective import AbstractObjective
 from quickstudy.core.rng import current
 from quickstudy.core.types import Batch, Classes, Episode, Examples
@@ -219,10 +219,10 @@ def _mix(a: Tensor, b: Tensor, ratio: Float[Tensor, " T"]) -> Tensor:
 
 
 def _encoder(learner: AbstractLearner[Any]) -> AbstractEncoder:
-    encoders = [m for m in learner.children() if isinstance(m, AbstractEncoder)]
-    if len(encoders) != 1 or not encoders[0].stages:
+    encoder = single_encoder(learner)
+    if encoder is None or not encoder.stages:
         raise ConfigError(
             f"{type(learner).__name__} has no single encoder with stages where tasks could meet. "
             "Set stages=(0,)."
         )
-    return encoders[0]
+    return encoder

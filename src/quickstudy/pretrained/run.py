@@ -11,14 +11,11 @@ import torch.nn.functional as F
 from PIL import Image
 
 from quickstudy.core.arrays import NDArray
-from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import ConfigError, LoadError
-from quickstudy.core.learner import AbstractLearner
+from quickstudy.core.learner import AbstractLearner, single_encoder
 from quickstudy.data import ImageFormat
 from quickstudy.pretrained.encoder import AbstractImagePretrained
 from quickstudy.recipes import learner_extra, load
-
-_ALONE = ("running", "group", "none")  # what encodes a picture without looking at others
 
 
 class RunEncoder(AbstractImagePretrained):
@@ -46,20 +43,20 @@ class RunEncoder(AbstractImagePretrained):
                 "`quickstudy train` wrote."
             )
         image = learner_extra(folder).get("image")
-        encoders = [m for m in learner.children() if isinstance(m, AbstractEncoder)]
-        if not image or len(encoders) != 1:
+        encoder = single_encoder(learner)
+        if not image or encoder is None:
             raise LoadError(
                 f"{folder} has no encoder of pictures of its own. Use a run of a metric learner on "
                 "pictures, e.g. omniglot-protonet."
             )
-        if encoders[0].norm not in _ALONE:
+        if not encoder.is_independent:
             raise ConfigError(
-                f"The encoder of {folder} normalises by the {encoders[0].norm}, so one picture has "
+                f"The encoder of {folder} normalises by the {encoder.norm}, so one picture has "
                 "no vector of its own. Train with "
-                f"encoder.norm={_ALONE[0]} or {_ALONE[1]}."
+                "encoder.norm=running or group."
             )
         self.device = torch.device(device)
-        self.encoder = encoders[0].eval().to(self.device)
+        self.encoder = encoder.eval().to(self.device)
         self.format = ImageFormat.from_json(
             image if invert is None else {**image, "invert": invert}
         )

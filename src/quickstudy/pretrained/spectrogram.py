@@ -8,14 +8,12 @@ import numpy as np
 import torch
 
 from quickstudy.core.arrays import NDArray
-from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import ConfigError, LoadError
-from quickstudy.core.learner import AbstractLearner
+from quickstudy.core.learner import AbstractLearner, single_encoder
 from quickstudy.data import LogMel, Recording, read_recording
 from quickstudy.pretrained.encoder import AbstractPretrained, hash_of
 from quickstudy.recipes import learner_extra, load
 
-_ALONE = ("running", "group", "none")  # what encodes an example without looking at others
 _AT_ONCE = 64  # pictures; ten minutes of sound are some four hundred
 
 
@@ -42,20 +40,20 @@ class SpectrogramEncoder(AbstractPretrained):
         folder = Path(run)
         learner = load(folder)
         sound = learner_extra(folder).get("sound") if isinstance(learner, AbstractLearner) else None
-        encoders = [m for m in learner.children() if isinstance(m, AbstractEncoder)]
-        if not sound or len(encoders) != 1:
+        encoder = single_encoder(learner)
+        if not sound or encoder is None:
             raise LoadError(
                 f"{folder} has no encoder of recordings of its own. Use a run of a metric learner "
                 "on sound, e.g. voices-protonet."
             )
-        if encoders[0].norm not in _ALONE:
+        if not encoder.is_independent:
             raise ConfigError(
-                f"The encoder of {folder} normalises by the {encoders[0].norm}, so one recording "
+                f"The encoder of {folder} normalises by the {encoder.norm}, so one recording "
                 "has no vector of its own. Train with "
-                f"encoder.norm={_ALONE[0]} or {_ALONE[1]}."
+                "encoder.norm=running or group."
             )
         self.device = torch.device(device)
-        self.encoder, self.format = encoders[0].eval().to(self.device), LogMel.from_json(sound)
+        self.encoder, self.format = encoder.eval().to(self.device), LogMel.from_json(sound)
         weights = [
             part
             for name, tensor in self.encoder.state_dict().items()

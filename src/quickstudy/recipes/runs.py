@@ -12,9 +12,14 @@ from safetensors.torch import save
 
 from quickstudy.algorithms import ALGORITHMS
 from quickstudy.core.describe import Modules, check_given_modules, describe, rebuild
-from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import ConfigError, LoadError
-from quickstudy.core.learner import AbstractLearner, encoder_of, norm_policy, parameter_count
+from quickstudy.core.learner import (
+    AbstractLearner,
+    encoder_of,
+    norm_policy,
+    parameter_count,
+    single_encoder,
+)
 from quickstudy.core.predictor import Predictor
 from quickstudy.core.saving import Saved, holds, load_folder, save_folder
 from quickstudy.data import ClassDataset, Episodes, can_be_encoded, encoded, on_features
@@ -124,13 +129,12 @@ class Run:
             ConfigError: when the trained learner has no single encoder, or the other one needs more
                 than an encoder.
         """
-        encoders = [m for m in trained.children() if isinstance(m, AbstractEncoder)]
-        if len(encoders) != 1:
+        encoder = single_encoder(trained)
+        if encoder is None:
             raise ConfigError(
                 f"{type(trained).__name__} has no encoder of its own that '{name}' could use. "
                 "Score the learner as it was trained."
             )
-        encoder = encoders[0]
         per_step = trained.per_step if isinstance(trained, GradientLearner) else None
         if per_step is not None:
             encoder = copy.deepcopy(encoder)

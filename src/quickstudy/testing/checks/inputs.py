@@ -26,7 +26,7 @@ def check_features_serve_as_well(subject: Subject) -> None:
         support=replace(e.support, x=encoder(e.support.x)),
         query=replace(e.query, x=encoder(e.query.x)),
     )
-    if encoder.norm not in ("batch", "support"):
+    if encoder.is_independent:
         require_equal(
             on_features(learner)(seen),
             learner(e),
