@@ -1,9 +1,10 @@
 """A folder with a model of drawings and a gallery, and a client of a server that serves it."""
 
 import io
+import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,15 @@ from starlette.testclient import TestClient
 from quickstudy.estimators import BlankModel
 from quickstudy.gallery import Gallery
 from quickstudy.pretrained import open_encoder
-from quickstudy.serve import Limits, ServerSettings, create_app, open_registry
+from quickstudy.serve import (
+    Limits,
+    Registry,
+    ServedModel,
+    ServerSettings,
+    create_app,
+    open_registry,
+    run_server,
+)
 
 Client = Callable[..., TestClient]
 SHAPES = ("circle", "cross", "bars")
@@ -88,6 +97,42 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def place(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "served"))
+
+
+@contextmanager
+def running(registry: Registry, limits: Limits) -> Iterator[str]:
+    """The address of a real server, in a process of its own, which ends in peace."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+
+    def serve() -> None:
+        settings = ServerSettings(port=0, limits=limits)
+        run_server(registry, settings, on_start=sender.send, log=False)
+
+    process = context.Process(target=serve, daemon=True)
+    process.start()
+    assert receiver.poll(60)
+    yield receiver.recv()
+    process.terminate()
+    process.join(10)
+    assert process.exitcode == 0
+
+
+@pytest.fixture
+def impatient(place: Path) -> Iterator[str]:
+    """A server with short patience."""
+    with running(open_registry(str(place)), Limits(headers=0.4, deadline=0.8, rate=0)) as address:
+        yield address
+
+
+@pytest.fixture
+def blank(tmp_path: Path) -> Iterator[str]:
+    """A server of a model without classes."""
+    encoder = open_encoder("symbols")
+    cohort = encoder.encode([draw("scribble", seed) for seed in range(60)]).astype(float)
+    model = ServedModel("drawings", tmp_path / "drawings", blank=BlankModel(encoder, cohort))
+    with running(Registry([model]), Limits(rate=0)) as address:
+        yield address
 
 
 @pytest.fixture

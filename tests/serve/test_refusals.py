@@ -10,7 +10,6 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from quickstudy.core.errors import DataError
-from quickstudy.serve import Limits, ServerSettings, open_registry, run_server
+from quickstudy.serve import Limits
 from quickstudy.serve.batching import Batcher
 from quickstudy.serve.problems import MEDIA_TYPE, ProblemError
 
@@ -215,32 +214,6 @@ def test_a_full_queue_and_a_passed_deadline_are_said() -> None:
     assert len(after) == 1
 
 
-@pytest.fixture
-def address(place: Path) -> Iterator[tuple[str, int]]:
-    """A real server with short patience, in a process of its own."""
-    import multiprocessing
-
-    context = multiprocessing.get_context("fork")
-    ready, told = context.Pipe(duplex=False)
-
-    def serve() -> None:
-        limits = Limits(headers=0.4, deadline=0.8, rate=0)
-        run_server(
-            open_registry(str(place)),
-            ServerSettings(port=0, limits=limits),
-            on_start=told.send,
-            log=False,
-        )
-
-    process = context.Process(target=serve, daemon=True)
-    process.start()
-    assert ready.poll(60)
-    yield "127.0.0.1", int(ready.recv().rsplit(":", 1)[1])
-    process.terminate()
-    process.join(10)
-    assert process.exitcode == 0
-
-
 def closes(connection: socket.socket, trickle: bytes) -> tuple[bytes, float]:
     """What comes back when a byte is sent now and then, and after how many seconds it is over."""
     start, seen = time.monotonic(), b""
@@ -259,7 +232,8 @@ def closes(connection: socket.socket, trickle: bytes) -> tuple[bytes, float]:
     return seen, time.monotonic() - start
 
 
-def test_slow_clients_are_let_go_and_a_stop_is_graceful(address: tuple[str, int]) -> None:
+def test_slow_clients_are_let_go_and_a_stop_is_graceful(impatient: str) -> None:
+    address = "127.0.0.1", int(impatient.rsplit(":", 1)[1])
     with socket.create_connection(address) as slow_head:
         slow_head.send(b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\n")
         said, seconds = closes(slow_head, b"X")

@@ -35,10 +35,22 @@ def demo(
         ),
     ] = 0,
     n_tasks: Annotated[int, typer.Option(help="Tasks per score.")] = 600,
+    web: Annotated[
+        bool,
+        typer.Option(
+            "--web", help="Train nothing: open a page on which you teach symbols by drawing them."
+        ),
+    ] = False,
+    port: Annotated[int, typer.Option(help="Of the page; 0 = any free one.")] = 8000,
 ) -> None:
     """Meta-train on rendered characters, score on unseen scripts, then learn five new characters
-    from one drawing each.
+    from one drawing each. With --web: teach your own on a page.
     """
+    if web:
+        from quickstudy.cli.serve import serve_demo
+
+        serve_demo(folder.with_name(f"{folder.name}-web"), port)
+        return
     _make_room(folder)
     data = Glyphs()
     run = _train(data, folder / "run", steps)

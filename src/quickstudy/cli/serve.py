@@ -9,6 +9,7 @@ from quickstudy.cli.screen import progress, results, table
 from quickstudy.core.errors import ConfigError
 
 serve_key = typer.Typer(help="API keys of a server.", no_args_is_help=True)
+_DEMO_RATE = 0.05
 _File = Annotated[Path, typer.Argument(help="The file of keys.", show_default=False)]
 
 
@@ -59,7 +60,30 @@ def serve(
         page=page,
         limits=limits,
     )
-    registry = serving.open_registry(source)
+    _run(serving, serving.open_registry(source), settings, log=log)
+
+
+def serve_demo(folder: Path, port: int) -> None:
+    """Serve a model without classes, for drawings, with printed characters as unknowns."""
+    serving = _room()
+    import numpy as np
+    from PIL import Image
+
+    from quickstudy.data import Glyphs
+    from quickstudy.estimators import BlankModel
+    from quickstudy.pretrained import open_encoder
+
+    encoder = open_encoder("symbols")
+    test = Glyphs().split("test")
+    rows = [int(test.index.rows_of(c)[0]) for c in range(len(test.index))]
+    unknowns = [Image.fromarray(255 - test.x[row, 0].numpy()) for row in rows]
+    blank = BlankModel(encoder, encoder.encode(unknowns).astype(np.float64), _DEMO_RATE)
+    model = serving.ServedModel("drawings", folder / "drawings", blank=blank)
+    settings = serving.ServerSettings(port=port, limits=serving.Limits(rate=0))
+    _run(serving, serving.Registry([model]), settings, log=False)
+
+
+def _run(serving: Any, registry: Any, settings: Any, *, log: bool) -> None:
     out = results()
 
     def announce(address: str) -> None:

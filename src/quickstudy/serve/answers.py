@@ -106,6 +106,14 @@ class Map(Form):
     asked: list[Place] = Field(default_factory=list)
 
 
+class Method(Form):
+    """How a method does on the examples of a model."""
+
+    method: str
+    accuracy: float | None = Field(description="By leaving one example out at a time.")
+    milliseconds: float = Field(description="To answer one vector.")
+
+
 class Measured(Form):
     """How a model does on labelled items."""
 

@@ -4,21 +4,25 @@ import asyncio
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 
+from quickstudy.data import read_picture
 from quickstudy.estimators import FittedModel
 from quickstudy.estimators.scoring import score_answers
-from quickstudy.estimators.views import error_curve, example_map
+from quickstudy.estimators.views import compare_methods, error_curve, example_map
+from quickstudy.pretrained.quality import picture_quality
 from quickstudy.serve.answers import (
     Answers,
     Changed,
     Curve,
     Map,
     Measured,
+    Method,
     ModelCard,
     NewName,
     Place,
     Promise,
+    Rate,
     Verdict,
 )
 from quickstudy.serve.forms import ITEMS, LABELLED, NAMED
@@ -88,6 +92,7 @@ def model_routes(service: Service) -> APIRouter:
         served = registry.model(model)
         upload = await read_upload(request, limits)
         name = upload.text("name", needed=True) or ""
+        contents = {id(item): item.content for item in upload.items}
         encoded = await service.encode_for(upload, served, request)
 
         def learn() -> FittedModel:
@@ -95,8 +100,18 @@ def model_routes(service: Service) -> APIRouter:
                 return served.begin(name.strip(), encoded.vectors)
             return served.change(lambda m: m.add_vectors(name, encoded.vectors))[1]
 
+        def flaws() -> list[str]:
+            if served.kind != "images":
+                return []
+            return [
+                f"{item.name}: {flaw}."
+                for item in encoded.items
+                for flaw in picture_quality(read_picture(contents[id(item)])).warnings
+            ]
+
+        warnings = await asyncio.to_thread(flaws)
         fitted = await asyncio.to_thread(learn)
-        return _changed(served, fitted, request, skipped=skipped(upload))
+        return _changed(served, fitted, request, warnings=warnings, skipped=skipped(upload))
 
     @router.patch("/{model}/classes/{label:path}", dependencies=_ADMINISTER)
     async def rename_class(model: str, label: str, new: NewName, request: Request) -> Changed:
@@ -154,6 +169,40 @@ def model_routes(service: Service) -> APIRouter:
         """What people said of its answers, without vectors."""
         fitted = await asyncio.to_thread(registry.model(model).current)
         return [] if fitted is None else [one.to_json() for one in fitted.feedback]
+
+    @router.post("/{model}/calibrate", dependencies=_ADMINISTER)
+    async def calibrate(model: str, rate: Rate, request: Request) -> Changed:
+        """Draw the threshold for another false-accept rate."""
+        served = registry.model(model)
+        if not served.fitted().is_calibrated:
+            raise ProblemError(
+                409, f"{model} never says unknown. Fit it with a false-accept rate and a cohort."
+            )
+        _, fitted = await asyncio.to_thread(
+            served.change, lambda m: m.with_rate(rate.false_accept_rate)
+        )
+        return _changed(served, fitted, request)
+
+    @router.get("/{model}/methods", dependencies=_READ)
+    async def methods(model: str) -> list[Method]:
+        """How each method does on the examples, left out one at a time."""
+        fitted = await asyncio.to_thread(registry.model(model).fitted)
+        rows = await asyncio.to_thread(compare_methods, fitted)
+        return [
+            Method(method=r.method, accuracy=r.accuracy, milliseconds=1000 * r.seconds)
+            for r in rows
+        ]
+
+    @router.get("/{model}/download", dependencies=_ADMINISTER)
+    async def download(model: str) -> Response:
+        """The model as a folder in a zip file: vectors and settings, no item."""
+        served = registry.model(model)
+        content = await asyncio.to_thread(served.packed)
+        return Response(
+            content,
+            media_type="application/zip",
+            headers={"Content-Disposition": f'attachment; filename="{served.name}.zip"'},
+        )
 
     @router.get("/{model}/curve", dependencies=_READ)
     async def curve(model: str) -> Curve:

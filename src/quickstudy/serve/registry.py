@@ -1,8 +1,10 @@
 """What is served: models and galleries by name, each in step with what lies on disk."""
 
+import io
 import re
 import threading
 import time
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ import numpy as np
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, did_you_mean
-from quickstudy.core.saving import MANIFEST, holds
+from quickstudy.core.saving import LOCK, MANIFEST, holds, locked
 from quickstudy.estimators import BlankModel, FittedModel, OpenSetClassifier
 from quickstudy.estimators.encoding import TABLE
 from quickstudy.gallery import Gallery
@@ -92,6 +94,16 @@ class ServedModel:
         self.folder.mkdir(parents=True, exist_ok=True)
         model.save(self.folder)
         return model
+
+    def packed(self) -> bytes:
+        """Its folder as a zip file."""
+        self.fitted()
+        out = io.BytesIO()
+        with locked(self.folder), zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(self.folder.iterdir()):
+                if path.is_file() and path.name != LOCK:
+                    archive.write(path, f"{self.name}/{path.name}")
+        return out.getvalue()
 
     def empty(self) -> None:
         """Forget all classes.
