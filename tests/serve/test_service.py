@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
 from quickstudy.core.errors import ConfigError
-from quickstudy.estimators import FittedModel
+from quickstudy.estimators import Encoding, FewShotClassifier, FittedModel
 from quickstudy.serve import Limits, ServerSettings
 from quickstudy.serve.keys import add_key, remove_key
 
@@ -248,3 +249,20 @@ def test_what_happened_is_counted(client: Client, files: Files) -> None:
     page = http.get("/metrics").text
     assert "quickstudy_batch_items_sum 2.0" in page
     assert 'route="/v1/models/{model}/predict",status="200"' in page
+
+
+def test_rows_of_a_table_are_answered(client: Client, place: Path) -> None:
+    x = np.repeat(np.eye(2), 3, axis=0) + np.arange(6)[:, None] / 50
+    known = FewShotClassifier().fit(x, np.repeat(["oak", "elm"], 3))
+    FittedModel(known, Encoding("table", columns=("a", "b"))).save(place / "trees")
+    http = client()
+    rows = [{"row": {"a": 1, "b": 0.1}}, {"row": {"a": "no", "b": 1}}, {"row": {"a": 0, "b": 1}}]
+    answers = http.post("/v1/models/trees/predict", json={"items": rows}).json()["answers"]
+    assert [a["nearest"] for a in answers] == ["oak", None, "elm"]
+    assert [a["answer"] for a in answers] == ["not calibrated", None, "not calibrated"]
+    assert "'no'" in answers[1]["error"]
+    tensor = {"name": "rows", "shape": [2, 2], "datatype": "FP32", "data": [1, 0.1, 0, 1]}
+    body = http.post("/v2/models/trees/infer", json={"inputs": [tensor]}).json()
+    assert body["parameters"]["classes"] == ["elm", "oak"]
+    said = {"answer": answers[0]["id"], "verdict": "wrong"}
+    assert http.post("/v1/models/trees/feedback", json=said).status_code == 422

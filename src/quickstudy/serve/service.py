@@ -12,7 +12,7 @@ from fastapi import Request
 from quickstudy.core.arrays import NDArray
 from quickstudy.estimators import FittedModel, Prediction
 from quickstudy.estimators.encoding import TABLE
-from quickstudy.estimators.tables import numbers
+from quickstudy.estimators.tables import row_numbers
 from quickstudy.gallery import Decision
 from quickstudy.pretrained import AbstractPretrained
 from quickstudy.serve.answers import Answer, Answers, Promise
@@ -276,7 +276,7 @@ def _rows(upload: Upload, model: FittedModel) -> Encoded:
     x = np.empty((0, model.known.n_features_in_))
     if good:
         rows = [item.content for item in good]
-        x, wrong = numbers(rows, model.encoding.columns, Path("the request"))
+        x, wrong = row_numbers(rows, model.encoding.table_columns, Path("the request"))
         for item, why in zip(good, wrong, strict=True):
             if why:
                 item.status, item.error = 422, why
