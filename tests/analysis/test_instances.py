@@ -42,5 +42,5 @@ def test_a_real_learner_is_scored_and_others_are_refused() -> None:
     report = instance_accuracy(SequenceLSTM(Conv4(width=4), n_out=3), tasks, n_tasks=4)
     assert all(0 <= m <= 1 for m in report.means)
     assert len(report.means) == 3
-    with pytest.raises(ConfigError, match="before it is told"):
+    with pytest.raises(ConfigError, match="before it sees the label"):
         instance_accuracy(ProtoNet(Conv4(width=4)), tasks, n_tasks=4)

@@ -159,7 +159,7 @@ def test_the_cell_of_a_search(quickstudy: Callable, run_folder: Path, tmp_path: 
 
 def test_other_learners_are_refused(quickstudy: Callable, run_folder: Path) -> None:
     assert (
-        "before it is told"
+        "before it sees the label"
         in quickstudy("analyse", "instances", run_folder, "--n-tasks", "3", status=2).stderr
     )
     assert (

@@ -34,5 +34,5 @@ def test_test_tasks_are_those_of_the_data() -> None:
 def test_mistakes() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'omniglot'"):
         Unlabelled("omniglott")
-    with pytest.raises(ConfigError, match="no classes whose labels"):
+    with pytest.raises(ConfigError, match="has no classes, so it has no labels"):
         Unlabelled("attributes").tasks("train", Setting(1, 5, 5))

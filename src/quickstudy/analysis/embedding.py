@@ -73,20 +73,20 @@ class EmbeddingReport(AbstractReport):
         figure = new_figure(11.0, 5.2)
         label, kind = np.array(self.label), np.array(self.kind)
         named = (("principal components", self.pca), ("t-SNE", self.tsne))
-        for axes, (name, places) in zip(figure.subplots(1, 2), named, strict=True):
-            at = np.array(places)
+        for axes, (name, points) in zip(figure.subplots(1, 2), named, strict=True):
+            at = np.array(points)
             for k in KINDS:
                 mark, size, alpha = _MARKS[k]
                 for c in np.unique(label):
-                    some = at[(label == c) & (kind == k)]
+                    marked = at[(label == c) & (kind == k)]
                     edge = (
                         {"edgecolors": "black", "linewidths": 0.8}
                         if k == "support"
                         else {"linewidths": 1.2 if k == "imagined" else 0}
                     )
                     axes.scatter(
-                        some[:, 0],
-                        some[:, 1],
+                        marked[:, 0],
+                        marked[:, 1],
                         s=size,
                         marker=mark,
                         color=_COLOURS[c % len(_COLOURS)],
@@ -145,22 +145,22 @@ def embedding(
     if not isinstance(episode.target, Classes):
         raise ConfigError("There are no classes to draw in a regression. Give a run on classes.")
     encoder = encoder_of(learner.eval())
-    there = episode.to(next((p.device for p in learner.parameters()), torch.device("cpu")))
+    on_device = episode.to(next((p.device for p in learner.parameters()), torch.device("cpu")))
     with torch.no_grad():
-        z, context = encoder.read(there.support.x)
+        z, context = encoder.read(on_device.support.x)
         parts = [
-            ("support", z[0], there.support.y[0]),
-            ("query", encoder(there.query.x, context)[0], there.query.y[0]),
+            ("support", z[0], on_device.support.y[0]),
+            ("query", encoder(on_device.query.x, context)[0], on_device.query.y[0]),
         ]
         if isinstance(learner, Hallucinator) and learner.n_imagined:
             parts = [(k, learner.formed(p[None])[0], y) for k, p, y in parts]
             # [C M D]
-            made = learner.imagined(parts[0][1][None], there.support.y, episode.target.n)[0]
+            imagined = learner.imagined(parts[0][1][None], on_device.support.y, episode.target.n)[0]
             parts.append(
                 (
                     "imagined",
-                    made.flatten(0, 1),
-                    torch.arange(len(made)).repeat_interleave(made.shape[1]),
+                    imagined.flatten(0, 1),
+                    torch.arange(len(imagined)).repeat_interleave(imagined.shape[1]),
                 )
             )
     x: NDArray[np.float64] = torch.cat([p for _, p, _ in parts]).double().cpu().numpy()
@@ -193,13 +193,13 @@ def imagined_spread(learner: Hallucinator, support: Examples, n: int) -> float:
     0 = the generator pays no heed to the noise, and all its examples are one.
     """
     with torch.no_grad():
-        made: Tensor = learner.imagined(
+        imagined: Tensor = learner.imagined(
             learner.formed(encoder_of(learner)(support.x)), support.y, n
         )
-    mean = made.mean(2, keepdim=True)
+    mean = imagined.mean(2, keepdim=True)
     return float(
         (
-            (made - mean).square().sum(-1).mean(2).sqrt()
+            (imagined - mean).square().sum(-1).mean(2).sqrt()
             / mean[:, :, 0].norm(dim=-1).clamp_min(1e-12)
         ).mean()
     )

@@ -110,7 +110,7 @@ def step_curve(
     for e in tasks.batches(range(n_tasks), 1):
         classes = isinstance(e.target, Classes)
         with torch.no_grad():
-            outs = learner.answers_along(_there(learner, e), steps=most)
+            outs = learner.answers_along(_on_device_of(learner, e), steps=most)
         scores.append([float(e.target.score(out.cpu(), e.query.y)) for out in outs])
     means, ci95 = zip(*(mean_ci95(column) for column in zip(*scores, strict=True)), strict=True)
     return StepCurve(
@@ -157,16 +157,16 @@ class PermutationReport(AbstractReport):
         figure = new_figure(7.5, 4.0)
         axes = figure.subplots()
         ordered = sorted(self.by_task)
-        places = range(len(ordered))
+        positions = range(len(ordered))
         axes.vlines(
-            places,
+            positions,
             [100 * t[1] for t in ordered],
             [100 * t[2] for t in ordered],
             color=_BLUE,
             alpha=0.5,
         )
         axes.plot(
-            places,
+            positions,
             [100 * t[0] for t in ordered],
             ".",
             color=_INK,
@@ -213,10 +213,10 @@ def label_permutations(
     learner = learner.eval()
     for e in tasks.batches(range(n_tasks), 1):
         scores: list[Tensor] = []
-        for some in orders.split(8):
-            renamed = _repeated(e, some)
+        for chunk in orders.split(8):
+            renamed = _repeated(e, chunk)
             with torch.no_grad():
-                out = learner(_there(learner, renamed)).cpu()
+                out = learner(_on_device_of(learner, renamed)).cpu()
             scores.append(e.target.score(out, renamed.query.y))
         of_task = torch.cat(scores)
         by_task.append((float(of_task.mean()), float(of_task.min()), float(of_task.max())))
@@ -294,7 +294,7 @@ def compare_orders(
     names = [n for n, p in learner.named_parameters() if p.requires_grad]
     cosines, ratios, parts = [], [], dict[str, list[float]]()
     for e in tasks.batches(range(n_tasks), 1):
-        first, second = (_gradients(v, _there(learner, e)) for v in variants)
+        first, second = (_gradients(v, _on_device_of(learner, e)) for v in variants)
         whole = [torch.cat([g.flatten() for g in of]) for of in (first, second)]
         cosines.append(_cosine(*whole))
         ratios.append(float(whole[0].norm() / whole[1].norm()))
@@ -342,8 +342,10 @@ def compare_trained(
 
 def _gradients(learner: GradientLearner, e: Episode) -> Sequence[Tensor]:
     parameters = [p for p in learner.parameters() if p.requires_grad]
-    found = torch.autograd.grad(QueryLoss()(learner, e), parameters, allow_unused=True)
-    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+    gradients = torch.autograd.grad(QueryLoss()(learner, e), parameters, allow_unused=True)
+    return [
+        torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)
+    ]
 
 
 def _cosine(a: Tensor, b: Tensor) -> float:
@@ -360,5 +362,5 @@ def _repeated(e: Episode, orders: Tensor) -> Episode:
     return Episode(renamed(e.support), renamed(e.query), e.target)
 
 
-def _there(learner: AbstractLearner[Any], e: Episode) -> Episode:
+def _on_device_of(learner: AbstractLearner[Any], e: Episode) -> Episode:
     return e.to(next((p.device for p in learner.parameters()), torch.device("cpu")))

@@ -1,5 +1,5 @@
-"""How a learner that is asked before it is told gets better: its accuracy on the first, second, …
-example of a class.
+"""How a learner that answers before it sees the label improves: its accuracy on the first, second,
+… example of a class.
 """
 
 from dataclasses import dataclass
@@ -46,9 +46,9 @@ class InstanceReport(AbstractReport):
         """The curve, and chance."""
         figure = new_figure(6.5, 4.0)
         axes = figure.subplots()
-        places = range(1, len(self.means) + 1)
+        positions = range(1, len(self.means) + 1)
         axes.errorbar(
-            places,
+            positions,
             [100 * m for m in self.means],
             yerr=[100 * c for c in self.ci95],
             color="#0969da",
@@ -60,13 +60,13 @@ class InstanceReport(AbstractReport):
         axes.annotate(
             "chance", (len(self.means), 100 / self.n_way), fontsize=9, va="bottom", ha="right"
         )
-        axes.set_xticks(list(places))
+        axes.set_xticks(list(positions))
         axes.set_ylim(0, 101)
         axes.set_xlabel("example of a class")
-        axes.set_ylabel("accuracy before its label is told, %")
+        axes.set_ylabel("accuracy before its label is given, %")
         axes.set_title(
             title
-            or f"Answers before the label is told, {self.n_way} classes, {self.n_tasks:,} tasks"
+            or f"Answers before the label is given, {self.n_way} classes, {self.n_tasks:,} tasks"
         )
         return save_figure(figure, path)
 
@@ -91,8 +91,8 @@ def instance_accuracy(
     """
     if not isinstance(learner, AbstractOnline):
         raise ConfigError(
-            f"{type(learner).__name__} does not answer before it is told. Give a run of one that "
-            "does: mann or lstm."
+            f"{type(learner).__name__} does not answer before it sees the label. Give a "
+            "run of one that does: mann or lstm."
         )
     learner.eval()
     right, at = [], 0

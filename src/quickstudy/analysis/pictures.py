@@ -121,11 +121,11 @@ def _pictures(shown: Sequence[tuple[Episode, Tensor]], path: str | Path, title: 
         order = episode.support.y[0].argsort(stable=True)
         for cell, i in zip(row[:supports], order.tolist(), strict=False):
             _draw(cell, episode.support.x[0, i], _letter(int(episode.support.y[0, i])), _INK)
-        said = out.argmax(-1)
+        answers = out.argmax(-1)
         for cell, i in zip(row[supports + 1 :], range(queries), strict=False):
-            if i >= len(said):
+            if i >= len(answers):
                 continue
-            truth, answer = int(episode.query.y[0, i]), int(said[i])
+            truth, answer = int(episode.query.y[0, i]), int(answers[i])
             right, total = right + (truth == answer), total + 1
             text = _letter(answer) if truth == answer else f"{_letter(answer)}, is {_letter(truth)}"
             _draw(

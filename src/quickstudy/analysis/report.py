@@ -1,4 +1,4 @@
-"""What all measurements of trained learners have in common: they can be told, drawn and written."""
+"""What all measurements of trained learners have in common: rows, a picture and a file."""
 
 import abc
 import json

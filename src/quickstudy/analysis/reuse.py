@@ -112,14 +112,14 @@ def feature_reuse(
     kind = "accuracy"
     for e in tasks.batches(range(n_tasks), 1):
         kind = "accuracy" if isinstance(e.target, Classes) else "minus the mean squared error"
-        there = e.to(next(after.parameters()).device)
+        on_device = e.to(next(after.parameters()).device)
         with torch.no_grad():
             for name, x, y in zip(
-                *_features(before, there), _features(after, there)[1], strict=True
+                *_features(before, on_device), _features(after, on_device)[1], strict=True
             ):
                 alike[name].append(float(linear_cka(x, y)))
             for name, variant in variants.items():
-                scores[name].append(float(e.target.score(variant(there).cpu(), e.query.y)))
+                scores[name].append(float(e.target.score(variant(on_device).cpu(), e.query.y)))
     return ReuseReport(
         {n: mean_ci95(v) for n, v in alike.items()},
         {n: mean_ci95(v) for n, v in scores.items()},
@@ -130,16 +130,16 @@ def feature_reuse(
 
 def _features(learner: GradientLearner, e: Episode) -> tuple[list[str], list[Tensor]]:
     """Names of the stages and their features of the queries, ``[Q D]``, the head's answers last."""
-    seen = dict[str, Tensor]()
+    by_stage = dict[str, Tensor]()
 
     def note(stage: int, features: Tensor) -> Tensor:
-        seen[f"stage {stage}"] = features[0].flatten(1)
+        by_stage[f"stage {stage}"] = features[0].flatten(1)
         return features
 
     state = learner.adapt(e.support, e.target, e.query.x if learner.traits.transductive else None)
     with learner.encoder.between(note):
         out = learner.predict(state, e.query.x)
-    return [*seen, "head"], [*seen.values(), out[0]]
+    return [*by_stage, "head"], [*by_stage.values(), out[0]]
 
 
 def _check_can_be_narrowed(learner: GradientLearner) -> None:

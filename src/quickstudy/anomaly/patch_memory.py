@@ -33,7 +33,7 @@ SCORES = ("max", "top1")
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Patches:
     """Pictures as patches: ``[n H W D]``, and their sizes (width, height)."""
 
     patches: Float[Tensor, "n H W D"]
@@ -125,10 +125,10 @@ class PatchMemory(OutlierMixin, BaseEstimator):
                 f"A picture has no score '{self.score}'. {did_you_mean(self.score, SCORES)}"
             )
         self._open(self.encoder)
-        seen = self._seen(list(X))
-        places = seen.patches.flatten(1, 2)  # [n H·W D]
-        self.memory_ = self._core(places.flatten(0, 1))
-        self.good_scores_ = self._left_out(places)
+        content = self._patches_of(list(X))
+        patches = content.patches.flatten(1, 2)  # [n H·W D]
+        self.memory_ = self._core(patches.flatten(0, 1))
+        self.good_scores_ = self._left_out(patches)
         try:
             self.threshold_ = conformal_threshold(self.good_scores_, self.false_reject_rate)
         except ConfigError:
@@ -169,9 +169,9 @@ class PatchMemory(OutlierMixin, BaseEstimator):
         enlarged and smoothed.
         """
         pictures = list(X)
-        seen = self._checked(pictures)
+        content = self._checked(pictures)
         out = []
-        for patches, (width, height) in zip(seen.patches, seen.sizes, strict=True):
+        for patches, (width, height) in zip(content.patches, content.sizes, strict=True):
             distance = nearest_distances(patches.flatten(0, 1), self.memory_)[0].view(
                 1, 1, *patches.shape[:2]
             )
@@ -226,49 +226,50 @@ class PatchMemory(OutlierMixin, BaseEstimator):
         Raises:
             LoadError: when files are missing or damaged, or the encoder is another one now.
         """
-        place = Path(folder)
+        path = Path(folder)
         try:
-            about = json.loads((place / FILE).read_text(encoding="utf-8"))
-            tensors = load_file(place / _TENSORS)
+            about = json.loads((path / FILE).read_text(encoding="utf-8"))
+            tensors = load_file(path / _TENSORS)
             if about["format"] != FORMAT:
                 raise LoadError(
-                    f"{place / FILE} is not of format {FORMAT}, the one this version reads. "
+                    f"{path / FILE} is not of format {FORMAT}, the one this version reads. "
                     "Install the version that wrote it."
                 )
-            made = cls(encoder or about["encoder"], **about["options"])
-            made.memory_ = torch.from_numpy(tensors["memory"])
-            made.good_scores_ = tensors["good_scores"]
-            made.threshold_, key = about["threshold"], about["key"]
+            memory = cls(encoder or about["encoder"], **about["options"])
+            memory.memory_ = torch.from_numpy(tensors["memory"])
+            memory.good_scores_ = tensors["good_scores"]
+            memory.threshold_, key = about["threshold"], about["key"]
         except FileNotFoundError as error:
             raise LoadError(
-                f"{place} holds no patch memory. Make one: quickstudy inspect fit GOOD_PARTS -o "
+                f"{path} holds no patch memory. Make one: quickstudy inspect fit GOOD_PARTS -o "
                 "MODEL"
             ) from error
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             if isinstance(error, LoadError):
                 raise
             raise LoadError(
-                f"The patch memory in {place} is damaged: {error}. Make it again."
+                f"The patch memory in {path} is damaged: {error}. Make it again."
             ) from error
-        made._open(made.encoder)
-        if made.key_ != key:
+        memory._open(memory.encoder)
+        if memory.key_ != key:
             raise LoadError(
-                f"The memory holds features of the encoder {key}, but '{made.encoder_.source}' is "
-                f"{made.key_} now. Say where the old one is, or fit again."
+                f"The memory holds features of the encoder {key}, but "
+                f"'{memory.encoder_.source}' is {memory.key_} now. Say where the old one is, or "
+                "fit again."
             )
-        return made
+        return memory
 
     def _open(self, encoder: Any) -> None:
-        found = open_encoder(encoder, kind="images")
-        if not isinstance(found, AbstractImagePretrained):
-            raise ConfigError(f"'{found.source}' does not encode pictures.")
-        self.encoder_, self.key_ = found, found.key
+        opened = open_encoder(encoder, kind="images")
+        if not isinstance(opened, AbstractImagePretrained):
+            raise ConfigError(f"'{opened.source}' does not encode pictures.")
+        self.encoder_, self.key_ = opened, opened.key
 
-    def _checked(self, X: Iterable[Any]) -> _Seen:
+    def _checked(self, X: Iterable[Any]) -> _Patches:
         check_is_fitted(self, "memory_")
-        return self._seen(list(X))
+        return self._patches_of(list(X))
 
-    def _seen(self, pictures: Sequence[Any]) -> _Seen:
+    def _patches_of(self, pictures: Sequence[Any]) -> _Patches:
         if not pictures:
             raise ConfigError("There is no picture. Give at least one.")
         parts, sizes = [], []
@@ -285,31 +286,35 @@ class PatchMemory(OutlierMixin, BaseEstimator):
             patches = F.avg_pool2d(
                 flat, self.pool, stride=1, padding=self.pool // 2, count_include_pad=False
             ).permute(0, 2, 3, 1)
-        return _Seen(patches.contiguous(), sizes)
+        return _Patches(patches.contiguous(), sizes)
 
-    def _core(self, places: Float[Tensor, "n D"]) -> Float[Tensor, "m D"]:
-        m = max(1, round(self.keep * len(places)))
-        return places if m == len(places) else places[greedy_coreset(places, m)]
+    def _core(self, patches: Float[Tensor, "n D"]) -> Float[Tensor, "m D"]:
+        m = max(1, round(self.keep * len(patches)))
+        return patches if m == len(patches) else patches[greedy_coreset(patches, m)]
 
-    def _left_out(self, places: Float[Tensor, "n P D"]) -> NDArray[np.float64]:
+    def _left_out(self, patches: Float[Tensor, "n P D"]) -> NDArray[np.float64]:
         """The scores of good parts by memories without them: one by one for few, in ten groups for
         many.
         """
-        n = len(places)
+        n = len(patches)
         if n < 2:
             return np.empty(0)
         groups = np.arange(n) % min(n, 10)
         out = np.empty(n)
         for g in range(groups.max() + 1):
-            rest, own = torch.from_numpy(groups != g), torch.from_numpy(groups == g)
-            out[groups == g] = self._scores(places[own], self._core(places[rest].flatten(0, 1)))
+            in_group = torch.from_numpy(groups == g)
+            others = ~in_group
+            out[groups == g] = self._scores(
+                patches[in_group], self._core(patches[others].flatten(0, 1))
+            )
         return out
 
     def _scores(
-        self, places: Float[Tensor, "n P D"], memory: Float[Tensor, "m D"]
+        self, patches: Float[Tensor, "n P D"], memory: Float[Tensor, "m D"]
     ) -> NDArray[np.float64]:
-        distance, found = nearest_distances(places.flatten(0, 1), memory)
-        distance, found = distance.view(places.shape[:2]), found.view(places.shape[:2])  # [n P]
+        distance, nearest = nearest_distances(patches.flatten(0, 1), memory)
+        distance = distance.view(patches.shape[:2])  # [n P]
+        nearest = nearest.view(patches.shape[:2])
         if self.score == "top1":
             return (
                 distance.topk(max(1, distance.shape[1] // 100), dim=1)
@@ -318,24 +323,24 @@ class PatchMemory(OutlierMixin, BaseEstimator):
                 .numpy()
             )
         worst = distance.argmax(1)
-        rows = torch.arange(len(places))
+        rows = torch.arange(len(patches))
         scores = distance[rows, worst]
         if self.neighbours:
             k = min(self.neighbours, len(memory))
-            around = nearest_distances(memory[found[rows, worst]], memory, k=k)[1]  # [n k]
-            to_them = (places[rows, worst][:, None] - memory[around]).norm(dim=-1)
+            around = nearest_distances(memory[nearest[rows, worst]], memory, k=k)[1]  # [n k]
+            to_them = (patches[rows, worst][:, None] - memory[around]).norm(dim=-1)
             # 1 − exp(s)/Σ exp(d), so that it does not overflow
             scores = scores * (1 - (scores - torch.logsumexp(to_them, 1)).exp())
         return scores.double().numpy()
 
 
-def _size(picture: Any, thing: Any) -> tuple[int, int]:
+def _size(picture: Any, image: Any) -> tuple[int, int]:
     """Width and height of a picture: of the file where a path came, as the encoder may have made it
     smaller.
     """
-    if isinstance(thing, Image.Image):
-        return thing.size
+    if isinstance(image, Image.Image):
+        return image.size
     if isinstance(picture, str | Path):
         with Image.open(picture) as image:
             return image.size
-    return int(thing.shape[-1]), int(thing.shape[-2])
+    return int(image.shape[-1]), int(image.shape[-2])

@@ -18,14 +18,14 @@ from quickstudy.bench.timing import rotated
 from quickstudy.bench.workloads import Workload
 from quickstudy.core.errors import TrainingError
 
-_PATIENCE = 20.0  # seconds for a process that was told to end
+_PATIENCE = 20.0  # seconds for a process that was asked to end
 _ERROR = re.compile(r"(?:\[rank\d+\]: )?[\w.]+: \S")
 
 
 @final
 class Contender:
     """A process that runs `quickstudy.bench.contender`: it works when it is asked, and waits
-    otherwise. A context, at whose end it ends.
+    otherwise. A context; the process ends with it.
 
     Args:
         name: as in error messages.
@@ -35,7 +35,7 @@ class Contender:
     def __init__(self, name: str, command: Sequence[str]) -> None:
         self._name = name
         self._stderr = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - lasts as long as the process
-        # A file, not a pipe: a pipe that nobody reads is full one day, and the process would wait
+        # A file, not a pipe: a pipe that is not read fills up, and the process would wait
         # for ever.
         self._process = subprocess.Popen(
             command,

@@ -1,4 +1,4 @@
-"""One contender in a process of its own, which does a timed step whenever it is told to;
+"""One contender in a process of its own, which does a timed step on request;
 `quickstudy.bench.apart` tells it.
 
 python -m quickstudy.bench.contender '{"entry": …, "device": …}'

@@ -39,7 +39,7 @@ def shares(workload: Workload, device: torch.device, *, rounds: int, learning: f
     Omniglot's.
 
     Args:
-        workload: whose tasks are drawn.
+        workload: its tasks are drawn.
         device: where they go.
         rounds: counted rounds behind each median.
         learning: seconds of the step itself, as they were measured in a process like that of a

@@ -1,4 +1,4 @@
-"""Whether two entries compute the same thing: the check without which no time means anything."""
+"""Whether two entries compute the same: times are only compared where they do."""
 
 import math
 import statistics
@@ -53,11 +53,11 @@ class Reference:
         return _summary([distance(got, expected) for got, expected in pairs])
 
     def _results(self, entry: Entry, workload: Workload, dtype: torch.dtype) -> list[Result]:
-        found = []
+        results = []
         for seed in self._seeds:
             with Job.of(workload, self._device, dtype=dtype, seed=seed) as job:
-                found.append(entry.step(job)())
-        return found
+                results.append(entry.step(job)())
+        return results
 
 
 def distance(got: Result, expected: Result) -> float:
@@ -66,9 +66,11 @@ def distance(got: Result, expected: Result) -> float:
     """
     off = size = 0.0
     for name, tensor in expected.items():
-        wanted = as_float64(tensor)
-        off += float((as_float64(got[name]) - wanted if name in got else wanted).square().sum())
-        size += float(wanted.square().sum())
+        reference = as_float64(tensor)
+        off += float(
+            (as_float64(got[name]) - reference if name in got else reference).square().sum()
+        )
+        size += float(reference.square().sum())
     return math.sqrt(off / size)
 
 

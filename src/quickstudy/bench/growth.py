@@ -30,14 +30,14 @@ def _setting(field_: str) -> Callable[[Workload, int], Workload]:
 
 @dataclass(frozen=True)
 class Axis:
-    """One thing that grows, and the sizes it takes."""
+    """A size of the workload that grows, and the values it takes."""
 
     name: str
     values: tuple[int, ...]
     grown: Callable[[Workload, int], Workload] = field(repr=False)
 
     def applies(self, workload: Workload) -> bool:
-        """Whether the workload has such a thing."""
+        """Whether the workload has such a size."""
         applies = {
             "ways": not workload.regression,
             "inner steps": workload.has_inner_loop,
@@ -137,7 +137,7 @@ def measure_growth(
         device: where.
         rounds: counted rounds behind each median.
         with_memory: also the peak memory, each in a process of its own.
-        on_progress: told what is going on.
+        on_progress: called with what is measured now.
 
     Raises:
         ConfigError: when several processes are asked for where they cannot be measured.
@@ -202,12 +202,12 @@ def _curves(
     with_memory: bool,
     say: Progress,
 ) -> dict[str, list[Point]]:
-    found: dict[str, list[Point]] = {e.name: [] for e in entries}
-    with contenders(entries, device) as them:
+    curves: dict[str, list[Point]] = {e.name: [] for e in entries}
+    with contenders(entries, device) as running:
         for value, grown in sizes.items():
             say(f"{axis} {value}")
-            taken = rounds_of(them, grown, rounds=rounds)
+            taken = rounds_of(running, grown, rounds=rounds)
             for e in entries:
                 peak = peak_bytes(e, grown, device) if with_memory and is_measured(e) else None
-                found[e.name].append(Point(value, statistics.median(taken[e.name]), peak))
-    return found
+                curves[e.name].append(Point(value, statistics.median(taken[e.name]), peak))
+    return curves

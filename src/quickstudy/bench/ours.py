@@ -85,8 +85,8 @@ def _training(
     def gradient(replica: nn.Module, piece: Episode) -> tuple[float, tuple[Tensor, ...]]:
         share = piece.n_tasks / n
         if recorded is not None:
-            loss, found = recorded(replica, piece)
-            return loss.item() * share, tuple(g * share for g in found if g is not None)
+            loss, gradients = recorded(replica, piece)
+            return loss.item() * share, tuple(g * share for g in gradients if g is not None)
         loss = replica(piece) * share
         return loss.item(), torch.autograd.grad(loss, parameters)
 

@@ -1,4 +1,5 @@
-"""The most memory that a step takes, each in a fresh process so that nobody inherits another's.
+"""The most memory that a step takes, each in a fresh process, so that no measurement starts with
+the memory of another.
 
 python -m quickstudy.bench.peak_memory '{"entry": …, "workload": …, "device": …}'   prints the bytes
 """
@@ -54,9 +55,11 @@ def peak_bytes(entry: Entry, workload: Workload, device: torch.device) -> int:
     Raises:
         TrainingError: when that process fails, with its last line.
     """
-    asked = json.dumps({"entry": entry.name, "workload": workload.to_json(), "device": str(device)})
+    request = json.dumps(
+        {"entry": entry.name, "workload": workload.to_json(), "device": str(device)}
+    )
     done = subprocess.run(
-        [sys.executable, "-m", "quickstudy.bench.peak_memory", asked],
+        [sys.executable, "-m", "quickstudy.bench.peak_memory", request],
         capture_output=True,
         text=True,
     )
@@ -98,9 +101,9 @@ def _give_back() -> None:
 
 def _resident(field: str) -> int:
     """Bytes of VmRSS (now) or VmHWM (at most); where there is no /proc, the most there ever was."""
-    found = re.search(rf"{field}:\s+(\d+) kB", _STATUS.read_text()) if _STATUS.exists() else None
-    if found:
-        return 1024 * int(found[1])
+    match = re.search(rf"{field}:\s+(\d+) kB", _STATUS.read_text()) if _STATUS.exists() else None
+    if match:
+        return 1024 * int(match[1])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
         1 if sys.platform == "darwin" else 1024
     )

@@ -1,4 +1,4 @@
-"""The findings as pictures: how many times faster, and how things grow."""
+"""Measurements as pictures: how many times faster, and how cost grows."""
 
 import math
 from collections.abc import Sequence

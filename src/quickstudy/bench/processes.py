@@ -64,10 +64,10 @@ def compare(
     """Train by one process and by several in turn, on the CPU.
 
     Args:
-        workload: whose step is trained.
+        workload: its step is trained.
         rounds: how often each is started.
         steps: counted steps of each.
-        on_progress: told what is going on.
+        on_progress: called with what is measured now.
 
     Raises:
         ConfigError: where `unable` says why.
@@ -87,12 +87,12 @@ def compare(
 
 def _seconds(workload: Workload, n: int, steps: int) -> float:
     """Seconds of a step of n processes."""
-    asked = json.dumps(
+    request = json.dumps(
         {"workload": workload.to_json(), "steps": steps, "workers": N_PROCESSES // n}
     )
     launcher = _TORCHRUN if n > 1 else ()
     done = subprocess.run(
-        [sys.executable, *launcher, "-m", "quickstudy.bench.together", asked],
+        [sys.executable, *launcher, "-m", "quickstudy.bench.together", request],
         capture_output=True,
         text=True,
     )

@@ -165,7 +165,7 @@ def compare_speed(
         rounds: counted rounds.
         with_memory: also the peak memory, for the workloads that are meant for it.
         with_shares: also the share of drawing the tasks, likewise.
-        on_progress: told what is going on.
+        on_progress: called with what is measured now.
     """
     rates, measured, peaks, parts = [], {}, {}, {}
     for workload in workloads:
@@ -229,12 +229,12 @@ def _spread(seconds: Sequence[float]) -> tuple[float, tuple[float, float]]:
 def _peaks(
     workload: Workload, entries: Sequence[Entry], device: torch.device, on_progress: Progress
 ) -> dict[str, int]:
-    found = {}
+    peaks = {}
     for e in entries:
         if peak_memory.is_measured(e):
             on_progress(f"{workload.name}: memory of {e.name}")
-            found[e.name] = peak_memory.peak_bytes(e, peak_memory.one_task(workload), device)
-    return found
+            peaks[e.name] = peak_memory.peak_bytes(e, peak_memory.one_task(workload), device)
+    return peaks
 
 
 def write_json(values: Mapping[str, Any], path: str | Path) -> None:

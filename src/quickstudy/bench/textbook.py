@@ -3,7 +3,7 @@ papers.
 
 Parameters have the names of quickstudy's own learners (``encoder.blocks.0.conv.weight``), so that
 gradients can be compared name by name.
-The bias of the convolutions is the one thing quickstudy leaves out; it starts at zero and batch
+The bias of the convolutions is all that quickstudy leaves out; it starts at zero and batch
 norm takes it away again.
 """
 

@@ -56,7 +56,7 @@ def interleaved(
 
 
 def timed(step: Step, device: torch.device) -> float:
-    """Seconds of one step. The garbage of the step before is collected first, so that nobody pays
+    """Seconds of one step. The garbage of the step before is collected first, so that no step pays
     for another.
     """
     gc.collect()

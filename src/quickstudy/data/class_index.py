@@ -219,12 +219,12 @@ def check_disjoint(splits: Mapping[str, ClassDataset | Sequence[str]]) -> None:
     Raises:
         DataError: naming the classes and the splits.
     """
-    seen: dict[str, str] = {}
+    split_of: dict[str, str] = {}
     for split, data in splits.items():
         for name in data.index.names if isinstance(data, ClassDataset) else data:
-            if name in seen:
+            if name in split_of:
                 raise DataError(
-                    f"Class '{name}' is in both the {seen[name]} and the {split} split; a class "
-                    "may be in one only. Correct the split."
+                    f"Class '{name}' is in both the {split_of[name]} and the {split} split; a "
+                    "class may be in one only. Correct the split."
                 )
-            seen[name] = split
+            split_of[name] = split

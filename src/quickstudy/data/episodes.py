@@ -41,33 +41,33 @@ class Episodes(AbstractTasks):
             raise EpisodeError(
                 f"{data.name} holds classes, so n_way must be at least 1, got {setting.n_way}."
             )
-        s, wanted = setting, setting.n_way + setting.n_distractors
-        if wanted > len(data.index):
+        s, n_classes = setting, setting.n_way + setting.n_distractors
+        if n_classes > len(data.index):
             also = f" + n_distractors = {s.n_way} + {s.n_distractors}" if s.n_distractors else ""
             raise EpisodeError(
                 f"{data.name}/{data.split} has {len(data.index)} classes but an episode needs "
-                f"n_way{also} = {wanted}. Lower n_way, or add classes."
+                f"n_way{also} = {n_classes}. Lower n_way, or add classes."
             )
         least = int(data.index.counts.argmin())
         labelled = np.ceil(s.labelled * data.index.counts - 1e-9).astype(np.int64)
-        self._told = None if s.labelled == 1 else _told(data, labelled)
+        self._labelled = None if s.labelled == 1 else _labelled_rows(data, labelled)
         # one class may get all queries
         of_class = s.n_query if not s.alpha else s.n_way * s.n_query
         need = s.n_shot + of_class
         if labelled[least] < need:
-            told = f" ({labelled[least]} of them labelled)" if s.labelled < 1 else ""
-            what = "n_query" if not s.alpha else "n_way · n_query, which may all be of one class,"
+            share = f" ({labelled[least]} of them labelled)" if s.labelled < 1 else ""
+            name = "n_query" if not s.alpha else "n_way · n_query, which may all be of one class,"
             raise EpisodeError(
-                f"class '{data.index.names[least]}' has {data.index.counts[least]} examples{told} "
-                f"but an episode needs n_shot + {what} = "
+                f"class '{data.index.names[least]}' has {data.index.counts[least]} examples{share} "
+                f"but an episode needs n_shot + {name} = "
                 f"{s.n_shot} + {of_class} = {need}. Lower n_shot or n_query, or load the data with "
                 f"min_per_class={need}."
             )
-        rest = data.index.counts[least] - (labelled[least] if s.labelled < 1 else need)
-        if rest < s.n_unlabelled:
+        left_over = data.index.counts[least] - (labelled[least] if s.labelled < 1 else need)
+        if left_over < s.n_unlabelled:
             raise EpisodeError(
                 f"class '{data.index.names[least]}' has {data.index.counts[least]} examples, which "
-                f"leaves {rest} for n_unlabelled = {s.n_unlabelled}. "
+                f"leaves {left_over} for n_unlabelled = {s.n_unlabelled}. "
                 "Lower n_unlabelled or the share that is labelled."
             )
 
@@ -117,8 +117,8 @@ class Episodes(AbstractTasks):
             draws >> np.uint64(1),
             np.uint64(2**64 - 1),
         )
-        if self._told is not None:  # the labelled ones come first
-            draws = np.where(self._told[every], draws, draws | np.uint64(2**63))
+        if self._labelled is not None:  # the labelled ones come first
+            draws = np.where(self._labelled[every], draws, draws | np.uint64(2**63))
         order = np.argsort(draws, 1, kind="stable")
         k, queries = s.n_shot, np.full(s.n_way, s.n_query)
         if s.alpha:
@@ -131,8 +131,8 @@ class Episodes(AbstractTasks):
         if s.n_unlabelled:
             used = (
                 np.r_[k + queries, np.zeros(s.n_distractors, np.int64)]
-                if self._told is None
-                else self._told[every].sum(1)
+                if self._labelled is None
+                else self._labelled[every].sum(1)
             )
             unlabelled = index.rows(
                 every, np.take_along_axis(order, used[:, None] + np.arange(s.n_unlabelled), 1)
@@ -255,7 +255,7 @@ class _Drawn(NamedTuple):
     unlabelled: NDArray[np.int64]
 
 
-def _told(data: ClassDataset, labelled: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _labelled_rows(data: ClassDataset, labelled: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which examples of each class are labelled, ``[classes most]``: so many, chosen once and for
     all.
     """
@@ -270,7 +270,7 @@ def _told(data: ClassDataset, labelled: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def _spread(u: NDArray[np.float64], alpha: float, n: int) -> NDArray[np.int64]:
-    """``n`` things spread over classes by shares from a symmetric Dirichlet distribution: the
+    """``n`` examples spread over classes by shares from a symmetric Dirichlet distribution: the
     normalised quantiles ``u`` of a gamma distribution.
 
     >>> int(_spread(np.array([0.1, 0.5, 0.9]), 2.0, 75).sum())
@@ -285,12 +285,12 @@ def _spread(u: NDArray[np.float64], alpha: float, n: int) -> NDArray[np.int64]:
     return counts
 
 
-def _key(tasks: AbstractTasks, what: str, i: int, *more: str) -> tuple[str | int, ...]:
-    return ("episodes", tasks.data, tasks.split, tasks.split_hash, tasks.seed, what, i, *more)
+def _key(tasks: AbstractTasks, purpose: str, i: int, *more: str) -> tuple[str | int, ...]:
+    return ("episodes", tasks.data, tasks.split, tasks.split_hash, tasks.seed, purpose, i, *more)
 
 
 def _first(draws: NDArray[np.uint64], n: int) -> NDArray[np.int64]:
-    """The positions of the ``n`` smallest draws, smallest first: ``n`` things chosen without
+    """The positions of the ``n`` smallest draws, smallest first: ``n`` items chosen without
     replacement, in random order.
     """
     few = np.argpartition(draws, n - 1)[:n]

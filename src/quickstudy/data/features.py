@@ -41,11 +41,11 @@ def encoded(dataset: ClassDataset, encoder: AbstractEncoder, *, batch: int = 256
             "own. Use norm=running, group or none."
         )
     device = next((p.device for p in encoder.parameters()), dataset.x.device)
-    there, parts = dataset.to(device), []
+    on_device, parts = dataset.to(device), []
     with in_mode(encoder, training=False), torch.no_grad():
         for at in range(0, len(dataset.x), batch):
             rows = torch.arange(at, min(at + batch, len(dataset.x))).numpy()
-            parts.append(encoder(there.gather(rows)[None])[0])
+            parts.append(encoder(on_device.gather(rows)[None])[0])
     return replace(dataset, x=torch.cat(parts), mean=(0.0,), std=(1.0,))
 
 
@@ -65,6 +65,6 @@ def on_features(learner: Learner) -> Learner:
     stand_in = Identity(encoder.out_dim)
     stand_in.map_shape = encoder.map_shape
     stand_in.norm = encoder.norm  # results go on saying how the features were normalised
-    made = copy.deepcopy(learner, {id(encoder): stand_in})
-    assert getattr(made, name) is stand_in
-    return made
+    changed = copy.deepcopy(learner, {id(encoder): stand_in})
+    assert getattr(changed, name) is stand_in
+    return changed

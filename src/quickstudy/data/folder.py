@@ -121,15 +121,15 @@ class ImageFolder(Described, AbstractData):
     @cached_property
     def contents(self) -> dict[str, FolderContent]:
         """What was found: by split where the folder has splits, else under ``all``."""
-        given = (
+        splits = (
             []
             if not self.root.is_dir()
-            else _given_splits(folder.name for folder in _entries(self.root)[0])
+            else _splits_among(folder.name for folder in _entries(self.root)[0])
         )
-        places = {split: self.root / split for split in given} or {"all": self.root}
+        folders = {split: self.root / split for split in splits} or {"all": self.root}
         return {
-            split: read_folder(place, self._format, on_bad=self.on_bad)
-            for split, place in places.items()
+            split: read_folder(folder, self._format, on_bad=self.on_bad)
+            for split, folder in folders.items()
         }
 
     @property
@@ -257,26 +257,27 @@ def find_files(paths: Iterable[str | Path], *, kind: str) -> list[Path]:
         kind: "images", "audio" or "text".
     """
     sought = _named(kind)
-    given = [Path(path).expanduser() for path in paths]
-    gone = [_shown(path) for path in given if not path.exists()]
-    if gone:
+    items = [Path(path).expanduser() for path in paths]
+    missing = [_shown(path) for path in items if not path.exists()]
+    if missing:
         raise DataError(
-            f"There is no such file or folder: {_listed(gone)}. Check the paths and their spelling."
+            f"There is no such file or folder: {_listed(missing)}. Check the paths and "
+            "their spelling."
         )
-    found: list[Path] = []
+    chosen: list[Path] = []
     others: list[Path] = []
-    for path in given:
+    for path in items:
         files, rest = _below(path, sought.endings) if path.is_dir() else ([path], [])
-        found += files
+        chosen += files
         others += rest
-    if not found:
-        where = _listed([_shown(path) for path in given]) or "an empty list of paths"
+    if not chosen:
+        shown = _listed([_shown(path) for path in items]) or "an empty list of paths"
         raise DataError(
-            f"There is no {sought.word} in {where}. Give {sought.word} files, or folders with "
+            f"There is no {sought.word} in {shown}. Give {sought.word} files, or folders with "
             f"files such as {sought.such_as}.{_endings_of(others)}"
         )
-    _warn_passed_over(others, sought.word, _listed([_shown(path) for path in given]))
-    return found
+    _warn_passed_over(others, sought.word, _listed([_shown(path) for path in items]))
+    return chosen
 
 
 def kind_of(path: str | Path) -> str:
@@ -326,7 +327,7 @@ def _class_folders(root: Path, sought: "_Sought") -> tuple[dict[str, list[Path]]
         raise DataError(
             f"{_shown(root)} has no sub-folders, but one per class was expected. {layout}"
         )
-    splits = _given_splits(folder.name for folder in folders)
+    splits = _splits_among(folder.name for folder in folders)
     if splits:
         raise DataError(
             f"{_shown(root)} holds the splits {', '.join(splits)}, but a sub-folder per class was "
@@ -372,7 +373,7 @@ def _class_folders(root: Path, sought: "_Sought") -> tuple[dict[str, list[Path]]
     return found, len(ignored)
 
 
-class _Sought(NamedTuple):
+class _FileKind(NamedTuple):
     """What is looked for in folders."""
 
     word: str
@@ -381,13 +382,13 @@ class _Sought(NamedTuple):
     some: str
 
 
-def _named(kind: str) -> _Sought:
+def _named(kind: str) -> _FileKind:
     if kind == "audio":
-        return _Sought("recording", _SOUNDS, "recording.wav or recording.flac", ".wav, .flac")
+        return _FileKind("recording", _SOUNDS, "recording.wav or recording.flac", ".wav, .flac")
     if kind == "images":
-        return _Sought("picture", picture_endings(), "picture.jpg or picture.png", ".jpg, .png")
+        return _FileKind("picture", picture_endings(), "picture.jpg or picture.png", ".jpg, .png")
     if kind == "text":
-        return _Sought("text", _TEXTS, "text.txt or text.md", ".txt, .md")
+        return _FileKind("text", _TEXTS, "text.txt or text.md", ".txt, .md")
     raise ConfigError(f"Folders hold images, audio or text, not '{kind}'.")
 
 
@@ -423,16 +424,14 @@ def _class_name(folder: Path) -> str:
     return name
 
 
-def _given_splits(names: Iterable[str]) -> list[str]:
+def _splits_among(names: Iterable[str]) -> list[str]:
     """The splits, if these folders are splits and not classes: one of them alone could well be a
     class of trains.
     """
-    here = set(names)
-    return (
-        [split for split in _SPLITS if split in here]
-        if len(here) > 1 and here <= set(_SPLITS)
-        else []
-    )
+    present = set(names)
+    if len(present) < 2 or not present <= set(_SPLITS):
+        return []
+    return [split for split in _SPLITS if split in present]
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -24,7 +24,7 @@ _BLOCK = 16
 
 class GaussianProcesses(Described, AbstractData):
     """A task is one curve, drawn from a Gaussian process whose length and scale are drawn too; from
-    some of its points the others are to be told, and how sure one can be.
+    some of its points the others are to be predicted, with their uncertainty.
 
     k(x, x') = s² ρ(|x − x'| / ℓ) + 0.02² [x = x'], ℓ ~ U[0.1, 0.6], s ~ U[0.1, 1], x ~ U[−2, 2]
 

@@ -101,11 +101,11 @@ def plain(
     """The signed distance to the outline of a character that is only stretched in height and width,
     positive in the ink, in pixels.
     """
-    outline, where = _outline(character, font), np.empty((2, SIDE, SIDE))
+    outline, at = _outline(character, font), np.empty((2, SIDE, SIDE))
     plains = np.empty((len(stretches), SIDE, SIDE))
     for i, (height, width) in enumerate(stretches):
-        where[0], where[1] = _AXIS[:, None] / height, _AXIS / width
-        plains[i] = _drawn(outline, where, pen)
+        at[0], at[1] = _AXIS[:, None] / height, _AXIS / width
+        plains[i] = _drawn(outline, at, pen)
     return plains
 
 
@@ -126,15 +126,13 @@ def _outline(character: str, font: str) -> tuple[NDArray[np.float64], float]:
 
 
 def _drawn(
-    outline: tuple[NDArray[np.float64], float], where: NDArray[np.float64], pen: float
+    outline: tuple[NDArray[np.float64], float], at: NDArray[np.float64], pen: float
 ) -> NDArray[np.float64]:
     from scipy.ndimage import map_coordinates
 
     distance, half_width = outline
-    there = map_coordinates(
-        distance, where * _FINE + (SIDE * _FINE - 1) / 2, order=1, mode="nearest"
-    )
-    return there + np.clip(pen - half_width, _THINNER, _THICKER)
+    value = map_coordinates(distance, at * _FINE + (SIDE * _FINE - 1) / 2, order=1, mode="nearest")
+    return value + np.clip(pen - half_width, _THINNER, _THICKER)
 
 
 def _source(s: NDArray[np.float64]) -> NDArray[np.float64]:

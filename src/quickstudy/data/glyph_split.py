@@ -140,12 +140,12 @@ def _strange(
     return least
 
 
-def _layers(some: Sequence[str], fonts: Sequence[str]) -> NDArray[np.float32]:
+def _layers(characters: Sequence[str], fonts: Sequence[str]) -> NDArray[np.float32]:
     """For each stretch where each character has its ink, as shares of it, and which places are far
     from it: [3 2 A 28 28].
     """
-    layers = np.empty((len(_STRETCHES), 2, len(some), SIDE, SIDE), dtype=np.float32)
-    for i, (character, font) in enumerate(zip(some, fonts, strict=True)):
+    layers = np.empty((len(_STRETCHES), 2, len(characters), SIDE, SIDE), dtype=np.float32)
+    for i, (character, font) in enumerate(zip(characters, fonts, strict=True)):
         distance = plain(character, font, pen=_PEN, stretches=_STRETCHES)
         ink = np.clip(0.5 + distance, 0, 1)
         layers[:, 0, i] = ink / ink.sum((1, 2), keepdims=True)

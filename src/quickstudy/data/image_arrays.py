@@ -171,36 +171,36 @@ def from_dataset(
 
 def _images(x: ArrayLike | Tensor) -> Tensor:
     """[M C H W], as bytes or as floats between 0 and 1."""
-    given = x.detach().cpu() if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
-    if given.ndim == 3:
-        given = given[:, None]
-    shape = tuple(given.shape)
+    images = x.detach().cpu() if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
+    if images.ndim == 3:
+        images = images[:, None]
+    shape = tuple(images.shape)
     if len(shape) != 4 or 0 in shape:
         raise DataError(
             "x must hold images, [M C H W], [M H W C] or [M H W], but has the shape "
             f"{list(shape)}. One image alone is x[None]."
         )
     if shape[1] not in _CHANNELS and shape[3] in _CHANNELS:
-        given = given.permute(0, 3, 1, 2)
+        images = images.permute(0, 3, 1, 2)
     elif shape[1] not in _CHANNELS:
         raise DataError(
             f"Images have 1 or 3 channels, but x has the shape {list(shape)}. Put the channels "
             "second, [M C H W], or last, [M H W C]."
         )
-    if given.dtype in (torch.uint8, torch.bool):
-        return (given.to(torch.uint8) * (255 if given.dtype == torch.bool else 1)).contiguous()
-    if not given.is_floating_point():
+    if images.dtype in (torch.uint8, torch.bool):
+        return (images.to(torch.uint8) * (255 if images.dtype == torch.bool else 1)).contiguous()
+    if not images.is_floating_point():
         raise DataError(
-            f"Images are uint8 (0 … 255) or floats (0 … 1), but x has dtype {given.dtype}. Convert "
-            "it: x.astype('uint8')."
+            f"Images are uint8 (0 … 255) or floats (0 … 1), but x has dtype {images.dtype}. "
+            "Convert it: x.astype('uint8')."
         )
-    low, high = float(given.min()), float(given.max())
+    low, high = float(images.min()), float(images.max())
     if not 0 <= low <= high <= 1:  # also where one of them is NaN
         raise DataError(
             f"Images as floats lie between 0 and 1, but x runs from {low:.4g} to {high:.4g}. "
             "Divide values up to 255 by 255; in the place of a normalisation give mean and std."
         )
-    return given.float().contiguous()
+    return images.float().contiguous()
 
 
 def _image(image: Any, fmt: ImageFormat | None, number: int) -> Tensor:

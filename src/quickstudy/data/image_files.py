@@ -328,9 +328,9 @@ def _too_large(name: str, pixels: str) -> ImageError:
 
 
 def _damaged(name: str, error: Exception) -> ImageError:
-    said = str(error) or type(error).__name__
+    reason = str(error) or type(error).__name__
     return ImageError(
-        f"{name} is damaged or incomplete (Pillow says: {said}). Copy or download it again, or "
+        f"{name} is damaged or incomplete (Pillow says: {reason}). Copy or download it again, or "
         "remove it."
     )
 

@@ -109,14 +109,14 @@ class MiniImageNet(Described, AbstractData):
         rows = [row for s in _SPLITS for row in self._tables[s]]
         names = sorted({label for _, label in rows})
         number = {name: c for c, name in enumerate(names)}
-        made = prepared(
+        arrays = prepared(
             f"mini-imagenet-{_SIZE}",
             [self._archive],
             lambda: {"x": _read(self._archive, [f for f, _ in rows])},
         )
         labels = np.array([number[label] for _, label in rows])
         return ClassDataset(
-            "mini-imagenet", "all", made["x"], ClassIndex(labels, names), mean=_MEAN, std=_STD
+            "mini-imagenet", "all", arrays["x"], ClassIndex(labels, names), mean=_MEAN, std=_STD
         )
 
 

@@ -112,10 +112,10 @@ class Omniglot(Described, AbstractData):
     @cached_property
     def _everything(self) -> ClassDataset:
         archives = [find_or_download(file, about) for file, about in _ARCHIVES.items()]
-        made = prepared(f"omniglot-{_SIZE}", archives, lambda: {"x": _read(archives)})
+        arrays = prepared(f"omniglot-{_SIZE}", archives, lambda: {"x": _read(archives)})
         names = list(_names())
         labels = np.repeat(np.arange(len(names)), _DRAWINGS)
-        return ClassDataset("omniglot", "all", made["x"], ClassIndex(labels, names))
+        return ClassDataset("omniglot", "all", arrays["x"], ClassIndex(labels, names))
 
     @cached_property
     def _lists(self) -> dict[str, list[str]]:

@@ -191,20 +191,20 @@ class Attributes(Described, AbstractData):
 
     @cached_property
     def _attributes(self) -> Float[Tensor, "classes A"]:
-        found: dict[bytes, NDArray[np.bool_]] = {}
+        rows: dict[bytes, NDArray[np.bool_]] = {}
         at = 0
-        while len(found) < sum(self.classes):
+        while len(rows) < sum(self.classes):
             row = uniform(self.n_attributes, self.name, self.seed, "class", at) < 0.5
-            found.setdefault(row.tobytes(), row)
+            rows.setdefault(row.tobytes(), row)
             at += 1
         return torch.from_numpy(
-            np.where(np.stack(list(found.values())), 1.0, -1.0).astype(np.float32)
+            np.where(np.stack(list(rows.values())), 1.0, -1.0).astype(np.float32)
         )
 
-    def _normal(self, n: int, *what: str) -> NDArray[np.float64]:
+    def _normal(self, n: int, *purpose: str) -> NDArray[np.float64]:
         from scipy.special import ndtri
 
-        return ndtri(np.clip(uniform(n, self.name, self.seed, *what), 1e-16, None))
+        return ndtri(np.clip(uniform(n, self.name, self.seed, *purpose), 1e-16, None))
 
 
 @cache

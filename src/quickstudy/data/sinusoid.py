@@ -98,10 +98,10 @@ class SinusoidTasks(AbstractTasks):
             Reals(1),
         )
 
-    def _draws(self, numbers: Sequence[int], what: str, n: int) -> NDArray[np.float64]:
+    def _draws(self, numbers: Sequence[int], purpose: str, n: int) -> NDArray[np.float64]:
         # [T n]
         return np.stack(
-            [uniform(n, self.data, self.split, self.seed, what, int(i)) for i in numbers]
+            [uniform(n, self.data, self.split, self.seed, purpose, int(i)) for i in numbers]
         )
 
 

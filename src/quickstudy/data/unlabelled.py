@@ -1,4 +1,4 @@
-"""Data whose training labels are put away."""
+"""Data without its training labels."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -55,7 +55,7 @@ class Unlabelled(Described, AbstractData):
             return self._data.tasks(split, setting, seed=seed)
         labelled = self._data.tasks(split, Setting(1, 1, 1), seed=seed)
         if not isinstance(labelled, Episodes):
-            raise ConfigError(f"{self.name} has no classes whose labels could be put away.")
+            raise ConfigError(f"{self.name} has no classes, so it has no labels to be left out.")
         dataset = labelled.dataset
         index = ClassIndex(np.zeros(len(dataset.x), dtype=np.int64), ["unlabelled"])
         return Episodes(

@@ -64,19 +64,19 @@ class Vectors(AbstractData):
 
 
 def _rows(x: ArrayLike) -> NDArray[np.float32]:
-    given = np.asarray(x)
-    if given.ndim != 2 or 0 in given.shape:
+    array = np.asarray(x)
+    if array.ndim != 2 or 0 in array.shape:
         raise DataError(
             "x must hold one vector per row, [M D] with at least one row and column, but has the "
-            f"shape {list(given.shape)}."
+            f"shape {list(array.shape)}."
         )
-    if given.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biuf":
         raise DataError(
-            f"x must hold real numbers, but its dtype is {given.dtype}. Turn other columns into "
+            f"x must hold real numbers, but its dtype is {array.dtype}. Turn other columns into "
             "numbers first."
         )
     with np.errstate(over="ignore"):
-        rows = given.astype(np.float32)
+        rows = array.astype(np.float32)
     wrong = np.flatnonzero(~np.isfinite(rows).all(1))
     if len(wrong):
         row = wrong[0]
@@ -84,7 +84,7 @@ def _rows(x: ArrayLike) -> NDArray[np.float32]:
         raise DataError(
             f"{len(wrong)} of {len(rows)} rows of x hold a value that is not a finite float32 "
             "number; "
-            f"the first is {given[row, column]} in row {row}, column {column}. Replace these "
+            f"the first is {array[row, column]} in row {row}, column {column}. Replace these "
             "values or leave the rows out."
         )
     return rows

@@ -1,5 +1,5 @@
 """Voices: hundreds of speakers that do not exist, spoken on the spot by eSpeak NG, so that there is
-nothing to download and nobody to ask.
+nothing to download and no licence to ask for.
 """
 
 import csv
@@ -267,8 +267,8 @@ def installed() -> str:
     Raises:
         DataError: when it is not installed.
     """
-    found = re.search(r"\d+(\.\d+)+\S*", _run("--version"))
-    return found[0] if found else "unknown"
+    match = re.search(r"\d+(\.\d+)+\S*", _run("--version"))
+    return match[0] if match else "unknown"
 
 
 def _run(*arguments: object) -> str:

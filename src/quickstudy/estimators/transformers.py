@@ -16,13 +16,13 @@ from quickstudy.data import read_picture
 from quickstudy.pretrained import AbstractPretrained, FeatureCache, encode_files, open_encoder
 
 
-class AbstractThingEncoder(TransformerMixin, BaseEstimator, abc.ABC):
+class AbstractItemEncoder(TransformerMixin, BaseEstimator, abc.ABC):
     """Needs no fitting to data: ``fit`` only opens the encoder. Clones share what was opened, so
     that a grid search opens it once.
 
     Attributes:
         encoder_: what encodes.
-        key_: what tells this encoder from others: a hash of its weights and of how things are
+        key_: identifies this encoder: a hash of its weights and of how items are
             prepared.
         n_features_out_: D, length of a vector.
         notes_: what must be known before trusting it, and what went wrong with the cache, in plain
@@ -41,8 +41,8 @@ class AbstractThingEncoder(TransformerMixin, BaseEstimator, abc.ABC):
     _opened: list[tuple[Any, AbstractPretrained]]
 
     @abc.abstractmethod
-    def _file(self, thing: Any) -> Path | None:
-        """The file that a thing lies in; None for one in memory."""
+    def _file(self, item: Any) -> Path | None:
+        """The file of an item; None for one in memory."""
 
     @abc.abstractmethod
     def _options(self) -> dict[str, Any]:
@@ -57,11 +57,11 @@ class AbstractThingEncoder(TransformerMixin, BaseEstimator, abc.ABC):
         """
         if self.batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {self.batch_size}.")
-        asked = (self.encoder, self._options(), _stamps(self.encoder))
+        request = (self.encoder, self._options(), _stamps(self.encoder))
         shared = self._shared()
         opened = shared[0] if shared else None
-        if opened is None or opened[0] != asked:
-            opened = asked, open_encoder(self.encoder, kind=self.kind, **self._options())
+        if opened is None or opened[0] != request:
+            opened = request, open_encoder(self.encoder, kind=self.kind, **self._options())
             shared[:] = [opened]
         self.encoder_ = opened[1]
         self.key_ = self.encoder_.key
@@ -70,7 +70,7 @@ class AbstractThingEncoder(TransformerMixin, BaseEstimator, abc.ABC):
         return self
 
     def transform(self, X: Iterable[Any]) -> Float[NDArray[np.float32], "n D"]:
-        """The vectors of things: in files, whose paths are given, or in memory.
+        """The vectors of items: paths of files, or items in memory.
 
         Raises:
             ConfigError: for one path where a list was expected.
@@ -82,19 +82,19 @@ class AbstractThingEncoder(TransformerMixin, BaseEstimator, abc.ABC):
                 f"A list of {self.kind} was expected, but one came: {str(X)!r}. Put it in "
                 f"brackets: [{str(X)!r}]."
             )
-        things = list(X)
-        files = {i: file for i, file in enumerate(map(self._file, things)) if file is not None}
-        memory = [i for i in range(len(things)) if i not in files]
-        out = np.empty((len(things), self.n_features_out_), np.float32)
+        items = list(X)
+        files = {i: file for i, file in enumerate(map(self._file, items)) if file is not None}
+        memory = [i for i in range(len(items)) if i not in files]
+        out = np.empty((len(items), self.n_features_out_), np.float32)
         if files:
-            found = encode_files(
+            encoded = encode_files(
                 self.encoder_, list(files.values()), cache=self.cache, batch_size=self.batch_size
             )
-            out[list(files)] = found.vectors
-            self.notes_ = (*self.encoder_.notes, *found.notes)
+            out[list(files)] = encoded.vectors
+            self.notes_ = (*self.encoder_.notes, *encoded.notes)
         for at in range(0, len(memory), self.batch_size):
-            some = memory[at : at + self.batch_size]
-            out[some] = self.encoder_.encode([self._in_memory(things[i]) for i in some])
+            rows = memory[at : at + self.batch_size]
+            out[rows] = self.encoder_.encode([self._in_memory(items[i]) for i in rows])
         return out
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
@@ -108,16 +108,16 @@ class AbstractThingEncoder(TransformerMixin, BaseEstimator, abc.ABC):
         prefix = type(self).__name__.lower()
         return np.asarray([f"{prefix}{i}" for i in range(self.n_features_out_)], dtype=object)
 
-    def _in_memory(self, thing: Any) -> Any:
+    def _in_memory(self, item: Any) -> Any:
         """What the encoder takes of something that is not in a file."""
-        return thing
+        return item
 
     def __sklearn_clone__(self) -> Self:
         # scikit-learn would copy a pretrained encoder that is given: a model of any size, or
         # one that cannot be copied.
-        made = type(self)(**self.get_params(deep=False))
-        made._opened = self._shared()
-        return made
+        clone = type(self)(**self.get_params(deep=False))
+        clone._opened = self._shared()
+        return clone
 
     def _shared(self) -> list[tuple[Any, AbstractPretrained]]:
         """What was asked for and what was opened then; empty before that."""
@@ -127,7 +127,7 @@ class AbstractThingEncoder(TransformerMixin, BaseEstimator, abc.ABC):
         return self._opened
 
 
-class ImageEncoder(AbstractThingEncoder):
+class ImageEncoder(AbstractItemEncoder):
     """Pictures to vectors: paths of files, their bytes, Pillow images, or arrays [H W 3] and [H W].
 
     Args:
@@ -139,7 +139,7 @@ class ImageEncoder(AbstractThingEncoder):
         cache: where vectors of files are kept, as in `quickstudy.pretrained.encode_files`; None
             keeps nothing.
 
-    Attributes: as `AbstractThingEncoder`.
+    Attributes: as `AbstractItemEncoder`.
     """
 
     kind = "images"
@@ -154,20 +154,20 @@ class ImageEncoder(AbstractThingEncoder):
     ) -> None:
         self.encoder, self.invert, self.batch_size, self.cache = encoder, invert, batch_size, cache
 
-    def _file(self, thing: Any) -> Path | None:
-        return Path(thing) if isinstance(thing, str | Path) else None
+    def _file(self, item: Any) -> Path | None:
+        return Path(item) if isinstance(item, str | Path) else None
 
-    def _in_memory(self, thing: Any) -> Any:
-        if thing is not None and not isinstance(thing, bytes | bytearray | np.ndarray):
-            return thing  # a Pillow image, or what an own encoder takes
-        picture: Any = thing
+    def _in_memory(self, item: Any) -> Any:
+        if item is not None and not isinstance(item, bytes | bytearray | np.ndarray):
+            return item  # a Pillow image, or what an own encoder takes
+        picture: Any = item
         return read_picture(picture)
 
     def _options(self) -> dict[str, Any]:
         return {"invert": self.invert}
 
 
-class TextEncoder(AbstractThingEncoder):
+class TextEncoder(AbstractItemEncoder):
     """Sentences to vectors: texts, or the paths of text files as `pathlib.Path`.
 
     Args:
@@ -176,7 +176,7 @@ class TextEncoder(AbstractThingEncoder):
         batch_size: sentences that are encoded at once.
         cache: as in `ImageEncoder`.
 
-    Attributes: as `AbstractThingEncoder`.
+    Attributes: as `AbstractItemEncoder`.
     """
 
     kind = "text"
@@ -190,14 +190,14 @@ class TextEncoder(AbstractThingEncoder):
     ) -> None:
         self.encoder, self.batch_size, self.cache = encoder, batch_size, cache
 
-    def _file(self, thing: Any) -> Path | None:
-        return thing if isinstance(thing, Path) else None
+    def _file(self, item: Any) -> Path | None:
+        return item if isinstance(item, Path) else None
 
     def _options(self) -> dict[str, Any]:
         return {}
 
 
-class AudioEncoder(AbstractThingEncoder):
+class AudioEncoder(AbstractItemEncoder):
     """Recordings to vectors: paths of files, or `quickstudy.data.Recording`.
 
     Args:
@@ -207,7 +207,7 @@ class AudioEncoder(AbstractThingEncoder):
         batch_size: recordings that are encoded at once.
         cache: as in `ImageEncoder`.
 
-    Attributes: as `AbstractThingEncoder`.
+    Attributes: as `AbstractItemEncoder`.
     """
 
     kind = "audio"
@@ -221,8 +221,8 @@ class AudioEncoder(AbstractThingEncoder):
     ) -> None:
         self.encoder, self.batch_size, self.cache = encoder, batch_size, cache
 
-    def _file(self, thing: Any) -> Path | None:
-        return Path(thing) if isinstance(thing, str | Path) else None
+    def _file(self, item: Any) -> Path | None:
+        return Path(item) if isinstance(item, str | Path) else None
 
     def _options(self) -> dict[str, Any]:
         return {}
@@ -230,8 +230,8 @@ class AudioEncoder(AbstractThingEncoder):
 
 def _stamps(encoder: Any) -> list[tuple[str, int, int]]:
     """What changes when the files of an encoder do, e.g. when a run is trained anew."""
-    place = Path(encoder) if isinstance(encoder, str | Path) else None
-    if place is None or not place.exists():
+    path = Path(encoder) if isinstance(encoder, str | Path) else None
+    if path is None or not path.exists():
         return []
-    found = [(file.name, file.stat()) for file in (place.iterdir() if place.is_dir() else [place])]
-    return sorted((name, about.st_mtime_ns, about.st_size) for name, about in found)
+    stats = [(file.name, file.stat()) for file in (path.iterdir() if path.is_dir() else [path])]
+    return sorted((name, about.st_mtime_ns, about.st_size) for name, about in stats)

@@ -34,7 +34,7 @@ class AbstractEnvironment(Described, abc.ABC):
 
     @abc.abstractmethod
     def task(self, split: str, number: int) -> Float[Tensor, " P"]:
-        """Task ``number`` of a split: always the same, whoever asks."""
+        """Task ``number`` of a split: always the same."""
 
     def tasks(self, n: int, *, split: str = "train", first: int = 0) -> Float[Tensor, "T P"]:
         """Tasks ``first`` … ``first`` + n − 1 of a split.

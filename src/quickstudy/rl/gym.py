@@ -144,11 +144,11 @@ class EnvFamily(AbstractEnvironment):
     def reset(self, tasks: Tensor, n_episodes: int, generator: torch.Generator) -> Any:
         envs = self._envs(len(tasks) * n_episodes)
         seeds = torch.randint(2**31 - 1, (len(envs),), generator=generator).tolist()
-        seen = []
+        observations = []
         for i, (env, seed) in enumerate(zip(envs, seeds, strict=True)):
             env.unwrapped.set_task(tasks[i // n_episodes].numpy())
-            seen.append(env.reset(seed=seed)[0])
-        return self._stacked(seen, n_episodes)
+            observations.append(env.reset(seed=seed)[0])
+        return self._stacked(observations, n_episodes)
 
     def observe(self, state: Any) -> Tensor:
         return state
@@ -168,8 +168,10 @@ class EnvFamily(AbstractEnvironment):
         return self._pool[:n]
 
     @staticmethod
-    def _stacked(seen: list[Any], n_episodes: int) -> Tensor:
-        return torch.from_numpy(np.stack(seen).astype(np.float32)).unflatten(0, (-1, n_episodes))
+    def _stacked(observations: list[Any], n_episodes: int) -> Tensor:
+        return torch.from_numpy(np.stack(observations).astype(np.float32)).unflatten(
+            0, (-1, n_episodes)
+        )
 
 
 for _name, _family in (

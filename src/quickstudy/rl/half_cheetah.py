@@ -1,4 +1,4 @@
-"""MuJoCo's half cheetah, which is told by its reward which way to run, or how fast."""
+"""MuJoCo's half cheetah, whose reward says which way to run, or how fast."""
 
 from typing import Any
 

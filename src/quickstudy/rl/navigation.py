@@ -49,5 +49,5 @@ class Navigation2D(AbstractEnvironment):
     def oracle(
         tasks: Float[Tensor, "T 2"], observed: Float[Tensor, "T E 2"]
     ) -> Float[Tensor, "T E 2"]:
-        """The action of somebody who knows the goal: straight to it."""
+        """The action of a policy that knows the goal: straight to it."""
         return (tasks[:, None] - observed).clamp(-0.1, 0.1)

@@ -84,10 +84,10 @@ class TRPO(AbstractOuter):
         whole = adaptation.evidence, adaptation.path[-1]
         loss, _ = loss_and_kl(*whole)
         gradient = _flat(torch.autograd.grad(loss, weights))
-        some = max(1, round(self.fisher_share * len(adaptation.evidence[0].log_prob)))
+        n_tasks_used = max(1, round(self.fisher_share * len(adaptation.evidence[0].log_prob)))
         slope = _flat(
             torch.autograd.grad(
-                loss_and_kl(*pytree.tree_map(lambda v: v[:some], whole))[1],
+                loss_and_kl(*pytree.tree_map(lambda v: v[:n_tasks_used], whole))[1],
                 weights,
                 create_graph=True,
             )

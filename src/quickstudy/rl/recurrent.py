@@ -173,11 +173,11 @@ def train_recurrent(
         n_episodes: of a trial.
         ppo: how to step.
         seed: of tasks and actions.
-        on_iteration: told the number of each iteration and what happened.
+        on_iteration: called with the number of each iteration and its results.
     """
     p = ppo or TrialPPO()
     adam = torch.optim.Adam(policy.parameters(), lr=p.lr)
-    told = []
+    history = []
     for i in range(iterations):
         tasks = environment.tasks(n_tasks, first=(seed * 1_000_000 + i) * n_tasks)
         trial = live(policy, environment, tasks, n_episodes, generator("rl2", seed, i))
@@ -196,7 +196,7 @@ def train_recurrent(
             nn.utils.clip_grad_norm_(policy.parameters(), 0.5)
             adam.step()
         by_episode = trial.returns(n_episodes).mean(1)
-        told.append(
+        history.append(
             {
                 "first": float(by_episode[0]),
                 "last": float(by_episode[-1]),
@@ -204,8 +204,8 @@ def train_recurrent(
             }
         )
         if on_iteration:
-            on_iteration(i, told[-1])
-    return told
+            on_iteration(i, history[-1])
+    return history
 
 
 def _judged(trial: Trial, p: TrialPPO) -> tuple[Tensor, Tensor]:

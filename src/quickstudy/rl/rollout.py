@@ -59,19 +59,22 @@ def play(
     n_episodes: int,
     generator: torch.Generator,
 ) -> Trajectories:
-    """Episodes of whoever acts."""
+    """Episodes of the policy ``act``."""
     state = environment.reset(tasks, n_episodes, generator)
     alive = torch.ones(len(tasks), n_episodes, dtype=torch.bool)
-    seen, done, paid, lasted = [], [], [], []
+    observations, actions, paid, lasted = [], [], [], []
     for _ in range(environment.horizon):
-        seen.append(environment.observe(state))
-        done.append(act(seen[-1]))
-        state, reward, over = environment.step(tasks, state, done[-1], generator)
+        observations.append(environment.observe(state))
+        actions.append(act(observations[-1]))
+        state, reward, over = environment.step(tasks, state, actions[-1], generator)
         paid.append(reward * alive)
         lasted.append(alive)
         alive = alive & ~over
         if not alive.any():
             break
     return Trajectories(
-        torch.stack(seen, 2), torch.stack(done, 2), torch.stack(paid, 2), torch.stack(lasted, 2)
+        torch.stack(observations, 2),
+        torch.stack(actions, 2),
+        torch.stack(paid, 2),
+        torch.stack(lasted, 2),
     )

@@ -30,19 +30,19 @@ def train_policy(
         iterations: outer steps.
         n_tasks: of each.
         seed: of tasks and actions.
-        on_iteration: told the number of each iteration and what happened: the mean return before
-            and after adaptation, and the outer step's own numbers.
+        on_iteration: called with the number of each iteration and its results: the mean return
+            before and after adaptation, and the outer step's own numbers.
 
     Returns:
         what happened at every iteration.
     """
     learner.train()
-    told = []
+    history = []
     for i in range(iterations):
         tasks = environment.tasks(n_tasks, first=(seed * 1_000_000 + i) * n_tasks)
         happened = learner.adapt(environment, tasks, generator("rl", seed, i))
         stepped = outer.step(learner, happened)
-        told.append(
+        history.append(
             {
                 "before": float(happened.returns[0].mean()),
                 "after": float(happened.returns[-1].mean()),
@@ -50,8 +50,8 @@ def train_policy(
             }
         )
         if on_iteration:
-            on_iteration(i, told[-1])
-    return told
+            on_iteration(i, history[-1])
+    return history
 
 
 def returns_along(
