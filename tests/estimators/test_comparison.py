@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from quickstudy.core.errors import ConfigError
 from quickstudy.estimators import FewShotClassifier, HeadComparison
-from quickstudy.estimators.comparison import CHOICES, compare_heads
+from quickstudy.estimators.comparison import CHOICES, IN_CONTEXT, compare_heads
 from quickstudy.estimators.linear_heads import GaussianHead, LogisticHead, RidgeHead
 from quickstudy.estimators.scaling import balanced, fit_scaling, unit
 
@@ -67,7 +67,7 @@ def test_one_example_each_says_nothing_and_the_usual_head_is_taken() -> None:
     assert "no class has two examples" in str(model.head_comparison_)
     table = FewShotClassifier("auto", scaling="standardise").fit(x, y)
     assert table.head_comparison_ is not None
-    assert table.head_comparison_.choice.scaling == "standardise"
+    assert table.head_comparison_.choice.head == "in-context"
 
 
 def test_a_change_chooses_anew_and_a_comparison_can_be_kept() -> None:
@@ -153,3 +153,28 @@ def test_scalings_by_hand(metric: str) -> None:
         fit_scaling("centres", metric, x, y, 2, np.ones(12))
     with pytest.raises(ConfigError, match=r"no scaling 'centres'.*centre"):
         FewShotClassifier(scaling="centres").fit(x, y)
+
+
+def test_a_table_is_read_in_context() -> None:
+    """Classes inside each other: no line parts them, but a network that reads the rows does."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 40)
+    angle = rng.uniform(0, 2 * np.pi, len(y))
+    radius = np.where(y == 0, 0.3, 2.0) + 0.1 * rng.normal(size=len(y))
+    x = np.stack((radius * np.cos(angle), radius * np.sin(angle)), 1)
+    seen = np.arange(len(y)) % 4 == 0
+    table = FewShotClassifier("auto", scaling="standardise").fit(x[seen], y[seen])
+    assert table.head_comparison_ is not None
+    assert table.head_comparison_.choice == IN_CONTEXT
+    assert len(table.head_comparison_.scores) == len(CHOICES) + 1
+    assert table.score(x[~seen], y[~seen]) > 0.9
+    assert FewShotClassifier("logistic").fit(x[seen], y[seen]).score(x[~seen], y[~seen]) < 0.8
+    kept = HeadComparison.from_json(json.loads(json.dumps(table.head_comparison_.to_json())))
+    again = FewShotClassifier("auto", scaling="standardise").fit(x[seen], y[seen], comparison=kept)
+    np.testing.assert_array_equal(again.class_scores(x), table.class_scores(x))
+    weight = np.ones(int(seen.sum()))
+    weight[0] = 0
+    named = FewShotClassifier("in-context")
+    without = named.fit(x[seen], y[seen], sample_weight=weight).class_scores(x)
+    named.fit(x[seen][1:], y[seen][1:])
+    np.testing.assert_allclose(without, named.class_scores(x), atol=1e-6)

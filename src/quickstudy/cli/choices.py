@@ -8,7 +8,9 @@ from typing import Annotated, Literal, TypeAlias
 import typer
 
 Format: TypeAlias = Literal["table", "csv", "jsonl"]
-Head: TypeAlias = Literal["auto", "prototype", "cosine", "ridge", "logistic", "gaussian"]
+Head: TypeAlias = Literal[
+    "auto", "prototype", "cosine", "ridge", "logistic", "gaussian", "in-context"
+]
 FileKind: TypeAlias = Literal["images", "audio"]
 FolderKind: TypeAlias = Literal["auto", "images", "audio", "text"]
 Norm: TypeAlias = Literal["batch", "running", "support", "per_task", "group", "none"]

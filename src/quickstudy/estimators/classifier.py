@@ -14,7 +14,7 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, did_you_mean
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.estimators.advice import advise
-from quickstudy.estimators.comparison import CHOICES, HeadComparison, compare_heads
+from quickstudy.estimators.comparison import HeadComparison, choices_for, compare_heads
 from quickstudy.estimators.findings import examine
 from quickstudy.estimators.heads import (
     AbstractHead,
@@ -22,6 +22,7 @@ from quickstudy.estimators.heads import (
     LearnerHead,
     PrototypeHead,
 )
+from quickstudy.estimators.in_context_head import InContextHead
 from quickstudy.estimators.linear_heads import GaussianHead, LogisticHead, RidgeHead
 from quickstudy.estimators.scaling import METRICS, SCALINGS, Array
 from quickstudy.estimators.sets import ConformalSets
@@ -34,7 +35,7 @@ from quickstudy.estimators.validation import (
     with_label,
 )
 
-HEADS = ("auto", "prototype", "cosine", "ridge", "logistic", "gaussian", "learner")
+HEADS = ("auto", "prototype", "cosine", "ridge", "logistic", "gaussian", "in-context", "learner")
 _USUAL_SCALING = {"prototype": "none", "cosine": "none"}
 
 
@@ -67,13 +68,16 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     Args:
         head: "prototype" (similarity to the class mean), "cosine" (a cosine classifier fine-tuned
             from the means), "ridge", "logistic", "gaussian" (one for each class, with one
-            covariance), "learner" (see ``learner``), or "auto", the one of these that the examples
-            prefer (`quickstudy.estimators.comparison.compare_heads`). Only "prototype" computes
-            nothing but the one class when a class comes or goes; the others are fitted anew.
+            covariance), "in-context" (a network that reads the columns of a table, see
+            `InContextClassifier`), "learner" (see ``learner``), or "auto", the one of these that
+            the examples prefer (`quickstudy.estimators.comparison.compare_heads`). Only "prototype"
+            computes nothing but the one class when a class comes or goes; the others are fitted
+            anew.
         scaling: how vectors are made comparable by the mean and deviation of the examples: "none",
             "centre", "standardise", or "auto": none for "prototype" and "cosine", centred for the
             others. Head "auto" tries several; "standardise" says which to prefer where the
-            examples cannot say, as for the columns of a table. Not for "learner".
+            examples cannot say, as for the columns of a table, where "in-context" takes part and
+            comes first. Not for "in-context" and "learner".
         metric: "cosine", vectors have length 1; "euclidean", they keep their length, as numbers of
             a table should.
         alpha: penalty of "ridge"; None = chosen by leaving examples out.
@@ -400,7 +404,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             self.head_comparison_ = comparison
             self.head_ = comparison.choice.make().fit(*examples)
         else:
-            choices = sorted(CHOICES, key=lambda c: self.scaling not in ("auto", c.scaling))
+            choices = choices_for(self.scaling, len(self.support_))
             self.head_comparison_, self.head_ = compare_heads(*examples, choices)
         return self
 
@@ -430,6 +434,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
                 return LogisticHead(c=self.C, scaling=scaling, metric=self.metric)
             case "gaussian":
                 return GaussianHead(scaling=scaling, metric=self.metric)
+            case "in-context":
+                return InContextHead()
             case "learner":
                 if self.learner is None:
                     raise ConfigError(

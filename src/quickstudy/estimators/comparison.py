@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.rng import uniform
 from quickstudy.estimators.heads import AbstractHead, PrototypeHead
+from quickstudy.estimators.in_context_head import InContextHead
 from quickstudy.estimators.linear_heads import (
     GaussianHead,
     LogisticHead,
@@ -27,8 +28,9 @@ class HeadChoice:
     """A head with how vectors are made comparable before it.
 
     Args:
-        head: "prototype", "ridge", "logistic" or "gaussian".
-        scaling, metric: see `quickstudy.estimators.scaling.fit_scaling`.
+        head: "prototype", "ridge", "logistic", "gaussian" or "in-context".
+        scaling, metric: see `quickstudy.estimators.scaling.fit_scaling`; "in-context" takes vectors
+            as they are.
         penalty: the penalty, inverse penalty or shrinkage that the head chose; None where it has
             none, or has yet to choose.
     """
@@ -48,10 +50,14 @@ class HeadChoice:
                 return RidgeHead(alpha=self.penalty, **options)
             case "logistic":
                 return LogisticHead(c=self.penalty, **options)
+            case "in-context":
+                return InContextHead()
             case _:
                 return GaussianHead(shrinkage=self.penalty, **options)
 
     def __str__(self) -> str:
+        if self.head == IN_CONTEXT.head:
+            return self.head
         shown = {
             ("none", "cosine"): "",
             ("none", "euclidean"): ", Euclidean",
@@ -73,6 +79,19 @@ CHOICES = (
     HeadChoice("gaussian", "standardise", "euclidean"),
     HeadChoice("prototype", "standardise", "euclidean"),
 )
+
+
+# For the columns of a table, and there the first.
+IN_CONTEXT = HeadChoice("in-context", "none", "euclidean")
+# Rows up to which it is tried: reading takes time with the square of their number.
+_MOST_READ = 500
+
+
+def choices_for(scaling: str, n: int) -> tuple[HeadChoice, ...]:
+    """What head "auto" tries on ``n`` examples, the one that is usual for this scaling first."""
+    ordered = tuple(sorted(CHOICES, key=lambda c: scaling not in ("auto", c.scaling)))
+    is_table = scaling == "standardise" and n <= _MOST_READ
+    return (IN_CONTEXT, *ordered) if is_table else ordered
 
 
 @dataclass(frozen=True)
@@ -137,7 +156,7 @@ class HeadComparison:
         scores = []
         for row in values["scores"]:
             choice = HeadChoice(row["head"], row["scaling"], row["metric"], row["penalty"])
-            if choice.head not in {known.head for known in CHOICES}:
+            if choice.head not in {known.head for known in (*CHOICES, IN_CONTEXT)}:
                 raise ValueError(f"there is no head {choice.head!r} to choose")
             numbers = (
                 float("nan") if row[k] is None else float(row[k])

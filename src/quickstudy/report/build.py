@@ -49,6 +49,10 @@ HEADS = {
         "one Gaussian per class, with one covariance",
         "The score is the logarithm of how likely the example is in the class.",
     ),
+    "in-context": (
+        "a network that reads the table",
+        "The score is the logarithm of the class's probability: 0 is certainty.",
+    ),
     "learner": (
         "a meta-trained learner",
         "The score is the output of the learner: higher is likelier.",
