@@ -701,6 +701,16 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
     ),
     (
         ROOT / "docs" / "applications" / "classifier.md",
+        "encoders",
+        functools.partial(_rows_of, "encoders"),
+    ),
+    (
+        ROOT / "docs" / "applications" / "encoders.md",
+        "identification",
+        functools.partial(_rows_of, "encoders", "identification_rows"),
+    ),
+    (
+        ROOT / "docs" / "applications" / "classifier.md",
         "own-heads",
         functools.partial(_rows_of, "own_heads"),
     ),
