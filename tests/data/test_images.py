@@ -310,7 +310,19 @@ def test_16_bit_grey_is_scaled_in_order(values: list[int], order: str) -> None:
     image = Image.fromarray(np.tile(np.array(sorted(values), dtype=order), (8, 1)))
     out = GREY.convert(image)[0, 0].tolist()
     assert out == sorted(out)
-    assert all(abs(got - v / 257) <= 0.5 + 1e-9 for got, v in zip(out, sorted(values), strict=True))
+    step = 257 if max(values) > 4095 else 4095 / 255
+    assert all(
+        abs(got - v / step) <= 0.5 + 1e-9 for got, v in zip(out, sorted(values), strict=True)
+    )
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif"])
+def test_a_camera_of_12_bits_does_not_give_night(tmp_path: Path, ending: str) -> None:
+    """LOG m4."""
+    ramp = np.tile(np.linspace(0, 4095, 8).astype(np.uint16), (8, 1))
+    Image.fromarray(ramp).save(tmp_path / f"deep{ending}")
+    seen = GREY.read(tmp_path / f"deep{ending}")[0, 0].tolist()
+    assert seen == [0, 36, 73, 109, 146, 182, 219, 255]
 
 
 def save_16_png(path: Path, values: np.ndarray) -> None:

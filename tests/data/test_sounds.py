@@ -46,6 +46,14 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
     np.testing.assert_allclose(read.samples, (left + right) / 2, atol=1e-4)
 
 
+def test_channels_of_opposite_phase_do_not_cancel(tmp_path: Path) -> None:
+    """LOG m5."""
+    left, quiet = tone(440, level=0.5).samples, tone(440, level=0.49).samples
+    for right in (-left, -quiet):
+        read = read_recording(saved(tmp_path / "a.wav", np.stack([left, right], 1)))
+        np.testing.assert_allclose(read.samples, left, atol=1e-4)
+
+
 @pytest.mark.parametrize(("rate", "to"), [(44_100, 16_000), (8_000, 16_000), (16_000, 16_000)])
 def test_another_rate_keeps_the_tone(rate: int, to: int) -> None:
     heard = tone(440, rate=rate).at_rate(to)

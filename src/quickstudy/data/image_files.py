@@ -53,6 +53,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _QUIET = threading.Lock()
+_WHITE_12 = 4095
 _STRIP = 1 << 22  # values that are scaled at a time
 
 
@@ -357,7 +358,11 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _scaled(image: Image.Image, name: str) -> Image.Image:
-    """Grey of more than 8 bits, scaled: Pillow's own conversion cuts off at 255."""
+    """Grey of more than 8 bits, scaled: Pillow's own conversion cuts off at 255.
+
+    Where no value is above 4095, it is of a camera of 12 bits and white is 4095: as 16 bits even
+    its brightest place would be all but black.
+    """
     values: NDArray[Any] = np.asarray(image)
     low, high = float(values.min()), float(values.max())
     full = 1.0 if image.mode == "F" else 65535.0
@@ -368,7 +373,8 @@ def _scaled(image: Image.Image, name: str) -> Image.Image:
         )
     if image.mode != "F" and low >= 0 and high <= full:
         # A table, as a large picture in float64 would need eight times its memory.
-        table = ((np.arange(65536) * 255 + 32767) // 65535).astype(np.uint8)
+        white = _WHITE_12 if high <= _WHITE_12 else 65535
+        table = ((np.arange(white + 1) * 255 + white // 2) // white).astype(np.uint8)
         return Image.fromarray(table[values])
     base, width = (0.0, full) if low >= 0 and high <= full else (low, high - low)
     scaled = np.empty(values.shape, np.uint8)

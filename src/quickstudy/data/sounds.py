@@ -22,6 +22,7 @@ SHORTEST, LONGEST = 0.1, 600.0
 """Seconds that a recording lasts at least and at most."""
 
 _SILENT = 1e-4  # of full scale, −80 dB: the noise of a converter with nothing plugged in
+_CANCELLED = 1e-3  # of the power of the channels, that is left of it in their mean
 _RANGE = 80.0  # dB below a recording's loudest place; what is fainter is noise
 
 
@@ -73,7 +74,8 @@ class Recording:
 
 def read_recording(path: str | Path | bytes) -> Recording:
     """The recording in a sound file, or in its content (WAV, FLAC, Ogg, MP3 and others that
-    libsndfile reads), its channels averaged.
+    libsndfile reads), its channels averaged; where they cancel each other, as in stereo of
+    opposite phase, the loudest.
 
     Raises:
         DataError: when there is no such file, no sound in it, or it is too short or too long; the
@@ -103,7 +105,7 @@ def read_recording(path: str | Path | bytes) -> Recording:
                 _length(file.frames, file.samplerate),
             )
             samples: Any = (
-                np.empty(0) if wrong else file.read(dtype="float32", always_2d=True).mean(1)
+                np.empty(0) if wrong else _mixed(file.read(dtype="float32", always_2d=True))
             )
     except (soundfile.SoundFileError, RuntimeError) as error:
         raise DataError(
@@ -115,6 +117,15 @@ def read_recording(path: str | Path | bytes) -> Recording:
     if wrong:
         raise DataError(f"{shown} {wrong}")
     return Recording(samples, rate)
+
+
+def _mixed(channels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """One channel ``[n]`` of several ``[n c]``."""
+    mean = channels.mean(1)
+    power = np.square(channels, dtype=np.float64).mean(0)
+    if np.square(mean, dtype=np.float64).mean() < _CANCELLED * power.mean():
+        return np.ascontiguousarray(channels[:, power.argmax()])
+    return mean
 
 
 @dataclass(frozen=True)
