@@ -11,7 +11,13 @@ from sklearn.metrics import classification_report
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from quickstudy.core.errors import ConfigError, DataError
-from quickstudy.estimators import FewShotClassifier, OpenSetClassifier, OSLOClassifier
+from quickstudy.estimators import (
+    FewShotClassifier,
+    InContextClassifier,
+    InContextRegressor,
+    OpenSetClassifier,
+    OSLOClassifier,
+)
 from quickstudy.estimators.scaling import unit
 
 DIM = 4
@@ -95,7 +101,9 @@ def test_a_text_among_numbers_is_refused(kind: str) -> None:
 
 
 @pytest.mark.parametrize("missing", [float("nan"), None, np.datetime64("NaT")])
-@pytest.mark.parametrize("estimator", [FewShotClassifier, OpenSetClassifier, OSLOClassifier])
+@pytest.mark.parametrize(
+    "estimator", [FewShotClassifier, OpenSetClassifier, OSLOClassifier, InContextClassifier]
+)
 def test_missing_labels_are_refused(estimator: Any, missing: Any) -> None:
     x, _ = blobs()
     for y in (["a", missing, "a", "b", "b", "b"], [0, missing, 0, 1, 1, 1]):
@@ -197,7 +205,13 @@ def test_no_head_warns_of_names_it_was_not_given(score: str) -> None:
 def test_features_are_bounded() -> None:
     x, place = blobs()
     x[2, 1] = 1e200
-    for estimator in (FewShotClassifier(), OpenSetClassifier(), OSLOClassifier(threshold=0.5)):
+    for estimator in (
+        FewShotClassifier(),
+        OpenSetClassifier(),
+        OSLOClassifier(threshold=0.5),
+        InContextClassifier(),
+        InContextRegressor(),
+    ):
         with pytest.raises(DataError, match=r"Feature 1 of row 2 is 1e\+200, but at most 1e\+150"):
             estimator.fit(x, place)
 

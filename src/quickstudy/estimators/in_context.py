@@ -18,6 +18,7 @@ from quickstudy.core.rng import generator
 from quickstudy.core.types import Classes, Examples, Reals, Target
 from quickstudy.estimators.codes import class_codes
 from quickstudy.estimators.trend import linear_trend
+from quickstudy.estimators.validation import check_labels, check_vectors
 from quickstudy.pretrained.tabular import open_tabular
 
 Array = NDArray[np.float64]
@@ -144,12 +145,14 @@ class InContextClassifier(ClassifierMixin, _InContext):
 
         Raises:
             ValueError: for what scikit-learn's classifiers refuse.
+            DataError: for missing labels, labels of several kinds, or features above 1e150.
             ConfigError: for numbers below 1, and a temperature that is not above 0.
         """
         learner = self._check_parameters()
         if self.temperature is not None and self.temperature <= 0:
             raise ConfigError(f"temperature must be above 0, got {self.temperature}.")
-        x, labels = _validate(self, X, y)
+        x = check_vectors(self, X, reset=True, allow_nan=True)
+        labels = check_labels(y, len(x))
         check_classification_targets(labels)
         self.classes_, at = np.unique(labels, return_inverse=True)
         n = len(self.classes_)
@@ -171,7 +174,7 @@ class InContextClassifier(ClassifierMixin, _InContext):
     def predict_proba(self, X: Any) -> Array:
         """How likely each class is, ``[n C]``; rows sum to 1."""
         check_is_fitted(self)
-        x = _validate(self, X, reset=False)
+        x = check_vectors(self, X, allow_nan=True)
         if len(self.classes_) == 1:
             return np.ones((len(x), 1))
         scores = self._scores(x) / self.temperature_
@@ -276,10 +279,12 @@ class InContextRegressor(RegressorMixin, _InContext):
 
         Raises:
             ValueError: for what scikit-learn's regressors refuse.
+            DataError: for features above 1e150.
             ConfigError: for numbers below 1.
         """
         learner = self._check_parameters()
-        x, numbers = _validate(self, X, y, y_numeric=True)
+        _, numbers = _validate(self, X, y, y_numeric=True)
+        x = check_vectors(self, X, reset=True, allow_nan=True)
         self.trend_, y64 = linear_trend(x, np.asarray(numbers, dtype=np.float64))
         self._mean, scale = float(y64.mean()), float(y64.std())
         self._scale = scale if scale > 0 else 1.0
@@ -294,7 +299,7 @@ class InContextRegressor(RegressorMixin, _InContext):
         where it is asked for.
         """
         check_is_fitted(self)
-        x = _validate(self, X, reset=False)
+        x = check_vectors(self, X, allow_nan=True)
         means, stds = [], []
         for binned in self._members(x):
             mean = binned.mean * self._turned[:, None]
@@ -313,7 +318,7 @@ class InContextRegressor(RegressorMixin, _InContext):
         check_is_fitted(self)
         if not all(0 < q < 1 for q in quantiles):
             raise ConfigError(f"Quantiles lie between 0 and 1, got {list(quantiles)}.")
-        x = _validate(self, X, reset=False)
+        x = check_vectors(self, X, allow_nan=True)
         parts = []
         for binned in self._members(x):
             columns = []
@@ -329,7 +334,7 @@ class InContextRegressor(RegressorMixin, _InContext):
         distributions.
         """
         check_is_fitted(self)
-        x = _validate(self, X, reset=False)
+        x = check_vectors(self, X, allow_nan=True)
         standard = (np.asarray(y, dtype=np.float64).ravel() - self._moved(x)) / self._scale
         known = torch.tensor(standard, dtype=self._check_parameters().borders.dtype)
         parts, at = [], 0

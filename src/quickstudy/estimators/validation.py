@@ -18,19 +18,23 @@ LARGEST = 1e150
 _validate: Any = validate_data  # its type stubs know no arrays
 
 
-def check_vectors(estimator: Any, X: Any, *, reset: bool = False) -> Array:
+def check_vectors(estimator: Any, X: Any, *, reset: bool = False, allow_nan: bool = False) -> Array:
     """Vectors ``[n D]`` as finite numbers, with the features that the estimator was fitted to.
 
     Args:
         estimator: keeps, or is asked for, the number and the names of the features.
         X: the vectors.
         reset: at the begin of a fit: keep what came instead of comparing with it.
+        allow_nan: NaN is a missing value.
 
     Raises:
         ValueError: as scikit-learn's estimators.
         DataError: for features that are too large.
     """
-    x: Array = _validate(estimator, X, dtype=np.float64, order="C", reset=reset)
+    finite = "allow-nan" if allow_nan else True
+    x: Array = _validate(
+        estimator, X, dtype=np.float64, order="C", reset=reset, ensure_all_finite=finite
+    )
     too_large = np.abs(x) > LARGEST
     if too_large.any():
         row, column = np.argwhere(too_large)[0].tolist()
