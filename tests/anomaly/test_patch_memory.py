@@ -1,6 +1,5 @@
 """Defects, with only good parts."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,12 @@ from sklearn.metrics import roc_auc_score
 from quickstudy.algorithms import ProtoNet
 from quickstudy.anomaly import PatchMemory
 from quickstudy.core.errors import ConfigError, LoadError
+from quickstudy.core.saving import load_folder, save_folder
 from quickstudy.data import ImageFormat
 from quickstudy.encoders import MLP, Conv4
 from quickstudy.pretrained import AbstractImagePretrained, open_encoder
 from quickstudy.recipes import save_learner
+from quickstudy.testing.faults import check_damage, check_faults
 
 
 class Blocks(AbstractImagePretrained):
@@ -121,20 +122,40 @@ def test_kept_on_disk(tmp_path: Path) -> None:
     assert loaded.threshold_ == memory.threshold_
     with pytest.raises(LoadError, match="features of the encoder blocks, but 'other' is other now"):
         PatchMemory.load(tmp_path / "m", encoder=Blocks("other"))
-    with pytest.raises(LoadError, match="holds no patch memory"):
+    with pytest.raises(LoadError, match="holds nothing that quickstudy saved"):
         PatchMemory.load(tmp_path)
-    about = json.loads((tmp_path / "m" / "patch_memory.json").read_text())
-    for wrong, said in (
-        ({**about, "format": 9}, "not of format 1"),
-        ({**about, "options": {"keeps": 1}}, "is damaged"),
-        ({}, "is damaged"),
+    about = load_folder(tmp_path / "m").about
+    files = load_folder(tmp_path / "m").files
+    for wrong in (
+        {**about, "options": {"keeps": 1}},
+        {**about, "options": {"keep": "1"}},
+        {**about, "options": {"score": ["max"]}},
+        [],
+        {},
     ):
-        (tmp_path / "m" / "patch_memory.json").write_text(json.dumps(wrong))
-        with pytest.raises(LoadError, match=said):
+        save_folder(tmp_path / "m", kind="patch memory", about=wrong, files=files)
+        with pytest.raises(LoadError, match="is damaged"):
             PatchMemory.load(tmp_path / "m", encoder=Blocks())
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):
         memory.save(tmp_path / "file")
+
+
+def test_every_fault_and_every_damaged_byte(tmp_path: Path) -> None:
+    good, _ = plates(3)
+    old, new = (PatchMemory(Blocks(), keep=keep).fit(good) for keep in (0.1, 0.3))
+
+    def read(path: Path) -> Any:
+        memory = PatchMemory.load(path, encoder=Blocks())
+        return memory.memory_.tolist(), memory.good_scores_.tolist(), memory.get_params()["keep"]
+
+    counts = check_faults(read, new.save, old.save, scratch=tmp_path)
+    assert min(counts.values()) > 8
+    (tmp_path / "scratch").mkdir()
+    counts = check_damage(
+        read, old.save(tmp_path / "kept"), scratch=tmp_path / "scratch", changes=40, truncations=10
+    )
+    assert counts["noticed"] > 40
 
 
 def test_the_places_of_a_run(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 look like.
 """
 
-import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save
 from scipy.ndimage import gaussian_filter
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted
@@ -23,12 +21,14 @@ from torch import Tensor
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, LoadError, did_you_mean
+from quickstudy.core.saving import load_folder, save_folder
+from quickstudy.core.scalars import finite, whole
 from quickstudy.functional.coreset import greedy_coreset, nearest_distances
 from quickstudy.metrics.thresholds import conformal_threshold
 from quickstudy.pretrained import AbstractImagePretrained, AbstractPretrained, open_encoder
 
-FORMAT = 1
-FILE, _TENSORS = "patch_memory.json", "patch_memory.safetensors"
+KIND = "patch memory"
+_TENSORS = "memory.safetensors"
 SCORES = ("max", "top1")
 
 
@@ -108,22 +108,7 @@ class PatchMemory(OutlierMixin, BaseEstimator):
                 picture.
             ImageError: for a file that is no picture.
         """
-        if (
-            not 0 < self.keep <= 1
-            or self.pool < 1
-            or self.pool % 2 == 0
-            or self.neighbours < 0
-            or not 0 < self.false_reject_rate < 1
-        ):
-            raise ConfigError(
-                "keep lies in (0, 1], pool is 1, 3, 5 …, neighbours is not negative and "
-                f"false_reject_rate lies between 0 and 1, got {self.keep}, {self.pool}, "
-                f"{self.neighbours} and {self.false_reject_rate}."
-            )
-        if self.score not in SCORES:
-            raise ConfigError(
-                f"A picture has no score '{self.score}'. {did_you_mean(self.score, SCORES)}"
-            )
+        self._check_options()
         self._open(self.encoder)
         content = self._patches_of(list(X))
         patches = content.patches.flatten(1, 2)  # [n H·W D]
@@ -186,81 +171,81 @@ class PatchMemory(OutlierMixin, BaseEstimator):
         return out
 
     def save(self, folder: str | Path) -> Path:
-        """Write ``patch_memory.json`` and ``patch_memory.safetensors``, whole or not at all.
+        """Write the memory into a folder, which is made if needed; all of it or nothing.
 
         Raises:
-            ConfigError: when the folder cannot be written.
+            ConfigError: when the folder cannot be written, or holds something else.
         """
         check_is_fitted(self, "memory_")
-        out = Path(folder)
         options = {k: v for k, v in self.get_params(deep=False).items() if k != "encoder"}
         about = {
-            "format": FORMAT,
             "encoder": self.encoder_.source,
             "key": self.key_,
             "options": options,
             "threshold": self.threshold_,
         }
-        parts = out / f"{_TENSORS}.part", out / f"{FILE}.part"
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            save_file({"memory": self.memory_.numpy(), "good_scores": self.good_scores_}, parts[0])
-            parts[1].write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-            for part, name in zip(parts, (_TENSORS, FILE), strict=True):
-                os.replace(part, out / name)
-        except (OSError, SafetensorError) as error:
-            raise ConfigError(
-                f"The memory cannot be written to {out}: {error}. Make room, or choose another "
-                "folder."
-            ) from error
-        return out
+        content = save({"memory": self.memory_.numpy(), "good_scores": self.good_scores_})
+        return save_folder(folder, kind=KIND, about=about, files={_TENSORS: content})
 
     @classmethod
     def load(cls, folder: str | Path, *, encoder: str | AbstractPretrained = "") -> "PatchMemory":
-        """Read back what `save` wrote, and open the encoder.
+        """Read back what `save` wrote, with every byte checked, and open the encoder.
 
         Args:
             folder: where it lies.
             encoder: where the encoder lies now, or itself; empty = where it lay.
 
         Raises:
-            LoadError: when files are missing or damaged, or the encoder is another one now.
+            LoadError: when there is none or it is damaged, or the encoder is another one now.
         """
-        path = Path(folder)
+        saved = load_folder(folder, kind=KIND)
         try:
-            about = json.loads((path / FILE).read_text(encoding="utf-8"))
-            tensors = load_file(path / _TENSORS)
-            if about["format"] != FORMAT:
-                raise LoadError(
-                    f"{path / FILE} is not of format {FORMAT}, the one this version reads. "
-                    "Install the version that wrote it."
-                )
+            about = saved.about
+            tensors = load(saved.files[_TENSORS])
             memory = cls(encoder or about["encoder"], **about["options"])
+            memory._check_options()
             memory.memory_ = torch.from_numpy(tensors["memory"])
             memory.good_scores_ = tensors["good_scores"]
-            memory.threshold_, key = about["threshold"], about["key"]
-        except FileNotFoundError as error:
+            memory.threshold_ = about["threshold"]
+            key = about["key"]
+            if memory.memory_.ndim != 2 or not memory.memory_.isfinite().all():
+                raise ValueError("the places are no finite vectors")
+        except (ConfigError, ValueError, LookupError, TypeError, SafetensorError) as error:
             raise LoadError(
-                f"{path} holds no patch memory. Make one: quickstudy inspect fit GOOD_PARTS -o "
-                "MODEL"
+                f"The patch memory in {folder} is damaged: {error}. Make it again."
             ) from error
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            if isinstance(error, LoadError):
-                raise
-            raise LoadError(
-                f"The patch memory in {path} is damaged: {error}. Make it again."
-            ) from error
-        memory._open(memory.encoder)
+        memory._open(memory.encoder, trusted=bool(encoder))
         if memory.key_ != key:
             raise LoadError(
-                f"The memory holds features of the encoder {key}, but "
-                f"'{memory.encoder_.source}' is {memory.key_} now. Say where the old one is, or "
-                "fit again."
+                f"The memory holds features of the encoder {key}, but '{memory.encoder_.source}' "
+                f"is {memory.key_} now. Say where the old one is, or fit again."
             )
         return memory
 
-    def _open(self, encoder: Any) -> None:
-        opened = open_encoder(encoder, kind="images")
+    def _check_options(self) -> None:
+        for name in ("pool", "neighbours"):
+            whole(getattr(self, name), name)
+        for name in ("keep", "false_reject_rate"):
+            finite(getattr(self, name), name)
+        if (
+            not 0 < self.keep <= 1
+            or self.pool < 1
+            or self.pool % 2 == 0
+            or self.neighbours < 0
+            or not 0 < self.false_reject_rate < 1
+        ):
+            raise ConfigError(
+                "keep lies in (0, 1], pool is 1, 3, 5 …, neighbours is not negative and "
+                f"false_reject_rate lies between 0 and 1, got {self.keep}, {self.pool}, "
+                f"{self.neighbours} and {self.false_reject_rate}."
+            )
+        if self.score not in SCORES:
+            raise ConfigError(
+                f"A picture has no score '{self.score}'. {did_you_mean(str(self.score), SCORES)}"
+            )
+
+    def _open(self, encoder: Any, *, trusted: bool = True) -> None:
+        opened = open_encoder(encoder, kind="images", trusted=trusted)
         if not isinstance(opened, AbstractImagePretrained):
             raise ConfigError(f"'{opened.source}' does not encode pictures.")
         self.encoder_, self.key_ = opened, opened.key

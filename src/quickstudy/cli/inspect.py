@@ -11,10 +11,11 @@ import typer
 from PIL import Image
 
 from quickstudy.anomaly import PatchMemory
-from quickstudy.anomaly.patch_memory import FILE
+from quickstudy.anomaly.patch_memory import KIND
 from quickstudy.cli.choices import Format, PatchScore
 from quickstudy.cli.screen import results, table
 from quickstudy.core.errors import ConfigError, DataError
+from quickstudy.core.saving import holds
 from quickstudy.data import find_classes, find_images, read_picture
 
 inspect = typer.Typer(help="Find defects, knowing good parts only.", no_args_is_help=True)
@@ -57,11 +58,7 @@ def fit(
     ] = 0.05,
 ) -> None:
     """Remember what good parts look like."""
-    if (
-        model.exists()
-        and not (model / FILE).exists()
-        and (not model.is_dir() or any(model.iterdir()))
-    ):
+    if model.exists() and not holds(model, KIND) and (not model.is_dir() or any(model.iterdir())):
         raise ConfigError(
             f"{model} exists and is no patch memory; it is left alone. Choose another name for -o."
         )

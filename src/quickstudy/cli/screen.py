@@ -12,6 +12,7 @@ from rich.table import Column, Table
 
 # Into a file or a pipe nothing may be cut to the width of a screen that is not there.
 _WIDE = 1000
+_TURNS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class _Harmless(Console):
@@ -121,15 +122,18 @@ def warnings_as_notes() -> Iterator[None]:
 
 
 def harmless(text: str) -> str:
-    r"""A text whose control characters are shown instead of obeyed: the name of a file may hold
-    what a terminal takes for a command.
+    r"""A text whose control characters, and those that turn the direction of writing, are shown
+    instead of obeyed: the name of a file may hold what a terminal takes for a command.
 
-    >>> harmless("bird\x1b[2J.png")
-    'bird\\x1b[2J.png'
+    >>> harmless("bird\x1b[2J.png"), harmless("bird\u202egnp.exe")
+    ('bird\\x1b[2J.png', 'bird\\u202egnp.exe')
     """
-    return "".join(
-        letter
-        if letter in "\n\t" or unicodedata.category(letter) != "Cc"
-        else f"\\x{ord(letter):02x}"
-        for letter in text
-    )
+    return "".join(map(_shown, text))
+
+
+def _shown(letter: str) -> str:
+    if letter in _TURNS:
+        return f"\\u{ord(letter):04x}"
+    if unicodedata.category(letter) == "Cc" and letter not in "\n\t":
+        return f"\\x{ord(letter):02x}"
+    return letter

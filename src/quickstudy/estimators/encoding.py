@@ -82,7 +82,7 @@ class Encoding:
             return PixelEncoder(ImageFormat.from_json(self.image), source=self.source)
         try:
             opened = open_encoder(
-                source or self.source, kind=self.kind, invert=self.invert, run_code=bool(source)
+                source or self.source, kind=self.kind, invert=self.invert, trusted=bool(source)
             )
         except QuickstudyError as error:
             if source:

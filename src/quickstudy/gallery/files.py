@@ -377,12 +377,12 @@ class Gallery(VectorGallery):
                 f"{self.place} does not say which encoder its templates are from. Name it (on the "
                 "command line: --encoder)."
             )
-        pretrained = open_encoder(source, kind=self.kind, invert=invert, run_code=is_given)
+        pretrained = open_encoder(source, kind=self.kind, invert=invert, trusted=is_given)
         if pretrained.key != self.encoder and invert is None:
             # The gallery of drawings may have been made with either; its encoder's key tells which.
             for flag in (True, False):
                 try:
-                    other = open_encoder(source, kind=self.kind, invert=flag, run_code=is_given)
+                    other = open_encoder(source, kind=self.kind, invert=flag, trusted=is_given)
                 except ConfigError:
                     break  # it is not for drawings
                 if other.key == self.encoder:

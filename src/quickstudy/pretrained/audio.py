@@ -40,6 +40,7 @@ class HubAudioEncoder(AbstractPretrained):
     Args:
         source: a folder, or a model of the hub ("owner/name"), with safetensors weights.
         device: "auto", "cpu" or "cuda".
+        local_only: take what lies on this machine, and ask nobody else.
 
     Attributes:
         rate: samples per second that the model takes.
@@ -53,8 +54,11 @@ class HubAudioEncoder(AbstractPretrained):
 
     kind = "audio"
 
-    def __init__(self, source: str | Path, *, device: str = "auto") -> None:
-        folder, self.device = model_folder(source), pick_device(device)
+    def __init__(
+        self, source: str | Path, *, device: str = "auto", local_only: bool = False
+    ) -> None:
+        folder = model_folder(source, local_only=local_only)
+        self.device = pick_device(device)
         about = read_json(folder / "config.json")
         self.source = str(source)
         self._is_speaker = str((about.get("architectures") or [""])[0]).endswith("ForXVector")

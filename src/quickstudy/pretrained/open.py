@@ -33,7 +33,7 @@ def open_encoder(
     kind: str = "images",
     invert: bool | None = None,
     device: str = "auto",
-    run_code: bool = True,
+    trusted: bool = True,
 ) -> AbstractPretrained:
     """The encoder that ``source`` names.
 
@@ -47,8 +47,8 @@ def open_encoder(
         invert: of drawings, for our own encoders: turn dark ink on light paper to light on dark;
             None = as trained.
         device: "auto", "cpu" or "cuda".
-        run_code: whether a "module:function" may be imported. Not where the name comes from a
-            file.
+        trusted: whether you named it. What a file names may come from anybody (False): then no
+            "module:function" is imported, and no network is contacted.
 
     Raises:
         ConfigError: when nothing is called so, or it does not take this kind of item.
@@ -59,7 +59,7 @@ def open_encoder(
     encoder = (
         source
         if isinstance(source, AbstractPretrained)
-        else _opened(str(source), kind, invert, device, run_code)
+        else _opened(str(source), kind, invert, device, trusted)
     )
     if encoder.kind != kind:
         raise _wrong_kind(encoder.source, encoder.kind, kind)
@@ -67,7 +67,7 @@ def open_encoder(
 
 
 def _opened(
-    source: str, kind: str, invert: bool | None, device: str, run_code: bool
+    source: str, kind: str, invert: bool | None, device: str, trusted: bool
 ) -> AbstractPretrained:
     if source == "auto" and kind == "images":
         return auto_encoder(invert=invert, device=device)
@@ -81,23 +81,29 @@ def _opened(
         return _from_registry(entry, source, invert=invert, device=device)
     is_timm = source.startswith("timm:") and kind == "images"
     if is_own(source) and not is_timm and entry_of(source.partition(":")[0]) is None:
-        if not run_code:
+        if not trusted:
             raise ConfigError(
                 f"'{source}' is a function in a Python module, which is run only where you name "
                 "it. Give it as the encoder (on the command line --encoder) if you trust it."
             )
         return open_own(source)
     if kind == "text":
-        return SentenceEncoder(source, device=device)
+        return SentenceEncoder(source, device=device, local_only=not trusted)
     is_run = holds(source, "run") or holds(source, "learner")
     if kind == "audio" and is_run:
         return SpectrogramEncoder(source, device=pick_device(device))
     if kind == "audio":
-        return HubAudioEncoder(source, device=device)
+        return HubAudioEncoder(source, device=device, local_only=not trusted)
     if is_run or holds(source, "predictor"):
         return RunEncoder(source, invert=invert, device=pick_device(device))
     if source.endswith(".onnx"):
         return OnnxEncoder(source)
+    if is_timm and not trusted:
+        raise ConfigError(
+            f"The weights of '{source}' are fetched by timm, which may contact a network; that is "
+            "done only where you name the encoder yourself (encoder, on the command line "
+            f"--encoder {source})."
+        )
     if is_timm:
         return TimmEncoder(source.removeprefix("timm:"), device=device)
     names = ", ".join(["auto", *(entry.name for entry in ENCODERS if entry.kind == kind)])
@@ -109,7 +115,7 @@ def _opened(
     is_hub_name = re.fullmatch(r"(hub:)?[\w.-]+/[\w.-]+(@[\w./-]+)?", source)
     if not Path(source).is_dir() and not is_hub_name:
         raise ConfigError(f"No encoder is called '{source}'. An encoder is {names}, {_FORMS}.")
-    return HubEncoder(source, device=device)
+    return HubEncoder(source, device=device, local_only=not trusted)
 
 
 def _from_registry(

