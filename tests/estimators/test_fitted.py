@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from quickstudy.estimators import (
 from quickstudy.pretrained import FunctionEncoder, open_encoder
 from quickstudy.pretrained.encoder import AbstractPretrained
 from quickstudy.pretrained.symbols import SYMBOLS
+from quickstudy.testing.faults import check_faults, failing
 
 DIM = 12
 
@@ -343,6 +345,40 @@ def test_a_changed_byte_is_noticed(seed: int, tmp_path: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(LoadError):
         FittedModel.load(folder)
+
+
+def test_every_fault_of_a_change_leaves_the_old_model_or_the_new(tmp_path: Path) -> None:
+    x, y = examples(n=3)
+    base = rows(FewShotClassifier().fit(x, y))
+
+    def change(path: Path) -> None:
+        with FittedModel.editing(path) as model:
+            if "new" not in model.counts:
+                model.add_class("new", x[:2])
+
+    def read(path: Path) -> Any:
+        model = FittedModel.load(path)
+        return model.counts, model.known.class_scores(x).tolist()
+
+    counts = check_faults(
+        read, change, base.save, scratch=tmp_path, faults=("full disk", "kill")
+    )
+    assert min(counts.values()) > 15
+
+
+def test_a_save_that_failed_can_be_repeated(tmp_path: Path) -> None:
+    """Also where the disk failed after the new state was there."""
+    rows(FewShotClassifier().fit(*examples(n=3))).save(tmp_path / "m")
+    for at in range(1, 100):
+        model = FittedModel.load(tmp_path / "m").add_class(f"new {at}", np.ones((1, DIM)))
+        with failing(at, "input/output error") as calls, suppress(ConfigError):
+            model.save(tmp_path / "m")
+        model.save(tmp_path / "m")
+        assert f"new {at}" in FittedModel.load(tmp_path / "m").counts
+        if len(calls) < at:
+            break
+    else:
+        raise AssertionError("a save of so many system calls?")
 
 
 def test_folders_that_hold_something_else(tmp_path: Path) -> None:

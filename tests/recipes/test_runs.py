@@ -26,9 +26,10 @@ from quickstudy.recipes import (
     train_recipe,
 )
 from quickstudy.recipes.runs import begin_run
-from quickstudy.testing.faults import check_damage, check_faults
-from quickstudy.training import load_checkpoint
+from quickstudy.testing.faults import FAULTS, Fault, check_damage, check_faults
+from quickstudy.training import CHECKPOINT, load_checkpoint
 from quickstudy.training.checkpoint import save_checkpoint
+from quickstudy.training.log import read_log
 
 
 def short(steps: int = 4) -> Recipe:
@@ -93,6 +94,37 @@ def test_damage_is_noticed(kind: str, tmp_path: Path) -> None:
         write_checkpoint(path)
     counts = check_damage(read, path, scratch=tmp_path / "scratch", changes=60, truncations=20)
     assert counts["noticed"] > 60
+
+
+def tiny() -> Recipe:
+    """A training of a fiftieth of a second, with a checkpoint and a line of the log a step."""
+    changes = {"steps": "2", "tasks_per_step": "1", "checkpoint_every": "1", "log_every": "1"}
+    changes |= {"validate_every": "0", "compile": ""}
+    options = {f"train.{name}": value for name, value in changes.items()}
+    recipe = recipe_named("sinusoid-maml").with_changes({**options, "encoder.widths": "[2]"})
+    return replace(recipe, evaluations=())
+
+
+def begin_or_resume(path: Path) -> None:
+    resume = path.exists() and (path / CHECKPOINT).exists()
+    assert train_recipe(tiny(), path, resume=resume).result.finished
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    run = load_run(path)
+    steps = [line["step"] for line in read_log(path / "log.jsonl")]
+    return {"weights": [p.tolist() for p in run.learner.parameters()], "log": steps}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_of_a_whole_training_can_be_gone_on_from(fault: Fault, tmp_path: Path) -> None:
+    """At each system call from the first folder to the trained run: what is there is no run, or the
+    whole one, and begun or resumed it ends with the weights of one that nothing happened to.
+    """
+    begin_or_resume(tmp_path / "first")  # what is imported or compiled once is not counted
+    (tmp_path / "runs").mkdir()
+    counts = check_faults(read_run, begin_or_resume, scratch=tmp_path / "runs", faults=(fault,))
+    assert counts[fault] > 40
 
 
 @pytest.mark.parametrize("resume", [False, True])

@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from quickstudy.core.errors import ConfigError
+from quickstudy.core.saving import write_file
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -15,8 +18,15 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def save_figure(figure: "Figure", path: str | Path) -> Path:
-    """Write it, and the folders on the way."""
-    file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)
-    return file
+    """Write it, whole or not at all, and the folders on the way.
+
+    Raises:
+        ConfigError: when it cannot be written, or there is no such kind of picture.
+    """
+    form = Path(path).suffix.lstrip(".").lower() or "png"
+    known = figure.canvas.get_supported_filetypes()
+    if form not in known:
+        raise ConfigError(
+            f"A figure cannot be written as '.{form}' ({path}). Choose one of {', '.join(known)}."
+        )
+    return write_file(path, lambda stream: figure.savefig(stream, format=form, dpi=110))

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from quickstudy.core.saving import write_file
+
 
 @dataclass(frozen=True)
 class AbstractReport(abc.ABC):
@@ -22,8 +24,6 @@ class AbstractReport(abc.ABC):
 
 
 def write_report(report: AbstractReport, path: str | Path, *, about: Mapping[str, Any]) -> Path:
-    """The report, and where it comes from, as JSON."""
-    file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({**about, **asdict(report)}, indent=1) + "\n", encoding="utf-8")
-    return file
+    """The report, and where it comes from, as JSON; whole or not at all."""
+    text = json.dumps({**about, **asdict(report)}, indent=1) + "\n"
+    return write_file(path, text.encode())

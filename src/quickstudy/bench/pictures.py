@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from quickstudy.analysis.figures import new_figure, save_figure
 from quickstudy.bench.growth import GrowthReport, Point, exponent
 from quickstudy.bench.ours import OURS, QUICKSTUDY
 from quickstudy.bench.speed import SpeedReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _INK, _GREY = "#24292f", "#8c959f"
 _OURS = ("#0969da", "#54aeff", "#8250df", "#1b7c83", "#bf3989", "#4d2d00")
@@ -29,7 +29,7 @@ def ratio_bars(report: SpeedReport, path: str | Path) -> Path:
         for name in m.timings
         if name in OURS and (ratio := m.ratio(name)) is not None
     ]
-    figure = _figure(8.0, 1.4 + 0.3 * len(rows) + 0.15 * len(report.workloads))
+    figure = new_figure(8.0, 1.4 + 0.3 * len(rows) + 0.15 * len(report.workloads))
     axes = figure.subplots()
     at, ticks = 0.0, []
     for i, (m, name, ratio) in enumerate(rows):
@@ -61,7 +61,7 @@ def ratio_bars(report: SpeedReport, path: str | Path) -> Path:
         fontsize=10,
     )
     _plain(axes)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def growth_page(report: GrowthReport, path: str | Path) -> Path:
@@ -77,7 +77,7 @@ def growth_page(report: GrowthReport, path: str | Path) -> Path:
     rows = (("seconds", "seconds per step", 1.0), ("peak_bytes", "peak MB per step", 1e6))[
         : 2 if has_memory else 1
     ]
-    figure = _figure(max(5.0, 3.3 * len(report.curves)), 3.4 * len(rows) + 0.6)
+    figure = new_figure(max(5.0, 3.3 * len(report.curves)), 3.4 * len(rows) + 0.6)
     grid = figure.subplots(len(rows), len(report.curves), squeeze=False)
     for row, (of, label, unit) in zip(grid, rows, strict=True):
         for axes, (axis, curves) in zip(row, report.curves.items(), strict=True):
@@ -100,7 +100,7 @@ def growth_page(report: GrowthReport, path: str | Path) -> Path:
     figure.suptitle(
         f"{w.name}: {w.summary}. Exponents are those of the larger half of each curve", fontsize=10
     )
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _curve(
@@ -148,16 +148,3 @@ def _plain(axes: "Axes") -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.tick_params(labelsize=8)
-
-
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _save(figure: "Figure", path: str | Path) -> Path:
-    file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)
-    return file

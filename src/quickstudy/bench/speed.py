@@ -19,6 +19,7 @@ from quickstudy.bench.gradients import Error, Reference
 from quickstudy.bench.machine import about
 from quickstudy.bench.ours import OURS, QUICKSTUDY
 from quickstudy.bench.workloads import Workload
+from quickstudy.core.saving import write_file
 
 Progress = Callable[[str], None]
 
@@ -238,12 +239,11 @@ def _peaks(
 
 
 def write_json(values: Mapping[str, Any], path: str | Path) -> None:
-    """Write a report; numbers keep six digits, which is more than any of them holds."""
-    file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(
-        json.dumps(_rounded(values), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    """Write a report, whole or not at all; numbers keep six digits, which is more than any of them
+    holds.
+    """
+    text = json.dumps(_rounded(values), indent=1, ensure_ascii=False) + "\n"
+    write_file(path, text.encode())
 
 
 def _rounded(value: Any) -> Any:

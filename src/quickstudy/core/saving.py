@@ -30,7 +30,8 @@ Other files in the folder are left alone.
     save_record(file, kind="checkpoint", content=lambda stream: torch.save(state, stream))
     content = load_record(file, kind="checkpoint")
 
-**One file for others to read** (a page, a table): ``write_file(file, content)``.
+**One file for others to read** (a page, a table): ``write_file(file, content)``; a log grows by
+``append_file(file, line)``.
 
 ``what_is(path)`` says what a folder or a record is, ``holds(path, kind)`` whether it is this.
 Neither imports torch. ``load_folder(folder, files=())`` reads the description alone.
@@ -296,6 +297,19 @@ def locked(folder: str | Path, *, patience: float = 60.0) -> Iterator[None]:
             os.close(descriptor)
 
 
+def make_folder(folder: str | Path) -> Path:
+    """Make a folder, and those above it, where they are not there.
+
+    Raises:
+        ConfigError: when that cannot be done.
+    """
+    with _reported(Path(folder)):
+        _make_folders(Path(folder))
+        if not Path(folder).is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    return Path(folder)
+
+
 # --- single files
 
 
@@ -310,6 +324,22 @@ def write_file(file: str | Path, content: Content) -> Path:
         ConfigError: when it cannot be written. An older file is then as it was.
     """
     _write_single(Path(file), content, record="")
+    return Path(file)
+
+
+def append_file(file: str | Path, content: bytes) -> Path:
+    """Add to the end of a file, which is made if needed. What was there before stays as it was; a
+    kill may leave the beginning of what is added.
+
+    Raises:
+        ConfigError: when it cannot be written.
+    """
+    with _reported(Path(file)):
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _O_BINARY, 0o666)
+        try:
+            _fill(descriptor, content)
+        finally:
+            os.close(descriptor)
     return Path(file)
 
 

@@ -439,8 +439,17 @@ class FittedModel:
                     "and saving would undo that. Load it again and repeat the change, or use "
                     "FittedModel.editing, which keeps others waiting meanwhile."
                 )
-            model_files.write(out, self.classifier, about, notes=self.notes, feedback=self.feedback)
-            self.origin = out.absolute(), model_files.version_of(out)
+            try:
+                model_files.write(
+                    out, self.classifier, about, notes=self.notes, feedback=self.feedback
+                )
+                self.origin = out.absolute(), model_files.version_of(out)
+            except ConfigError:
+                if read_from == out.absolute():
+                    # The disk may have failed after the new state was there; no other process
+                    # wrote meanwhile.
+                    self.origin = read_from, model_files.version_of(out)
+                raise
         return out
 
     @classmethod

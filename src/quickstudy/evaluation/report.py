@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from quickstudy.core.errors import LoadError
+from quickstudy.core.saving import write_file
 from quickstudy.version import __version__
 
 DECIMALS = 6
@@ -189,19 +190,19 @@ class Report:
         return f"{self.name}: {value}  ({self.task}; {kind}, norm {self.norm})"
 
     def save(self, path: str | Path) -> None:
-        """Write the report as JSON."""
-        file = Path(path)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        """Write the report as JSON, whole or not at all.
+
+        Raises:
+            ConfigError: when it cannot be written.
+        """
         about = dataclasses.asdict(self)
         scores = [round(s, DECIMALS) for s in about.pop("scores")]
         if not self.n_unknown:
             about = {k: v for k, v in about.items() if k not in _OPEN_SET}
         text = json.dumps(about, indent=1, ensure_ascii=False)
         # The scores on one line: a thousand lines of numbers would bury the rest.
-        file.write_text(
-            text.removesuffix("\n}") + f',\n "scores": {json.dumps(scores)}\n}}\n',
-            encoding="utf-8",
-        )
+        whole_text = text.removesuffix("\n}") + f',\n "scores": {json.dumps(scores)}\n}}\n'
+        write_file(path, whole_text.encode())
 
     @classmethod
     def load(cls, path: str | Path) -> "Report":

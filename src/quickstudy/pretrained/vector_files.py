@@ -5,7 +5,7 @@ one line each, and ``encoder.json``, which says what they are.
 import json
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from numpy.lib.format import write_array_header_1_0
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError
+from quickstudy.core.saving import LOCK, locked
 from quickstudy.pretrained.encoder import AbstractPretrained
 from quickstudy.pretrained.files import cache_for, stream_files
 from quickstudy.version import __version__
@@ -138,8 +139,10 @@ class _Rows:
         self.out = out
         self.dim = dim
         self.n = 0
+        self._stack = ExitStack()
         try:
             out.mkdir(parents=True, exist_ok=True)
+            self._stack.enter_context(locked(out, patience=0.0))
             self._vectors = (out / f"{VECTORS}.part").open("wb")
             # Names that are no valid Unicode are kept as they are.
             self._paths = (out / f"{PATHS}.part").open(
@@ -168,7 +171,9 @@ class _Rows:
             (self.out / f"{ABOUT}.part").write_text(
                 text, encoding="utf-8", errors="surrogateescape"
             )
-            (self.out / ABOUT).unlink(missing_ok=True)
+            # A kill between the renames leaves vectors without paths, never with those of others.
+            for name in (ABOUT, PATHS):
+                (self.out / name).unlink(missing_ok=True)
             self._vectors.close()
             self._paths.close()
             for name in (VECTORS, PATHS, ABOUT):
@@ -181,10 +186,12 @@ class _Rows:
         for stream in (self._vectors, self._paths):
             with suppress(OSError):
                 stream.close()
-        for name in _unfinished():
+        for name in _unfinished() - {LOCK}:
             (self.out / name).unlink(missing_ok=True)
-        if not any(self.out.iterdir()):
+        if [path.name for path in self.out.iterdir()] == [LOCK]:
+            (self.out / LOCK).unlink()
             self.out.rmdir()
+        self._stack.close()
 
     def _header(self) -> None:
         # numpy leaves room in it for the number of rows to grow, so it has the same length at the
@@ -201,4 +208,4 @@ class _Rows:
 
 
 def _unfinished() -> set[str]:
-    return {f"{name}.part" for name in (VECTORS, PATHS, ABOUT)}
+    return {f"{name}.part" for name in (VECTORS, PATHS, ABOUT)} | {LOCK}

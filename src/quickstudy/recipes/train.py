@@ -108,7 +108,7 @@ def train_recipe(
                 advanced=Advanced(engine, identity=identity_of(recipe)),
             )
         except ConfigError:
-            if engine.is_main and not resume:
+            if engine.is_main and not resume and not (folder / CHECKPOINT).exists():
                 # Nothing was trained, so the corrected command should not find a run here.
                 (folder / MANIFEST).unlink()
             raise

@@ -14,6 +14,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from quickstudy.core.saving import append_file, write_file
+
 
 class JsonLines:
     """An append-only log, one JSON object per line.
@@ -33,13 +35,17 @@ class JsonLines:
             if keep_until and file.exists()
             else []
         )
-        file.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        # Beside the old one and renamed: a kill loses no line that was there.
+        write_file(file, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     def write(self, **values: Any) -> None:
-        """Add a line."""
+        """Add a line.
+
+        Raises:
+            ConfigError: when it cannot be written.
+        """
         if self._file is not None:
-            with self._file.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(values) + "\n")
+            append_file(self._file, (json.dumps(values) + "\n").encode())
 
 
 def read_log(file: Path) -> list[dict[str, Any]]:

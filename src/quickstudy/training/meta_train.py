@@ -12,7 +12,7 @@ from rich.console import Console
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.objective import AbstractObjective, MetaStep
-from quickstudy.core.saving import locked
+from quickstudy.core.saving import locked, make_folder
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.transform import AbstractTransform
 from quickstudy.evaluation import Report
@@ -147,7 +147,7 @@ def only_writer(folder: Path | None, engine: AbstractEngine) -> Iterator[None]:
     if folder is None or not engine.is_main:
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(locked(folder, patience=0.0))

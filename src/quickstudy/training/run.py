@@ -20,6 +20,7 @@ from quickstudy.core.malloc import keep_freed_memory
 from quickstudy.core.modes import into_training
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.rng import drawing, generator
+from quickstudy.core.saving import make_folder
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.transform import AbstractTransform
 from quickstudy.core.types import Episode
@@ -164,7 +165,7 @@ class TrainingRun:
         if self.device.type == "cpu":
             keep_freed_memory()
         if job.out is not None:
-            job.out.mkdir(parents=True, exist_ok=True)
+            make_folder(job.out)
 
     def resume(self) -> None:
         """Take up the state of the last checkpoint."""

@@ -17,6 +17,7 @@ from quickstudy.cli.gallery.options import (
     opened,
 )
 from quickstudy.cli.screen import Bar, results, table
+from quickstudy.core.saving import write_file
 
 
 def evaluate_gallery(
@@ -58,9 +59,8 @@ def evaluate_gallery(
     rates = error_rates_of(probes)
     _tell(rates, about["kind"])
     if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps({**about, **rates}, indent=1, ensure_ascii=False, allow_nan=False)
-        json_file.write_text(text + "\n", encoding="utf-8")
+        write_file(json_file, (text + "\n").encode())
         results().print(f"Rates: {json_file}")
     if plots is not None:
         files = rate_pictures(probes, plots, name)
