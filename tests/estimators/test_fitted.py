@@ -360,9 +360,7 @@ def test_every_fault_of_a_change_leaves_the_old_model_or_the_new(tmp_path: Path)
         model = FittedModel.load(path)
         return model.counts, model.known.class_scores(x).tolist()
 
-    counts = check_faults(
-        read, change, base.save, scratch=tmp_path, faults=("full disk", "kill")
-    )
+    counts = check_faults(read, change, base.save, scratch=tmp_path, faults=("full disk", "kill"))
     assert min(counts.values()) > 15
 
 
