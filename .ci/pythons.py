@@ -2,9 +2,14 @@
 and the newest dependencies that ``pyproject.toml`` allows.
 
 Each environment is a folder ``.venv-VERSION-RESOLUTION``, made once and renewed when
-``pyproject.toml`` changes. A Python that is not there is named and left out.
+``pyproject.toml`` changes. A Python that is not there is named and left out; an environment that
+cannot be installed is a failure, and the others are checked all the same.
+
+torch is the same everywhere, that of ``held_back.txt``, as each of its versions weighs gigabytes;
+``--lowest-torch`` takes the lowest with the lowest. ``python .ci/pythons.py 3.12`` checks one.
 """
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -48,8 +53,12 @@ def interpreter(version: str) -> str:
     return ""
 
 
-def environment(python: str, folder: Path, resolution: str) -> Path:
-    """The Python of an environment with quickstudy and the tools of its tests."""
+def environment(python: str, folder: Path, resolution: str, *, lowest_torch: bool) -> Path:
+    """The Python of an environment with quickstudy and the tools of its tests.
+
+    Raises:
+        CalledProcessError: when it cannot be installed.
+    """
     inside = folder / "bin" / "python"
     ready = folder / "ready"
     if ready.exists() and ready.read_text() == (ROOT / "pyproject.toml").read_text():
@@ -73,7 +82,7 @@ def environment(python: str, folder: Path, resolution: str) -> Path:
     ]
     if resolution == "lowest":
         install += ["--resolution", "lowest-direct"]
-    else:
+    if resolution != "lowest" or not lowest_torch:
         install += ["--constraints", ".ci/held_back.txt"]
     subprocess.run(install, check=True, cwd=ROOT, env=tool)
     ready.write_text((ROOT / "pyproject.toml").read_text())
@@ -82,16 +91,28 @@ def environment(python: str, folder: Path, resolution: str) -> Path:
 
 def main() -> None:
     """Check them all; the status is 1 if one fails."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("versions", nargs="*", help="such as 3.12; none = all")
+    parser.add_argument("--lowest-torch", action="store_true", help="gigabytes are fetched")
+    asked = parser.parse_args()
     failed = []
     outside = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     for version, resolution in ENVIRONMENTS:
+        if asked.versions and version not in asked.versions:
+            continue
         title = f"Python {version}, {resolution} dependencies"
         path = interpreter(version)
         if not path:
             print(f"{title}: not checked, there is no python{version} here", flush=True)
             continue
         print(f"{title}: {path}", flush=True)
-        python = str(environment(path, ROOT / f".venv-{version}-{resolution}", resolution))
+        folder = ROOT / f".venv-{version}-{resolution}"
+        try:
+            inside = environment(path, folder, resolution, lowest_torch=asked.lowest_torch)
+        except subprocess.CalledProcessError:  # uv has said why
+            failed.append(f"{title}: cannot be installed")
+            continue
+        python = str(inside)
         suite = ["-m", "pytest", "-q", "-n", "auto", "-p", "no:warnings", *SHORT_SUITE]
         for arguments in (["-c", IMPORT_ALL], ["-m", "quickstudy", "--help"], suite):
             shown = None if arguments is suite else subprocess.DEVNULL
