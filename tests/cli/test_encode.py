@@ -77,7 +77,7 @@ def test_a_folder_becomes_vectors(
         "notes": list(encoder.notes),
         "skipped": [],
     }
-    assert sorted(p.name for p in out.iterdir()) == ["encoder.json", "paths.txt", "vectors.npy"]
+    assert sorted(p.name for p in out.glob("[!.]*")) == ["encoder.json", "paths.txt", "vectors.npy"]
     read.clear()
     before = (out / "vectors.npy").read_bytes()
     quickstudy("encode", drawings, "-o", out, "--encoder", "symbols")
@@ -187,7 +187,7 @@ main()
         text=True,
     )
     assert died.returncode == -signal.SIGKILL, died.stderr
-    assert sorted(p.name for p in out.iterdir()) == ["paths.txt.part", "vectors.npy.part"]
+    assert sorted(p.name for p in out.glob("[!.]*")) == ["paths.txt.part", "vectors.npy.part"]
     assert kept(home) == 8
     read.clear()
     quickstudy(*command)
@@ -209,7 +209,7 @@ main()
         rtol=1e-5,
         atol=1e-6,
     )
-    assert sorted(p.name for p in out.iterdir()) == ["encoder.json", "paths.txt", "vectors.npy"]
+    assert sorted(p.name for p in out.glob("[!.]*")) == ["encoder.json", "paths.txt", "vectors.npy"]
 
 
 def test_a_broken_cache_is_told(

@@ -73,7 +73,7 @@ def test_mistakes_end_in_one_line(quickstudy: Callable, parts: Path, tmp_path: P
         ).stderr
     )
     assert (
-        "holds no patch memory"
+        "holds nothing that quickstudy saved"
         in quickstudy("inspect", "score", tmp_path, parts / "hole", status=2).stderr
     )
     assert (
