@@ -409,10 +409,10 @@ def unknowns() -> list[str]:
         return lambda record: otherwise if record[3] is None else form(record[3])
 
     columns = (
-        Column("pictures, rule", lambda r: r[0]),
+        Column("images, rule", lambda r: r[0]),
         Column("enrolled", lambda r: str(r[1]["enrolled"])),
         Column("cohort", cohort),
-        Column("strangers × draws", lambda r: f"{r[1]['strangers']} × {r[1]['draws']}"),
+        Column("impostors × draws", lambda r: f"{r[1]['strangers']} × {r[1]['draws']}"),
         Column("right member first", lambda r: f"{percent(r[1]['rank_1'][0])} %"),
         Column("asked for", lambda r: f"{100 * float(r[2]):g} %"),
         Column(
@@ -544,7 +544,7 @@ def open_set() -> list[str]:
 
     columns = (
         Column("data, shots", lambda record: record[0]),
-        Column("strangers told by", lambda record: record[1]),
+        Column("membership score", lambda record: record[1]),
         Column(None, lambda record: "transductive" if record[2]["transductive"] else "inductive"),
         rate("accuracy", "accuracy"),
         rate("AUROC", "auroc"),

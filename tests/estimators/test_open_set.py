@@ -28,7 +28,7 @@ def enrolled(rng: np.random.Generator, n: int = 20, k: int = 3) -> tuple[np.ndar
 
 @pytest.mark.parametrize("unknown_score", SCORES)
 @pytest.mark.parametrize("rule", ["cohort", "leave one class out"])
-def test_as_many_strangers_get_in_as_was_asked_for(unknown_score: str, rule: str) -> None:
+def test_as_many_unknowns_get_in_as_was_asked_for(unknown_score: str, rule: str) -> None:
     rate, wrong, asked = 0.1, 0, 0
     for draw in range(60):
         rng = np.random.default_rng(draw)
@@ -38,9 +38,9 @@ def test_as_many_strangers_get_in_as_was_asked_for(unknown_score: str, rule: str
             x, y, cohort=cohort
         )
         assert model.rule_ == rule
-        strangers = people(rng, 20, 1)[:, 0]
-        wrong += int((model.predict(strangers) != "unknown").sum())
-        asked += len(strangers)
+        unknowns = people(rng, 20, 1)[:, 0]
+        wrong += int((model.predict(unknowns) != "unknown").sum())
+        asked += len(unknowns)
     # Within a draw the unknowns share one threshold, so the band is a little wider than the
     # binomial one. Leaving classes out may be on the safe side by one class of the 20.
     low, high = binom.interval(0.999, asked, rate)
@@ -115,7 +115,7 @@ def test_another_rate_needs_no_scoring() -> None:
         )
         model.add_class("new", x[:2]).remove_class("new")  # which keep the rate that was set
         assert (model.threshold_, model.rate_) == (other.threshold_, 0.2)
-        with pytest.raises(ConfigError, match=r"at least 1?999 strangers"):
+        with pytest.raises(ConfigError, match=r"at least 1?999 unknowns"):
             model.set_rate(0.001)
         assert (model.threshold_, model.rate_) == (other.threshold_, 0.2)
         anew = OpenSetClassifier(FewShotClassifier("ridge"), review_rate=0.5, false_accept_rate=0.2)
@@ -138,7 +138,7 @@ def test_a_change_that_cannot_be_leaves_everything() -> None:
     x, y = enrolled(rng, n=7)
     model = OpenSetClassifier(false_accept_rate=0.25).fit(x, y)
     before = model.threshold_
-    with pytest.raises(ConfigError, match="at least 7 strangers, but there are 6"):
+    with pytest.raises(ConfigError, match="at least 7 unknowns, but there are 6"):
         model.remove_class("person 00")
     assert model.threshold_ == before
     assert len(model.classes_) == 7
@@ -174,7 +174,7 @@ def test_decisions() -> None:
 def test_mistakes() -> None:
     rng = np.random.default_rng(0)
     x, y = enrolled(rng)
-    with pytest.raises(ConfigError, match="at least 199 strangers, but there are 20"):
+    with pytest.raises(ConfigError, match="at least 199 unknowns, but there are 20"):
         OpenSetClassifier(false_accept_rate=0.01).fit(x, y)
     with pytest.raises(ConfigError, match=r"no membership score 'energi'.*energy"):
         OpenSetClassifier(unknown_score="energi").fit(x, y)
@@ -182,7 +182,7 @@ def test_mistakes() -> None:
         OpenSetClassifier(reject_label="person 00").fit(x, y)
     with pytest.raises(ConfigError, match="With one class and no cohort"):
         OpenSetClassifier().fit(x[:3], y[:3])
-    with pytest.raises(ConfigError, match="at least 19 strangers, but there are 9"):
+    with pytest.raises(ConfigError, match="at least 19 unknowns, but there are 9"):
         OpenSetClassifier().fit(x, y, cohort=np.ones((99, DIM)), cohort_groups=np.arange(99) // 11)
     with pytest.raises(ValueError, match="features"):
         OpenSetClassifier().fit(x, y, cohort=np.ones((99, 3)))

@@ -1,4 +1,4 @@
-"""Decisions about a batch, and how many strangers get in."""
+"""Decisions about a batch, and how many unknowns get in."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_it_decides_as_the_equations_say() -> None:
 
 
 @pytest.mark.parametrize("photos", [1, 4])
-def test_as_many_strangers_get_in_as_was_asked_for(photos: int) -> None:
+def test_as_many_unknowns_get_in_as_was_asked_for(photos: int) -> None:
     rate, wrong, asked = 0.1, 0, 0
     for draw in range(100):
         rng = np.random.default_rng(draw)
@@ -66,7 +66,7 @@ def test_as_many_strangers_get_in_as_was_asked_for(photos: int) -> None:
         )
         said = model.predict(np.r_[probes, people(rng, 6, 1)[:, 0]])
         wrong, asked = wrong + int((said[5:] != "unknown").sum()), asked + 6
-    # Within a draw the strangers share one threshold, so the band is a little wider than the
+    # Within a draw the unknowns share one threshold, so the band is a little wider than the
     # binomial one.
     low, high = binom.interval(0.999, asked, rate)
     assert low - 0.02 * asked <= wrong <= high + 0.02 * asked
@@ -106,7 +106,7 @@ def test_what_cannot_be_decided_is_refused() -> None:
     with pytest.raises(ConfigError, match="it got both"):
         OSLOClassifier(threshold=0.5).fit(x, y, cohort=probes)
     with pytest.raises(
-        ConfigError, match="takes the scores of at least 19 strangers, but there are 5"
+        ConfigError, match="takes the scores of at least 19 unknowns, but there are 5"
     ):
         OSLOClassifier(false_accept_rate=0.05).fit(x, y, cohort=probes)
     with pytest.raises(ConfigError, match="'person 0' is a class"):

@@ -92,7 +92,7 @@ def test_laws_of_oscr(rows):
     assert oscr(np.arctan(score), correct, is_known) == pytest.approx(value)
     assert 0 <= value <= accuracy + 1e-12
     assert value <= auroc(score[is_known], score[~is_known]) + 1e-12
-    # Where all is right, it is the AUROC; what is said of strangers is never asked.
+    # Where all is right, it is the AUROC; what is said of unknowns is never asked.
     assert oscr(score, np.ones_like(correct), is_known) == pytest.approx(
         auroc(score[is_known], score[~is_known])
     )
@@ -120,9 +120,9 @@ def test_membership_by_hand():
 
 
 def test_what_cannot_be_scored_is_refused():
-    with pytest.raises(ConfigError, match="got 0 of the known and 1 of strangers"):
+    with pytest.raises(ConfigError, match="got 0 of the known and 1 of unknowns"):
         auroc([], [1.0])
-    with pytest.raises(ConfigError, match="got 2 of the known and 0 of strangers"):
+    with pytest.raises(ConfigError, match="got 2 of the known and 0 of unknowns"):
         oscr([1.0, 2.0], [True, True], [True, True])
     with pytest.raises(ConfigError, match="not a finite number"):
         aupr([np.nan], [1.0])

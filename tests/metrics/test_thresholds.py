@@ -22,7 +22,7 @@ def test_it_is_the_quantile_of_the_formula(scores, rate):
     assert (above + 1) / (len(scores) + 1) <= rate + 1e-9
 
 
-def test_a_new_stranger_gets_in_as_often_as_allowed():
+def test_a_new_unknown_gets_in_as_often_as_allowed():
     rng = np.random.default_rng(0)
     for rate in (0.01, 0.05, 0.1):
         inside = [
@@ -38,14 +38,14 @@ def test_a_new_stranger_gets_in_as_often_as_allowed():
 )
 def test_with_groups_it_is_the_smallest_score_with_enough_weight(pairs, rate):
     scores, groups = zip(*pairs, strict=True)
-    strangers = set(groups)
-    if len(strangers) < needed(rate):
+    unknowns = set(groups)
+    if len(unknowns) < needed(rate):
         return
 
     def weight_up_to(t):
-        return sum(
-            np.mean([s <= t for s, g in pairs if g == stranger]) for stranger in strangers
-        ) / (len(strangers) + 1)
+        return sum(np.mean([s <= t for s, g in pairs if g == unknown]) for unknown in unknowns) / (
+            len(unknowns) + 1
+        )
 
     threshold = conformal_threshold(np.asarray(scores), rate, groups=np.asarray(groups))
     assert weight_up_to(threshold) >= 1 - rate - 1e-6
@@ -53,7 +53,7 @@ def test_with_groups_it_is_the_smallest_score_with_enough_weight(pairs, rate):
     assert not below or weight_up_to(max(below)) < 1 - rate
 
 
-def test_pictures_of_one_stranger_promise_no_more_than_one():
+def test_pictures_of_one_unknown_promise_no_more_than_one():
     rng, rate, asked, inside, pooled = np.random.default_rng(0), 0.1, 3000, 0, 0
     for _ in range(asked):
         who = rng.normal(size=20)
@@ -63,9 +63,9 @@ def test_pictures_of_one_stranger_promise_no_more_than_one():
         pooled += new > conformal_threshold(scores, rate)
     assert inside / asked <= rate + 3 * math.sqrt(rate / asked)
     assert pooled / asked > rate + 3 * math.sqrt(rate / asked)
-    with pytest.raises(ConfigError, match="at least 9 strangers, but there are 8"):
+    with pytest.raises(ConfigError, match="at least 9 unknowns, but there are 8"):
         conformal_threshold(np.arange(80), rate, groups=np.repeat(np.arange(8), 10))
-    with pytest.raises(ConfigError, match="80 scores of strangers but 8 groups"):
+    with pytest.raises(ConfigError, match="80 scores of unknowns but 8 groups"):
         conformal_threshold(np.arange(80), rate, groups=np.arange(8))
 
 
@@ -73,7 +73,7 @@ def test_too_few_are_refused_with_the_number_needed():
     assert [needed(r) for r in (0.01, 0.05, 0.1, 0.003)] == [99, 19, 9, 333]
     with pytest.raises(
         ConfigError,
-        match=r"A false-accept rate of 1 % takes the scores of at least 99 strangers, but there "
+        match=r"A false-accept rate of 1 % takes the scores of at least 99 unknowns, but there "
         r"are 98.*1\.0 %",
     ):
         conformal_threshold(np.zeros(98), 0.01)

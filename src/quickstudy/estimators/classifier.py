@@ -168,7 +168,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: Any) -> Array:
         """How likely each class is among those that are known, ``[n C]``; rows sum to 1. It says
-        nothing of strangers: see `OpenSetClassifier`.
+        nothing of unknowns: see `OpenSetClassifier`.
 
         The softmax of the scores, with a temperature chosen on the examples, each scored by the
         classifier without it.

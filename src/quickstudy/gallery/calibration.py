@@ -81,7 +81,7 @@ def from_measured(
     """The policy with thresholds that were measured with the encoder; None where these reach to no
     rate below `LARGEST_PROMISE`.
 
-    A stranger who is compared with n templates looks like one of them with a probability of at most
+    An impostor who is compared with n templates resembles one of them with a probability of at most
     n times that of one comparison.
 
     Args:

@@ -1,5 +1,5 @@
-"""How well a membership score tells the known from strangers. Scores: higher = more like one of the
-known.
+"""How well a membership score separates known queries from unknown ones. Scores: higher = more like
+one of the known.
 """
 
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def membership(
 
 
 def auroc(known: ArrayLike, unknown: ArrayLike) -> float:
-    """The probability that one of the known scores higher than a stranger, a tie counting half: the
+    """The probability that one of the known scores higher than an unknown, a tie counting half: the
     area under the ROC curve.
 
     Args:
@@ -75,7 +75,7 @@ def auroc(known: ArrayLike, unknown: ArrayLike) -> float:
 
 def aupr(known: ArrayLike, unknown: ArrayLike) -> float:
     """Area under the precision-recall curve of finding the known, by scikit-learn's average
-    precision. It depends on how many strangers there are.
+    precision. It depends on how many unknowns there are.
 
     Args and errors: as of `auroc`.
 
@@ -88,7 +88,7 @@ def aupr(known: ArrayLike, unknown: ArrayLike) -> float:
 
 
 def fpr_at_tpr(known: ArrayLike, unknown: ArrayLike, *, tpr: float = 0.95) -> float:
-    """The smallest share of strangers let in by a threshold that lets in a share of at least
+    """The smallest share of unknowns let in by a threshold that lets in a share of at least
     ``tpr`` of the known.
 
     Args:
@@ -114,14 +114,14 @@ def oscr(score: ArrayLike, correct: ArrayLike, is_known: ArrayLike) -> float:
     accepted *and* rightly classified.
 
     At a threshold the first is the share of the known that score at least that and are rightly
-    classified, the second the share of strangers that score at least that. The area is the accuracy
-    times the AUROC of the rightly classified against the strangers; ties count half.
+    classified, the second the share of unknowns that score at least that. The area is the accuracy
+    times the AUROC of the rightly classified against the unknowns; ties count half.
 
     Args:
         score: of each query, ``[n]``.
-        correct: whether its most likely class is the right one, ``[n]``; what is said of strangers
+        correct: whether its most likely class is the right one, ``[n]``; what is said of unknowns
             does not matter.
-        is_known: False for strangers, ``[n]``.
+        is_known: False for unknowns, ``[n]``.
 
     Raises:
         ConfigError: when the three are of different lengths, and as `auroc`.
@@ -155,7 +155,7 @@ def _labelled(known: ArrayLike, unknown: ArrayLike) -> tuple[Array, Array]:
     if not len(k) or not len(u):
         raise ConfigError(
             f"Open-set rates take scores of both kinds, got {len(k)} of the known and {len(u)} of "
-            "strangers."
+            "unknowns."
         )
     if not (np.isfinite(k).all() and np.isfinite(u).all()):
         raise ConfigError(

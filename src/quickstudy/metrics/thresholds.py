@@ -1,4 +1,4 @@
-"""Where to draw the line between those who belong and strangers."""
+"""Where the threshold between members and unknowns lies."""
 
 import math
 
@@ -11,7 +11,7 @@ from quickstudy.core.errors import ConfigError
 
 
 def needed(rate: float, *, left_out: bool = False) -> int:
-    """How many strangers a wanted false-accept rate takes.
+    """How many unknowns a wanted false-accept rate takes.
 
     Args:
         rate: that is wanted.
@@ -24,34 +24,34 @@ def needed(rate: float, *, left_out: bool = False) -> int:
 
 
 def conformal_threshold(
-    strangers: ArrayLike,
+    unknowns: ArrayLike,
     rate: float,
     *,
     groups: ArrayLike | None = None,
     left_out: bool = False,
 ) -> float:
-    """The smallest threshold that a new stranger exceeds with a probability of at most ``rate``,
+    """The smallest threshold that a new unknown exceeds with a probability of at most ``rate``,
     whatever the distribution of the scores.
 
-    Of n scores it is the ⌈(n + 1)(1 − rate)⌉-th smallest; a stranger is accepted by mistake where
-    its score is above. Valid when the new stranger and those of the sample are exchangeable.
-    Several scores of one stranger are not: they resemble each other. Given whose each is, every
-        score weighs 1 / ((G + 1) · scores of its stranger), of G strangers, and the threshold is
+    Of n scores it is the ⌈(n + 1)(1 − rate)⌉-th smallest; an unknown is accepted by mistake where
+    its score is above. Valid when the new unknown and those of the sample are exchangeable.
+    Several scores of one unknown are not: they resemble each other. Given whose each is, every
+        score weighs 1 / ((G + 1) · scores of its unknown), of G unknowns, and the threshold is
         the smallest score up to which the weights add to
     1 − rate. With one score each the two are the same.
 
     Args:
-        strangers: the scores that strangers got, ``[n]``, by the very rule that will decide.
+        unknowns: the scores that unknowns got, ``[n]``, by the very rule that will decide.
         rate: the wanted false-accept rate, between 0 and 1.
-        groups: whose each score is, ``[n]``; None where every score is of another stranger.
-        left_out: whether the strangers are members, each scored against all others. Somebody new is
+        groups: whose each score is, ``[n]``; None where every score is of another unknown.
+        left_out: whether the unknowns are members, each scored against all others. Somebody new is
             compared with one member more, and whoever looks like that one would have raised its
-            score too: so a stranger more is counted among those who get in. Without that, ten
+            score too: so an unknown more is counted among those who get in. Without that, ten
             members who are asked for 10 % let in up to 18 %.
 
     Raises:
         ConfigError: for a rate outside of (0, 1), a score that is not a number, or too few
-            strangers for the rate.
+            unknowns for the rate.
 
     >>> conformal_threshold([0.1, 0.5, 0.2, 0.4], 0.25)
     0.5
@@ -64,24 +64,24 @@ def conformal_threshold(
         groups Lee, Barber, Willett 2023,
     arXiv:2306.06342, hierarchical conformal prediction.
     """
-    scores: Float[NDArray[np.float64], " n"] = np.asarray(strangers, dtype=np.float64).ravel()
+    scores: Float[NDArray[np.float64], " n"] = np.asarray(unknowns, dtype=np.float64).ravel()
     whose = np.arange(len(scores)) if groups is None else np.asarray(groups).ravel()
     if not 0 < rate < 1:
         raise ConfigError(f"The false-accept rate must lie between 0 and 1, got {rate}.")
     if len(whose) != len(scores):
         raise ConfigError(
-            f"There are {len(scores)} scores of strangers but {len(whose)} groups. Say of each "
+            f"There are {len(scores)} scores of unknowns but {len(whose)} groups. Say of each "
             "score whose it is."
         )
     if not np.isfinite(scores).all():
-        raise ConfigError("A score of a stranger is not a finite number. Check the features.")
+        raise ConfigError("A score of an unknown is not a finite number. Check the features.")
     _, of, counts = np.unique(whose, return_inverse=True, return_counts=True)
     least = needed(rate, left_out=left_out)
     smallest = (200 if left_out else 100) / (len(counts) + 1)
     if len(counts) < least:
         raise ConfigError(
             f"A false-accept rate of {100 * rate:g} % takes the scores of at least {least} "
-            f"strangers, but there are {len(counts)}. "
+            f"unknowns, but there are {len(counts)}. "
             f"Give a cohort of more, or ask for at least {smallest:.1f} %."
         )
     if left_out:

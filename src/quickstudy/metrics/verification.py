@@ -95,32 +95,32 @@ def identification_rates(
     the threshold.
 
     A search returns the best identity, if its similarity is above the threshold. A search of a
-    member is missed when it returns nothing or somebody else; one of a stranger is a false positive
+    member is missed when it returns nothing or somebody else; one of an impostor is a false alarm
     when it returns anybody.
 
     Args:
         similarity: of each probe to each identity of the gallery.
-        mate: column of the probe's identity; −1 for strangers.
-        fpir: the share of strangers who may be taken for a member.
+        mate: column of the probe's identity; −1 for impostors.
+        fpir: the share of impostors who may be taken for a member.
 
     Returns:
-        FNIR, and the smallest threshold that keeps the FPIR among these strangers.
+        FNIR, and the smallest threshold that keeps the FPIR among these impostors.
 
     Raises:
-        ConfigError: without members, or without strangers.
+        ConfigError: without members, or without impostors.
 
     Source: NIST FRTE 1:N, the pair of rates that it reports.
     """
     best, found = similarity.max(1), similarity.argmax(1)
-    strangers = np.sort(best[mate < 0])
-    if not len(strangers) or not (mate >= 0).any():
+    impostors = np.sort(best[mate < 0])
+    if not len(impostors) or not (mate >= 0).any():
         raise ConfigError(
-            "Identification takes probes of members and of strangers, got "
-            f"{int((mate >= 0).sum())} and {len(strangers)}."
+            "Identification takes probes of members and of impostors, got "
+            f"{int((mate >= 0).sum())} and {len(impostors)}."
         )
-    allowed = int(np.floor(fpir * len(strangers) + 1e-9))
+    allowed = int(np.floor(fpir * len(impostors) + 1e-9))
     threshold = (
-        float(strangers[len(strangers) - allowed - 1]) if allowed < len(strangers) else -np.inf
+        float(impostors[len(impostors) - allowed - 1]) if allowed < len(impostors) else -np.inf
     )
     members = mate >= 0
     hit = (found[members] == mate[members]) & (best[members] > threshold)
