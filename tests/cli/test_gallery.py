@@ -191,6 +191,7 @@ def test_without_an_encoder_the_best_within_reach_is_taken(
     monkeypatch.setenv("HF_HOME", str(tmp_path / "no models"))
     said = quickstudy("gallery", "create", tmp_path / "marks.db").stdout
     assert "Note: The encoder 'photographs' was taken" in said
+    assert "For photographs of people make it with --encoder faces" in said
     assert "for the encoder photographs" in said
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from quickstudy.pretrained.registry import ENCODERS as ENCODERS
 from quickstudy.pretrained.registry import KINDS as KINDS
 from quickstudy.pretrained.registry import EncoderEntry as EncoderEntry
+from quickstudy.pretrained.registry import entry_of as entry_of
 
 if TYPE_CHECKING:
     from quickstudy.pretrained.audio import HubAudioEncoder as HubAudioEncoder

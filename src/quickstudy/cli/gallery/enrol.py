@@ -43,6 +43,8 @@ def create(
     operator: Operator = "",
 ) -> None:
     """Make an empty gallery for the vectors of an encoder."""
+    from quickstudy.pretrained import entry_of
+
     gallery = gallery_class().create_for(
         place, encoder, kind=kind, invert=invert, operator=operator
     )
@@ -53,6 +55,11 @@ def create(
         results().print(
             f"Made {gallery.place} for the encoder {pretrained.source} ({pretrained.key})."
         )
+        if encoder == "auto" and kind == "images" and invert is None:
+            faces = entry_of("faces")
+            is_there = faces is not None and faces.is_installed
+            more = "" if is_there else ", an extra: pip install 'quickstudy\\[faces]'"
+            results().print(f"For photographs of people make it with --encoder faces{more}.")
         if pretrained.measured is not None:
             results().print(f"Its first thresholds were measured on {pretrained.measured.data}.")
 
