@@ -11,16 +11,15 @@ from quickstudy.encoders.norm import MOMENTUM, norm_named
 from quickstudy.kernels import backend
 
 
-def test_the_averages_are_those_of_each_tasks_statistics():
+def test_the_averages_take_a_step_for_each_task():
     norm, x = norm_named("per_task", 3).double(), torch.randn(4, 5, 3, 6, 6).double() * 2 + 1
     norm(x)
-    # of each task; then over the tasks
-    mean, var = (
-        x.mean((1, 3, 4)).mean(0),
-        x.var((1, 3, 4)).mean(0),
-    )
-    torch.testing.assert_close(norm.get_buffer("mean"), MOMENTUM * mean)
-    torch.testing.assert_close(norm.get_buffer("var"), 1 - MOMENTUM + MOMENTUM * var)
+    mean, var = torch.zeros(3).double(), torch.ones(3).double()
+    for task in x:
+        mean = (1 - MOMENTUM) * mean + MOMENTUM * task.mean((0, 2, 3))
+        var = (1 - MOMENTUM) * var + MOMENTUM * task.var((0, 2, 3))
+    torch.testing.assert_close(norm.get_buffer("mean"), mean)
+    torch.testing.assert_close(norm.get_buffer("var"), var)
 
 
 @pytest.mark.parametrize("form", ["plain", "torch", "numba"])

@@ -86,14 +86,22 @@ class TestOuterGradients:
             lambda j, now, gs: [p - a[j] * g for p, a, g in zip(now, rates, gs, strict=True)],
         )
 
-    def test_alfa(self, n_tasks):
+    @pytest.mark.parametrize("constant", [True, False])
+    def test_alfa(self, n_tasks, constant):
         learner = alfa(
-            MLP(6, widths=(7, 5)), n_out=4, inner_lr=RATE, inner_steps=STEPS, weight_decay=0.1
+            MLP(6, widths=(7, 5)),
+            n_out=4,
+            inner_lr=RATE,
+            inner_steps=STEPS,
+            weight_decay=0.1,
+            constant_gradients=constant,
         ).double()
+        assert learner.traits.exact_gradient is not constant
         rule, n = learner.loop.rule, len(learner.fast_names)
 
         def update(j, now, gs):
-            read = rule.generator(torch.stack([v.mean() for v in (*now, *gs)]))
+            seen = [g.detach() for g in gs] if constant else gs
+            read = rule.generator(torch.stack([v.mean() for v in (*now, *seen)]))
             return [
                 (1 - read[n + k] * rule.decays[j, k]) * p - read[k] * rule.rates[j, k] * g
                 for k, (p, g) in enumerate(zip(now, gs, strict=True))

@@ -260,14 +260,16 @@ class _Block(nn.Module):
     def _saw(
         self, mean: list[Tensor], rstd: list[Tensor], n_batches: int, x: Tensor | Images
     ) -> None:
-        """Show the normalisation the mean over the batches of their statistics, if it keeps any."""
+        """Show the normalisation the statistics of each batch in turn, if it keeps any."""
         if not self.norm.keeps:
             return
-        m, var = (
-            torch.stack(s).detach().reshape(n_batches, -1).mean(0)
+        means, variances = (
+            torch.stack(s).detach().reshape(n_batches, -1)
             for s in (mean, [r.detach() ** -2 - EPS for r in rstd])
         )
-        self.norm.saw(m, var, x.shape[0] * x.shape[1] * x.shape[3] * x.shape[4] // n_batches)
+        count = x.shape[0] * x.shape[1] * x.shape[3] * x.shape[4] // n_batches
+        for m, variance in zip(means, variances, strict=True):
+            self.norm.saw(m, variance, count)
 
     def _convolve(self, x: Tensor | Images, weight: Tensor) -> Float[Tensor, "T N C h w"]:
         if not self._stacked:

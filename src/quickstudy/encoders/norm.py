@@ -149,7 +149,7 @@ class SupportNorm(AbstractNorm):
 
 class TaskRunningNorm(AbstractNorm, OrderDependent):
     """Statistics of the examples at hand, for each task its own, in training; in evaluation their
-    running averages over the tasks.
+    running averages over the tasks, which take one step for each task, in their order.
 
     ``mean`` and ``var`` may be replaced, for instance by those of one inner step; they are changed
     in place.
@@ -170,7 +170,8 @@ class TaskRunningNorm(AbstractNorm, OrderDependent):
             return _scale_and_shift(x, scale, shift)
         y = _normalise_tasks(x, self.weight, self.bias)
         var, mean = torch.var_mean(x.detach(), (1, 3, 4), correction=0)  # [T C]
-        self.saw(mean.mean(0), var.mean(0), x.shape[1] * x.shape[3] * x.shape[4])
+        for m, v in zip(mean, var, strict=True):
+            self.saw(m, v, x.shape[1] * x.shape[3] * x.shape[4])
         return y
 
     def measures(self, statistics: Statistics | None) -> str:

@@ -1,5 +1,6 @@
 """Outer gradients from the point where the inner loop ends, whatever the way there."""
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -18,7 +19,8 @@ class ImplicitLoop(AbstractLoop):
 
     The inner loop is run without a graph, so its memory does not depend on the number of steps. The
     inverse is applied by conjugate gradients, task by task. The outer gradient is the true one
-    where the loop has converged.
+    where the loop has converged and I + H/λ is positive definite; where either is not so, the first
+    outer step that meets it warns, with its number and with the one that was asked for.
 
     Args:
         rule: how the minimum is looked for.
@@ -26,19 +28,44 @@ class ImplicitLoop(AbstractLoop):
         strength: λ.
         cg_steps: iterations of conjugate gradients; those of a task stop changing when its residual
             is nothing.
+        damping: the inverse is that of (1 + shift) I + H/(λ + damping); an indefinite H needs it.
+        shift: see there.
+        tolerance: how large ‖∇L(φ) + λ(φ − θ)‖ over ‖∇L(φ)‖ + ‖λ(φ − θ)‖ may be, of any task. It
+            is 0 at a minimum and 1 at the start.
+
+    Raises:
+        ConfigError: for numbers out of range.
+
+    Warns:
+        UserWarning: where the inner loop has not converged, or the curvature is not positive.
     """
 
     exact = False
 
     def __init__(
-        self, rule: AbstractRule, *, steps: int, strength: float, cg_steps: int = 5
+        self,
+        rule: AbstractRule,
+        *,
+        steps: int,
+        strength: float,
+        cg_steps: int = 5,
+        damping: float = 0.0,
+        shift: float = 0.0,
+        tolerance: float = 0.25,
     ) -> None:
         super().__init__()
         if not strength > 0 or cg_steps < 1:
             raise ConfigError(
                 f"strength must be above 0 and cg_steps at least 1, got {strength} and {cg_steps}."
             )
+        if damping < 0 or shift < 0 or not tolerance > 0:
+            raise ConfigError(
+                "damping and shift cannot be negative and tolerance is above 0, got "
+                f"{damping}, {shift} and {tolerance}."
+            )
         self.rule, self.strength, self.cg_steps = rule, strength, cg_steps
+        self.damping, self.shift, self.tolerance = damping, shift, tolerance
+        self._warned = set[str]()
         self._loop = InnerLoop(rule, steps=steps, first_order=True)
 
     @property
@@ -63,7 +90,7 @@ class ImplicitLoop(AbstractLoop):
         return dict(
             zip(
                 names,
-                _Implicit.apply(losses, self.strength, self.cg_steps, len(names), *tensors),
+                _Implicit.apply(losses, self, len(names), *tensors),
                 strict=True,
             )
         )  # type: ignore[arg-type]
@@ -75,6 +102,33 @@ class ImplicitLoop(AbstractLoop):
         check_can_differentiate(params)
         with torch.no_grad():
             return self._loop.path(params, self._drawn_back(params, loss_at), steps=steps)
+
+    def check(self, residual: Tensor, bend: Tensor) -> None:
+        """Warn, once of each kind, where the theorem does not hold.
+
+        Args:
+            residual: of each task, see ``tolerance``.
+            bend: the smallest curvature of each task that conjugate gradients met, of the matrix
+                that they solve with.
+        """
+        largest, smallest = float(residual.max()), float(bend.min())
+        if largest > self.tolerance and "residual" not in self._warned:
+            self._warned.add("residual")
+            warnings.warn(
+                f"The inner loop of iMAML has not converged: after {self.steps} steps the residual "
+                f"is {largest:.2g}, {self.tolerance:.2g} was asked for. The outer gradient is that "
+                "of a minimum that was not reached. Take more inner_steps, a smaller inner_lr if "
+                f"they diverge, or a strength above {self.strength:g}.",
+                stacklevel=2,
+            )
+        if smallest < 0 and "curvature" not in self._warned:
+            self._warned.add("curvature")
+            warnings.warn(
+                "Conjugate gradients of iMAML met a curvature of "
+                f"{smallest:.2g}, above 0 is needed: this is no minimum. Take a strength above "
+                f"{self.strength:g}, or a damping above {self.damping:g}.",
+                stacklevel=2,
+            )
 
     def _drawn_back(self, params: Params, loss_at: LossAt) -> LossAt:
         home = {n: p.detach() for n, p in params.items()}
@@ -92,22 +146,23 @@ class _Implicit(torch.autograd.Function):
     def forward(
         ctx: Any,
         losses: Callable[[Sequence[Tensor]], Tensor],
-        strength: float,
-        cg_steps: int,
+        loop: ImplicitLoop,
         n: int,
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
-        ctx.losses, ctx.strength, ctx.cg_steps, ctx.n = losses, strength, cg_steps, n
+        ctx.losses, ctx.loop, ctx.n = losses, loop, n
         found = tensors[n : 2 * n]
         with torch.enable_grad():
             at = [p.detach().requires_grad_() for p in found]
             refuse_what_would_be_lost([losses(at)], [*at, *tensors[2 * n :]])
-        ctx.save_for_backward(*tensors[n:])
+        ctx.save_for_backward(*tensors)
         return tuple(p.clone() for p in found)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        found, others = ctx.saved_tensors[: ctx.n], list(ctx.saved_tensors[ctx.n :])
+        n, loop = ctx.n, ctx.loop
+        start, found = ctx.saved_tensors[:n], ctx.saved_tensors[n : 2 * n]
+        others = list(ctx.saved_tensors[2 * n :])
         with torch.enable_grad():
             at = [p.detach().requires_grad_() for p in found]
             losses = ctx.losses(at)
@@ -121,24 +176,34 @@ class _Implicit(torch.autograd.Function):
                 slopes, at, grad_outputs=list(v), retain_graph=True, allow_unused=True
             )
             return [
-                a if hv is None else a + hv / ctx.strength
+                (1 + loop.shift) * a + (0 if hv is None else hv / (loop.strength + loop.damping))
                 for a, hv in zip(v, products, strict=True)
             ]
 
-        solved = _conjugate_gradients(curved, list(grads), ctx.cg_steps, n_tasks)
+        solved, bend = _conjugate_gradients(curved, list(grads), loop.cg_steps, n_tasks)
+        away = [loop.strength * (p - q) for p, q in zip(found, start, strict=True)]
+        slope, pull = _lengths(slopes, n_tasks), _lengths(away, n_tasks)
+        off = _lengths([a + b for a, b in zip(slopes, away, strict=True)], n_tasks)
+        loop.check(off.detach() / (slope + pull).detach().clamp_min(1e-30), bend)
         of_others: list[Tensor | None] = []
         if others:
-            minus = [-v / ctx.strength for v in solved]
+            minus = [-v / loop.strength for v in solved]
             of_others = list(
                 torch.autograd.grad(slopes, others, grad_outputs=minus, allow_unused=True)
             )
-        return None, None, None, None, *solved, *([None] * ctx.n), *of_others
+        return None, None, None, *solved, *([None] * n), *of_others
+
+
+def _lengths(v: Sequence[Tensor], n_tasks: int) -> Tensor:
+    return torch.cat([x.reshape(n_tasks, -1) for x in v], 1).norm(dim=1)
 
 
 def _conjugate_gradients(
     matrix: Callable[[Sequence[Tensor]], list[Tensor]], b: list[Tensor], steps: int, n_tasks: int
-) -> list[Tensor]:
-    """X with A x ≈ b, each task by itself."""
+) -> tuple[list[Tensor], Tensor]:
+    """X with A x ≈ b, each task by itself, and the smallest curvature pᵀAp / pᵀp that was met.
+    A direction of negative curvature is gone along as one of positive curvature is.
+    """
 
     def dot(u: Sequence[Tensor], v: Sequence[Tensor]) -> Tensor:
         return torch.stack(
@@ -153,12 +218,13 @@ def _conjugate_gradients(
 
     x, r = [torch.zeros_like(t) for t in b], list(b)
     p, size = r, dot(r, r)
+    least = torch.full_like(size, torch.inf)
     for _ in range(steps):
         curved = matrix(p)
-        bend = dot(p, curved)
-        rate = torch.where(
-            bend > 0, size / bend.where(bend > 0, torch.ones_like(bend)), torch.zeros_like(bend)
-        )
+        bend, long = dot(p, curved), dot(p, p)
+        going = (size > 1e-20) & (bend != 0)
+        least = torch.where(going, torch.minimum(least, bend / long.clamp_min(1e-38)), least)
+        rate = torch.where(going, size / bend.where(going, torch.ones_like(bend)), 0.0)
         x, r = along(x, rate, p), along(r, -rate, curved)
         new = dot(r, r)
         p = along(
@@ -169,4 +235,4 @@ def _conjugate_gradients(
             p,
         )
         size = new
-    return x
+    return x, least

@@ -15,8 +15,9 @@ class TaskAdaptiveLoss(AbstractInnerLoss):
 
     L_j = L(S; θ_j) + mean_i m^s_j(u_i) + mean_q m^q_j(v_q), where u_i joins the support loss, the
     mean of every adapted tensor, the answer to x_i and its label, and v_q the same means, the
-    answer to x_q and its negative entropy. Each network's own weights are first scaled and shifted
-    by an adapter that reads the same numbers.
+    answer to x_q and its negative entropy, both standardised over all numbers of a task. Each
+    network's own weights are first scaled and shifted by an adapter, which reads the loss and the
+    means, standardised, or the mean of the rows v_q.
 
     Args:
         n_fast: adapted parameter tensors.
@@ -30,10 +31,11 @@ class TaskAdaptiveLoss(AbstractInnerLoss):
         self.last = max(steps, 1) - 1
         self.needs_queries = use_queries
         self.of_support = nn.ModuleList(
-            _AdaptedMLP(n_fast + 1 + 2 * n_out) for _ in range(self.last + 1)
+            _AdaptedMLP(n_fast + 1 + 2 * n_out, n_fast + 1) for _ in range(self.last + 1)
         )
         self.of_queries = nn.ModuleList(
-            _AdaptedMLP(n_fast + n_out + 1) for _ in range(self.last + 1 if use_queries else 0)
+            _AdaptedMLP(n_fast + n_out + 1, n_fast + n_out + 1)
+            for _ in range(self.last + 1 if use_queries else 0)
         )
 
     def forward(self, attempt: Attempt, target: Target) -> Float[Tensor, " T"]:
@@ -43,32 +45,39 @@ class TaskAdaptiveLoss(AbstractInnerLoss):
         means = torch.stack([p.reshape(len(own), -1).mean(1) for p in attempt.fast.values()], 1)
         state = torch.cat((own[:, None], means), 1)
         label = F.one_hot(y, target.width).to(attempt.out) if y.ndim == 2 else y
-        loss = own + self.of_support[j](_joined(state, attempt.out, label))
+        rows = _standardised(_joined(state, attempt.out, label))
+        loss = own + self.of_support[j](rows, _standardised(state))
         if attempt.query_out is None:
             return loss
         log_p = attempt.query_out.log_softmax(-1)
         minus_entropy = (log_p.exp() * log_p).sum(-1, keepdim=True)
-        return loss + self.of_queries[j](_joined(means, attempt.query_out, minus_entropy))
+        rows = _standardised(_joined(means, attempt.query_out, minus_entropy))
+        return loss + self.of_queries[j](rows, rows.mean(1))
 
 
 class _AdaptedMLP(nn.Module):
     """in → in → 1 with ReLU, the mean over the rows; its four tensors are φ′ = (1 + g G) φ + h H,
-    with G and H read off the rows' mean.
+    with G and H read off numbers of the task.
+
+    Args:
+        width: of a row.
+        read: how many numbers the adapter reads.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, read: int) -> None:
         super().__init__()
         self.first, self.second = nn.Linear(width, width), nn.Linear(width, 1)
-        self.adapter = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 8))
+        self.adapter = nn.Sequential(nn.Linear(read, read), nn.ReLU(), nn.Linear(read, 8))
         # so that training begins without adaptation
         self.g, self.h = (
             nn.Parameter(torch.zeros(4)),
             nn.Parameter(torch.zeros(4)),
         )
 
-    def forward(self, rows: Float[Tensor, "T N I"]) -> Float[Tensor, " T"]:
-        rows = _standardised(rows)
-        scale, shift = self.adapter(rows.mean(1)).split(4, 1)  # [T 4] each
+    def forward(
+        self, rows: Float[Tensor, "T N I"], read: Float[Tensor, "T A"]
+    ) -> Float[Tensor, " T"]:
+        scale, shift = self.adapter(read).split(4, 1)  # [T 4] each
         scale, shift = 1 + self.g * scale, self.h * shift
         w1, b1, w2, b2 = (
             scale[:, k].view(-1, *[1] * p.ndim) * p + shift[:, k].view(-1, *[1] * p.ndim)
@@ -84,7 +93,8 @@ def _joined(state: Float[Tensor, "T L"], *of_rows: Float[Tensor, "T N _"]) -> Te
     return torch.cat((state[:, None].expand(-1, of_rows[0].shape[1], -1), *of_rows), 2)
 
 
-def _standardised(rows: Float[Tensor, "T N I"]) -> Tensor:
-    """Each task's whole matrix to mean 0 and deviation 1."""
-    var, mean = torch.var_mean(rows, (1, 2), keepdim=True, correction=0)
-    return (rows - mean) * torch.rsqrt(var + 1e-12)
+def _standardised(rows: Float[Tensor, "T ..."]) -> Tensor:
+    """All numbers of each task to mean 0 and deviation 1, by n − 1 as the authors' code."""
+    flat = rows.flatten(1)
+    var, mean = torch.var_mean(flat, 1, keepdim=True)
+    return ((flat - mean) * torch.rsqrt(var + 1e-24)).view_as(rows)

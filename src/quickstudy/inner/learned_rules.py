@@ -68,13 +68,22 @@ class GeneratedRates(AbstractRule):
         steps: how many steps have an A and a B; further steps take the last.
         lr: with which every A begins.
         weight_decay: every B begins as lr · weight_decay.
+        constant_gradients: the gradients that the network reads are constants, as in the authors'
+            code; those that are descended keep their graph.
     """
 
     def __init__(
-        self, shapes: Shapes, *, steps: int, lr: float, weight_decay: float = 5e-4
+        self,
+        shapes: Shapes,
+        *,
+        steps: int,
+        lr: float,
+        weight_decay: float = 5e-4,
+        constant_gradients: bool = True,
     ) -> None:
         super().__init__()
-        n = len(shapes)
+        n, self.constant_gradients = len(shapes), constant_gradients
+        self.exact = not constant_gradients
         self.last = max(steps, 1) - 1
         self.rates = nn.Parameter(torch.full((self.last + 1, n), positive_rate(lr)))
         self.decays = nn.Parameter(torch.full((self.last + 1, n), lr * weight_decay))
@@ -85,9 +94,10 @@ class GeneratedRates(AbstractRule):
 
     def forward(self, move: StepInputs, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
         j, n, tasks = min(move.step, self.last), len(move.params), move.n_tasks
-        means = [
-            v.reshape(tasks, -1).mean(1) for v in (*move.params.values(), *move.gradients.values())
-        ]
+        gradients = list(move.gradients.values())
+        if self.constant_gradients:
+            gradients = [g.detach() for g in gradients]
+        means = [v.reshape(tasks, -1).mean(1) for v in (*move.params.values(), *gradients)]
         a, b = self.generator(torch.stack(means, 1)).split(n, 1)  # [T L] each
         rate, keep = a * self.rates[j], 1 - b * self.decays[j]
         after = {

@@ -111,7 +111,7 @@ class InnerLoop(AbstractLoop):
         self._train_steps, self._test_steps = steps, test_steps or steps
         self.second_order_from, self.window = second_order_from, window
         self.clock = Clock() if second_order_from and not first_order else None
-        self.exact = not first_order and self.clock is None and not window
+        self.exact = not first_order and self.clock is None and not window and rule.exact
 
     @property
     def steps(self) -> int:

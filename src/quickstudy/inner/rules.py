@@ -44,7 +44,13 @@ class StepInputs:
 
 
 class AbstractRule(Described, nn.Module, abc.ABC):
-    """From the gradients of a step to the parameters after it."""
+    """From the gradients of a step to the parameters after it.
+
+    Args:
+        exact: whether all that the rule reads keeps its graph.
+    """
+
+    exact: bool = True
 
     def begin(self, params: Params) -> Memory:
         """What the rule remembers before the first step: tensors, none unless overridden."""

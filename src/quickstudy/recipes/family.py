@@ -121,7 +121,10 @@ FAMILY: dict[str, Callable[[int], Recipe]] = {
         "Park, Oliva 2019, arXiv:1902.03356",
     ),
     "alfa": lambda n: _on_omniglot(
-        n, "alfa", _with_head("alfa", inner_lr=_RATE), "Baik et al. 2020, arXiv:2011.00209"
+        n,
+        "alfa",
+        _with_head("alfa", inner_lr=_RATE, constant_gradients=False),
+        "Baik et al. 2020, arXiv:2011.00209",
     ),
     "anil": lambda n: _on_omniglot(n, "anil", _with_head("anil", inner_lr=_RATE), _RAGHU),
     "nil": lambda n: _on_omniglot(
@@ -137,7 +140,10 @@ FAMILY: dict[str, Callable[[int], Recipe]] = {
         n, "unicorn_maml", Part("unicorn_maml"), "Ye, Chao 2022, arXiv:2106.16245"
     ),
     "imaml": lambda n: _on_omniglot(
-        n, "imaml", _with_head("imaml"), "Rajeswaran et al. 2019, arXiv:1909.04630"
+        n,
+        "imaml",
+        _with_head("imaml", inner_lr=0.2, inner_steps=16),
+        "Rajeswaran et al. 2019, arXiv:1909.04630",
     ),
     "metal": lambda n: _on_omniglot(
         n, "metal", _with_head("metal", inner_lr=_RATE), "Baik et al. 2021, arXiv:2110.03909"

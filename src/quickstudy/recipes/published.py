@@ -129,7 +129,7 @@ _MAKERS: tuple[Callable[[], Recipe], ...] = (
         _plan(60_000, 32),
         (0.9916, "Rajeswaran et al. 2019, table 2, gradient descent"),
         "arXiv:1909.04630",
-        options={"inner_steps": 16, "strength": 2.0, "cg_steps": 5},
+        options={"inner_lr": 0.2, "inner_steps": 16, "strength": 2.0, "cg_steps": 5},
     ),
     lambda: _omniglot(
         "anil",

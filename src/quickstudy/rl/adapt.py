@@ -47,9 +47,10 @@ class PolicyLearner(Described, nn.Module):
         n_episodes: that each step learns from.
         gamma, smoothing: of the `advantages`.
         correction: see `quickstudy.rl.surrogate.reinforce`.
+        average: over "steps" or "episodes", see `quickstudy.rl.advantage.mean_by`.
 
     Raises:
-        ConfigError: for less than one episode.
+        ConfigError: for less than one episode, or another average.
 
     Paper: Finn, Abbeel, Levine 2017, arXiv:1703.03400, algorithm 3.
     """
@@ -63,14 +64,18 @@ class PolicyLearner(Described, nn.Module):
         gamma: float = 0.99,
         smoothing: float = 1.0,
         correction: bool = False,
+        average: str = "steps",
     ) -> None:
         super().__init__()
+        if average not in ("steps", "episodes"):
+            raise ConfigError(f"The average is over 'steps' or 'episodes', not over '{average}'.")
         if n_episodes < 1:
             raise ConfigError(
                 f"A step learns from at least one episode, got n_episodes={n_episodes}."
             )
         self.policy, self.loop, self.n_episodes = policy, loop, n_episodes
         self.gamma, self.smoothing, self.correction = gamma, smoothing, correction
+        self.average = average
 
     def adapt(
         self,
@@ -135,12 +140,12 @@ class PolicyLearner(Described, nn.Module):
         with torch.no_grad():
             return Evidence(
                 t,
-                advantages(t, gamma=self.gamma, smoothing=self.smoothing),
+                advantages(t, gamma=self.gamma, smoothing=self.smoothing, average=self.average),
                 log_prob(self.policy, params, t),
             )
 
     def _loss(self, params: Params, e: Evidence) -> Tensor:
-        return reinforce(self.policy, params, e, correction=self.correction)
+        return reinforce(self.policy, params, e, correction=self.correction, average=self.average)
 
 
 class AdaptedPolicy(nn.Module):
@@ -176,6 +181,7 @@ def maml_policy(
     correction: bool = False,
     gamma: float = 0.99,
     smoothing: float = 1.0,
+    average: str = "steps",
 ) -> PolicyLearner:
     """A fresh policy for an environment, adapted by REINFORCE steps.
 
@@ -188,6 +194,7 @@ def maml_policy(
         first_order: leave the second derivative out.
         correction: see `quickstudy.rl.surrogate.reinforce`.
         gamma, smoothing: of the advantages.
+        average: over "steps" or "episodes", see `quickstudy.rl.advantage.mean_by`.
 
     >>> from quickstudy.rl import Navigation2D
     >>> world = Navigation2D(horizon=5)
@@ -206,4 +213,5 @@ def maml_policy(
         gamma=gamma,
         smoothing=smoothing,
         correction=correction,
+        average=average,
     )

@@ -34,11 +34,11 @@ class TRPO(AbstractOuter):
             of the work (the paper's appendix C does alike).
         backtracks, shrink: how often a step is shortened, and by what factor, before it is given
             up.
+        backward_kl: the line search measures KL(new ‖ old), as pytorch-maml-rl does, in place of
+            the paper's KL(old ‖ new).
 
     Paper: Schulman et al. 2015, arXiv:1502.05477, appendix C; through an adaptation: Finn et al.
         2017, arXiv:1703.03400, section 5.3.
-    Differs: the line search measures KL(old ‖ new), pytorch-maml-rl KL(new ‖ old): near the bound
-        one of them may shorten a step that the other takes.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class TRPO(AbstractOuter):
         fisher_share: float = 0.25,
         backtracks: int = 15,
         shrink: float = 0.5,
+        backward_kl: bool = False,
     ) -> None:
         if (
             max_kl <= 0
@@ -68,7 +69,7 @@ class TRPO(AbstractOuter):
         self.cg_steps = cg_steps
         self.damping = damping
         self.fisher_share = fisher_share
-        self.backtracks, self.shrink = backtracks, shrink
+        self.backtracks, self.shrink, self.backward_kl = backtracks, shrink, backward_kl
 
     def step(self, learner: PolicyLearner, adaptation: Adaptation) -> dict[str, float]:
         weights = list(learner.policy.parameters())
@@ -77,9 +78,11 @@ class TRPO(AbstractOuter):
             params, t = learner.replay(evidence), evidence[-1].trajectories
             with torch.no_grad():
                 old = acting(learner.policy, end, t)
-            return importance(learner.policy, params, evidence[-1]).mean(), divergence(
-                old, acting(learner.policy, params, t), t
-            ).mean()
+            loss = importance(learner.policy, params, evidence[-1], average=learner.average)
+            pair = old, acting(learner.policy, params, t)
+            if self.backward_kl:
+                pair = pair[::-1]
+            return loss.mean(), divergence(*pair, t, average=learner.average).mean()
 
         whole = adaptation.evidence, adaptation.path[-1]
         loss, _ = loss_and_kl(*whole)
@@ -147,6 +150,7 @@ class PPO(AbstractOuter):
                 learner.replay(adaptation.evidence),
                 adaptation.evidence[-1],
                 clip=self.clip,
+                average=learner.average,
             ).mean()
             self._adam.zero_grad()
             loss.backward()

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
 from quickstudy.core.types import tensor_dataclass
+from quickstudy.rl.advantage import mean_by
 from quickstudy.rl.policy import AbstractPolicy, Params
 from quickstudy.rl.rollout import Trajectories
 
@@ -34,9 +35,15 @@ def acting(policy: AbstractPolicy, params: Params, t: Trajectories) -> Distribut
 
 
 def reinforce(
-    policy: AbstractPolicy, params: Params, e: Evidence, *, correction: bool = False
+    policy: AbstractPolicy,
+    params: Params,
+    e: Evidence,
+    *,
+    correction: bool = False,
+    average: str = "steps",
 ) -> Float[Tensor, " T"]:
-    """−Σ log π(a_t | s_t) A_t over the number of steps, for each task.
+    """−Σ log π(a_t | s_t) A_t over the number of steps, for each task; or the mean over episodes of
+    each of them, see `quickstudy.rl.advantage.mean_by`.
 
     Its gradient is an unbiased estimate, but the gradient of its gradient is not: it does not know
     that other weights would have met other states. With ``correction`` the loss is −Σ (exp(w_t −
@@ -47,23 +54,24 @@ def reinforce(
     Papers: Williams 1992; Foerster et al. 2018, arXiv:1802.05098 (DiCE); Farquhar et al. 2019,
     arXiv:1909.10549 (Loaded DiCE, equation 9); on what the correction is for, Rothfuss et al. 2019,
     arXiv:1810.06784 (ProMP).
-    Differs: the mean is over all steps; pytorch-maml-rl takes it over each episode's steps and then
-        over episodes. With episodes of unequal length losses and gradients are unlike (60 % of the
-        surrogate's gradient on the golden numbers), of one length equal.
     """
     mask = e.trajectories.mask
     logp = log_prob(policy, params, e.trajectories) * mask
-    n = mask.sum((1, 2))
     if not correction:
-        return -(logp * e.advantage).sum((1, 2)) / n
+        return -mean_by(average, logp * e.advantage, mask)
     upto = logp.cumsum(2)
     before = upto - logp
     gain = (upto - upto.detach()).exp() - (before - before.detach()).exp()
-    return -(gain * e.advantage).sum((1, 2)) / n
+    return -mean_by(average, gain * e.advantage, mask)
 
 
 def importance(
-    policy: AbstractPolicy, params: Params, e: Evidence, *, clip: float = 0.0
+    policy: AbstractPolicy,
+    params: Params,
+    e: Evidence,
+    *,
+    clip: float = 0.0,
+    average: str = "steps",
 ) -> Float[Tensor, " T"]:
     """−mean of ratio · A, the ratio of likelihoods now and then; with ``clip`` the smaller of it
     and of the ratio clipped to 1 ± clip (PPO).
@@ -75,10 +83,13 @@ def importance(
     gain = ratio * e.advantage
     if clip:
         gain = torch.minimum(gain, ratio.clamp(1 - clip, 1 + clip) * e.advantage)
-    return -(gain * mask).sum((1, 2)) / mask.sum((1, 2))
+    return -mean_by(average, gain, mask)
 
 
-def divergence(old: Distribution, new: Distribution, t: Trajectories) -> Float[Tensor, " T"]:
-    """The mean over steps of KL(old ‖ new), for each task."""
-    mask = t.mask.flatten(1)
-    return (kl_divergence(old, new) * mask).sum(1) / mask.sum(1)
+def divergence(
+    old: Distribution, new: Distribution, t: Trajectories, *, average: str = "steps"
+) -> Float[Tensor, " T"]:
+    """The mean over steps (see `quickstudy.rl.advantage.mean_by`) of KL(old ‖ new), for each
+    task.
+    """
+    return mean_by(average, kl_divergence(old, new).unflatten(1, t.mask.shape[1:]), t.mask)

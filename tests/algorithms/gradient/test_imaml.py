@@ -69,6 +69,31 @@ def test_on_a_quadratic_the_derivative_is_known():
     torch.testing.assert_close(g_middle, torch.full_like(theta, c / (c + strength)))
 
 
+def test_an_inner_loop_that_has_not_converged_is_said_with_both_numbers_once():
+    e = toy_episode()
+    learner = imaml(MLP(6), n_out=4, tolerance=0.001).train()
+    message = r"after 32 steps the residual is 0\.\d+, 0\.001 was asked"
+    with pytest.warns(UserWarning, match=message):
+        QueryLoss()(learner, e).backward()
+    # pytest makes every further warning an error
+    QueryLoss()(learner, e).backward()
+    QueryLoss()(imaml(MLP(6), n_out=4).train(), e).backward()
+
+
+def test_a_point_that_is_no_minimum_is_said_and_damping_cures_it():
+    # L = −c φ²/2 with c = 3 and λ = 2: I + H/λ = −1/2; with damping 7 it is 1 − 3/9.
+    def outer(damping):
+        theta = torch.ones(1, dtype=torch.float64, requires_grad=True)
+        rule = FixedRate(0.1)
+        loop = ImplicitLoop(rule, steps=0, strength=2.0, damping=damping, tolerance=1.1)
+        end = loop.run({"a": theta}, lambda p, _: -1.5 * p["a"].square().sum())["a"]
+        return torch.autograd.grad(end.sum(), theta)[0].item()
+
+    with pytest.warns(UserWarning, match=r"curvature of -0\.5, above 0 is needed"):
+        assert outer(0.0) == pytest.approx(-2.0)
+    assert outer(7.0) == pytest.approx(1.5)
+
+
 def test_the_graph_does_not_grow_with_the_steps():
     def nodes(steps):
         todo = [QueryLoss()(imaml(MLP(6), n_out=4, inner_steps=steps), toy_episode()).grad_fn]
@@ -89,6 +114,11 @@ def test_a_dependence_that_is_not_given_is_refused():
         loop.run(
             {"a": torch.ones(1, requires_grad=True)}, lambda p, _: (p["a"] * lost).square().sum()
         )
+
+
+def test_nonsense_of_the_damping_is_refused():
+    with pytest.raises(ConfigError, match="damping and shift cannot be negative"):
+        ImplicitLoop(FixedRate(0.1), steps=1, strength=1.0, damping=-1.0)
 
 
 @pytest.mark.parametrize("options", [{"strength": 0.0}, {"strength": 1.0, "cg_steps": 0}])

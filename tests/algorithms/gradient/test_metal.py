@@ -36,9 +36,13 @@ def learner_of(**options):
 # --- the oracle: one task at a time, one row at a time, from the equations
 
 
-def network(p, j, part, rows):
-    matrix = torch.stack(rows)
-    matrix = (matrix - matrix.mean()) / matrix.var(correction=0).sqrt()
+def standardised(v):
+    return (v - v.mean()) / v.std()
+
+
+def network(p, j, part, rows, state=None):
+    matrix = standardised(torch.stack(rows))
+    adapted = matrix.mean(0) if state is None else standardised(state)
     own = {
         n: p[f"loss.of_{part}.{j}.{n}"]
         for n in ("first.weight", "first.bias", "second.weight", "second.bias")
@@ -48,7 +52,7 @@ def network(p, j, part, rows):
         for n in ("0.weight", "0.bias", "2.weight", "2.bias")
     }
     read = F.linear(
-        F.relu(F.linear(matrix.mean(0), adapter["0.weight"], adapter["0.bias"])),
+        F.relu(F.linear(adapted, adapter["0.weight"], adapter["0.bias"])),
         adapter["2.weight"],
         adapter["2.bias"],
     )
@@ -78,7 +82,7 @@ def slow_metal(p, fast, e, *, use_queries):
                 torch.cat((loss[None], means, out[i], F.one_hot(y[i], N_OUT).double()))
                 for i in range(len(y))
             ]
-            extra = network(p, j, "support", rows)
+            extra = network(p, j, "support", rows, torch.cat((loss[None], means)))
             if use_queries:
                 rows = [
                     torch.cat((means, o, (o.softmax(0) * o.log_softmax(0)).sum()[None]))

@@ -16,6 +16,7 @@ def alfa(
     inner_steps: int = 5,
     weight_decay: float = 5e-4,
     first_order: bool = False,
+    constant_gradients: bool = True,
 ) -> GradientLearner:
     """MAML whose rates and weight decays a small network reads off the weights and gradients of
     each layer, at every step anew.
@@ -25,6 +26,8 @@ def alfa(
 
     Shapes, Args: as `maml`, and
         weight_decay: the decay begins at inner_lr · weight_decay.
+        constant_gradients: the gradients that the network reads are constants, as in the authors'
+            code; False differentiates them too, which is the true outer gradient.
 
     Example:
         >>> from quickstudy.encoders import MLP
@@ -35,15 +38,14 @@ def alfa(
 
     Paper: Baik, Choi, Choi, Kim, Lee 2020, arXiv:2011.00209, equations 4 to 6.
     Differs: the generator's last bias begins at 1, so that training begins as gradient
-        descent with weight decay; rates are multiplied by the way, as for `maml`. The
-        generator's inputs are differentiated at second order, in the authors' code they are
-        constants: adapted weights are equal to 1e-10, outer gradients up to 0.02 away.
+        descent with weight decay; rates are multiplied by the way, as for `maml`.
     """
     rule = GeneratedRates(
         fast_shapes(encoder, n_out, everything()),
         steps=inner_steps,
         lr=inner_lr,
         weight_decay=weight_decay,
+        constant_gradients=constant_gradients,
     )
     loop = InnerLoop(rule, steps=inner_steps, first_order=first_order)
     return GradientLearner(

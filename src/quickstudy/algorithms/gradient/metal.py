@@ -40,9 +40,7 @@ def metal(
     Differs: the outer loss is that of the queries, as in the paper (the authors' code adds
         the support); the networks are evaluated at second order only where first_order is
         False; rates are multiplied by the way, as for `maml`. Numbers as targets take the
-        label's place. The support's adapter reads the mean of all rows, theirs the loss and
-        the means of the weights, and their deviations divide by n − 1: 39 % away together, 17
-        % by the deviations alone, equal to 1e-9 with both taken away.
+        label's place.
     """
     loss = TaskAdaptiveLoss(
         len(fast_names(encoder, everything())), n_out, steps=inner_steps, use_queries=use_queries
