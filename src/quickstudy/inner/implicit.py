@@ -51,7 +51,7 @@ class ImplicitLoop(AbstractLoop):
         cg_steps: int = 5,
         damping: float = 0.0,
         shift: float = 0.0,
-        tolerance: float = 0.25,
+        tolerance: float = 0.4,
     ) -> None:
         super().__init__()
         if not strength > 0 or cg_steps < 1:

@@ -14,11 +14,11 @@ def imaml(
     n_out: int,
     inner_lr: float = 0.05,
     inner_steps: int = 32,
-    strength: float = 2.0,
+    strength: float = 4.0,
     cg_steps: int = 5,
     damping: float = 0.0,
     shift: float = 0.0,
-    tolerance: float = 0.25,
+    tolerance: float = 0.4,
 ) -> GradientLearner:
     """MAML with an inner loop that is held back to its start, and the implicit gradient of its
     minimum.
@@ -39,7 +39,7 @@ def imaml(
         >>> from quickstudy.encoders import MLP
         >>> learner = imaml(MLP(2), n_out=3)
         >>> learner.loop.strength, learner.loop.steps
-        (2.0, 32)
+        (4.0, 32)
 
     Paper: Rajeswaran, Finn, Kakade, Levine 2019, arXiv:1909.04630, equations 3 and 6, algorithms 1
         and 2.
