@@ -210,4 +210,4 @@ class PolicyForm(Form):
 class Rate(Form):
     """A wanted false-accept rate."""
 
-    false_accept_rate: float = Field(gt=0, lt=1, examples=[0.01])
+    false_accept_rate: float = Field(ge=1e-6, le=0.999, examples=[0.01])
