@@ -129,6 +129,7 @@ def test_kept_on_disk(tmp_path: Path) -> None:
     for wrong in (
         {**about, "options": {"keeps": 1}},
         {**about, "options": {"keep": "1"}},
+        {**about, "options": {"keep": 10**400}},
         {**about, "options": {"score": ["max"]}},
         [],
         {},

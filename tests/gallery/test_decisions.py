@@ -53,6 +53,7 @@ def made(tmp_path: Path, people: int, **options: object) -> Gallery:
         {"threshold": 80.0, "review": 80.0},
         {"duplicate": float("nan")},
         {"duplicate": float("inf")},
+        {"duplicate": 10**400},
         {"threshold": 0.1, "review": float("nan")},
         {"threshold": -2.0, "review": -2.0},
         {"review": 0.5},

@@ -113,6 +113,14 @@ def test_vectors_of_an_export_are_checked(tmp_path: Path) -> None:
         assert not (tmp_path / "b.db").exists()
 
 
+def test_texts_that_no_database_takes_are_refused(tmp_path: Path) -> None:
+    saved = load_folder(made(str(tmp_path / "a.db")).export(tmp_path / "out"))
+    about = {**saved.about, "encoder": "\ud800"}
+    save_folder(tmp_path / "out", kind="gallery export", about=about, files=dict(saved.files))
+    with pytest.raises(GalleryError, match="holds no gallery that can be imported"):
+        Gallery.import_from(tmp_path / "out", tmp_path / "b.db")
+
+
 def test_an_export_that_is_written_anew_forgets_who_was_removed(tmp_path: Path) -> None:
     gallery = made(str(tmp_path / "a.db"))
     vector = unit(np.asarray([[0.3, -0.5, 0.7, 0.2]]), DIM)

@@ -2,9 +2,9 @@
 imported.
 """
 
-import math
 import numbers
 import operator
+import sys
 from typing import Any
 
 from quickstudy.core.errors import ConfigError, QuickstudyError
@@ -49,6 +49,7 @@ def number(value: Any, name: str) -> int | float:
 
 def finite(value: Any, name: str) -> int | float:
     """A finite number."""
-    if not math.isfinite(checked := number(value, name)):
+    checked = number(value, name)
+    if not abs(checked) <= sys.float_info.max:  # math.isfinite does not take whole numbers above it
         raise ConfigError(f"{name} must be a finite number, got {value!r}.")
     return checked

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -205,6 +206,6 @@ class Enrolment:
 def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise GalleryError(f"{name} must be a number or None, got {value!r}.")
-    if not math.isfinite(value):
+    if not abs(value) <= sys.float_info.max:
         raise GalleryError(f"{name} must be a finite number, got {value}.")
     return float(value)

@@ -125,9 +125,13 @@ class Export:
         try:
             if all((folder / name).is_file() for name in OLDER_FILES):
                 about = json.loads((folder / OLDER_FILES[1]).read_text(encoding="utf-8"))
-                return cls._of(about, load_file(folder / OLDER_FILES[0]))
-            saved = load_folder(folder, kind=KIND)
-            return cls._of(saved.about, load(saved.files[VECTORS]))
+                tensors = load_file(folder / OLDER_FILES[0])
+            else:
+                saved = load_folder(folder, kind=KIND)
+                about = saved.about
+                tensors = load(saved.files[VECTORS])
+            json.dumps(about, ensure_ascii=False).encode()  # texts that no database takes
+            return cls._of(about, tensors)
         except KeyError as error:
             raise GalleryError(
                 f"{folder} holds no gallery that can be imported: it has no {error}."
