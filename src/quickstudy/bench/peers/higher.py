@@ -4,24 +4,16 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.bench.entry import Entry, Job, Step
+from quickstudy.bench.peers.task_by_task import task_by_task
 from quickstudy.bench.textbook import loss
 from quickstudy.bench.workloads import Task
 
 
 def make(job: Job) -> Step:
     """One task after another, each in a context of its own."""
-    workload, tasks = job.workload, list(job.tasks.each())
-    if not workload.trains:
-        return lambda: {"answers": torch.stack([_run(job, task)[1] for task in tasks])}
-
-    def step() -> dict[str, Tensor]:
-        total = {name: torch.zeros_like(p) for name, p in job.model.named_parameters()}
-        for task in tasks:
-            for t, g in zip(total.values(), _run(job, task)[0], strict=True):
-                t += g
-        return {name: t / len(tasks) for name, t in total.items()}
-
-    return step
+    return task_by_task(
+        job, lambda job, task: _run(job, task)[0], lambda job, task: _run(job, task)[1]
+    )
 
 
 def _run(job: Job, task: Task) -> tuple[tuple[Tensor, ...], Tensor]:

@@ -7,25 +7,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from quickstudy.bench.entry import Entry, Job, Step
+from quickstudy.bench.peers.task_by_task import task_by_task
 from quickstudy.bench.textbook import loss
 from quickstudy.bench.workloads import Task
 
 
 def make(job: Job) -> Step:
     """One task after another, the network's state put back after each."""
-    workload, tasks = job.workload, list(job.tasks.each())
-    if not workload.trains:
-        return lambda: {"answers": torch.stack([_answers(job, task) for task in tasks])}
-    one = _first_order if workload.algorithm == "fomaml" else _second_order
-
-    def step() -> dict[str, Tensor]:
-        total = {name: torch.zeros_like(p) for name, p in job.model.named_parameters()}
-        for task in tasks:
-            for t, g in zip(total.values(), one(job, task), strict=True):
-                t += g
-        return {name: t / len(tasks) for name, t in total.items()}
-
-    return step
+    first_order = job.workload.algorithm == "fomaml"
+    return task_by_task(job, _first_order if first_order else _second_order, _answers)
 
 
 def _second_order(job: Job, task: Task) -> tuple[Tensor, ...]:
