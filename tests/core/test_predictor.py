@@ -44,7 +44,8 @@ def learners():
 
 
 def fitted(learner, shape=(6,)):
-    episode = toy_episode(n_tasks=1, shape=shape)
+    target = Classes(4) if Classes in learner.traits.targets else Reals(4)
+    episode = toy_episode(n_tasks=1, shape=shape, target=target)
     learner.train()
     if isinstance(getattr(learner, "encoder", None), Conv4):
         learner(episode)  # running statistics of its own
