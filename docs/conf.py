@@ -25,6 +25,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_design",
+    "docstrings",
     "mathml",
 ]
 exclude_patterns = ["_build", "_ext"]
@@ -48,7 +49,8 @@ autodoc_typehints_format = "short"
 autosummary_generate = True
 autosummary_ignore_module_all = False
 napoleon_numpy_docstring = False
-napoleon_custom_sections = ["Shapes", "Paper", "Differs", ("Layout", "notes")]
+napoleon_custom_sections = ["Shapes", "Paper", "Differs", "Licence", "Source"]
+napoleon_use_ivar = True
 napoleon_use_rtype = False
 viewcode_line_numbers = True
 

@@ -16,6 +16,7 @@ ROOMS = (
     "estimators",
     "gallery",
     "serve",
+    "serve",
     "anomaly",
     "objectives",
     "augment",
@@ -106,7 +107,7 @@ def _room_page(room: str) -> str:
     for heading, names in entries(room).items():
         if heading:
             parts += [f".. rubric:: {heading}\n", f".. automodule:: {heading}\n   :no-index:\n"]
-        parts.append(_table(names))
+        parts += [".. py:currentmodule:: None\n", _table(names)]
     return "\n".join(parts)
 
 

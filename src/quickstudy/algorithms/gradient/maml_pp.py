@@ -25,15 +25,13 @@ def maml_pp(
 
     The six parts, and where each is switched:
 
-    =============================================
-    ========================================================================== multi-step loss (MSL)
-    objective ``multi_step`` instead of ``query_loss`` derivative-order annealing (DA)
-    ``second_order_from``: first order for that many outer steps running statistics per step (BNRS)
-    ``per_step_statistics``; needs an encoder with norm="per_task" scale and shift per step (BNWB)
-    ``per_step_norm`` learned rates per layer and step (LSLR)       ``learned_rates``
-    cosine annealing of the outer rate (CA)       the optimiser's schedule ``cosine``
-    =============================================
-    ==========================================================================
+    - multi-step loss (MSL): objective ``multi_step`` instead of ``query_loss``
+    - derivative-order annealing (DA): ``second_order_from``: first order for that many outer steps
+    - running statistics per step (BNRS): ``per_step_statistics``; needs an encoder with
+      norm="per_task"
+    - scale and shift per step (BNWB): ``per_step_norm``
+    - learned rates per layer and step (LSLR): ``learned_rates``
+    - cosine annealing of the outer rate (CA): the optimiser's schedule ``cosine``
 
     With all of them off it is `maml`.
 

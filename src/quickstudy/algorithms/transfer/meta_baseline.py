@@ -22,8 +22,8 @@ class MetaBaseline(AbstractLearner[MetaBaselineState]):
 
     score(c | x) = s · cos(f(x), μ_c), μ_c the mean of f over the support of class c
 
-    Begin with an encoder that was trained to classify: ``quickstudy train mini-imagenet-meta --from
-        RUN``.
+    Begin with an encoder that was trained to classify:
+    ``quickstudy train mini-imagenet-meta --from RUN``.
 
     Shapes:
         support ``[T N *S]``, queries ``[T Q *S] -> [T Q C]``
