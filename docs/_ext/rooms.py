@@ -45,7 +45,9 @@ def public_names(module: ModuleType) -> list[str]:
         return sorted(module.__all__)
     tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
     names = set()
-    for node in tree.body:
+    # Rooms that load lazily have their imports under ``if TYPE_CHECKING``.
+    lazy = [line for node in tree.body if isinstance(node, ast.If) for line in node.body]
+    for node in [*tree.body, *lazy]:
         if isinstance(node, ast.ImportFrom):
             names |= {alias.name for alias in node.names if alias.asname == alias.name}
         elif isinstance(node, ast.ClassDef | ast.FunctionDef):
