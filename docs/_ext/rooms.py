@@ -16,7 +16,6 @@ ROOMS = (
     "estimators",
     "gallery",
     "serve",
-    "serve",
     "anomaly",
     "objectives",
     "augment",
