@@ -36,7 +36,7 @@ class SpectrumEncoder(AbstractPretrained):
             "machines and instruments. For voices take the encoder 'voices'.",
         )
 
-    def read(self, path: Path) -> Recording:
+    def read(self, path: Path | bytes) -> Recording:
         return read_recording(path)
 
     def encode(self, items: Sequence[Any]) -> Float[NDArray[np.float32], "n 128"]:

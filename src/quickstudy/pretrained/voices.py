@@ -98,7 +98,7 @@ class VoiceEncoder(AbstractPretrained):
             "and languages like yours. For sounds other than speech take another encoder.",
         )
 
-    def read(self, path: Path) -> Recording:
+    def read(self, path: Path | bytes) -> Recording:
         return read_recording(path)
 
     def encode(self, items: Sequence[Any]) -> Float[NDArray[np.float32], "n 256"]:

@@ -79,10 +79,9 @@ class TRPO(AbstractOuter):
             with torch.no_grad():
                 old = acting(learner.policy, end, t)
             loss = importance(learner.policy, params, evidence[-1], average=learner.average)
-            pair = old, acting(learner.policy, params, t)
-            if self.backward_kl:
-                pair = pair[::-1]
-            return loss.mean(), divergence(*pair, t, average=learner.average).mean()
+            new = acting(learner.policy, params, t)
+            first, second = (new, old) if self.backward_kl else (old, new)
+            return loss.mean(), divergence(first, second, t, average=learner.average).mean()
 
         whole = adaptation.evidence, adaptation.path[-1]
         loss, _ = loss_and_kl(*whole)
