@@ -97,7 +97,17 @@ def _process(
     lines[:] = as_rst(lines)
 
 
+def _skip(
+    app: Sphinx, what: str, name: str, item: object, skip: bool, options: object
+) -> bool | None:
+    """Leave out what scikit-learn writes into every estimator, ``set_fit_request`` and the like:
+    its text is marked up for scikit-learn's own site.
+    """
+    return True if re.fullmatch(r"set_\w+_request", name.rpartition(".")[2]) else None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Run before napoleon."""
+    app.connect("autodoc-skip-member", _skip)
     app.connect("autodoc-process-docstring", _process, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
