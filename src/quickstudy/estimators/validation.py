@@ -74,6 +74,8 @@ def check_labels(y: Any, n: int) -> NDArray[Any]:
         )
     labels: NDArray[Any] = column_or_1d(np.asarray(y), warn=True)
     if labels.dtype.kind == "f":
+        if np.isinf(labels).any():
+            raise ValueError("Input y contains infinity. Give each example the label of a class.")
         # Of other kinds it only warns where many classes have few examples.
         check_classification_targets(labels)
     if len(labels) != n:
