@@ -36,6 +36,7 @@ class Family(StrEnum):
     transfer = "transfer"
     transductive = "transductive"
     black_box = "black-box"
+    in_context = "in-context"
     architecture = "architecture"
     semi_supervised = "semi-supervised"
     hallucination = "hallucination"
