@@ -316,7 +316,9 @@ def test_a_learner_that_sees_all_queries_says_so_of_unknowns_too() -> None:
 
 def test_tasks_that_cannot_have_unknowns_are_refused() -> None:
     learner = ProtoNet(Identity(4))
-    for n in (-1, 7, 8):
+    with pytest.raises(ConfigError, match="n_unknown must be at least 0, got -1"):
+        evaluate(learner, many(7), n_tasks=4, n_unknown=-1)
+    for n in (7, 8):
         with pytest.raises(
             ConfigError,
             match=f"Of a task's 7 classes, known and unknown together, {n} cannot be unknown",

@@ -285,6 +285,7 @@ def test_many_changes_at_once_are_read_as_a_whole(
     assert len(count) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*left no entry in the audit log")
 def test_a_gallery_that_was_erased_and_made_anew_is_another(place: Callable[[], str]) -> None:
     where = place()
     one = Gallery.create(where, encoder="e1", dim=DIM)

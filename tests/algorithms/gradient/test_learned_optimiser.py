@@ -64,7 +64,6 @@ def test_loss_and_outer_gradient_equal_a_slow_loop(n_tasks, window):
     learner = learned_optimiser(
         Identity(3), n_out=1, inner_steps=5, hidden=4, window=window, head_only=True
     ).double()
-    learner.head.requires_grad_(requires_grad=False)
     e = in_double(Quadratics(dim=3).tasks("train", Setting(0, 3, 3)).batch(range(n_tasks)))
     expected = slow(learner.loop.rule, torch.zeros(1, 3, dtype=torch.float64), e, 5, window)
     found = Trajectory()(learner, e)
@@ -96,7 +95,6 @@ def test_a_window_changes_the_gradient_and_nothing_else():
 def test_it_learns_to_optimise():
     torch.manual_seed(0)
     learner = learned_optimiser(Identity(10), n_out=1, inner_steps=20, head_only=True)
-    learner.head.requires_grad_(requires_grad=False)
     e = Quadratics().tasks("test", SETTING).batch(range(64))
 
     def end():

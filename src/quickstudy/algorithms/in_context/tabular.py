@@ -66,6 +66,7 @@ class TabularInContext(AbstractPredictive[TableState]):
 
     Example:
         >>> x = torch.tensor([[0.0, 5.0], [0.1, 1.0], [1.0, 4.0], [0.9, 2.0]])
+        >>> _ = torch.manual_seed(0)
         >>> learner = TabularInContext().eval()
         >>> learner.fit(Examples.single(x, torch.tensor([0, 0, 1, 1])), Classes(2))(x).argmax(1)
         tensor([0, 0, 1, 1])
