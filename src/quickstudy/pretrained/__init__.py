@@ -10,8 +10,6 @@ from quickstudy.pretrained.registry import entry_of as entry_of
 
 if TYPE_CHECKING:
     from quickstudy.pretrained.audio import HubAudioEncoder as HubAudioEncoder
-    from quickstudy.pretrained.audio import Recording as Recording
-    from quickstudy.pretrained.audio import read_recording as read_recording
     from quickstudy.pretrained.cache import FeatureCache as FeatureCache
     from quickstudy.pretrained.choose import EncoderChoice as EncoderChoice
     from quickstudy.pretrained.choose import EncoderScore as EncoderScore
@@ -36,8 +34,6 @@ if TYPE_CHECKING:
 # Opened when they are asked for, so that the list of encoders needs no torch.
 _MODULES = {
     "HubAudioEncoder": "audio",
-    "Recording": "audio",
-    "read_recording": "audio",
     "FeatureCache": "cache",
     "EncoderChoice": "choose",
     "EncoderScore": "choose",

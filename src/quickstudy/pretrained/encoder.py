@@ -19,7 +19,7 @@ class AbstractPretrained(abc.ABC):
 
     Attributes:
         kind: what it takes: "images" (Pillow images), "text" (texts) or "audio"
-            (`quickstudy.pretrained.Recording`).
+            (`quickstudy.data.Recording`).
         source: what `open_encoder` opened, so that it can be opened again.
         key: what tells it from others: a hash of its weights and of how items are prepared.
             Vectors of different keys cannot be compared.
