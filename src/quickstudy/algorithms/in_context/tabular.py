@@ -49,8 +49,7 @@ class TabularInContext(AbstractPredictive[TableState]):
     There are no positions: neither rows nor columns have an order, by construction. The directions
     e_c are fixed, at right angles, and dealt to the classes anew for every task in training;
     otherwise by an order of the classes that depends on their rows alone, so that their names do
-    not matter.
-    A missing value is NaN.
+    not matter. A missing value is NaN.
 
     Shapes:
         support ``[T N F]``, queries ``[T Q F] -> [T Q C]`` (up to ``max_classes``) or ``[T Q D]``
