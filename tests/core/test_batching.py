@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from quickstudy.algorithms import MatchingNet, ProtoNet, maml
-from quickstudy.core.batching import Workers, per_task
+from quickstudy.core.batching import Workers, per_task, strategy_for, threads_per_operation
 from quickstudy.core.errors import TrainingError
 from quickstudy.core.objective import MetaStep
 from quickstudy.encoders import MLP, Conv4, Wrapped
@@ -169,4 +169,24 @@ def test_per_task_passes_on_trees_without_leaves():
 def test_gradients_go_through_per_task():
     x = torch.randn(3, 4, requires_grad=True)
     per_task(lambda one: one.square().sum(1), x).sum().backward()
+    assert x.grad is not None
     assert torch.equal(x.grad, 2 * x.detach())
+
+
+def test_a_small_step_takes_one_thread_and_gives_the_others_back() -> None:
+    small, large = 4096, 4097
+    chosen = {
+        numel: strategy_for(nn.Linear(1, 1), torch.device("cpu"), n_tasks=1, task_numel=numel)
+        for numel in (small, large)
+    }
+    assert (chosen[small].threads, chosen[large].threads) == (1, 0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with threads_per_operation(chosen[large].threads):
+            assert torch.get_num_threads() == 2
+        with threads_per_operation(chosen[small].threads):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 from quickstudy.algorithms import ProtoNet
 from quickstudy.bench.entry import Entry, Job, Step
 from quickstudy.bench.workloads import Workload
-from quickstudy.core.batching import Workers, strategy_for
+from quickstudy.core.batching import Workers, strategy_for, threads_per_operation
 from quickstudy.core.compiled import CompiledGradient
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.objective import MetaStep
@@ -78,6 +78,7 @@ def _training(
     """What `quickstudy.training` does between drawing the tasks and stepping the optimiser."""
     step, n = MetaStep(learner, QueryLoss()).train(), episode.n_tasks
     strategy = strategy_for(step, job.device, n_tasks=n, task_numel=job.workload.task_numel)
+    job.opened(threads_per_operation(strategy.threads))
     workers = job.opened(Workers(step, strategy.workers))
     names, parameters = zip(*learner.named_parameters(), strict=True)
     recorded = CompiledGradient(step, how=how) if how else None

@@ -1,8 +1,9 @@
 """How work is spread over the task axis."""
 
+import contextlib
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
@@ -27,6 +28,9 @@ _USES_RUNNING_STATE = (
 # of input, on a CPU: the activations of so many still fit the cache of one core (measured 2026-11,
 # two cores)
 _NUMBERS_PER_GRAPH = 32_768
+# of input, on a CPU: with so few, two threads in one operation gain nothing on an idle machine and
+# are five times slower than one where two other programs run (measured 2026-11, two cores)
+_NUMBERS_PER_THREAD = 4_096
 
 
 def per_task(fn: Callable[..., R], *batched: Any) -> R:
@@ -43,11 +47,13 @@ def per_task(fn: Callable[..., R], *batched: Any) -> R:
 @dataclass(frozen=True)
 class Strategy:
     """How the tasks of one step are spread over the machine: ``chunk`` tasks share a graph,
-    ``workers`` graphs are at work side by side.
+    ``workers`` graphs are at work side by side, and an operation of a worker that is alone uses
+    ``threads`` threads (0: as many as torch may).
     """
 
     chunk: int
     workers: int
+    threads: int = 0
 
 
 def strategy_for(
@@ -77,9 +83,9 @@ def strategy_for(
         split: processes of this machine that share its cores.
 
     >>> strategy_for(nn.Identity(), torch.device("cpu"), n_tasks=32, task_numel=80 * 784, workers=2)
-    Strategy(chunk=1, workers=2)
+    Strategy(chunk=1, workers=2, threads=0)
     >>> strategy_for(nn.Identity(), torch.device("cpu"), n_tasks=25, task_numel=40)
-    Strategy(chunk=25, workers=1)
+    Strategy(chunk=25, workers=1, threads=1)
     """
     held = order_dependent(module)
     if not chunk:
@@ -90,7 +96,29 @@ def strategy_for(
         # what torch was allowed: all that the process may use, unless said otherwise
         cores = max(1, torch.get_num_threads() // split)
         workers = 1 if held or device.type != "cpu" else min(cores, math.ceil(n_tasks / chunk))
-    return Strategy(chunk, workers)
+    small = device.type == "cpu" and is_small(chunk * task_numel)
+    return Strategy(chunk, workers, 1 if small else 0)
+
+
+def is_small(numel: int) -> bool:
+    """Whether a batch of so many numbers is too small to be shared among threads on a CPU."""
+    return numel <= _NUMBERS_PER_THREAD
+
+
+@contextlib.contextmanager
+def threads_per_operation(n: int) -> Iterator[None]:
+    """While it lasts, this thread's operations use ``n`` threads each on a CPU; 0 leaves it as it
+    is.
+    """
+    before = torch.get_num_threads()
+    if not n or n == before:
+        yield
+        return
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Workers:

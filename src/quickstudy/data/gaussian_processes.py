@@ -1,5 +1,6 @@
 """Curves of Gaussian processes: the regression tasks of the neural processes' papers."""
 
+import functools
 import hashlib
 import math
 from collections.abc import Callable, Sequence
@@ -113,9 +114,7 @@ class GaussianProcessTasks(AbstractTasks):
         """How many labelled points and queries a task has."""
         if not self.points:
             return self.setting.n_shot, self.setting.n_query
-        u = uniform(2, self.data, self.split, self.seed, "size", int(number) // _BLOCK)
-        n_shot = 3 + int(u[0] * (self.points - 6))
-        return n_shot, 3 + int(u[1] * (self.points - 3 - n_shot))
+        return _block_size(self.data, self.split, self.seed, self.points, int(number) // _BLOCK)
 
     def batch(self, numbers: Sequence[int]) -> Episode:
         """The tasks with these numbers.
@@ -160,6 +159,13 @@ class GaussianProcessTasks(AbstractTasks):
         rho = KERNELS[self.kernel](distance, length[:, None, None])
         k = scale[:, None, None] ** 2 * rho + _NOISE**2 * torch.eye(n, dtype=x.dtype)
         return x, (torch.linalg.cholesky(k) @ e[..., None])[..., 0], k
+
+
+@functools.lru_cache(maxsize=64)
+def _block_size(data: str, split: str, seed: int, points: int, block: int) -> tuple[int, int]:
+    u = uniform(2, data, split, seed, "size", block)
+    n_shot = 3 + int(u[0] * (points - 6))
+    return n_shot, 3 + int(u[1] * (points - 3 - n_shot))
 
 
 def _rbf(distance: Tensor, length: Tensor) -> Tensor:

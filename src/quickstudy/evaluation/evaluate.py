@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from quickstudy.core.batching import is_small, threads_per_operation
 from quickstudy.core.errors import ConfigError, EpisodeError, EvaluationError
 from quickstudy.core.learner import AbstractLearner, norm_policy, parameter_count
 from quickstudy.core.modes import in_mode
@@ -249,17 +250,19 @@ def _scores(
         episode = tasks.batch(range(n)[at : at + size]).to(device)
         if asked.n_unknown:
             episode = with_unknowns(episode, tasks.setting.n_way - asked.n_unknown)
+        with threads_per_operation(_threads(episode)):
+            if asked.metric == LOG_LIKELIHOOD:
+                assert isinstance(learner, AbstractPredictive)
+                out = _log_density(learner, episode)
+            else:
+                out = learner(episode)
         if asked.metric == LOG_LIKELIHOOD:
-            assert isinstance(learner, AbstractPredictive)
-            out = _log_density(learner, episode)
             scores[at : at + size] = out.double().mean((1, 2)).cpu()
         elif asked.n_unknown:
-            out = learner(episode)
             scores[at : at + size], rates[:, at : at + size] = _open_rates(
                 out.cpu(), episode.query.y.cpu(), asked.unknown_score
             )
         else:
-            out = learner(episode)
             scores[at : at + size] = episode.target.score(out, episode.query.y).cpu()
         # A class may have the score −inf, but NaN and inf would win or lose by chance.
         if (out.isnan() | out.isposinf()).any() or not scores[at : at + size].isfinite().all():
@@ -272,6 +275,12 @@ def _scores(
         if asked.on_batch:
             asked.on_batch(done)
     return scores, rates
+
+
+def _threads(episode: Episode) -> int:
+    """Of one operation: one where tasks are small, as in training; 0 = as many as torch may."""
+    x = episode.support.x
+    return int(x.device.type == "cpu" and is_small(x.numel() + episode.query.x.numel()))
 
 
 def _log_density(learner: AbstractPredictive[Any], episode: Episode) -> Tensor:

@@ -12,7 +12,13 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from quickstudy.core.batching import Workers, order_dependent, strategy_for
+from quickstudy.core.batching import (
+    Strategy,
+    Workers,
+    order_dependent,
+    strategy_for,
+    threads_per_operation,
+)
 from quickstudy.core.clock import set_clocks
 from quickstudy.core.compiled import CompiledGradient
 from quickstudy.core.errors import ConfigError, LoadError, TrainingError
@@ -227,10 +233,10 @@ class TrainingRun:
         plan = self.plan
         for part in self.step.children():
             into_training(part)
-        workers = self._choose_strategy()
+        strategy = self._choose_strategy()
         self._start_alike()
         try:
-            self._go(stop, workers)
+            self._go(stop, strategy)
         except ProcessLostError as lost:
             self._write()  # whoever is left: process 0 may be the one that is lost
             await_launcher(stop)
@@ -250,11 +256,11 @@ class TrainingRun:
             val,
         )
 
-    def _choose_strategy(self) -> int:
-        """Fix the chunk, unless it is, and return the number of workers."""
+    def _choose_strategy(self) -> Strategy:
+        """Fix the chunk, unless it is, and the number of workers."""
         place, n_tasks = self.engine.place, self.plan.tasks_per_step
-        first = None if self.state.chunk else self.job.tasks.batch([0])
-        numel = first.support.x.numel() + first.query.x.numel() if first else 0
+        first = self.job.tasks.batch([0])
+        numel = first.support.x.numel() + first.query.x.numel()
         chosen = strategy_for(
             self.step,
             self.device,
@@ -280,7 +286,8 @@ class TrainingRun:
                 f"{self.state.chunk} to a graph), too few for {place.size} "
                 f"processes. {cure}, or start fewer processes."
             )
-        return max(1, min(chosen.workers, math.ceil(pieces / place.size)))
+        workers = max(1, min(chosen.workers, math.ceil(pieces / place.size)))
+        return replace(chosen, chunk=self.state.chunk, workers=workers)
 
     def _start_alike(self) -> None:
         tasks = self.job.tasks
@@ -302,7 +309,7 @@ class TrainingRun:
         )
         self.engine.adopt([*self.step.parameters(), *self.step.buffers()])
 
-    def _go(self, stop: threading.Event, n_workers: int) -> None:
+    def _go(self, stop: threading.Event, strategy: Strategy) -> None:
         plan, state, before = self.plan, self.state, self.state.seconds
         started = time.perf_counter()
         is_main, out = self.engine.is_main, self.job.out
@@ -312,7 +319,8 @@ class TrainingRun:
         stopped = False
         with (
             ProgressBar(console, steps=plan.steps, done=state.done) as bar,
-            Workers(self.step, n_workers) as workers,
+            threads_per_operation(strategy.threads),
+            Workers(self.step, strategy.workers) as workers,
             Prefetch(self._draw, state.done, plan.steps) as drawn,
         ):
             if self._validation_is_due():
