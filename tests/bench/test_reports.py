@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from quickstudy.bench import (
 )
 from quickstudy.bench.ceiling import flops_per_task, machine_rate
 from quickstudy.bench.drawing import shares
-from quickstudy.bench.entry import Step
+from quickstudy.bench.entry import Job, Step
 from quickstudy.bench.gradients import Error
 from quickstudy.bench.growth import Axis, GrowthReport, Point, exponent
 from quickstudy.bench.peak_memory import one_task, peak_bytes, peak_here
@@ -80,6 +81,49 @@ def test_speed_report(tmp_path: Path) -> None:
     assert "W6-5way: checking quickstudy" in said
     with Image.open(ratio_bars(report, tmp_path / "speed.png")) as picture:
         assert min(picture.size) > 100
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_broken_peer_is_left_out_with_its_reason_and_reports_come_one_by_one() -> None:
+    def unloadable(job: Job) -> Step:
+        raise OSError("libold.so.3: cannot open shared object file")
+
+    def unsteady(job: Job) -> Step:
+        if job.tasks.support_x.dtype == torch.float64 or len(job.tasks.support_x) == 3:
+            raise RuntimeError("three at once are too many\nand more")
+        return PLAIN.make(job)
+
+    broken = dataclasses.replace(PLAIN, name="broken", make=unloadable)
+    late = dataclasses.replace(PLAIN, name="late", make=unsteady)
+    w = WORKLOADS["W6-5way"].changed(n_tasks=3, width=2, setting=Setting(2, 1, 1))
+    reports: list[SpeedReport] = []
+    both = [w, w.changed(name="again", n_tasks=1)]
+    report = compare_speed(
+        both, [broken, late, PLAIN], device=CPU, rounds=1, on_report=reports.append
+    )
+    assert [list(r.workloads) for r in reports] == [["W6-5way"], ["W6-5way", "again"]]
+    first, second = report.workloads.values()
+    assert first.skipped == {
+        "broken": "OSError: libold.so.3: cannot open shared object file",
+        "late": "RuntimeError: three at once are too many",
+    }
+    assert list(first.timings) == ["quickstudy", "quickstudy-torch", "plain"]
+    assert first.peers == ("plain",)
+    assert list(second.skipped) == ["broken"]
+    assert "late" in second.peers
+    assert report.to_json()["workloads"]["W6-5way"]["skipped"] == first.skipped
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_an_error_of_its_own_ends_the_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(job: Job) -> Step:
+        raise RuntimeError("of quickstudy itself")
+
+    own = OURS["quickstudy"]
+    monkeypatch.setitem(OURS, own.name, dataclasses.replace(own, make=fails))
+    w = WORKLOADS["W6-5way"].changed(n_tasks=1, width=2, setting=Setting(2, 1, 1))
+    with pytest.raises(RuntimeError, match="of quickstudy itself"):
+        compare_speed([w], [PLAIN], device=CPU, rounds=1)
 
 
 def test_without_peers_there_is_no_ratio(tmp_path: Path) -> None:

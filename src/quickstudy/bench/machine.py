@@ -1,7 +1,9 @@
 """On what, and with what, the numbers were taken."""
 
 import importlib.metadata
+import os
 import platform
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -30,13 +32,14 @@ def device_named(name: str) -> torch.device:
 
 
 def about(device: torch.device, entries: Iterable[Entry]) -> dict[str, Any]:
-    """Processor, threads, versions and commit, as JSON."""
+    """Processor, threads, the load of the last minute, versions and commit, as JSON."""
     packages = sorted({e.package for e in entries if e.package} | {"numba"})
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "processor": _processor(),
         "cores": cores(),
         "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0] if sys.platform != "win32" else None,
         "system": platform.system(),
         "versions": {**versions(), **{p: _version(p) for p in packages}},
         "commit": commit(),
@@ -44,13 +47,25 @@ def about(device: torch.device, entries: Iterable[Entry]) -> dict[str, Any]:
 
 
 def _processor() -> str:
+    """Its name, with the numbers that tell models of one name apart where the system says them.
+
+    Virtual machines call many processors by one name, such as "AMD EPYC".
+    """
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(
-            line.partition(":")[2].strip() for line in lines if line.startswith("model name")
-        )
-    except (OSError, StopIteration):
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
         return platform.processor() or platform.machine()
+    first = text.partition("\n\n")[0].splitlines()
+    known = {
+        key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first)
+    }
+    name = known.get("model name") or platform.processor() or platform.machine()
+    numbers = [
+        f"{word} {known[key]}"
+        for key, word in (("cpu family", "family"), ("model", "model"), ("stepping", "stepping"))
+        if key in known
+    ]
+    return ", ".join([name, " ".join(numbers)]) if numbers else name
 
 
 def _version(package: str) -> str:

@@ -1,9 +1,10 @@
 """quickstudy against its peers, on the same numbers, in the same minutes."""
 
+import contextlib
 import dataclasses
 import json
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from typing import Any
 import torch
 
 from quickstudy.bench import drawing, peak_memory
-from quickstudy.bench.apart import contenders, rounds_of
+from quickstudy.bench.apart import contenders
 from quickstudy.bench.ceiling import flops_per_task, machine_rate
 from quickstudy.bench.drawing import Shares, shares
 from quickstudy.bench.entry import Entry
 from quickstudy.bench.gradients import Error, Reference
 from quickstudy.bench.machine import about
 from quickstudy.bench.ours import OURS, QUICKSTUDY
+from quickstudy.bench.timing import rotated
 from quickstudy.bench.workloads import Workload
 from quickstudy.core.saving import write_file
 
@@ -52,6 +54,7 @@ class Measured:
         timings: by entry; quickstudy's own first.
         peers: which of them are peers on PyTorch.
         compiled: which of them are compiled.
+        skipped: peers that are installed but could not do it, and the reason.
     """
 
     workload: Workload
@@ -59,6 +62,7 @@ class Measured:
     timings: Mapping[str, Timing]
     peers: tuple[str, ...]
     compiled: frozenset[str] = frozenset()
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     def best_peer(self, name: str) -> str:
         """The fastest peer on PyTorch that an entry is compared with: compiled if it is, eager if
@@ -104,6 +108,7 @@ class Measured:
             "flops_per_task": self.flops_per_task,
             "ceiling": machine_rate / self.flops_per_task,
             "entries": entries,
+            "skipped": dict(self.skipped),
         }
 
 
@@ -155,9 +160,10 @@ def compare_speed(
     with_memory: bool = True,
     with_shares: bool = True,
     on_progress: Progress = lambda text: None,
+    on_report: Callable[[SpeedReport], None] = lambda report: None,
 ) -> SpeedReport:
     """Time quickstudy and its peers on each workload, check that they compute the same, and measure
-    their memory.
+    their memory. A peer that is installed but broken is left out of a workload, with its reason.
 
     Args:
         workloads: what to do.
@@ -167,7 +173,12 @@ def compare_speed(
         with_memory: also the peak memory, for the workloads that are meant for it.
         with_shares: also the share of drawing the tasks, likewise.
         on_progress: called with what is measured now.
+        on_report: called after each workload with all that is measured so far.
+
+    Raises:
+        QuickstudyError: where quickstudy itself cannot do a workload.
     """
+    machine = about(device, peers)
     rates, measured, peaks, parts = [], {}, {}, {}
     for workload in workloads:
         # Again and again, as other work on the machine can only lower it.
@@ -175,14 +186,19 @@ def compare_speed(
         entries = [
             e for e in (*OURS.values(), *peers) if e.serves(workload, device) and not e.missing
         ]
-        measured[workload.name] = _measure(workload, entries, device, rounds, on_progress)
+        result = _measure(workload, entries, device, rounds, on_progress)
+        measured[workload.name] = result
+        entries = [e for e in entries if e.name in result.timings]
         if with_memory and workload.name in peak_memory.WORKLOADS_MEASURED:
             peaks[workload.name] = _peaks(workload, entries, device, on_progress)
         if with_shares and workload.name in drawing.WORKLOADS_MEASURED:
             on_progress(f"{workload.name}: share of drawing the tasks")
-            learning = measured[workload.name].timings[QUICKSTUDY.name].seconds
+            learning = result.timings[QUICKSTUDY.name].seconds
             parts[workload.name] = shares(workload, device, rounds=rounds, learning=learning)
-    return SpeedReport(about(device, peers), rounds, max(rates), measured, peaks, parts)
+        on_report(
+            SpeedReport(machine, rounds, max(rates), dict(measured), dict(peaks), dict(parts))
+        )
+    return SpeedReport(machine, rounds, max(rates), measured, peaks, parts)
 
 
 def _measure(
@@ -193,30 +209,52 @@ def _measure(
     on_progress: Progress,
 ) -> Measured:
     errors: dict[str, tuple[Error, Error | None]] = {}
+    skipped: dict[str, str] = {}
     reference = Reference(workload, device)
     for e in entries:
         on_progress(f"{workload.name}: checking {e.name}")
-        errors[e.name] = (
-            reference.error(e),
-            reference.error(e, dtype=torch.float64) if e.name in OURS else None,
-        )
-    on_progress(f"{workload.name}: starting {len(entries)} processes")
-    with contenders(entries, device) as them:
-        taken = rounds_of(
-            them,
-            workload,
+        with _broken_peer_skipped(e, skipped, on_progress):
+            errors[e.name] = (
+                reference.error(e),
+                reference.error(e, dtype=torch.float64) if e.name in OURS else None,
+            )
+    on_progress(f"{workload.name}: starting {len(errors)} processes")
+    with contenders([e for e in entries if e.name in errors], device) as started:
+        ready = {}
+        for e, contender in started.items():
+            with _broken_peer_skipped(e, skipped, on_progress):
+                contender.prepare(e.own(workload))
+                contender.seconds()
+                ready[e] = contender
+        taken = rotated(
+            {e.name: contender.seconds for e, contender in ready.items()},
             rounds=rounds,
             on_round=lambda r: on_progress(f"{workload.name}: round {r}"),
         )
     timings = {name: Timing(*_spread(seconds), *errors[name]) for name, seconds in taken.items()}
-    peers = tuple(e.name for e in entries if e.is_torch and e.name not in OURS)
     return Measured(
         workload,
         flops_per_task(workload),
         timings,
-        peers,
-        frozenset(e.name for e in entries if e.compiled),
+        tuple(e.name for e in ready if e.is_torch and e.name not in OURS),
+        frozenset(e.name for e in ready if e.compiled),
+        skipped,
     )
+
+
+@contextlib.contextmanager
+def _broken_peer_skipped(
+    entry: Entry, skipped: dict[str, str], on_progress: Progress
+) -> Iterator[None]:
+    """Note why a peer fails, whatever it raises, and go on; quickstudy's own errors pass."""
+    try:
+        yield
+    except Exception as error:
+        if entry.name in OURS:
+            raise
+        reason = str(error).strip().splitlines() or [""]
+        skipped[entry.name] = f"{type(error).__name__}: {reason[0]}".rstrip(": ")
+        on_progress(f"{entry.name} is broken and left out: {skipped[entry.name]}")
 
 
 def _spread(seconds: Sequence[float]) -> tuple[float, tuple[float, float]]:

@@ -78,10 +78,9 @@ def speed(
             with_memory=memory,
             with_shares=shares,
             on_progress=status.update,
+            on_report=lambda so_far: so_far.save(json_file) if json_file is not None else None,
         )
     _print_speed(results(), report)
-    if json_file is not None:
-        report.save(json_file)
     if plot is not None:
         results().print(f"Picture: {ratio_bars(report, plot)}")
 
@@ -174,6 +173,9 @@ def _print_speed(out: Console, report: SpeedReport) -> None:
                 "" if peak is None else f"{peak / 1e6:.0f}",
             )
     out.print(shown)
+    for m in report.workloads.values():
+        for name, reason in m.skipped.items():
+            out.print(f"{m.workload.name}: {name} is installed but broken, left out: {reason}")
     for name, s in report.shares.items():
         out.print(
             f"{name}: {100 * s.waiting:.1f} % of a step is not learning (drawing "
@@ -185,7 +187,7 @@ def _print_speed(out: Console, report: SpeedReport) -> None:
         f"{report.rounds} rounds, {report.about['threads']} threads, {report.about['cores']} cores "
         f"of {report.about['processor']}, "
         f"{report.about['device']}; the ceiling is counted arithmetic at "
-        f"{report.machine_rate / 1e9:.0f} GFLOP/s"
+        f"{report.machine_rate / 1e9:.0f} GFLOP/s, all cores together"
     )
 
 
