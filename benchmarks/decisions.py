@@ -150,8 +150,8 @@ def coverage(draw: Sampler, head: str, draws: int) -> list[dict[str, Any]]:
 def rate_rows() -> list[str]:
     """The table of false-accept rates, from the file."""
     out = [
-        "| vectors | enrolled | unknowns for the threshold | asked for | got in | 95 % interval of "
-        "the promise | members missed |",
+        "| vectors | enrolled | unknowns for the threshold | asked for | accepted | 95 % interval "
+        "of the promise | members missed |",
         "|---" * 7 + "|",
     ]
     for row in json.loads(FILE.read_text(encoding="utf-8"))["rates"]:

@@ -114,7 +114,7 @@ def page(
     notes: list[str],
 ) -> Path:
     """A report of some letters, one drawing under a wrong name; the letters of another script are
-    strangers.
+    unknowns.
     """
     names = test.index.names
     letters = [c for c, name in enumerate(names) if name.startswith("GEORGIAN CAPITAL LETTER")][:18]
@@ -125,10 +125,8 @@ def page(
     )
     y[2] = y[-1]
     order = np.argsort(y, kind="stable")
-    strangers = x[np.isin(labels, others)][::20]
-    model = OpenSetClassifier(false_accept_rate=0.05).fit(
-        x[rows][order], y[order], cohort=strangers
-    )
+    unknowns = x[np.isin(labels, others)][::20]
+    model = OpenSetClassifier(false_accept_rate=0.05).fit(x[rows][order], y[order], cohort=unknowns)
     title = "Georgian capital letters, four drawings each"
     return fit_page(
         model,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from quickstudy.algorithms import Hallucinator
 from quickstudy.analysis import embedding, imagined_spread
@@ -81,7 +82,11 @@ def rows() -> list[str]:
 def without_noise(learner: Hallucinator) -> None:
     """One imagined example per class, of the noise 0."""
     learner.n_imagined, imagined = 1, learner.imagined
-    learner.imagined = lambda z, y, n: imagined(z, y, n, noise=z.new_zeros(1))  # type: ignore[method-assign]
+
+    def without_noise(z: Tensor, y: Tensor, n: int) -> Tensor:
+        return imagined(z, y, n, noise=z.new_zeros(1))
+
+    learner.imagined = without_noise  # type: ignore[method-assign]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Strangers among the queries: how well what a learner says tells them, on characters and on
+"""Unknowns among the queries: how well scores of a learner tell them, on characters and on
 photographs.
 
 quickstudy train mini-imagenet-protonet
@@ -59,7 +59,7 @@ class CentredPrototypes(AbstractLearner[tuple[Tensor, Tensor]]):
 
 
 def learners(dim: int) -> dict[str, tuple[AbstractLearner, str]]:
-    """Who is asked, and what of their answer strangers are told by."""
+    """Who is asked, and the score of their answer that tells unknowns."""
     features, compared = Identity(dim), "cosine"
     return {
         "distance to the nearest class mean": (ProtoNet(features), "max_similarity"),
@@ -123,7 +123,7 @@ def scored(features: ClassDataset, mean: Tensor) -> dict[str, dict[str, dict[str
 
 def main() -> None:
     """Encode each split once, score, write."""
-    parser = argparse.ArgumentParser(description="Strangers among the queries.")
+    parser = argparse.ArgumentParser(description="Unknowns among the queries.")
     parser.add_argument("--photos", type=Path, required=True, help="a run trained on miniImageNet")
     asked, began = parser.parse_args(), time.perf_counter()
     out: dict[str, object] = {

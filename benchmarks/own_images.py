@@ -1,4 +1,4 @@
-"""Strangers at the door and defects on steel: what the estimators do with pictures their encoder
+"""Impostors at the door and defects on steel: what the estimators do with pictures their encoder
 has never seen the like of.
 
 quickstudy train mini-imagenet-protonet
@@ -44,7 +44,7 @@ def pictures(archive: str) -> tuple[list[Image.Image], NDArray[np.int64], list[s
     return images, np.asarray([names.index(label) for label in labels]), names
 
 
-def strangers(
+def impostor_rates(
     x: Vectors,
     y: NDArray[np.int64],
     *,
@@ -55,12 +55,12 @@ def strangers(
     singly: bool = False,
     draws: int = DRAWS,
 ) -> dict[str, object]:
-    """Over random draws of who is enrolled (two pictures each), who is a stranger, and, for the
+    """Over random draws of who is enrolled (two pictures each), who is an impostor, and, for the
     cohort rule, who is the cohort.
     """
     found: dict[str, object] = {
         "enrolled": enrolled,
-        "strangers": apart,
+        "impostors": apart,
         "cohort": cohort,
         "cohort_photos": cohort_photos,
         "draws": draws,
@@ -74,7 +74,7 @@ def strangers(
         rows = {int(p): rng.permutation(np.flatnonzero(y == p)) for p in people}
         train = np.concatenate([rows[int(p)][:2] for p in known])
         probes = np.concatenate([rows[int(p)][2:] for p in known])
-        # One picture of each stranger: pictures of one person are not independent of each other.
+        # One picture of each impostor: pictures of one person are not independent of each other.
         intruders = np.asarray([rows[int(p)][0] for p in unknown])
         aside = np.concatenate([rows[int(p)][:cohort_photos] for p in others]) if cohort else None
         model = OpenSetClassifier(FewShotClassifier(), false_accept_rate=0.5)
@@ -98,7 +98,7 @@ def strangers(
     found["rates"] = {}
     for rate in RATES:
         if not accepted[rate]:
-            found["rates"][str(rate)] = None  # too few strangers to choose the threshold by
+            found["rates"][str(rate)] = None  # too few of them to choose the threshold by
             continue
         low, high = binom.interval(0.95, apart * draws, rate)
         found["rates"][str(rate)] = {
@@ -141,7 +141,7 @@ def pixels(images: list[Image.Image]) -> Vectors:
 
 def main() -> None:
     """Encode, draw, score, write, draw the picture."""
-    parser = argparse.ArgumentParser(description="Strangers and defects.")
+    parser = argparse.ArgumentParser(description="Impostors and defects.")
     parser.add_argument("--photos", type=Path, required=True, help="a run trained on photographs")
     asked, began = parser.parse_args(), time.perf_counter()
     photos, drawings = ImageEncoder(asked.photos).fit(), ImageEncoder("symbols").fit()
@@ -153,11 +153,13 @@ def main() -> None:
     }
     images, y, _ = pictures("orl-faces")
     faces = photos.transform(images).astype(np.float64)
-    out["faces, leave one class out"] = strangers(faces, y, enrolled=30, apart=10, cohort=0)
+    out["faces, leave one class out"] = impostor_rates(faces, y, enrolled=30, apart=10, cohort=0)
     # All 40 people are used: those of the cohort are taken from the enrolled. Ten people are ten
-    # strangers, however many photos there are of them.
-    out["faces, cohort"] = strangers(faces, y, enrolled=20, apart=10, cohort=10, cohort_photos=10)
-    out["faces, cohort, every photo counted as a stranger"] = strangers(
+    # impostors, however many photos there are of them.
+    out["faces, cohort"] = impostor_rates(
+        faces, y, enrolled=20, apart=10, cohort=10, cohort_photos=10
+    )
+    out["faces, cohort, every photo counted as an impostor"] = impostor_rates(
         faces, y, enrolled=20, apart=10, cohort=10, cohort_photos=10, singly=True
     )
     test = Omniglot(rotations=True).split("test")
@@ -168,8 +170,8 @@ def main() -> None:
     of = np.repeat(np.arange(len(test.index)), 6)
     # With 399 in the cohort a rate of 1, 5 and 10 % is a whole number of them, so nothing is lost
     # to rounding.
-    out["characters, cohort"] = strangers(marks, of, enrolled=1000, apart=293, cohort=399)
-    out["characters, leave one class out"] = strangers(
+    out["characters, cohort"] = impostor_rates(marks, of, enrolled=1000, apart=293, cohort=399)
+    out["characters, leave one class out"] = impostor_rates(
         marks, of, enrolled=1000, apart=692, cohort=0
     )
     images, y, _ = pictures("neu-steel-defects")

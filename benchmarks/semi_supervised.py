@@ -30,7 +30,7 @@ from quickstudy.recipes import (
     recipe_named,
     train_recipe,
 )
-from quickstudy.recipes.semi_supervised import BARE, CLEAN, NAMES, STRANGERS
+from quickstudy.recipes.semi_supervised import BARE, CLEAN, DISTRACTORS, NAMES
 
 ROOT = Path(__file__).parent.parent
 FILE = ROOT / "benchmarks" / "semi_supervised.json"
@@ -61,13 +61,13 @@ def scored(trained: dict[str, Run], n_tasks: int) -> dict[str, dict[str, Report]
         return trained[run].evaluate(Evaluation(setting, n_tasks=n_tasks, learner=learner))
 
     bare = report(SUPERVISED, BARE)
-    out = {SUPERVISED: {"clean": bare, "strangers": bare}}  # it looks at no unlabelled example
+    out = {SUPERVISED: {"clean": bare, "distractors": bare}}  # it looks at no unlabelled example
     out[REFINED] = {
         key: report(SUPERVISED, s, "semi_soft")
-        for key, s in (("clean", CLEAN), ("strangers", STRANGERS))
+        for key, s in (("clean", CLEAN), ("distractors", DISTRACTORS))
     }
     for name in NAMES:
-        out[name] = {"clean": report(name, CLEAN), "strangers": report(name, STRANGERS)}
+        out[name] = {"clean": report(name, CLEAN), "distractors": report(name, DISTRACTORS)}
     return out
 
 
@@ -113,7 +113,7 @@ def measured(trained: dict[str, Run], n_tasks: int) -> dict[str, Any]:
         "learners": table,
         "soft_over_supervised": gap(reports[SUPERVISED]["clean"], reports["soft"]["clean"]),
         "masked_over_soft_with_distractors": gap(
-            reports["soft-distractors"]["strangers"], reports["masked-distractors"]["strangers"]
+            reports["soft-distractors"]["distractors"], reports["masked-distractors"]["distractors"]
         ),
         "by_number": by_number(trained, n_tasks),
     }
@@ -131,11 +131,11 @@ def rows() -> list[str]:
         title = name.replace("-distractors", ", trained with distractors")
         gains = [
             "" if name == SUPERVISED else _percent(e[f"{key}_gain"], "+")
-            for key in ("clean", "strangers")
+            for key in ("clean", "distractors")
         ]
         published = "" if e["published"] is None else f"{100 * e['published']:.2f}"
         made.append(
-            f"| {title} | {_percent(e['clean'])} | {gains[0]} | {_percent(e['strangers'])} | "
+            f"| {title} | {_percent(e['clean'])} | {gains[0]} | {_percent(e['distractors'])} | "
             f"{gains[1]} | {published} |"
         )
     seconds = [e["train_seconds"] for name, e in found["learners"].items() if name != REFINED]

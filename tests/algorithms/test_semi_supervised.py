@@ -175,8 +175,8 @@ def test_distractors_are_masked_after_a_little_training() -> None:
         def drawn(c: Tensor) -> Tensor:
             return c + 0.7 * torch.randn(16, *c.shape, generator=g)
 
-        strangers = torch.tensor([0.0, 6.0]).expand(6, 2)
-        u = torch.cat((drawn(centre.repeat(3, 1)), drawn(strangers)), 1)
+        unknowns = torch.tensor([0.0, 6.0]).expand(6, 2)
+        u = torch.cat((drawn(centre.repeat(3, 1)), drawn(unknowns)), 1)
         query = drawn(centre.repeat(4, 1))
         return Episode(
             Examples(drawn(centre), y.expand(16, 2), unlabelled=u),

@@ -408,7 +408,7 @@ def lines_of(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_eval_with_strangers(quickstudy: Command, run_folder: Path, tmp_path: Path) -> None:
+def test_eval_with_unknowns(quickstudy: Command, run_folder: Path, tmp_path: Path) -> None:
     size = ("--n-way", "3", "--n-shot", "1", "--n-query", "5", "--n-tasks", "10", "--unknown", "2")
     out = quickstudy(
         "eval",

@@ -419,9 +419,9 @@ def test_evaluate_as_a_user_runs_it(
     # What it says at its own threshold is what it answers.
     said = lines(quickstudy("gallery", "identify", place, probes, "--json").stdout)
     right = [row["identity"] == Path(row["image"]).parent.name for row in said]
-    stranger = [Path(row["image"]).parent.name.startswith("x ") for row in said]
-    let_in = [row["identity"] is not None for row, s in zip(said, stranger, strict=True) if s]
-    missed = [not r for r, s in zip(right, stranger, strict=True) if not s]
+    impostor = [Path(row["image"]).parent.name.startswith("x ") for row in said]
+    let_in = [row["identity"] is not None for row, s in zip(said, impostor, strict=True) if s]
+    missed = [not r for r, s in zip(right, impostor, strict=True) if not s]
     assert (told["at_threshold"]["fpir"]["count"], told["at_threshold"]["fpir"]["of"]) == (
         sum(let_in),
         12,

@@ -184,7 +184,7 @@ def test_unknowns(quickstudy: Callable, drawings: Path, run_folder: Path, tmp_pa
     assert "Says unknown, at a false-accept rate of 40 % by the rule: cohort." in said
     rows = lines(quickstudy("predict", m, cohort, known, "--json").stdout)
     unknown = [row for row in rows if row["label"] == "unknown"]
-    # Of four strangers one scores above ⌈5 · 0.6⌉ = 3 of them; it is below the line of 20 %, so a
+    # Of four unknowns one scores above ⌈5 · 0.6⌉ = 3 of them; it is below the line of 20 %, so a
     # person should look.
     assert [Path(row["image"]).parent.name for row in unknown] == ["others"] * 3
     assert all(
@@ -218,7 +218,7 @@ def test_unknowns(quickstudy: Callable, drawings: Path, run_folder: Path, tmp_pa
         )[0]["label"]
         == "guest"
     )
-    # In sub-folders they are the photos of one stranger each, by either kind of model.
+    # In sub-folders they are the photos of one unknown each, by either kind of model.
     for k in range(2):
         (cohort / f"person {k}").mkdir()
         for i in (2 * k, 2 * k + 1):

@@ -77,13 +77,13 @@ def test_the_same_content_makes_the_same_folder(tmp_path):
 
 
 def test_files_that_are_not_ours_are_left_alone(tmp_path):
-    strangers = ["notes.txt", "a.bin", "photo-0123456789abcdef.png", "run.part", ".hidden"]
-    for name in strangers:
+    others = ["notes.txt", "a.bin", "photo-0123456789abcdef.png", "run.part", ".hidden"]
+    for name in others:
         (tmp_path / name).write_text("mine")
     save_old(tmp_path)
     save_new(tmp_path)
-    assert all((tmp_path / name).read_text() == "mine" for name in strangers)
-    assert len(list(tmp_path.iterdir())) == len(strangers) + len(NEW) + len([MANIFEST, LOCK])
+    assert all((tmp_path / name).read_text() == "mine" for name in others)
+    assert len(list(tmp_path.iterdir())) == len(others) + len(NEW) + len([MANIFEST, LOCK])
 
 
 @pytest.mark.parametrize("about", [object(), {1: "a", "1": "b"}, {"a": b"bytes"}, {("a",): 1}])

@@ -1,4 +1,4 @@
-"""Strangers, and how many of them get in."""
+"""Unknowns, and how many of them are accepted."""
 
 import warnings
 

@@ -119,14 +119,14 @@ def test_log_odds_keep_the_order_where_the_inlierness_cannot():
     assert odds[0, 0] > odds[0, 1]
 
 
-def test_strangers_pull_less_than_members():
-    """A class of one example, six queries like it and six strangers: the class vector moves to the
+def test_unknowns_pull_less_than_members():
+    """A class of one example, six queries like it and six unknowns: the class vector moves to the
     six members.
     """
     g = torch.Generator().manual_seed(0)
     direction = torch.eye(8)
     like = direction[0] + 0.2 * torch.randn(6, 8, generator=g)
-    strangers = (
+    unknowns = (
         direction[5]
         - 0.5 * direction[0]
         - 0.5 * direction[1]
@@ -134,7 +134,7 @@ def test_strangers_pull_less_than_members():
     )
     example = direction[0] + 0.6 * direction[2]
     support = torch.stack((example, direction[1]))[None]
-    query = torch.cat((like, strangers))[None]
+    query = torch.cat((like, unknowns))[None]
     means = oslo_means(support, torch.tensor([[0, 1]]), query, 2, steps=2)[0, :, 0]
     near = torch.cosine_similarity(means, direction[0][None])
     assert near[1] > near[0]

@@ -316,7 +316,7 @@ def test_what_came_to_nothing_is_not_known(
         # after the memory has seen the new identity
         patch.setattr(type(one._snapshot), "agree", failing)
         with pytest.raises(RuntimeError, match="the power is off"):
-            one.enrol("one of the strangers", cohort, force=True)
+            one.enrol("one of the unknowns", cohort, force=True)
         assert not len(one._snapshot.templates)
         with pytest.raises(RuntimeError, match="the power is off"):
             one.calibrate(0.3, cohort=np.random.default_rng(1).normal(size=(20, DIM)))
@@ -352,7 +352,7 @@ def test_who_is_stopped_half_way_reads_everything_again(
     assert other.identify(PROBES)[0].threshold == 0.1
 
 
-def test_strangers_are_compared_anew_under_another_score(pair: tuple[Gallery, Gallery]) -> None:
+def test_unknowns_are_compared_anew_under_another_score(pair: tuple[Gallery, Gallery]) -> None:
     one, _ = pair
     first = one.calibrate(0.25, cohort=np.random.default_rng(0).normal(size=(30, DIM))).policy
     one.set_policy(Policy(score="mean", rate=0.25))

@@ -84,19 +84,17 @@ def test_a_sample_hardly_changes_with_who_is_there(seed: int, each: int) -> None
     people=st.integers(1, 60),
     each=st.integers(1, 30),
     few=st.integers(2, 40),
-    strangers=st.integers(0, 80),
+    unknowns=st.integers(0, 80),
 )
-def test_a_sample_has_as_many_as_it_should(
-    people: int, each: int, few: int, strangers: int
-) -> None:
+def test_a_sample_has_as_many_as_it_should(people: int, each: int, few: int, unknowns: int) -> None:
     owners, numbers = np.tile(np.arange(people), each), np.arange(people * each)
-    rows = sample_rows(owners, numbers, few, strangers)
+    rows = sample_rows(owners, numbers, few, unknowns)
     if people * each <= few:
         assert rows.tolist() == list(range(people * each))
         return
     counts = np.unique(owners[rows], return_counts=True)[1]
     assert len(set(rows.tolist())) == len(rows)
-    assert len(counts) == min(people, max(few, strangers))
+    assert len(counts) == min(people, max(few, unknowns))
     assert set(counts.tolist()) == {min(each, max(1, few // len(counts)))}
 
 

@@ -34,7 +34,10 @@ class Contender:
 
     def __init__(self, name: str, command: Sequence[str]) -> None:
         self._name = name
-        self._stderr = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - lasts as long as the process
+        # It lasts as long as the process.
+        self._stderr = tempfile.TemporaryFile(  # noqa: SIM115
+            "w+", encoding="utf-8", errors="replace"
+        )
         # A file, not a pipe: a pipe that is not read fills up, and the process would wait
         # for ever.
         self._process = subprocess.Popen(

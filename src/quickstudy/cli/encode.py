@@ -19,48 +19,57 @@ from quickstudy.pretrained.vector_files import (
     write_vectors,
 )
 
+FoldersArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Folders of pictures, with all that is below them, or files.", show_default=False
+    ),
+]
+OutOption = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        "-o",
+        help="Folder for the vectors; earlier ones in it are replaced.",
+        show_default=False,
+    ),
+]
+EncoderOption = Annotated[
+    str,
+    typer.Option(
+        help="auto, symbols, the folder of a trained run, a model of the hub, a model file."
+    ),
+]
+KindOption = Annotated[FileKind, typer.Option(help="What the files are.")]
+InvertOption = Annotated[
+    bool | None,
+    typer.Option(
+        help="Of our own runs: turn dark ink on light paper to light on dark; default as the "
+        "run was trained."
+    ),
+]
+CacheOption = Annotated[
+    bool,
+    typer.Option(
+        help="Keep the vectors in the user's cache folder, so that no file is encoded twice."
+    ),
+]
+BatchSizeOption = Annotated[int, typer.Option(min=1, help="Files that are encoded at once.")]
+DeviceOption = Annotated[
+    str, typer.Option(help="Where the encoder runs, as torch calls it, e.g. cpu or cuda:1.")
+]
+
 
 def encode(
-    folders: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Folders of pictures, with all that is below them, or files.", show_default=False
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            "-o",
-            help="Folder for the vectors; earlier ones in it are replaced.",
-            show_default=False,
-        ),
-    ],
-    encoder: Annotated[
-        str,
-        typer.Option(
-            help="auto, symbols, the folder of a trained run, a model of the hub, a model file."
-        ),
-    ] = "auto",
-    kind: Annotated[FileKind, typer.Option(help="What the files are.")] = "images",
-    invert: Annotated[
-        bool | None,
-        typer.Option(
-            help="Of our own runs: turn dark ink on light paper to light on dark; default as the "
-            "run was trained."
-        ),
-    ] = None,
+    folders: FoldersArgument,
+    out: OutOption,
+    encoder: EncoderOption = "auto",
+    kind: KindOption = "images",
+    invert: InvertOption = None,
     on_bad: OnBad = "refuse",
-    cache: Annotated[
-        bool,
-        typer.Option(
-            help="Keep the vectors in the user's cache folder, so that no file is encoded twice."
-        ),
-    ] = True,
-    batch_size: Annotated[int, typer.Option(min=1, help="Files that are encoded at once.")] = 64,
-    device: Annotated[
-        str, typer.Option(help="Where the encoder runs, as torch calls it, e.g. cpu or cuda:1.")
-    ] = "auto",
+    cache: CacheOption = True,
+    batch_size: BatchSizeOption = 64,
+    device: DeviceOption = "auto",
 ) -> None:
     """Encode pictures or recordings, however many: one row of numbers each in vectors.npy, one line
     each in paths.txt, and the encoder in encoder.json.

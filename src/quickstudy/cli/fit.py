@@ -20,99 +20,117 @@ from quickstudy.report import model_page
 _MOST = 10  # of what a screen lists
 
 
+SourceArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="A folder with one sub-folder of pictures, recordings or texts per class, or a "
+        "table (.csv, .tsv, .jsonl).",
+        show_default=False,
+    ),
+]
+ModelOption = Annotated[
+    Path, typer.Option("--out", "-o", help="Folder for the fitted model.", show_default=False)
+]
+EncoderOption = Annotated[
+    str,
+    typer.Option(
+        help="auto, symbols, the folder of a trained run, a model of the hub (owner/name), "
+        "FILE.onnx, timm:NAME, or module:function for your own."
+    ),
+]
+HeadOption = Annotated[Head, typer.Option(help="What learns the classes from vectors.")]
+RunOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Use this trained run's own learner (MAML, matching networks, …) and its encoder."
+    ),
+]
+KindOption = Annotated[
+    FolderKind, typer.Option(help="What the files are; auto takes what most of them are.")
+]
+LabelOption = Annotated[
+    str, typer.Option(help="Of a table: the column with the class; default label.")
+]
+TextOption = Annotated[str, typer.Option(help="Of a table of texts: the column with the text.")]
+ColumnsOption = Annotated[
+    str,
+    typer.Option(
+        help="Of a table of numbers: the columns, with commas; default all that are numbers."
+    ),
+]
+PathsOption = Annotated[
+    str,
+    typer.Option(
+        help="Of a table of files: the column with their paths, relative to the table's "
+        "folder; default the one that looks like it."
+    ),
+]
+InvertOption = Annotated[
+    bool | None,
+    typer.Option(
+        help="Of drawings: turn dark ink on light paper to light on dark; default as the "
+        "encoder was trained."
+    ),
+]
+NormOption = Annotated[
+    Norm | None,
+    typer.Option(
+        help="With --run: another normalisation policy of the learner; support makes MAML "
+        "inductive."
+    ),
+]
+FalseAcceptRateOption = Annotated[
+    float,
+    typer.Option(
+        help="Call items unknown, so that this share of those that belong to no class is taken "
+        "for one; 0 = always name a class."
+    ),
+]
+ReviewRateOption = Annotated[
+    float,
+    typer.Option(
+        help="The share of --false-accept-rate at which certainty begins; between the two a "
+        "person should look. 0 = no such band."
+    ),
+]
+ScoreOption = Annotated[
+    UnknownScore,
+    typer.Option(help="With --false-accept-rate: what tells unknowns from the classes."),
+]
+CohortOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="A folder (or table) of items that belong to no class, to set "
+        "--false-accept-rate by; else each class plays the unknown to the others."
+    ),
+]
+ReportOption = Annotated[bool, typer.Option(help="Write report.html into the model's folder.")]
+CacheOption = Annotated[
+    bool,
+    typer.Option(help="Keep vectors in the user's cache folder, so that no file is encoded twice."),
+]
+
+
 def fit(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            help="A folder with one sub-folder of pictures, recordings or texts per class, or a "
-            "table (.csv, .tsv, .jsonl).",
-            show_default=False,
-        ),
-    ],
-    model: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for the fitted model.", show_default=False)
-    ],
-    encoder: Annotated[
-        str,
-        typer.Option(
-            help="auto, symbols, the folder of a trained run, a model of the hub (owner/name), "
-            "FILE.onnx, timm:NAME, or module:function for your own."
-        ),
-    ] = "auto",
-    head: Annotated[Head, typer.Option(help="What learns the classes from vectors.")] = "auto",
-    run: Annotated[
-        Path | None,
-        typer.Option(
-            help="Use this trained run's own learner (MAML, matching networks, …) and its encoder."
-        ),
-    ] = None,
-    kind: Annotated[
-        FolderKind, typer.Option(help="What the files are; auto takes what most of them are.")
-    ] = "auto",
-    label: Annotated[
-        str, typer.Option(help="Of a table: the column with the class; default label.")
-    ] = "",
-    text: Annotated[str, typer.Option(help="Of a table of texts: the column with the text.")] = "",
-    columns: Annotated[
-        str,
-        typer.Option(
-            help="Of a table of numbers: the columns, with commas; default all that are numbers."
-        ),
-    ] = "",
-    paths: Annotated[
-        str,
-        typer.Option(
-            help="Of a table of files: the column with their paths, relative to the table's "
-            "folder; default the one that looks like it."
-        ),
-    ] = "",
+    source: SourceArgument,
+    model: ModelOption,
+    encoder: EncoderOption = "auto",
+    head: HeadOption = "auto",
+    run: RunOption = None,
+    kind: KindOption = "auto",
+    label: LabelOption = "",
+    text: TextOption = "",
+    columns: ColumnsOption = "",
+    paths: PathsOption = "",
     on_bad: OnBad = "refuse",
-    invert: Annotated[
-        bool | None,
-        typer.Option(
-            help="Of drawings: turn dark ink on light paper to light on dark; default as the "
-            "encoder was trained."
-        ),
-    ] = None,
-    norm: Annotated[
-        Norm | None,
-        typer.Option(
-            help="With --run: another normalisation policy of the learner; support makes MAML "
-            "inductive."
-        ),
-    ] = None,
-    false_accept_rate: Annotated[
-        float,
-        typer.Option(
-            help="Call items unknown, so that this share of those that belong to no class is taken "
-            "for one; 0 = always name a class."
-        ),
-    ] = 0.0,
-    review_rate: Annotated[
-        float,
-        typer.Option(
-            help="The share of --false-accept-rate at which certainty begins; between the two a "
-            "person should look. 0 = no such band."
-        ),
-    ] = 0.0,
-    score: Annotated[
-        UnknownScore,
-        typer.Option(help="With --false-accept-rate: what tells unknowns from the classes."),
-    ] = "max_similarity",
-    cohort: Annotated[
-        Path | None,
-        typer.Option(
-            help="A folder (or table) of items that belong to no class, to set "
-            "--false-accept-rate by; else each class plays the unknown to the others."
-        ),
-    ] = None,
-    report: Annotated[bool, typer.Option(help="Write report.html into the model's folder.")] = True,
-    cache: Annotated[
-        bool,
-        typer.Option(
-            help="Keep vectors in the user's cache folder, so that no file is encoded twice."
-        ),
-    ] = True,
+    invert: InvertOption = None,
+    norm: NormOption = None,
+    false_accept_rate: FalseAcceptRateOption = 0.0,
+    review_rate: ReviewRateOption = 0.0,
+    score: ScoreOption = "max_similarity",
+    cohort: CohortOption = None,
+    report: ReportOption = True,
+    cache: CacheOption = True,
 ) -> None:
     """Learn the classes of a folder or a table from a few examples each; nothing is trained.
 
@@ -133,26 +151,33 @@ def fit(
         "cache": cache or None,
     }
     of_table = {"label": label, "text": text, "columns": columns, "paths": paths}
+    of_folder = {"run": run, "norm": norm}
     with Stages() as stages:
-        if source.suffix.lower() in ENDINGS or source.is_file():
-            _refuse({"run": run, "norm": norm}, f"is for folders only, and {source} is a table")
-            fitted = fit_table(
-                source,
-                target=label or "label",
-                text=text,
-                columns=[name.strip() for name in columns.split(",")] if columns else (),
-                paths=paths,
-                progress=stages.update,
-                **options,
-            )
-        else:
-            _refuse(of_table, f"is for tables only, and {source} is none")
-            fitted = fit_folder(source, run=run, norm=norm or "", progress=stages.update, **options)
+        fitted = _fitted(source, of_table, of_folder, progress=stages.update, **options)
     fitted.save(model)
     _print_summary(fitted, model)
     if report:
         page = model_page(fitted, model / "report.html", title=source.resolve().name)
         results().print(f"Report: {page}")
+
+
+def _fitted(
+    source: Path, of_table: dict[str, str], of_folder: dict[str, Any], **options: Any
+) -> FittedModel:
+    """The model of a table or of a folder; the options of the other are refused."""
+    if source.suffix.lower() in ENDINGS or source.is_file():
+        _refuse(of_folder, f"is for folders only, and {source} is a table")
+        columns = [name.strip() for name in of_table["columns"].split(",") if name.strip()]
+        return fit_table(
+            source,
+            target=of_table["label"] or "label",
+            text=of_table["text"],
+            columns=columns,
+            paths=of_table["paths"],
+            **options,
+        )
+    _refuse(of_table, f"is for tables only, and {source} is none")
+    return fit_folder(source, run=of_folder["run"], norm=of_folder["norm"] or "", **options)
 
 
 def _refuse(given: dict[str, Any], why: str) -> None:

@@ -37,51 +37,58 @@ _Encoder = Annotated[
 ]
 
 
+ItemsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        help="Files, folders of them, or tables; of a model of texts also a text in quotes; "
+        "- reads standard input.",
+        show_default=False,
+    ),
+]
+FormOption = Annotated[
+    Format, typer.Option("--format", help="Of the answers; jsonl is one JSON object per line.")
+]
+AsJsonOption = Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Write csv or jsonl into this file.")
+]
+SortIntoOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Also copy each file into a sub-folder of this folder that is called as its label is."
+    ),
+]
+FalseAcceptRateOption = Annotated[
+    float,
+    typer.Option(
+        help="Say unknown at this false-accept rate, whatever the model was fitted with; 0 = "
+        "as fitted."
+    ),
+]
+CacheOption = Annotated[
+    bool,
+    typer.Option(help="Keep vectors in the user's cache folder, so that no file is encoded twice."),
+]
+GuardOption = Annotated[
+    bool,
+    typer.Option(
+        "--guard-csv",
+        help="Put a quote before cells that a spreadsheet would take for a formula.",
+    ),
+]
+
+
 def predict(
     model: _Model,
-    items: Annotated[
-        list[str],
-        typer.Argument(
-            help="Files, folders of them, or tables; of a model of texts also a text in quotes; "
-            "- reads standard input.",
-            show_default=False,
-        ),
-    ],
-    form: Annotated[
-        Format, typer.Option("--format", help="Of the answers; jsonl is one JSON object per line.")
-    ] = "table",
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write csv or jsonl into this file.")
-    ] = None,
-    sort_into: Annotated[
-        Path | None,
-        typer.Option(
-            help="Also copy each file into a sub-folder of this folder that is called as its "
-            "label is."
-        ),
-    ] = None,
-    false_accept_rate: Annotated[
-        float,
-        typer.Option(
-            help="Say unknown at this false-accept rate, whatever the model was fitted with; 0 = "
-            "as fitted."
-        ),
-    ] = 0.0,
+    items: ItemsArgument,
+    form: FormOption = "table",
+    as_json: AsJsonOption = False,
+    out: OutOption = None,
+    sort_into: SortIntoOption = None,
+    false_accept_rate: FalseAcceptRateOption = 0.0,
     encoder: _Encoder = "",
-    cache: Annotated[
-        bool,
-        typer.Option(
-            help="Keep vectors in the user's cache folder, so that no file is encoded twice."
-        ),
-    ] = True,
-    guard: Annotated[
-        bool,
-        typer.Option(
-            "--guard-csv",
-            help="Put a quote before cells that a spreadsheet would take for a formula.",
-        ),
-    ] = False,
+    cache: CacheOption = True,
+    guard: GuardOption = False,
 ) -> None:
     """Print the label of each item, and how sure it is. What cannot be read is named, and the
     command then ends with status 1.

@@ -38,40 +38,95 @@ RunFolder = Annotated[
 ]
 
 
+RecipeArgument = Annotated[str, typer.Argument(help="A name from `quickstudy list`.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Change a field, e.g. learner.inner_steps=10."
+    ),
+]
+OutDirOption = Annotated[
+    Path | None, typer.Option("--out", help="Folder for the run; default runs/RECIPE.")
+]
+FromOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="RUN",
+        help="Begin with the weights of this run (tsa_maml makes its groups from it).",
+    ),
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")
+]
+DeviceOption = Annotated[
+    str, typer.Option(help="Where it runs, as torch calls it, e.g. cpu or cuda:1.")
+]
+NTasksOption = Annotated[
+    int | None, typer.Option(help="Tasks of each final score; default as the recipe says.")
+]
+TimeoutOption = Annotated[
+    float,
+    typer.Option(
+        help="Seconds after which a process that does not answer counts as lost (torchrun)."
+    ),
+]
+NWayOption = Annotated[int | None, typer.Option(help="Classes per task.")]
+NShotOption = Annotated[int | None, typer.Option(help="Support examples per class.")]
+NQueryOption = Annotated[int | None, typer.Option(help="Queries per class.")]
+EvaluateRunNTasksOption = Annotated[
+    int | None, typer.Option(help="Tasks; default as the recipe says.")
+]
+DataOption = Annotated[str | None, typer.Option(help="Another data set, by name.")]
+SplitOption = Annotated[
+    Split | None, typer.Option(help="Whose classes; default as the recipe says.")
+]
+NormOption = Annotated[
+    Norm | None,
+    typer.Option(help="Another normalisation policy; support makes MAML inductive."),
+]
+AsOption = Annotated[
+    str,
+    typer.Option(
+        "--as", help="Another learner on the trained encoder, e.g. nil, protonet, linear_probe."
+    ),
+]
+SeedOption = Annotated[
+    int, typer.Option(help="Of the tasks; equal seeds give equal tasks to every learner.")
+]
+UnknownOption = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Also ask about so many classes that are not in the support set, and report how "
+        "well they are recognised as unknown.",
+    ),
+]
+ScoreOption = Annotated[
+    OutputScore,
+    typer.Option(help="With --unknown: what tells unknowns from the classes."),
+]
+BaselinesOption = Annotated[
+    bool,
+    typer.Option(
+        help="Also score the untrained learner and pixel nearest neighbour, on the same tasks."
+    ),
+]
+JsonFileOption = Annotated[
+    Path | None,
+    typer.Option("--json", help="Write the report here. With several settings, a folder."),
+]
+
+
 def train(
-    recipe: Annotated[str, typer.Argument(help="A name from `quickstudy list`.")],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="FIELD=VALUE", help="Change a field, e.g. learner.inner_steps=10."
-        ),
-    ] = None,
-    out_dir: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the run; default runs/RECIPE.")
-    ] = None,
-    from_: Annotated[
-        Path | None,
-        typer.Option(
-            "--from",
-            metavar="RUN",
-            help="Begin with the weights of this run (tsa_maml makes its groups from it).",
-        ),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")
-    ] = False,
-    device: Annotated[
-        str, typer.Option(help="Where it runs, as torch calls it, e.g. cpu or cuda:1.")
-    ] = "auto",
-    n_tasks: Annotated[
-        int | None, typer.Option(help="Tasks of each final score; default as the recipe says.")
-    ] = None,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            help="Seconds after which a process that does not answer counts as lost (torchrun)."
-        ),
-    ] = 300.0,
+    recipe: RecipeArgument,
+    set_: SetOption = None,
+    out_dir: OutDirOption = None,
+    from_: FromOption = None,
+    resume: ResumeOption = False,
+    device: DeviceOption = "auto",
+    n_tasks: NTasksOption = None,
+    timeout: TimeoutOption = 300.0,
 ) -> None:
     """Meta-train a recipe, score it as it says, and draw the pictures.
 
@@ -109,17 +164,23 @@ def train(
         f"Trained {run.result.steps} steps on {run.result.tasks} tasks in {run.result.seconds:.0f} "
         f"s; kept the weights of step {run.result.best_step}."
     )
+    _score_and_draw(run, folder, n_tasks)
+
+
+def _score_and_draw(run: Run, folder: Path, n_tasks: int | None) -> None:
+    """The reports of a recipe's evaluations, and the pictures, into the run's folder."""
+    recipe = run.recipe
     learning_curve(
         read_log(folder / "log.jsonl"),
         folder / "learning_curve.png",
-        title=f"{chosen.name}: learning curve",
+        title=f"{recipe.name}: learning curve",
     )
-    for evaluation in chosen.evaluations:
+    for evaluation in recipe.evaluations:
         report = _scored(
             run, dataclasses.replace(evaluation, n_tasks=n_tasks or evaluation.n_tasks), seed=0
         )
         report.save(folder / "reports" / f"{evaluation.title}.json")
-    _draw_page(run, chosen.build_data(), "test", folder / "episodes.png")
+    _draw_page(run, recipe.build_data(), "test", folder / "episodes.png")
     results().print(
         f"Pictures: {folder / 'learning_curve.png'}, {folder / 'episodes.png'}. Reports: "
         f"{folder / 'reports'}."
@@ -128,49 +189,19 @@ def train(
 
 def evaluate_run(
     run_dir: RunFolder,
-    n_way: Annotated[int | None, typer.Option(help="Classes per task.")] = None,
-    n_shot: Annotated[int | None, typer.Option(help="Support examples per class.")] = None,
-    n_query: Annotated[int | None, typer.Option(help="Queries per class.")] = None,
-    n_tasks: Annotated[int | None, typer.Option(help="Tasks; default as the recipe says.")] = None,
-    data: Annotated[str | None, typer.Option(help="Another data set, by name.")] = None,
-    split: Annotated[
-        Split | None, typer.Option(help="Whose classes; default as the recipe says.")
-    ] = None,
-    norm: Annotated[
-        Norm | None,
-        typer.Option(help="Another normalisation policy; support makes MAML inductive."),
-    ] = None,
-    as_: Annotated[
-        str,
-        typer.Option(
-            "--as", help="Another learner on the trained encoder, e.g. nil, protonet, linear_probe."
-        ),
-    ] = "",
-    seed: Annotated[
-        int, typer.Option(help="Of the tasks; equal seeds give equal tasks to every learner.")
-    ] = 0,
-    unknown: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Also ask about so many classes that are not in the support set, and report how "
-            "well they are recognised as unknown.",
-        ),
-    ] = 0,
-    score: Annotated[
-        OutputScore,
-        typer.Option(help="With --unknown: what tells unknowns from the classes."),
-    ] = "max_similarity",
-    baselines: Annotated[
-        bool,
-        typer.Option(
-            help="Also score the untrained learner and pixel nearest neighbour, on the same tasks."
-        ),
-    ] = False,
-    json_file: Annotated[
-        Path | None,
-        typer.Option("--json", help="Write the report here. With several settings, a folder."),
-    ] = None,
+    n_way: NWayOption = None,
+    n_shot: NShotOption = None,
+    n_query: NQueryOption = None,
+    n_tasks: EvaluateRunNTasksOption = None,
+    data: DataOption = None,
+    split: SplitOption = None,
+    norm: NormOption = None,
+    as_: AsOption = "",
+    seed: SeedOption = 0,
+    unknown: UnknownOption = 0,
+    score: ScoreOption = "max_similarity",
+    baselines: BaselinesOption = False,
+    json_file: JsonFileOption = None,
 ) -> None:
     """Score a trained run: in the settings of its recipe, or in the one given."""
     run = load_run(run_dir)

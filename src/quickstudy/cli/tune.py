@@ -13,47 +13,56 @@ from quickstudy.recipes import recipe_named
 from quickstudy.tuning import Trial, TuneResult, short
 from quickstudy.tuning import tune as search
 
+RecipeArgument = Annotated[str, typer.Argument(help="A name from `quickstudy list`.")]
+TuneOption = Annotated[
+    list[str],
+    typer.Option(
+        "--tune",
+        metavar="FIELD=RANGE",
+        help="A field to search: optimiser.lr=1e-4..1e-2:log, learner.inner_steps=1..5, "
+        "encoder.width=32,64.",
+    ),
+]
+TrialsOption = Annotated[
+    int, typer.Option(help="Trials of the whole study, over all processes that share it.")
+]
+StorageOption = Annotated[
+    str,
+    typer.Option(
+        envvar="QUICKSTUDY_STORAGE",
+        help="Database of the study: sqlite:///study.db, "
+        "postgresql+psycopg://USER:PASSWORD@HOST/NAME. Default: in memory.",
+    ),
+]
+StudyOption = Annotated[
+    str, typer.Option(help="Name of the study in the database; default: the recipe's.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Fix a field for all trials."),
+]
+OutDirOption = Annotated[
+    Path | None,
+    typer.Option("--out", help="Keep trial N as the run OUT/trial-N; default: nothing is kept."),
+]
+SeedOption = Annotated[int, typer.Option(help="Of the proposed values.")]
+PruneOption = Annotated[bool, typer.Option(help="End poor trials early.")]
+DeviceOption = Annotated[
+    str, typer.Option(help="Where it runs, as torch calls it, e.g. cpu or cuda:1.")
+]
+
 
 def tune(
-    recipe: Annotated[str, typer.Argument(help="A name from `quickstudy list`.")],
-    tune_: Annotated[
-        list[str],
-        typer.Option(
-            "--tune",
-            metavar="FIELD=RANGE",
-            help="A field to search: optimiser.lr=1e-4..1e-2:log, learner.inner_steps=1..5, "
-            "encoder.width=32,64.",
-        ),
-    ],
-    trials: Annotated[
-        int, typer.Option(help="Trials of the whole study, over all processes that share it.")
-    ] = 20,
-    storage: Annotated[
-        str,
-        typer.Option(
-            envvar="QUICKSTUDY_STORAGE",
-            help="Database of the study: sqlite:///study.db, "
-            "postgresql+psycopg://USER:PASSWORD@HOST/NAME. Default: in memory.",
-        ),
-    ] = "",
-    study: Annotated[
-        str, typer.Option(help="Name of the study in the database; default: the recipe's.")
-    ] = "",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Fix a field for all trials."),
-    ] = None,
-    out_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", help="Keep trial N as the run OUT/trial-N; default: nothing is kept."
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the proposed values.")] = 0,
-    prune: Annotated[bool, typer.Option(help="End poor trials early.")] = True,
-    device: Annotated[
-        str, typer.Option(help="Where it runs, as torch calls it, e.g. cpu or cuda:1.")
-    ] = "auto",
+    recipe: RecipeArgument,
+    tune_: TuneOption,
+    trials: TrialsOption = 20,
+    storage: StorageOption = "",
+    study: StudyOption = "",
+    set_: SetOption = None,
+    out_dir: OutDirOption = None,
+    seed: SeedOption = 0,
+    prune: PruneOption = True,
+    device: DeviceOption = "auto",
 ) -> None:
     """Search hyper-parameters of a recipe on validation classes, alone or with other processes and
     machines.

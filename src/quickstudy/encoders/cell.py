@@ -78,7 +78,8 @@ class AbstractCells(AbstractEncoder):
     def _encoded(self, x: Tensor, memory: Memory) -> Tensor:
         self.check_shape(x, (self.in_channels, None, None))
         norm = self.stem_norm.norm
-        x = memory.normalise(norm, self.stem(x.flatten(0, 1)).unflatten(0, x.shape[:2]))  # type: ignore[arg-type]
+        x = self.stem(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        x = memory.normalise(norm, x)  # type: ignore[arg-type]
         for i, cell in enumerate(self.cells):
             assert isinstance(cell, nn.ModuleDict)
             if i:

@@ -93,7 +93,8 @@ class Conv4(AbstractEncoder):
         self.blocks = nn.ModuleList(
             _Block(width if i else in_channels, width, norm, norm_scale, how[i]) for i in range(4)
         )
-        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch does not declare this form
+        # torch does not declare this form.
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(
         self, x: Float[Tensor, "T N C H W"] | Images, context: Context = ()

@@ -85,7 +85,8 @@ class ResNet12(AbstractEncoder):
             _Block(i, o, norm, d)
             for i, o, d in zip((in_channels, *widths[:3]), widths, drops, strict=True)
         )
-        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch does not declare this form
+        # torch does not declare this form.
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(
         self, x: Float[Tensor, "T N C H W"], context: Context = ()

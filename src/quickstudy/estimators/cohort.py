@@ -82,8 +82,8 @@ def find_overlap(
         flat = max(float((left_out[left_out >= middle] - middle).mean()), 1e-12)
         chance = min(1.0, 2 / (n + 1)) * float(np.exp((most - line) / flat))
         above = scores.max(1) > line
-        whose = np.arange(len(cohort)) if groups is None else groups
-        n_above, n_groups = len(np.unique(whose[above])), len(np.unique(whose))
+        owners = np.arange(len(cohort)) if groups is None else groups
+        n_above, n_groups = len(np.unique(owners[above])), len(np.unique(owners))
         if n_above > binom.ppf(1 - _CHANCE, n_groups, chance):
             suspect |= above
     rows = np.flatnonzero(suspect)

@@ -93,7 +93,9 @@ def compare(a: Report, b: Report) -> Comparison:
     gap = np.asarray(b.scores) - np.asarray(a.scores)
     gap[np.abs(gap) <= 10.0**-DECIMALS] = 0.0  # one of them may come from a file
     mean, half = mean_ci95(gap)
-    p = float(wilcoxon(gap).pvalue) if np.any(gap) else 1.0  # pyright: ignore[reportAttributeAccessIssue] - scipy's stubs
+    p = 1.0
+    if np.any(gap):
+        p = float(wilcoxon(gap).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
     return Comparison(mean, half, p, len(gap), a.metric, _warnings(a, b))
 
 

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib.util
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 from quickstudy.core.errors import ConfigError, did_you_mean
 from quickstudy.kernels.precision import in_half_precision
 
-CARRIERS = ("auto", "numba", "torch", "plain")
+BACKENDS = ("auto", "numba", "torch", "plain")
 _asked = "auto"
 
 
@@ -33,8 +34,8 @@ def backend(name: str) -> Iterator[None]:
     'plain'
     """
     global _asked
-    if name not in CARRIERS:
-        raise ConfigError(f"No backend is called '{name}'. {did_you_mean(name, CARRIERS)}")
+    if name not in BACKENDS:
+        raise ConfigError(f"No backend is called '{name}'. {did_you_mean(name, BACKENDS)}")
     if name == "numba" and not _numba_is_there():
         raise ConfigError(
             "The backend 'numba' needs numba, which is not installed. Run: pip install "
@@ -59,13 +60,21 @@ def chosen(z: Tensor) -> str:
         or type(z) not in (Tensor, torch.nn.Parameter)
         or in_half_precision(z)
         or torch.compiler.is_compiling()
-        or torch._C._functorch.is_functorch_wrapped_tensor(z)  # pyright: ignore[reportAttributeAccessIssue]
-        or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None  # pyright: ignore[reportAttributeAccessIssue]
+        or _of_a_transform(z)
     ):
         return "plain"
     if z.device.type == "cpu" and _asked in ("auto", "numba") and _numba_is_there():
         return "numba"
     return "torch"
+
+
+def _of_a_transform(z: Tensor) -> bool:
+    """Whether a transform of ``torch.func`` or a tracer is at work."""
+    inside: Any = torch._C
+    return (
+        inside._functorch.is_functorch_wrapped_tensor(z)
+        or inside._get_dispatch_mode(inside._TorchDispatchModeKey.PROXY) is not None
+    )
 
 
 @functools.cache

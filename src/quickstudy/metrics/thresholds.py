@@ -65,17 +65,17 @@ def conformal_threshold(
     arXiv:2306.06342, hierarchical conformal prediction.
     """
     scores: Float[NDArray[np.float64], " n"] = np.asarray(unknowns, dtype=np.float64).ravel()
-    whose = np.arange(len(scores)) if groups is None else np.asarray(groups).ravel()
+    owners = np.arange(len(scores)) if groups is None else np.asarray(groups).ravel()
     if not 0 < rate < 1:
         raise ConfigError(f"The false-accept rate must lie between 0 and 1, got {rate}.")
-    if len(whose) != len(scores):
+    if len(owners) != len(scores):
         raise ConfigError(
-            f"There are {len(scores)} scores of unknowns but {len(whose)} groups. Say of each "
+            f"There are {len(scores)} scores of unknowns but {len(owners)} groups. Say of each "
             "score whose it is."
         )
     if not np.isfinite(scores).all():
         raise ConfigError("A score of an unknown is not a finite number. Check the features.")
-    _, of, counts = np.unique(whose, return_inverse=True, return_counts=True)
+    _, of, counts = np.unique(owners, return_inverse=True, return_counts=True)
     least = needed(rate, left_out=left_out)
     smallest = (200 if left_out else 100) / (len(counts) + 1)
     if len(counts) < least:

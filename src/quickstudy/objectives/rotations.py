@@ -61,14 +61,14 @@ class Rotations(AbstractObjective):
                 "rotations turns square images, but an example has the shape "
                 f"{tuple(x.shape[2:])}. Take query_loss."
             )
-        told = torch.arange(4, device=x.device).repeat_interleave(x.shape[1])
+        turns = torch.arange(4, device=x.device).repeat_interleave(x.shape[1])
         z = encoder_of(learner)(quarter_turns(x, 1))
         if z.shape[2] != self.head.in_features:
             raise ConfigError(
                 f"The encoder gives {z.shape[2]} features, but rotations was made for "
                 f"dim={self.head.in_features}. Set objective.dim={z.shape[2]}."
             )
-        aside = self.weight * F.cross_entropy(self.head(z).flatten(0, 1), told.repeat(len(x)))
+        aside = self.weight * F.cross_entropy(self.head(z).flatten(0, 1), turns.repeat(len(x)))
         return (
             aside + batch.target.loss(learner(batch), batch.query.y).mean()
             if self.episodes

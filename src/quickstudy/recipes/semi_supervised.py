@@ -11,7 +11,7 @@ from quickstudy.training import Optimiser, Plan
 
 # As in the paper: 5 unlabelled examples per class, and in testing all of the rest are queries.
 # There every example may be labelled.
-BARE, CLEAN, STRANGERS = Setting(5, 1, 14), Setting(5, 1, 14, 5), Setting(5, 1, 14, 5, 5)
+BARE, CLEAN, DISTRACTORS = Setting(5, 1, 14), Setting(5, 1, 14, 5), Setting(5, 1, 14, 5, 5)
 MORE = Setting(5, 1, 5, 14)
 _PUBLISHED = {"soft": 0.9725, "cluster": 0.9768, "masked": 0.9752}
 _REN = "Ren et al. 2018, table 1"
@@ -49,7 +49,7 @@ def omniglot_semi_supervised() -> Recipe:
         (
             Evaluation(BARE, published=0.9462, source=_REN),
             Evaluation(CLEAN, learner="semi_soft"),
-            Evaluation(STRANGERS, learner="semi_soft"),
+            Evaluation(DISTRACTORS, learner="semi_soft"),
         ),
     )
 
@@ -58,21 +58,21 @@ def omniglot_semi(name: str) -> Recipe:
     """Prototypes that also learn from unlabelled examples, those of other classes among them where
     the name ends so.
     """
-    method, _, strangers = name.partition("-")
-    also = " and as many of five other classes" if strangers else ""
+    method, _, distractors = name.partition("-")
+    also = " and as many of five other classes" if distractors else ""
     return _recipe(
         name,
         f"Semi-supervised prototypes ({method}) on Omniglot, a tenth of it labelled: 5 unlabelled "
         f"examples per class{also} in each task.",
         f"semi_{method}",
-        Setting(5, 1, 1, n_unlabelled=5, n_distractors=5 if strangers else 0, labelled=0.1),
+        Setting(5, 1, 1, n_unlabelled=5, n_distractors=5 if distractors else 0, labelled=0.1),
         (
             Evaluation(
                 CLEAN,
-                published=None if strangers else _PUBLISHED[method],
-                source="" if strangers else _REN,
+                published=None if distractors else _PUBLISHED[method],
+                source="" if distractors else _REN,
             ),
-            Evaluation(STRANGERS),
+            Evaluation(DISTRACTORS),
             Evaluation(MORE),
         ),
     )

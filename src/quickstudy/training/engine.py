@@ -231,7 +231,8 @@ class Together(AbstractEngine):
                 # A roll call over gloo, which notices a lost process at once; NCCL would do so
                 # after the timeout only.
                 self._accelerator.reduce(torch.zeros(1), "sum")
-            return self._accelerator.reduce(own, "sum")  # pyright: ignore[reportReturnType] - it returns what it is given
+            # It returns what it is given.
+            return self._accelerator.reduce(own, "sum")  # pyright: ignore[reportReturnType]
         except RuntimeError as error:
             raise self._noticed(error) from error
 

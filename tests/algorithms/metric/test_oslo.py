@@ -43,7 +43,7 @@ def test_scores_stay_finite_where_a_soft_class_is_zero() -> None:
     assert out.isfinite().all()
 
 
-def test_it_tells_strangers_and_says_that_it_saw_all_queries() -> None:
+def test_it_tells_unknowns_and_says_that_it_saw_all_queries() -> None:
     g = torch.Generator().manual_seed(0)
     centres = torch.randn(12, 1, 8, generator=g)
     x = (centres + 0.9 * torch.randn(12, 12, 8, generator=g)).reshape(-1, 8)

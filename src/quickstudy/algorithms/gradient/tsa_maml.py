@@ -143,7 +143,8 @@ class TsaMaml(AbstractLearner[GradientState]):
                     of_tasks[n].append(p.flatten(1).cpu())
         ends = {n: torch.cat(of_tasks.pop(n)) for n in names}  # [tasks, numbers] each
         points = torch.cat([ends[n] for n in self._routed], 1)
-        means = KMeans(self.n_groups, n_init=4, random_state=0).fit(points.float().numpy())  # pyright: ignore[reportArgumentType] (wrong stubs)
+        means = KMeans(self.n_groups, n_init=4, random_state=0)  # type: ignore[arg-type]
+        means.fit(points.float().numpy())
         group = torch.from_numpy(means.labels_).long()
         sizes = group.bincount(minlength=self.n_groups)
         if not sizes.all():

@@ -52,7 +52,7 @@ def _prototypical_networks() -> Any:
             )
     sys.modules.update(stand_ins)
     try:
-        from easyfsl.methods import PrototypicalNetworks  # pyright: ignore[reportMissingImports] - optional
+        from easyfsl.methods import PrototypicalNetworks  # pyright: ignore[reportMissingImports]
     finally:
         for name in stand_ins:
             del sys.modules[name]

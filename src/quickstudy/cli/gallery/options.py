@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 Place = Annotated[
     str,
-    typer.Argument(help="The gallery: a file, or postgresql://user@host/name.", show_default=False),
+    typer.Argument(
+        metavar="GALLERY", help="A file, or postgresql://user@host/name.", show_default=False
+    ),
 ]
 Files = Annotated[
     list[Path],

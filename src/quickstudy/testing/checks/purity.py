@@ -63,7 +63,8 @@ def check_seed_is_idempotent(subject: Subject) -> None:
     e = subject.episode()
     states = torch.get_rng_state(), str(np.random.get_state()), random.getstate()  # noqa: NPY002
     first = subject.learner(e)
-    if not torch.equal(torch.get_rng_state(), states[0]) or str(np.random.get_state()) != states[1]:  # noqa: NPY002
+    now = torch.get_rng_state(), str(np.random.get_state())  # noqa: NPY002
+    if not torch.equal(now[0], states[0]) or now[1] != states[1]:
         raise ContractError(
             "expected torch's and numpy's global generators to be left alone in eval mode, but one "
             "was drawn from."
