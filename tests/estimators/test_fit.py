@@ -1,6 +1,8 @@
 """From folders and tables to fitted models, by an encoder that sees the mean colour only."""
 
+import multiprocessing
 import sqlite3
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -337,6 +339,46 @@ def test_one_door_opens_everything_that_was_saved(tmp_path: Path) -> None:
     ):
         with pytest.raises(LoadError, match=said):
             load(folder)
+
+
+def _add(folder: Path, name: str, items: list[Any], encoded: bool) -> None:
+    encoder = mean_colour() if encoded else ""
+    with FittedModel.editing(folder, encoder=encoder) as model:
+        model.add_class(name, items)
+
+
+def test_eight_processes_add_classes_to_every_kind_of_model_and_all_are_there(
+    tmp_path: Path,
+) -> None:
+    known = colours(tmp_path / "known", n=2)
+    network = Conv4(size=16, in_channels=3, width=4, norm="group")
+    image = {"size": 16, "channels": 3}
+    run = save_learner(ProtoNet(network).eval(), tmp_path / "run", extra={"image": image})
+    by_run = fit_folder(known, run=run).save(tmp_path / "by run")
+    by_encoder = fit_folder(known, encoder=mean_colour()).save(tmp_path / "by encoder")
+    table = tmp_path / "t.csv"
+    table.write_text("label,a,b\n" + "".join(f"{'xy'[i % 2]},{i % 2},{i}\n" for i in range(8)))
+    by_table = fit_table(table).save(tmp_path / "by table")
+    picture = known / "red" / "0.png"
+    names = [f"new {k}" for k in range(8)]
+    # Processes of their own, that import torch once for all eight.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["quickstudy.estimators.fit", "quickstudy.encoders"])
+    with ProcessPoolExecutor(8, mp_context=context) as pool:
+        jobs = [
+            pool.submit(_add, folder, name, items, folder == by_encoder)
+            for k, name in enumerate(names)
+            for folder, items in (
+                (by_run, [picture]),
+                (by_encoder, [picture]),
+                (by_table, [[float(k), 2.0]]),
+            )
+        ]
+        for job in jobs:
+            job.result()
+    for folder in (by_run, by_encoder, by_table):
+        encoder = mean_colour() if folder == by_encoder else ""
+        assert set(FittedModel.load(folder, encoder=encoder).counts) >= set(names)
 
 
 def test_categories_and_missing_values(tmp_path: Path) -> None:

@@ -1,9 +1,7 @@
 """Fitted models on disk."""
 
-import multiprocessing
 import os
 import shutil
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -424,20 +422,6 @@ def test_a_model_that_another_process_changed_is_not_overwritten(tmp_path: Path)
     with pytest.raises(ConfigError, match="no class"), FittedModel.editing(folder) as edited:
         edited.remove_class("class 01").remove_class("nobody")
     assert "class 01" in FittedModel.load(folder).counts
-
-
-def _add(folder: Path, k: int) -> None:
-    with FittedModel.editing(folder) as model:
-        model.add_class(f"new {k}", np.full((1, DIM), float(k)))
-
-
-def test_eight_processes_add_a_class_each_and_all_are_there(tmp_path: Path) -> None:
-    folder = rows(FewShotClassifier().fit(*examples(n=3))).save(tmp_path / "m")
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(8, mp_context=context) as pool:
-        for job in [pool.submit(_add, folder, k) for k in range(8)]:
-            job.result()
-    assert set(FittedModel.load(folder).counts) >= {f"new {k}" for k in range(8)}
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the superuser may write anywhere")
