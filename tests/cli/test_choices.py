@@ -6,7 +6,7 @@ from typing import Any, get_args
 import pytest
 
 from quickstudy.anomaly import patch_memory
-from quickstudy.bench import AXES, PEERS, WORKLOADS
+from quickstudy.bench import AXES, PEERS, WORKLOADS, suites
 from quickstudy.cli import choices
 from quickstudy.cli.app import COMMANDS
 from quickstudy.data import folder
@@ -21,6 +21,7 @@ _LIBRARY = {
     choices.FolderKind: ("auto", *folder._KINDS),
     choices.Norm: tuple(NORMS),
     choices.Split: folder._SPLITS,
+    choices.SuiteName: suites.SUITES,
     choices.UnknownScore: open_set.SCORES,
     choices.OutputScore: tuple(open_set.MEMBERSHIP),
     choices.TemplateScore: policy.SCORES,

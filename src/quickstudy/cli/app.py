@@ -69,7 +69,7 @@ COMMANDS = (
     Command("eval", "research:evaluate_run", MEASURING, "Score a trained run."),
     Command("compare", "research:compare", MEASURING, "Compare two runs on the same tasks."),
     Command("analyse", "analyse:analyse", MEASURING, "Look into trained learners."),
-    Command("bench", "bench:bench", MEASURING, "Time quickstudy beside other libraries."),
+    Command("bench", "bench:bench", MEASURING, "Measure speed and rows of results."),
 )
 
 

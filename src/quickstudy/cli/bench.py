@@ -1,5 +1,6 @@
-"""The commands ``bench speed`` and ``bench growth``."""
+"""The commands under ``bench``: speed and growth, and the rows of results."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -23,11 +24,18 @@ from quickstudy.bench import (
     workload_named,
 )
 from quickstudy.bench.growth import exponent
-from quickstudy.cli.choices import AxisName, Device, PeerName, WorkloadName
+from quickstudy.bench.harness import Outcome, Places, run_suite
+from quickstudy.bench.record import records_in
+from quickstudy.bench.regress import changes
+from quickstudy.bench.result_table import markdown
+from quickstudy.cli.choices import AxisName, Device, PeerName, SuiteName, WorkloadName
 from quickstudy.cli.screen import progress, results, table
 from quickstudy.core.errors import ConfigError
 
-bench = typer.Typer(help="Time quickstudy beside the other libraries.", no_args_is_help=True)
+bench = typer.Typer(
+    help="Time quickstudy beside the other libraries, and measure the rows of results.",
+    no_args_is_help=True,
+)
 
 _ROUNDS = typer.Option(min=1, help="Counted rounds behind each median.")
 _DEVICE = typer.Option(help="Where the workloads run; auto takes cuda where there is one.")
@@ -142,6 +150,94 @@ def growth(
         report.save(json_file)
     if plot is not None:
         results().print(f"Picture: {growth_page(report, plot)}")
+
+
+_ROWS = Path("benchmarks") / "rows"
+
+
+@bench.command()
+def run(
+    suite: Annotated[SuiteName, typer.Option(help="Which table.")],
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="ROW", help="Only this row, any number of times.")
+    ] = None,
+    budget: Annotated[
+        float,
+        typer.Option(min=0, metavar="MINUTES", help="Stop after so long; 0 = when all is done."),
+    ] = 0.0,
+    rows: Annotated[Path, typer.Option(help="Folder of the rows, one JSON file each.")] = _ROWS,
+    runs: Annotated[Path, typer.Option(help="Folder of the trainings.")] = Path("runs"),
+    again: Annotated[
+        str,
+        typer.Option(
+            metavar="REASON",
+            help="Score a recipe on the test classes that has changed since it was scored there. "
+            "The row keeps the reason.",
+        ),
+    ] = "",
+    device: Annotated[
+        str, typer.Option(help="Where it runs, as torch calls it, e.g. cpu or cuda:1.")
+    ] = "auto",
+) -> None:
+    """Train and score the rows of a table that are missing. Several of these commands may run side
+    by side; what was stopped goes on where it was.
+    """
+
+    def show(outcome: Outcome) -> None:
+        results().print(f"{outcome.row}: {outcome.state}. {outcome.detail}".rstrip(". ") + ".")
+
+    outcomes = run_suite(
+        suite,
+        Places(rows, runs),
+        only=tuple(only or ()),
+        minutes=budget or math.inf,
+        again=again,
+        device=device,
+        console=progress(),
+        on_row=show,
+    )
+    if any(outcome.state in ("refused", "failed") for outcome in outcomes):
+        raise typer.Exit(1)
+    if any(outcome.state == "stopped" for outcome in outcomes):
+        results().print("Nothing is lost. Go on with the same command.")
+
+
+@bench.command("table")
+def result_table(
+    rows: Annotated[Path, typer.Argument(help="A folder of rows, or one row.")] = _ROWS,
+) -> None:
+    """Print the rows that were measured as a table of Markdown."""
+    for line in markdown(records_in(rows)):
+        results().print(line)
+
+
+@bench.command()
+def regress(
+    old: Annotated[Path, typer.Argument(help="A folder of rows, or one row.")],
+    new: Annotated[Path, typer.Argument(help="Another.")],
+) -> None:
+    """Say which rows became worse beyond their intervals; exit with 1 where any did."""
+    before, after = records_in(old), records_in(new)
+    changed = changes(before, after)
+    shown = table("row", "setting", "old", "new", "new − old", "tasks", "")
+    for c in changed:
+        shown.add_row(
+            c.row,
+            c.setting,
+            f"{c.old:.4f}",
+            f"{c.new:.4f}",
+            f"{c.difference:+.4f} ± {c.ci95:.4f}",
+            "the same" if c.paired else "others",
+            "worse" if c.worse else "",
+        )
+    results().print(shown)
+    for row in before:
+        if row not in after:
+            results().print(f"{row} is only among the old rows.")
+    n_worse = sum(c.worse for c in changed)
+    results().print(f"{n_worse} of {len(changed)} scores became worse beyond their interval.")
+    if n_worse:
+        raise typer.Exit(1)
 
 
 def _print_speed(out: Console, report: SpeedReport) -> None:

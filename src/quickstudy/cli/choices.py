@@ -22,6 +22,9 @@ OutputScore: TypeAlias = Literal["max_similarity", "energy", "max_probability"]
 TemplateScore: TypeAlias = Literal["nearest", "mean"]
 PatchScore: TypeAlias = Literal["max", "top1"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+SuiteName: TypeAlias = Literal[
+    "omniglot", "mini-imagenet", "regression", "family", "few-classes", "paper"
+]
 
 OnBad: TypeAlias = Annotated[
     Literal["refuse", "skip"],

@@ -189,16 +189,34 @@ class Report:
         kind = "transductive" if self.transductive else "inductive"
         return f"{self.name}: {value}  ({self.task}; {kind}, norm {self.norm})"
 
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON values, the scores rounded to six decimals."""
+        about = dataclasses.asdict(self)
+        about["scores"] = [round(s, DECIMALS) for s in self.scores]
+        if not self.n_unknown:
+            about = {k: v for k, v in about.items() if k not in _OPEN_SET}
+        return about
+
+    @classmethod
+    def from_json(cls, about: Mapping[str, Any]) -> "Report":
+        """Read back what `to_json` gave, also in earlier versions.
+
+        Raises:
+            LoadError: for what is no report.
+        """
+        try:
+            return cls(**_current(dict(about)))
+        except (ValueError, TypeError, KeyError) as error:
+            raise LoadError(f"This is no report that this version can read: {error}.") from error
+
     def save(self, path: str | Path) -> None:
         """Write the report as JSON, whole or not at all.
 
         Raises:
             ConfigError: when it cannot be written.
         """
-        about = dataclasses.asdict(self)
-        scores = [round(s, DECIMALS) for s in about.pop("scores")]
-        if not self.n_unknown:
-            about = {k: v for k, v in about.items() if k not in _OPEN_SET}
+        about = self.to_json()
+        scores = about.pop("scores")
         text = json.dumps(about, indent=1, ensure_ascii=False)
         # The scores on one line: a thousand lines of numbers would bury the rest.
         whole_text = text.removesuffix("\n}") + f',\n "scores": {json.dumps(scores)}\n}}\n'

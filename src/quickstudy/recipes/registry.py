@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from quickstudy.core.errors import ConfigError, did_you_mean
 from quickstudy.recipes.architecture import architecture_recipes
+from quickstudy.recipes.common_budget import common_recipes
 from quickstudy.recipes.family import family_recipes
 from quickstudy.recipes.few_classes import few_class_recipes
 from quickstudy.recipes.gaussian_processes import gaussian_process_recipes
@@ -61,6 +62,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     **semi_supervised_recipes(),
     **self_supervised_recipes(),
     **published_recipes(),
+    **common_recipes(),
 }
 
 

@@ -1,7 +1,7 @@
 """Train a recipe into a folder."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ def train_recipe(
                 out=folder,
                 resume=resume,
                 console=console,
-                advanced=Advanced(engine, identity=identity_of(recipe)),
+                advanced=replace(advanced, engine=engine, identity=identity_of(recipe)),
             )
         except ConfigError:
             if engine.is_main and not resume and not (folder / CHECKPOINT).exists():

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,11 +33,13 @@ class Advanced:
             any.
         timeout: seconds after which another process that does not answer counts as lost.
         identity: JSON that says what is trained; a checkpoint of another identity is not resumed.
+        seconds: after so many the training stops as by Ctrl-C: it is saved and can be resumed.
     """
 
     engine: AbstractEngine | None = None
     timeout: float = TIMEOUT
     identity: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = math.inf
 
 
 def train(
@@ -133,7 +136,7 @@ def train(
         run = TrainingRun(job)
         if resume:
             run.resume()
-        with stop_requested() as stop:
+        with stop_requested(advanced.seconds) as stop:
             return run.go(stop)
 
 

@@ -1,6 +1,7 @@
 """Ending a training by Ctrl-C or a termination request, between two steps."""
 
 import contextlib
+import math
 import os
 import signal
 import threading
@@ -21,13 +22,30 @@ def await_launcher(stop: threading.Event) -> None:
 
 
 @contextlib.contextmanager
-def stop_requested() -> Iterator[threading.Event]:
+def stop_requested(seconds: float = math.inf) -> Iterator[threading.Event]:
     """An event that Ctrl-C or a termination request sets; a second Ctrl-C, but no second request,
     interrupts at once.
+
+    Args:
+        seconds: after so many the event is set too.
     """
     stop = threading.Event()
+    timer = threading.Timer(max(0.0, seconds), stop.set) if math.isfinite(seconds) else None
+    if timer is not None:
+        timer.daemon = True
+        timer.start()
+    try:
+        with _signals_set(stop):
+            yield stop
+    finally:
+        if timer is not None:
+            timer.cancel()
+
+
+@contextlib.contextmanager
+def _signals_set(stop: threading.Event) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        yield stop
+        yield
         return
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -40,7 +58,7 @@ def stop_requested() -> Iterator[threading.Event]:
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
