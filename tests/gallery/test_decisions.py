@@ -333,6 +333,10 @@ def test_a_date_without_a_zone_is_local_time(tmp_path: Path, new_york: None) -> 
     assert gallery.expire().names == ()
     assert datetime.fromisoformat(result.retain_until).astimezone().replace(tzinfo=None) == until
     assert shown("2026-07-01T16:00:00+00:00") == "2026-07-01 12:00 EDT (2026-07-01 16:00 UTC)"
+    again = gallery.enrol("Ada", [[1.0, 0, 0.1]], retain_until=f" {until.isoformat()} ")
+    assert again.retain_until == result.retain_until
+    with pytest.raises(GalleryError, match="such as 2027-01-31, got 'tomorrow'"):
+        gallery.enrol("Ada", [[1.0, 0, 0]], retain_until="tomorrow")
     assert gallery.expire(datetime.now() + timedelta(hours=3)).names == ("Ada",)
     assert gallery.prune_audit(datetime.now() - timedelta(minutes=1)) == 0
-    assert gallery.prune_audit(datetime.now() + timedelta(minutes=1)) == 2
+    assert gallery.prune_audit(datetime.now() + timedelta(minutes=1)) == 3

@@ -31,7 +31,7 @@ def whole(
     except TypeError as cause:
         raise error(
             f"{name} must be a whole number, got {value!r} ({type(value).__name__}). "
-            f"Write {name}=5, not 5.0 or '5'."
+            f"Write {name.rpartition(' ')[2]}=5, not 5.0 or '5'."
         ) from cause
     if least is not None and number < least:
         raise error(f"{name} must be at least {least}, got {number}.")

@@ -159,7 +159,7 @@ def check_weights(weight: Any, x: Array, y: NDArray[np.int64], classes: NDArray[
     checked: Any = _check_sample_weight(weight, x, dtype=np.float64, ensure_non_negative=True)
     totals = np.bincount(y, checked, minlength=len(classes))
     if not (totals > 0).all():
-        empty = classes[int(np.flatnonzero(~(totals > 0))[0])]
+        empty = classes[np.flatnonzero(~(totals > 0))].tolist()[0]
         raise DataError(
             f"The examples of the class {empty!r} all have the weight 0, so nothing can be learned "
             "of it. Leave them out, or give one of them a weight."

@@ -152,7 +152,7 @@ class Gallery(VectorGallery):
         *,
         force: bool = False,
         consent: str | None = None,
-        retain_until: datetime | None = None,
+        retain_until: datetime | str | None = None,
         details: dict[str, Any] | None = None,
         on_bad: str = "refuse",
         on_poor: str = "warn",

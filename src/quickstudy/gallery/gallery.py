@@ -208,7 +208,7 @@ class VectorGallery:
         *,
         force: bool = False,
         consent: str | None = None,
-        retain_until: datetime | None = None,
+        retain_until: datetime | str | None = None,
         details: dict[str, Any] | None = None,
         photos: Sequence[str] | None = None,
         skip_unlike: bool = False,
@@ -223,7 +223,8 @@ class VectorGallery:
             force: enrol also what looks like somebody else.
             consent: what was agreed to, and when; kept as it is. As the next two: None leaves what
                 is there.
-            retain_until: when `expire` will remove the identity; local time where it has no zone.
+            retain_until: when `expire` will remove the identity, also as a text such as 2027-01-31;
+                local time where it has no zone.
             details: other JSON values.
             photos: the name of each photo, for the audit log and for messages.
             skip_unlike: leave out photos that are unlike the others of the person, instead of
@@ -335,7 +336,7 @@ class VectorGallery:
             self._access.keep_rate(change)
         return self._deleted(names, deleted)
 
-    def expire(self, now: datetime | None = None) -> Deletion:
+    def expire(self, now: datetime | str | None = None) -> Deletion:
         """Remove the identities whose retention date has passed; the answer names them."""
         moment = kept(now) or utc_now()
         has_passed = IDENTITY.c.retain_until < moment
@@ -724,7 +725,7 @@ class VectorGallery:
 
 
 def _given(
-    consent: str | None, retain_until: datetime | None, details: dict[str, Any] | None
+    consent: str | None, retain_until: datetime | str | None, details: dict[str, Any] | None
 ) -> dict[str, Any]:
     """The columns that were given a value."""
     values: dict[str, Any] = {}

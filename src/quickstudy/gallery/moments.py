@@ -1,6 +1,9 @@
 """Moments: kept in UTC, taken from users in their own time, shown in both."""
 
+import contextlib
 from datetime import UTC, datetime
+
+from quickstudy.core.errors import GalleryError
 
 
 def utc_now() -> datetime:
@@ -8,9 +11,26 @@ def utc_now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
-def kept(moment: datetime | None) -> datetime | None:
-    """A moment as the databases keep it; without a zone it is local time."""
-    return None if moment is None else moment.astimezone(UTC).replace(tzinfo=None)
+def kept(moment: datetime | str | None) -> datetime | None:
+    """A moment, or one in ISO 8601, as the databases keep it; without a zone it is local time.
+
+    Raises:
+        GalleryError: for anything else.
+
+    >>> kept("2026-12-01T11:00:00+01:00")
+    datetime.datetime(2026, 12, 1, 10, 0)
+    """
+    given = moment
+    if isinstance(moment, str):
+        with contextlib.suppress(ValueError):
+            given = datetime.fromisoformat(moment.strip())
+    if given is None:
+        return None
+    if not isinstance(given, datetime):
+        raise GalleryError(
+            f"Expected a moment, a datetime or a text such as 2027-01-31, got {moment!r:.60}."
+        )
+    return given.astimezone(UTC).replace(tzinfo=None)
 
 
 def iso(moment: datetime | None) -> str | None:
