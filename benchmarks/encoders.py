@@ -6,6 +6,7 @@ python benchmarks/encoders.py --encoder photographs --data steel --shots 5 --dra
 Vectors are made once and kept in a folder; a row of the table that was measured with as many draws
 is not measured again, so it may be run in pieces. Writes benchmarks/encoders.json. The thresholds
 that the encoder faces brings along are measured with --faces; --check says whether they are those.
+--polarity measures what it brings that `symbols` turns drawings by their border.
 """
 
 import argparse
@@ -17,12 +18,15 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from PIL import ImageOps
 
 from quickstudy.core.arrays import NDArray
+from quickstudy.estimators import FewShotClassifier
 from quickstudy.evaluation import commit, versions
 from quickstudy.metrics.intervals import mean_ci95
 from quickstudy.metrics.verification import identification_rates
 from quickstudy.pretrained.faces import MEASURED
+from quickstudy.pretrained.symbols import SymbolEncoder
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -51,7 +55,7 @@ def stored() -> dict[str, Any]:
 def keep(kind: str, name: str, row: dict[str, Any]) -> None:
     """Add a result; another process may have added one meanwhile."""
     found = stored()
-    found[kind][name] = row | {"commit": commit()}
+    found.setdefault(kind, {})[name] = row | {"commit": commit()}
     found["versions"] = versions()
     FILE.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -94,6 +98,53 @@ def identify(encoder: str, *, folder: Path) -> None:
     row = {"rank_1": mean_ci95(rank_1), "fnir": mean_ci95(missed), "photographs": len(y)}
     keep("identification", encoder, row)
     print(encoder, row, flush=True)
+
+
+def polarity(data: str, *, draws: int) -> None:
+    """What it brings that `symbols` turns drawings by their border: the accuracy from one example
+    by a logistic head, with the images as they are, and with every other one of them inverted.
+    """
+    pictures, y = own_heads.images(data)
+    inverted = [ImageOps.invert(i.convert("RGB")) for i in pictures]
+    mixed = [(i, j)[k % 2] for k, (i, j) in enumerate(zip(pictures, inverted, strict=True))]
+    ways = own_heads.ARCHIVES[data][1] if data in own_heads.ARCHIVES else 20
+    row: dict[str, Any] = {"ways": ways, "draws": draws}
+    for of, images in (("as they are", pictures), ("half inverted", mixed)):
+        accuracies = {}
+        for name, invert in (("never turned", True), ("drawings turned", None)):
+            x = SymbolEncoder(invert=invert).encode(images)
+            accuracies[name] = []
+            for draw in range(draws):
+                train, labels, test, truth = own_heads.drawn(y, ways=ways, shots=1, draw=draw)
+                model = FewShotClassifier("logistic").fit(x[train], labels)
+                accuracies[name].append(float(model.score(x[test], truth)))
+        gap = np.subtract(accuracies["drawings turned"], accuracies["never turned"]).tolist()
+        row[of] = {name: mean_ci95(a) for name, a in accuracies.items()} | {"gap": mean_ci95(gap)}
+    keep("polarity", data, row)
+    print(data, row, flush=True)
+
+
+def polarity_rows() -> list[str]:
+    """The table of what turning drawings brings, from the file."""
+    found = stored()["polarity"]
+    out = [
+        "| data | never turned | drawings turned | half inverted: never turned | drawings turned |",
+        "|---|---|---|---|---|",
+    ]
+    for data, row in found.items():
+        cells = [
+            f"{100 * row[of][name][0]:.1f} ± {100 * row[of][name][1]:.1f}"
+            for of in ("as they are", "half inverted")
+            for name in ("never turned", "drawings turned")
+        ]
+        out.append(f"| {data}, {row['ways']} classes | {' | '.join(cells)} |")
+    draws = sorted({row["draws"] for row in found.values()})
+    return [
+        *out,
+        "",
+        "`symbols` and a logistic head from one example of each class, accuracy in % with 95 % "
+        f"intervals; {', '.join(map(str, draws))} draws, the same for all.",
+    ]
 
 
 def different(folder: Path) -> Float[NDArray[np.float64], " n"]:
@@ -181,11 +232,16 @@ def main() -> None:
     parser.add_argument("--shots", nargs="*", type=int, default=[], help="default: as in the table")
     parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--faces", action="store_true", help="only faces with unknowns")
+    parser.add_argument("--polarity", action="store_true", help="only what turning drawings brings")
     parser.add_argument("--check", action="store_true", help="only check faces.MEASURED")
     parser.add_argument("--vectors", type=Path, default=ROOT / "runs" / "own_heads")
     args = parser.parse_args()
     if args.check:
         check_measured(args.vectors)
+        return
+    if args.polarity:
+        for data in args.data:
+            polarity(data, draws=args.draws)
         return
     for encoder in args.encoder:
         if args.faces:

@@ -9,7 +9,8 @@ from PIL import Image, ImageDraw
 from quickstudy.core.errors import DataError
 from quickstudy.data import Glyphs
 from quickstudy.pretrained import choose_encoder
-from quickstudy.pretrained.choose import is_drawn, left_out
+from quickstudy.pretrained.choose import left_out
+from quickstudy.pretrained.drawings import is_drawn
 
 
 @pytest.fixture(scope="module")

@@ -106,6 +106,20 @@ def test_light_ink_on_dark(drawings: list[list[Image.Image]]) -> None:
     assert np.array_equal(SymbolEncoder().encode(mixed), SymbolEncoder(invert=True).encode(dark))
 
 
+def test_photographs_are_never_turned() -> None:
+    rng = np.random.default_rng(0)
+    rows = np.linspace(0, 1, 64)[:, None]
+    columns = np.linspace(0, 1, 64)
+    photographs = []
+    for _ in range(20):  # a lit surface, lighter here and darker there, some of it a dark border
+        light = rng.uniform(-1, 1) * rows + rng.uniform(-1, 1) * columns + rng.uniform(0, 1)
+        blob = np.exp(-10 * ((rows - rng.uniform()) ** 2 + (columns - rng.uniform()) ** 2))
+        grey = 90 * light + rng.uniform(-90, 90) * blob + rng.normal(0, 6, (64, 64)) + 90
+        photographs.append(Image.fromarray(grey.clip(0, 255).astype(np.uint8)))
+    as_trained = SymbolEncoder(invert=True).encode(photographs)
+    assert np.array_equal(SymbolEncoder().encode(photographs), as_trained)
+
+
 def test_its_places_are_those_of_the_run(drawings: list[list[Image.Image]]) -> None:
     def places(encoder: AbstractImagePretrained) -> object:
         try:

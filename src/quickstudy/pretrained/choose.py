@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
-from PIL import Image
 from scipy.stats import beta
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError
 from quickstudy.data import read_picture
-from quickstudy.data.image_files import upright
 from quickstudy.pretrained.auto import general_encoder
+from quickstudy.pretrained.drawings import is_drawn
 from quickstudy.pretrained.encoder import AbstractPretrained
 from quickstudy.pretrained.files import encode_files
 from quickstudy.pretrained.open import open_encoder
@@ -22,7 +21,7 @@ from quickstudy.pretrained.registry import entry_of
 # What the general encoder is ahead of others before anything was seen, in examples.
 _PRIOR = 1.0
 _SAMPLE = 50  # images that are looked at to tell drawings from photographs
-_THUMBNAIL = 128
+_READ_AT = 128
 _CANDIDATES = {"images": ("auto", "symbols"), "audio": ("voices", "spectrum")}
 
 
@@ -156,39 +155,11 @@ def left_out(x: Float[NDArray[np.float32], "n D"], y: NDArray[np.int64]) -> Bool
     return (scores.argmax(1) == y)[counts[y] > 1]
 
 
-def is_drawn(image: Image.Image) -> bool:
-    """Whether an image is ink on paper: grey, of two tones, one of which fills most of it and of
-    its border.
-
-    On every 200th drawing of Omniglot it says yes, on no image of steel or of faces, and on 2 % of
-    photographs of miniImageNet.
-    """
-    small = upright(image)
-    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    pixels = np.asarray(small, dtype=np.float64)
-    grey = pixels.mean(2)
-    counts, edges = np.histogram(grey, bins=64, range=(0, 256))
-    centres = (edges[:-1] + edges[1:]) / 2
-    below, mass = counts.cumsum(), (counts * centres).cumsum()
-    n, total = below[-1], mass[-1]
-    weights = np.maximum(below * (n - below), 1)
-    between = (total * below - mass * n) ** 2 / weights / n**2  # variance between the two tones
-    split = int(between.argmax())
-    is_dark = grey < edges[split + 1]
-    border = np.concatenate((is_dark[0], is_dark[-1], is_dark[:, 0], is_dark[:, -1]))
-    return bool(
-        np.ptp(pixels, axis=2).mean() < 12
-        and between[split] > 0.85 * max(grey.var(), 1e-9)
-        and min(is_dark.mean(), 1 - is_dark.mean()) < 0.4
-        and max(border.mean(), 1 - border.mean()) > 0.85
-    )
-
-
 def _mostly_drawn(paths: list[Path]) -> bool:
     answers = []
     for path in paths[:: max(1, len(paths) // _SAMPLE)]:
         try:
-            answers.append(is_drawn(read_picture(path, at_least=_THUMBNAIL)))
+            answers.append(is_drawn(read_picture(path, at_least=_READ_AT)))
         except DataError:
             continue
     return bool(answers) and float(np.mean(answers)) > 0.8

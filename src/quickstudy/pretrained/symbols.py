@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from quickstudy.core.arrays import NDArray
+from quickstudy.pretrained.drawings import has_light_paper
 from quickstudy.pretrained.encoder import AbstractImagePretrained, hash_of
 from quickstudy.pretrained.run import RunEncoder
 from quickstudy.training import pick_device
@@ -18,7 +19,7 @@ from quickstudy.training import pick_device
 SYMBOLS = Path(str(resources.files("quickstudy.pretrained") / "weights" / "symbols"))
 
 _POLARITY = {
-    None: "It tells dark ink on light paper from light ink on dark by the border of each image; "
+    None: "It tells dark ink on light paper from light ink on dark by the border of each drawing; "
     "the option invert overrules that.",
     True: "It takes images for dark ink on light paper; the option invert changes that.",
     False: "It takes images for light ink on dark; the option invert changes that.",
@@ -35,7 +36,9 @@ class SymbolEncoder(AbstractImagePretrained):
 
     Args:
         invert: turn dark ink on light paper to light on dark, as it was trained; None = as the
-            border of each image says.
+            border of each drawing says. Where an image has two tones and an even border in one of
+            them, that one is the paper; every other image, such as a photograph, is turned as
+            dark ink on light paper is.
         device: "auto", "cpu" or "cuda".
 
     Example:
@@ -52,7 +55,7 @@ class SymbolEncoder(AbstractImagePretrained):
         self.device = self._run.device
         self._is_by_border = invert is None
         if self._is_by_border:
-            self.key = hash_of(self._run.key, "polarity by the border")
+            self.key = hash_of(self._run.key, "polarity of drawings by their border")
         self.notes = (
             "symbols was trained on handwritten and printed characters: use it for drawings, "
             "characters, symbols and simple marks.",
@@ -78,11 +81,7 @@ class SymbolEncoder(AbstractImagePretrained):
         ]
 
     def _turned(self, pixels: UInt8[torch.Tensor, "1 S S"]) -> UInt8[torch.Tensor, "1 S S"]:
-        """Light ink on dark: turned back where the border is the lighter tone."""
-        if not self._is_by_border:
-            return pixels
-        border = torch.cat(
-            (pixels[0, 0], pixels[0, -1], pixels[0, 1:-1, 0], pixels[0, 1:-1, -1])
-        ).float()
-        middle = (pixels.min().float() + pixels.max().float()) / 2
-        return 255 - pixels if border.median() > middle else pixels
+        """Drawings become light ink on dark; photographs stay as the network was trained."""
+        if self._is_by_border and has_light_paper(pixels[0].numpy()):
+            return 255 - pixels
+        return pixels
