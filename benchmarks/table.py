@@ -710,6 +710,11 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
         functools.partial(_rows_of, "encoders", "identification_rows"),
     ),
     (
+        ROOT / "docs" / "applications" / "encoders.md",
+        "polarity",
+        functools.partial(_rows_of, "encoders", "polarity_rows"),
+    ),
+    (
         ROOT / "docs" / "applications" / "classifier.md",
         "own-heads",
         functools.partial(_rows_of, "own_heads"),

@@ -65,6 +65,9 @@ def test_mistakes_end_in_one_line(quickstudy: Callable, parts: Path, tmp_path: P
         "inspect", "fit", parts / "good", "-o", tmp_path / "few", "--encoder", "symbols"
     ).stdout
     assert "too few good parts to promise" in few
+    again = ("inspect", "fit", parts / "good", "-o", tmp_path / "few", "--encoder", "symbols")
+    assert "the encoder symbols" in quickstudy(*again, status=2).stderr.replace("\n", " ")
+    quickstudy(*again, "--force")
     assert "—" in quickstudy("inspect", "score", tmp_path / "few", parts / "hole").stdout
     assert (
         "left alone"

@@ -179,7 +179,7 @@ def test_unknowns(quickstudy: Callable, drawings: Path, run_folder: Path, tmp_pa
     for i, picture in enumerate(sorted((drawings / "known" / "three o").iterdir())):
         shutil.copy(picture, cohort / f"{i}.png")
     m, new = tmp_path / "m", next((drawings / "new").iterdir())
-    fit = ["fit", known, *SYMBOLS, "--head", "prototype", "--cohort", cohort]
+    fit = ["fit", known, "--force", *SYMBOLS, "--head", "prototype", "--cohort", cohort]
     said = quickstudy(*fit, "-o", m, "--false-accept-rate", "0.4", "--review-rate", "0.5").stdout
     assert "Says unknown, at a false-accept rate of 40 % by the rule: cohort." in said
     rows = lines(quickstudy("predict", m, cohort, known, "--json").stdout)
@@ -236,6 +236,7 @@ def test_unknowns(quickstudy: Callable, drawings: Path, run_folder: Path, tmp_pa
         cohort,
         "-o",
         tmp_path / "by run",
+        "--force",
         "--false-accept-rate",
     ]
     assert "but there are 2" in quickstudy(*by_run, "0.3", status=2).stderr
@@ -331,6 +332,7 @@ def test_sentences_from_a_table(quickstudy: Callable, tmp_path: Path) -> None:
         tmp_path / "said.csv",
         "-o",
         words,
+        "--force",
         "--text",
         "what",
         "--label",
@@ -438,6 +440,7 @@ def test_numbers_from_a_table(quickstudy: Callable, tmp_path: Path) -> None:
         tmp_path / "parts.csv",
         "-o",
         tmp_path / "rows",
+        "--force",
         "--columns",
         "width, weight",
         "--false-accept-rate",
@@ -573,7 +576,7 @@ def test_options_that_cannot_be_of_a_table(
 def test_folders_that_cannot_be_learned(
     quickstudy: Callable, drawings: Path, tmp_path: Path
 ) -> None:
-    common = ["-o", tmp_path / "m", *SYMBOLS]
+    common = ["-o", tmp_path / "m", "--force", *SYMBOLS]
     folder = tmp_path / "known"
     shutil.copytree(drawings / "known", folder)
     (folder / "three o" / "bad.png").write_bytes(b"no picture")
@@ -642,7 +645,7 @@ def test_places_that_a_model_cannot_go_to(
 
     before = quickstudy("predict", model, drawings / "new", "--json").stdout
     new = next((drawings / "new").iterdir())
-    fit = ["fit", drawings / "known", "-o"]
+    fit = ["fit", drawings / "known", "--force", "-o"]
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", full)
         for command in (
@@ -655,6 +658,45 @@ def test_places_that_a_model_cannot_go_to(
     assert quickstudy("predict", model, drawings / "new", "--json").stdout == before
     assert not (tmp_path / "new").exists()
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_model_is_not_replaced_in_silence(
+    quickstudy: Callable, drawings: Path, tmp_path: Path
+) -> None:
+    m, new = tmp_path / "m", sorted((drawings / "new").iterdir())
+    fit = ["fit", drawings / "known", "-o", m, *SYMBOLS, "--head", "prototype", "--no-report"]
+    quickstudy(*fit)
+    quickstudy("add-class", m, "guest", new[0])
+    said = " ".join(quickstudy(*fit, status=2).stderr.split())
+    for part in ("4 classes", "guest 1", "fitted on", "added since: guest", "--force", "add-class"):
+        assert part in said
+    assert "guest" in quickstudy("classes", m).stdout
+    quickstudy(*fit, "--force")
+    assert "guest" not in quickstudy("classes", m).stdout
+    # What cannot be read can be replaced as well.
+    next(m.glob("classifier*.safetensors")).write_bytes(b"")
+    assert "damaged" in quickstudy(*fit, status=2).stderr
+    quickstudy(*fit, "--force")
+    assert "three o" in quickstudy("classes", m).stdout
+
+
+@pytest.mark.parametrize(("answer", "status"), [("n", 2), ("y", 0)])
+def test_on_a_terminal_it_asks(
+    quickstudy: Callable,
+    drawings: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str,
+    status: int,
+) -> None:
+    m = tmp_path / "m"
+    fit = ["fit", drawings / "known", "-o", m, *SYMBOLS, "--head", "prototype", "--no-report"]
+    quickstudy(*fit)
+    quickstudy("remove-class", m, "three o")
+    monkeypatch.setattr("quickstudy.cli.overwrite.is_terminal", lambda: True)
+    monkeypatch.setattr("typer.confirm", lambda *_, **__: answer == "y")
+    quickstudy(*fit, status=status)
+    assert ("three o" in quickstudy("classes", m).stdout) == (answer == "y")
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the superuser may write anywhere")

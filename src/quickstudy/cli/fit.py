@@ -1,5 +1,6 @@
 """The command ``fit``: a few examples per class in, a classifier out."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,12 +8,13 @@ import numpy as np
 import typer
 
 from quickstudy.cli.choices import FolderKind, Head, Norm, OnBad, UnknownScore
+from quickstudy.cli.overwrite import check_replaceable
 from quickstudy.cli.screen import Stages, results
 from quickstudy.core.errors import ConfigError
 from quickstudy.estimators import FittedModel, fit_folder, fit_table
 from quickstudy.estimators.advice import listed
 from quickstudy.estimators.encoding import NOUNS
-from quickstudy.estimators.model_files import check_free
+from quickstudy.estimators.model_header import KIND, said_of
 from quickstudy.estimators.open_set import OpenSetClassifier
 from quickstudy.estimators.tables import ENDINGS
 from quickstudy.report import model_page
@@ -104,6 +106,9 @@ CohortOption = Annotated[
         "--false-accept-rate by; else each class plays the unknown to the others."
     ),
 ]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace the model that lies in --out already.")
+]
 ReportOption = Annotated[bool, typer.Option(help="Write report.html into the model's folder.")]
 CacheOption = Annotated[
     bool,
@@ -129,6 +134,7 @@ def fit(
     review_rate: ReviewRateOption = 0.0,
     score: ScoreOption = "max_similarity",
     cohort: CohortOption = None,
+    force: ForceOption = False,
     report: ReportOption = True,
     cache: CacheOption = True,
 ) -> None:
@@ -137,7 +143,10 @@ def fit(
     A model has an encoder, which makes vectors and stays as it is, and a head, which learns the
     classes from them.
     """
-    check_free(model)
+    add = shlex.join(["quickstudy", "add-class", str(model), "NAME", "FILES"])
+    check_replaceable(
+        model, KIND, force=force, about=said_of, otherwise=f"teach it one more class with: {add}"
+    )
     options: dict[str, Any] = {
         "encoder": encoder,
         "head": head,

@@ -13,9 +13,10 @@ from PIL import Image
 from quickstudy.anomaly import PatchMemory
 from quickstudy.anomaly.patch_memory import KIND
 from quickstudy.cli.choices import Format, PatchScore
+from quickstudy.cli.overwrite import check_replaceable
 from quickstudy.cli.screen import results, table
 from quickstudy.core.errors import ConfigError, DataError
-from quickstudy.core.saving import holds
+from quickstudy.core.saving import load_folder
 from quickstudy.data import find_classes, find_images, read_picture
 
 inspect = typer.Typer(help="Find defects, knowing good parts only.", no_args_is_help=True)
@@ -56,12 +57,12 @@ def fit(
     false_reject_rate: Annotated[
         float, typer.Option(help="The share of good parts that may be called defects.")
     ] = 0.05,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the memory that lies in --out already.")
+    ] = False,
 ) -> None:
     """Remember what good parts look like."""
-    if model.exists() and not holds(model, KIND) and (not model.is_dir() or any(model.iterdir())):
-        raise ConfigError(
-            f"{model} exists and is no patch memory; it is left alone. Choose another name for -o."
-        )
+    check_replaceable(model, KIND, force=force, about=_said_of)
     paths = find_images(good)
     made = PatchMemory(encoder, keep=keep, score=score, false_reject_rate=false_reject_rate).fit(
         paths
@@ -172,6 +173,11 @@ def evaluate(
             called,
         )
     results().print(shown)
+
+
+def _said_of(folder: Path) -> str:
+    about = load_folder(folder, kind=KIND, files=()).about
+    return f"It remembers good parts as the encoder {about['encoder']} sees them."
 
 
 def _write_maps(memory: PatchMemory, paths: list[Path], folder: Path) -> None:

@@ -22,6 +22,7 @@ from quickstudy.estimators.classifier import HEADS as ALL_HEADS
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.encoding import Encoding, PixelEncoder, PixelLearner
 from quickstudy.estimators.fitted import UNKNOWN, FittedModel, check_names
+from quickstudy.estimators.history import Change
 from quickstudy.estimators.open_set import OpenSetClassifier
 from quickstudy.estimators.summary import summarise
 from quickstudy.estimators.support import (
@@ -285,7 +286,14 @@ def _fit(
         repeated=repeated_across_classes(support),
         notes=notes,
     )
-    return FittedModel(fitted, support.encoding, support.encoder, notes, summary)
+    return FittedModel(
+        fitted,
+        support.encoding,
+        support.encoder,
+        notes,
+        summary,
+        history=(Change.now("fitted"),),
+    )
 
 
 def _support_of_run(

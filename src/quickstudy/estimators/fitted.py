@@ -21,6 +21,7 @@ from quickstudy.estimators import model_files
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.encoding import NOUNS, TABLE, Encoding, encode_texts
 from quickstudy.estimators.feedback import Feedback, apply_feedback, withdraw_feedback
+from quickstudy.estimators.history import Change
 from quickstudy.estimators.model_header import damage_is_a_load_error
 from quickstudy.estimators.open_set import OpenSetClassifier, OpenSetPrediction
 from quickstudy.estimators.summary import FitSummary
@@ -77,6 +78,7 @@ class FittedModel:
         summary: what the fit found out; None of a model that was loaded.
         origin: the folder that it was loaded from or saved to last, and which state of it.
         feedback: what people said of its answers, the oldest first; see `give_feedback`.
+        history: when it was fitted and which classes were changed since, the oldest first.
 
     Example:
         >>> import tempfile
@@ -95,6 +97,7 @@ class FittedModel:
     summary: FitSummary | None = field(default=None, compare=False)
     origin: tuple[Path | None, str] = field(default=(None, ""), compare=False)
     feedback: tuple[Feedback, ...] = ()
+    history: tuple[Change, ...] = field(default=(), compare=False)
 
     @property
     def known(self) -> FewShotClassifier:
@@ -286,7 +289,7 @@ class FittedModel:
         x = self._vectors_of_class(items)
         with _as_config_error():
             self.classifier.add_class(self.label_of(name), x)
-        return self
+        return self._remember("added", self.label_of(name))
 
     def update_class(self, name: Any, items: Sequence[Any] | NDArray[Any]) -> Self:
         """Give a class other examples.
@@ -299,7 +302,7 @@ class FittedModel:
         with _as_config_error():
             self.classifier.update_class(self.label_of(name), x)
         self.feedback = tuple(one for one in self.feedback if one.label != self.label_of(name))
-        return self
+        return self._remember("replaced", self.label_of(name))
 
     def remove_class(self, name: Any) -> Self:
         """Forget a class and its examples.
@@ -317,7 +320,7 @@ class FittedModel:
         with _as_config_error():
             self.classifier.remove_class(label)
         self.feedback = tuple(one for one in self.feedback if one.label != label)
-        return self
+        return self._remember("removed", label)
 
     def add_vectors(self, name: Any, vectors: Float[NDArray[np.float64], "n D"]) -> Self:
         """Give a class further examples, or learn it anew, from vectors as `vectors` gives them.
@@ -328,12 +331,13 @@ class FittedModel:
         label = self.label_of(name)
         known = self.known
         with _as_config_error():
-            if label in self.counts:
+            is_new = label not in self.counts
+            if not is_new:
                 has = known.support_[known.labels_ == known.classes_.tolist().index(label)]
                 self.classifier.update_class(label, np.concatenate((has, vectors)))
             else:
                 self.classifier.add_class(label, vectors)
-        return self
+        return self._remember("added" if is_new else "extended", label)
 
     def rename_class(self, name: Any, new: Any) -> Self:
         """Give a class another name.
@@ -347,7 +351,7 @@ class FittedModel:
         self.feedback = tuple(
             replace(one, label=after) if one.label == before else one for one in self.feedback
         )
-        return self
+        return self._remember("renamed", after)
 
     def give_feedback(
         self, vector: Float[NDArray[np.float64], " D"], verdict: str, label: Any = None
@@ -370,6 +374,7 @@ class FittedModel:
         with _as_config_error():
             one = apply_feedback(self.classifier, vector, verdict, named)
         self.feedback = (*self.feedback, one)
+        self._remember("corrected by feedback", one.label)
         return one
 
     def take_back(self, feedback: str) -> Feedback:
@@ -441,7 +446,12 @@ class FittedModel:
                 )
             try:
                 model_files.write(
-                    out, self.classifier, about, notes=self.notes, feedback=self.feedback
+                    out,
+                    self.classifier,
+                    about,
+                    notes=self.notes,
+                    feedback=self.feedback,
+                    history=self.history,
                 )
                 self.origin = out.absolute(), model_files.version_of(out)
             except ConfigError:
@@ -476,7 +486,9 @@ class FittedModel:
                 another one now.
         """
         version = model_files.version_of(Path(folder))
-        classifier, values, notes, feedback = model_files.read(Path(folder), modules=modules)
+        classifier, values, notes, feedback, history = model_files.read(
+            Path(folder), modules=modules
+        )
         with damage_is_a_load_error(Path(folder)):
             encoding = Encoding.from_json(values, dim=classifier.n_features_in_)
         if encoding.kind == TABLE and encoder:
@@ -489,7 +501,9 @@ class FittedModel:
         if opened is not None and encoder:
             encoding = replace(encoding, source=opened.source)
         origin = (Path(folder).absolute(), version)
-        return cls(classifier, encoding, opened, notes, origin=origin, feedback=feedback)
+        return cls(
+            classifier, encoding, opened, notes, origin=origin, feedback=feedback, history=history
+        )
 
     @classmethod
     @contextmanager
@@ -525,6 +539,10 @@ class FittedModel:
             model = cls.load(folder, encoder=encoder, modules=modules)
             yield model
             model.save(folder)
+
+    def _remember(self, what: str, label: Any) -> Self:
+        self.history = (*self.history, Change.now(what, label))
+        return self
 
     def _opened_encoder(self) -> AbstractPretrained:
         if self.encoder is None:

@@ -17,6 +17,7 @@ from quickstudy.core.saving import LOCK, MANIFEST, holds, save_folder
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.comparison import HeadComparison
 from quickstudy.estimators.feedback import Feedback
+from quickstudy.estimators.history import Change
 from quickstudy.estimators.model_header import (
     FORMAT,
     KIND,
@@ -38,6 +39,7 @@ def write(
     *,
     notes: Sequence[str],
     feedback: Sequence[Feedback] = (),
+    history: Sequence[Change] = (),
 ) -> Path:
     """Write a model into a folder, whole or not at all, see `quickstudy.core.saving`.
 
@@ -47,6 +49,10 @@ def write(
     """
     check_free(folder)
     about, tensors = _taken_apart(classifier)
+    about["history"] = [
+        change.to_json() | {"label": None if change.label is None else _plain(change.label)}
+        for change in history
+    ]
     if feedback:
         about["feedback"] = [one.to_json() for one in feedback]
         vectors = np.stack([one.vector for one in feedback])
@@ -76,8 +82,8 @@ def check_free(folder: Path) -> None:
 
 def read(
     folder: Path, *, modules: Modules | None = None
-) -> tuple[Classifier, dict[str, Any], tuple[str, ...], tuple[Feedback, ...]]:
-    """The classifier, what JSON says of its encoding, the notes, and the feedback.
+) -> tuple[Classifier, dict[str, Any], tuple[str, ...], tuple[Feedback, ...], tuple[Change, ...]]:
+    """The classifier, what JSON says of its encoding, the notes, the feedback, and the history.
 
     Args:
         folder: where it lies.
@@ -95,7 +101,9 @@ def read(
             for values, vector in zip(about.get("feedback", ()), vectors, strict=True)
         )
         classifier = _put_together(about, tensors, modules)
-        return classifier, dict(about["encoding"]), tuple(map(str, about["notes"])), feedback
+        history = tuple(Change.from_json(values) for values in about.get("history", ()))
+        notes = tuple(map(str, about["notes"]))
+        return classifier, dict(about["encoding"]), notes, feedback, history
 
 
 def version_of(folder: Path) -> str:

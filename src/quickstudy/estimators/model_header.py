@@ -12,10 +12,12 @@ from safetensors import SafetensorError, deserialize
 
 from quickstudy.core.errors import LoadError
 from quickstudy.core.saving import MANIFEST, holds, load_folder
+from quickstudy.estimators.history import Change, since_fit
 
 FORMAT = 3
 KIND = "model"
 TENSORS = "classifier.safetensors"
+_MOST = 10
 
 
 def class_counts(folder: str | Path) -> dict[Any, int]:
@@ -39,6 +41,23 @@ def class_counts(folder: str | Path) -> dict[Any, int]:
         if len(counts) != len(classes):
             raise ValueError(f"there are {len(classes)} classes, but examples of {len(counts)}")
         return dict(zip(classes, counts.tolist(), strict=True))
+
+
+def said_of(folder: str | Path) -> str:
+    """What a saved model holds, when it was fitted and what was changed since, in a sentence or
+    two; neither the classifier nor the encoder is opened.
+
+    Raises:
+        LoadError: when files are missing, damaged or of another format.
+    """
+    counts = class_counts(folder)
+    about, _ = read_saved(Path(folder))
+    names = [f"{name} {n}" for name, n in counts.items()]
+    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    classes = f"It knows {len(names)} classes ({', '.join(names[:_MOST])}{more})."
+    with damage_is_a_load_error(Path(folder)):
+        history = [Change.from_json(values) for values in about.get("history", ())]
+        return " ".join(part for part in (classes, since_fit(history)) if part)
 
 
 def read_saved(folder: Path) -> tuple[dict[str, Any], bytes]:
@@ -65,7 +84,7 @@ def read_saved(folder: Path) -> tuple[dict[str, Any], bytes]:
     if about.get("format") != FORMAT:
         raise LoadError(
             f"{folder} holds a fitted model of format {about.get('format')}, and this version "
-            f"reads {FORMAT}. Make it again: quickstudy fit SOURCE -o {folder}"
+            f"reads {FORMAT}. Make it again: quickstudy fit SOURCE -o {folder} --force"
         )
     return about, saved.files[TENSORS]
 
