@@ -183,17 +183,31 @@ def test_the_temperature_is_the_most_likely_one() -> None:
     fitted = FewShotClassifier().fit(x, y)
     scores = fitted.left_out_scores()
 
+    n, n_classes = scores.shape
+    targets = torch.full((n, n_classes), 1 / (n + n_classes), dtype=torch.float64)
+    targets[torch.arange(n), torch.from_numpy(fitted.labels_)] = (n + 1) / (n + n_classes)
+
     def likelihood(t: float) -> float:
-        return float(
-            torch.nn.functional.cross_entropy(
-                torch.from_numpy(scores / t), torch.from_numpy(fitted.labels_)
-            )
-        )
+        return float(torch.nn.functional.cross_entropy(torch.from_numpy(scores / t), targets))
 
     best = min(likelihood(t) for t in np.geomspace(1e-3, 10, 400))
     assert likelihood(fitted.temperature) == pytest.approx(best, abs=1e-4)
     assert _best_temperature(scores[:1], fitted.labels_[:1], 0.1) == 0.1
     assert FewShotClassifier().fit(x[::6], y[::6]).temperature == 0.1
+
+
+@pytest.mark.parametrize("head", ["prototype", "ridge", "logistic", "gaussian", "auto"])
+def test_few_examples_never_make_certain(head: str) -> None:
+    """Classes far apart, so that every example left out is right: then as sure as n right answers
+    of n allow, and surer the more there are.
+    """
+    sure = []
+    for n in (3, 12):
+        x, y = blobs(spread=0.02, n=n)
+        fitted = model(head).fit(x, y)
+        assert fitted.score(x, y) == 1
+        sure.append(fitted.predict_proba(x).max(1).mean())
+    assert 0.5 < sure[0] < sure[1] < 0.99
 
 
 def test_diagnosis() -> None:

@@ -50,7 +50,10 @@ def test_one_example_each_is_told_by_its_look(characters: list[list[Path]], tmp_
     assert drawn.scores[0].tried == 0
     seen = choose_encoder(photographs(tmp_path, 4), list("abcd"))
     assert seen.encoder.source != "symbols"
-    assert seen.scores[1].ahead < 0.5
+    assert "symbols was not tried" in seen.reason
+    asked = choose_encoder(photographs(tmp_path, 4), list("abcd"), candidates=("auto", "symbols"))
+    assert asked.encoder.source == seen.encoder.source
+    assert asked.scores[1].ahead < 0.5
 
 
 def test_files_that_cannot_be_read_are_left_out(

@@ -17,6 +17,7 @@ from quickstudy.estimators.encoding import NOUNS
 from quickstudy.estimators.model_header import KIND, said_of
 from quickstudy.estimators.open_set import OpenSetClassifier
 from quickstudy.estimators.tables import ENDINGS
+from quickstudy.pretrained.registry import entry_of
 from quickstudy.report import model_page
 
 _MOST = 10  # of what a screen lists
@@ -214,9 +215,13 @@ def _print_summary(fitted: FittedModel, model: Path) -> None:
     if fitted.encoding.image is not None:
         console.print(f"Head and encoder: those of {fitted.encoding.source}.")
     elif encoder is not None:
-        console.print(f"Encoder: {encoder.source}, {encoder.dim} numbers each.")
+        entry = entry_of(encoder.source)
+        about = f" {entry.use} {entry.limits}" if entry else ""
+        console.print(f"Encoder: {encoder.source}, {encoder.dim} numbers each.{about}")
     for note in summary.notes:
-        console.print(f"Note: {note}")
+        # What an encoder that comes along is for was said in one line.
+        if not (encoder and note in encoder.notes and entry_of(encoder.source)):
+            console.print(f"Note: {note}")
     _print_some([f"Look: {advice}" for advice in summary.advice], "such hints, in the report")
     if np.isfinite(summary.accuracy):
         console.print(

@@ -18,6 +18,7 @@ from quickstudy.cli.screen import progress, results, table, warnings_as_notes
 from quickstudy.core.errors import DataError
 from quickstudy.data import kind_of
 from quickstudy.estimators import FittedModel, Prediction
+from quickstudy.estimators.advice import shown as shown_score
 from quickstudy.estimators.encoding import TABLE
 from quickstudy.estimators.sorting import SortedFiles
 from quickstudy.estimators.tables import ENDINGS
@@ -231,7 +232,9 @@ def _row(answer: Prediction, kind: str) -> dict[str, Any]:
     row["label"] = answer.label
     for name in ("probability", "score", "threshold"):
         value = getattr(answer, name)
-        if value is not None:
+        # Of an unknown it would be that of the nearest class, given that it is one of them.
+        is_of_a_class = name != "probability" or answer.nearest is None
+        if value is not None and is_of_a_class:
             row[name] = round(value, 4)
     if answer.certain is not None:
         row["certain"] = answer.certain
@@ -244,11 +247,13 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     first = next(iter(rows[0]))
     shown = table(first, "label", "probability", "")
     for row in rows:
-        remark = row.get("error", "")
+        remarks = [row["error"]] if "error" in row else []
+        if "nearest" in row:
+            score, threshold = shown_score(row["score"]), shown_score(row["threshold"])
+            remarks.append(f"nearest: {row['nearest']}, score {score}, accepted above {threshold}")
         if row.get("certain") is False:
-            remark = "look"
-        elif "nearest" in row:
-            remark = f"nearest: {row['nearest']}"
+            remarks.append("look")
+        remark = "; ".join(remarks)
         item = f"{row['table']}: {row[first]}" if "table" in row else str(row[first])
         likely = f"{row['probability']:.3f}" if "probability" in row else ""
         shown.add_row(item, str(row.get("label", "—")), likely, remark)

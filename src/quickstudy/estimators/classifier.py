@@ -1,12 +1,12 @@
 """A scikit-learn classifier for few examples, to which classes can be added."""
 
 import copy
-import warnings
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -36,6 +36,8 @@ from quickstudy.estimators.validation import (
 )
 
 HEADS = ("auto", "prototype", "cosine", "ridge", "logistic", "gaussian", "in-context", "learner")
+# How far the temperature may be from the usual gap between scores, in natural logarithms.
+_WIDEST = 7.0
 _USUAL_SCALING = {"prototype": "none", "cosine": "none"}
 
 
@@ -405,7 +407,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             self.head_ = comparison.choice.make().fit(*examples)
         else:
             choices = choices_for(self.scaling, len(self.support_))
-            self.head_comparison_, self.head_ = compare_heads(*examples, choices)
+            comparison, self.head_, left_out = compare_heads(*examples, choices)
+            self.head_comparison_ = comparison
+            self._kept["left out"] = left_out
         return self
 
     def _check_names(self) -> None:
@@ -462,21 +466,25 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _best_temperature(scores: Array, labels: NDArray[np.int64], otherwise: float) -> float:
-    """What gives the examples the highest likelihood, within a factor of 100 of what is usual; that
-    itself where there are few.
+    """What gives the examples left out the highest likelihood; ``otherwise`` where there are few.
+
+    Temperature scaling (Guo et al. 2017, arXiv:1706.04599), with Platt's targets (1999): of n
+    examples and C classes the right one shall get (n + 1) / (n + C), and each other 1 / (n + C).
+    So no number of right answers makes certain, and few make less sure than many.
     """
-    if len(scores) < 2 or scores.shape[1] < 2:
+    n, n_classes = scores.shape
+    if n < 2 or n_classes < 2:
+        return otherwise
+    targets = (np.eye(n_classes)[labels] + 1 / n) / (1 + n_classes / n)
+    gap = scores - scores[np.arange(n), labels][:, None]  # of each class above the right one
+    usual = float(np.abs(gap).mean())
+    if not usual > 0:
         return otherwise
 
     def loss(log_t: float) -> float:
-        z = scores / np.exp(log_t)
-        z = z - z.max(1, keepdims=True)
-        return float((np.log(np.exp(z).sum(1)) - z[np.arange(len(z)), labels]).mean())
+        z = gap / np.exp(log_t)
+        return float((logsumexp(z, axis=1) - (targets * z).sum(1)).mean())
 
-    middle = np.log(otherwise)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        found = minimize_scalar(
-            loss, bounds=(middle - np.log(100), middle + np.log(100)), method="bounded"
-        )
-    return float(np.exp(found.x))  # pyright: ignore[reportAttributeAccessIssue] - scipy's stubs
+    middle = np.log(usual)
+    best: Any = minimize_scalar(loss, bounds=(middle - _WIDEST, middle + _WIDEST), method="bounded")
+    return float(np.exp(best.x))

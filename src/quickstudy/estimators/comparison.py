@@ -183,7 +183,7 @@ def compare_heads(
     n: int,
     weight: Float[Array, " N"],
     choices: Sequence[HeadChoice] = CHOICES,
-) -> tuple[HeadComparison, AbstractHead]:
+) -> tuple[HeadComparison, AbstractHead, Array]:
     """Fit each head, score each example by the head fitted without it, and take the head with the
     smallest log loss, unless the difference from the first is within its standard error.
 
@@ -192,7 +192,8 @@ def compare_heads(
     are left out.
 
     Returns:
-        The comparison, and the chosen head, fitted to all examples.
+        The comparison, the chosen head, fitted to all examples, and the scores of each example
+        from that head without it.
     """
     heads = [choice.make().fit(x, y, n, weight) for choice in choices]
     fitted = [
@@ -203,7 +204,7 @@ def compare_heads(
     known = np.isfinite(scores[0]).all(1)
     if n < 2 or known.sum() < _ENOUGH:
         rows = tuple(HeadScore(c, float("nan"), float("nan"), float("nan")) for c in fitted)
-        return HeadComparison(rows, 0, 0), heads[0]
+        return HeadComparison(rows, 0, 0), heads[0], scores[0]
     share = balanced(weight, y, n)[known]
     share = share / share.sum()
     losses = np.stack([losses_at_best_temperature(s[known], y[known]) for s in scores])  # [H N]
@@ -222,7 +223,7 @@ def compare_heads(
         HeadScore(c, float(share @ r), float(m), float(w))
         for c, r, m, w in zip(fitted, right, mean, wins, strict=True)
     )
-    return HeadComparison(rows, chosen, int(known.sum())), heads[chosen]
+    return HeadComparison(rows, chosen, int(known.sum())), heads[chosen], scores[chosen]
 
 
 def _plain(number: float) -> float | None:

@@ -2,8 +2,10 @@
 
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -124,15 +126,14 @@ def fit_folder(
         _refuse(norm, "norm", "is for a run only, and none was given")
         _check_head(head)
 
-        def open_as(chosen: str) -> tuple[AbstractPretrained, Encoding]:
-            if encoder == "auto" and chosen in ("images", "audio") and invert is None:
-                opened = _chosen_by_examples(root, chosen, cache)
-            else:
-                opened = open_encoder(encoder, kind=chosen, invert=invert)
-            return opened, Encoding(chosen, opened.source, opened.key, invert)
-
-        support = folder_support(
-            root, kind=kind, open_as=open_as, on_bad=on_bad, cache=cache, progress=progress
+        support = _support_of_folder(
+            root,
+            encoder=encoder,
+            kind=kind,
+            invert=invert,
+            on_bad=on_bad,
+            cache=cache,
+            progress=progress,
         )
         classifier = FewShotClassifier(head)
     else:
@@ -223,15 +224,45 @@ def fit_table(
     return _fit(support, classifier, wanted, on_bad=on_bad, cache=cache, progress=progress)
 
 
-def _chosen_by_examples(folder: Path, kind: str, cache: Cache) -> AbstractPretrained:
-    classes = find_classes(folder, kind=kind)
-    paths = [path for files in classes.values() for path in files]
-    labels = [name for name, files in classes.items() for _ in files]
-    choice = choose_encoder(
-        paths, labels, kind=kind, cache=None if isinstance(cache, FeatureCache) else cache
-    )
-    choice.encoder.notes = (choice.reason, *choice.encoder.notes)
-    return choice.encoder
+def _support_of_folder(
+    folder: Path,
+    *,
+    encoder: str | Path | AbstractPretrained,
+    kind: str,
+    invert: bool | None,
+    on_bad: str,
+    cache: Cache,
+    progress: Progress | None,
+) -> SupportSet:
+    """The files of a folder as vectors of the encoder, which the examples choose where it is
+    "auto".
+    """
+    with ExitStack() as stack:
+        kept = cache
+        if encoder == "auto" and (cache is None or cache is False):
+            # What was encoded to choose is not encoded again.
+            kept = stack.enter_context(TemporaryDirectory())
+        reasons = []
+
+        def open_as(chosen: str) -> tuple[AbstractPretrained, Encoding]:
+            if encoder == "auto" and chosen in ("images", "audio") and invert is None:
+                classes = find_classes(folder, kind=chosen)
+                choice = choose_encoder(
+                    [path for files in classes.values() for path in files],
+                    [name for name, files in classes.items() for _ in files],
+                    kind=chosen,
+                    cache=None if isinstance(kept, FeatureCache) else kept,
+                )
+                reasons.append(f"Encoder '{choice.encoder.source}': {choice.reason}.")
+                opened = choice.encoder
+            else:
+                opened = open_encoder(encoder, kind=chosen, invert=invert)
+            return opened, Encoding(chosen, opened.source, opened.key, invert)
+
+        support = folder_support(
+            folder, kind=kind, open_as=open_as, on_bad=on_bad, cache=kept, progress=progress
+        )
+        return replace(support, notes=(*reasons, *support.notes))
 
 
 def _fit(

@@ -18,8 +18,10 @@ from quickstudy.pretrained.files import encode_files
 from quickstudy.pretrained.open import open_encoder
 from quickstudy.pretrained.registry import entry_of
 
-# What the general encoder is ahead of others before anything was seen, in examples.
+# What the general encoder is ahead of others before anything was seen, in examples; and of
+# `symbols` where the images are no drawings.
 _PRIOR = 1.0
+_PRIOR_WITHOUT_DRAWINGS = 5.0
 _SAMPLE = 50  # images that are looked at to tell drawings from photographs
 _READ_AT = 128
 _CANDIDATES = {"images": ("auto", "symbols"), "audio": ("voices", "spectrum")}
@@ -50,7 +52,7 @@ class EncoderChoice:
     Args:
         encoder: the one.
         scores: of every candidate, the general one first.
-        reason: in one sentence.
+        reason: in a few words that follow its name.
     """
 
     encoder: AbstractPretrained
@@ -71,8 +73,9 @@ def choose_encoder(
 
     Each example is recognised by the prototypes of the others. Another encoder is taken instead of
     the first, general one when the examples that only it gets right outnumber those that it alone
-    gets wrong by more than one. Where too few examples say anything, drawings in ink on paper get
-    the encoder for drawings, and everything else the general one.
+    gets wrong by more than one; of images that are no drawings by more than five. Where too few
+    examples say anything, drawings in ink on paper get the encoder for drawings, and everything
+    else the general one.
 
     Args:
         paths: the files of the examples; those that cannot be read are left out.
@@ -97,7 +100,14 @@ def choose_encoder(
     classes = dict(zip(map(Path, paths), labels, strict=True))
     encoders: list[AbstractPretrained] = []
     hits: list[Bool[NDArray[np.bool_], " n"]] = []
+    are_drawings = kind == "images" and _mostly_drawn(list(classes))
+    is_hopeless = False
     for name in candidates or at_hand:
+        if hits and not candidates and name == "symbols" and not are_drawings:
+            # It needs so many more right answers than the first that it cannot be taken.
+            is_hopeless = int((~hits[0]).sum()) < _PRIOR_WITHOUT_DRAWINGS
+            if is_hopeless:
+                continue
         is_general = name == "auto" and kind == "images"
         encoder = (
             general_encoder(device=device)
@@ -117,26 +127,25 @@ def choose_encoder(
         gained = lost = 0
         if len(hit) == len(hits[0]):
             gained, lost = int((hit & ~hits[0]).sum()), int((hits[0] & ~hit).sum())
-        ahead = float(beta.sf(0.5, 1 + gained, 1 + _PRIOR + lost))
+        is_misplaced = encoder.source == "symbols" and not are_drawings
+        prior = _PRIOR_WITHOUT_DRAWINGS if is_misplaced else _PRIOR
+        ahead = float(beta.sf(0.5, 1 + gained, 1 + prior + lost))
         scores.append(EncoderScore(encoder.source, int(hit.sum()), len(hit), ahead))
     best = max(range(len(scores)), key=lambda i: scores[i].ahead)
+    names = [encoder.source for encoder in encoders]
     compared = ", ".join(f"{s.name} {s.right} of {s.tried}" for s in scores)
-    evidence = f"Each example left out and recognised by the others: {compared}."
-    drawings = next((i for i, e in enumerate(encoders) if e.source == "symbols"), None)
-    says_little = max(abs(score.ahead - 0.5) for score in scores[1:]) < 0.4 if scores[1:] else True
-    if drawings is not None and says_little and _mostly_drawn(list(classes)):
-        reason = (
-            "The encoder 'symbols' was taken, as the images are ink on paper and the examples are "
-            f"too few to say more. {evidence}"
-        )
-        return EncoderChoice(encoders[drawings], tuple(scores), reason)
-    chosen = encoders[best]
+    of = f"each example recognised by the others: {compared}"
+    if is_hopeless:
+        of += "; symbols was not tried, as the images are no drawings"
+    says_little = max((abs(score.ahead - 0.5) for score in scores[1:]), default=0.0) < 0.4
+    if are_drawings and says_little and "symbols" in names:
+        best = names.index("symbols")
+        reason = f"taken as the images are drawings and the examples too few to say more ({of})"
+        return EncoderChoice(encoders[best], tuple(scores), reason)
     sure = scores[best].ahead if best else 1 - max((s.ahead for s in scores[1:]), default=0.5)
-    reason = (
-        f"The encoder '{chosen.source}' was taken, with a probability of {sure:.2f} that it is the "
-        f"better one for {kind} like these. {evidence}"
-    )
-    return EncoderChoice(chosen, tuple(scores), reason)
+    how = f" with a probability of {sure:.2f}" if scores[1:] else ""
+    reason = f"the better one for {kind} like these{how} ({of})"
+    return EncoderChoice(encoders[best], tuple(scores), reason)
 
 
 def left_out(x: Float[NDArray[np.float32], "n D"], y: NDArray[np.int64]) -> Bool[NDArray, " m"]:

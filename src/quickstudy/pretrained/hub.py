@@ -66,8 +66,10 @@ class HubEncoder(AbstractImagePretrained):
     def __init__(
         self, source: str | Path, *, device: str = "auto", local_only: bool = False
     ) -> None:
-        require("transformers")  # before anything is fetched
+        if not local_only:
+            require("transformers")  # before anything is fetched
         folder = model_folder(source, local_only=local_only)
+        require("transformers")
         self.device = pick_device(device)
         self._see, about = _preprocessing(folder), read_json(folder / "config.json")
         self._type = str(about.get("model_type"))

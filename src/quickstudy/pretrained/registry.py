@@ -60,7 +60,7 @@ ENCODERS: tuple[EncoderEntry, ...] = (
         licence="Apache-2.0",
         source="Conv4, trained here by the recipe symbols-protonet on Omniglot and Glyphs.",
         checksum="23a25c7df2237a7dc3e56a3cd6ac8eef55096beafb928010dc15a3e6cd959323",
-        key="1e1c0d530f0539d0",
+        key="73ae9c5e1007b1c7",
         is_for_drawings=True,
     ),
     EncoderEntry(
