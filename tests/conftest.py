@@ -1,16 +1,81 @@
 """Tests run with every shape annotation of quickstudy checked, on one thread, from one seed."""
 
-from jaxtyping import install_import_hook
+import contextlib
+import dataclasses
+import functools
+import inspect
+import types
+from typing import Any, Self, get_type_hints
 
-# The hook pastes this text into its decorator. It decorates method by method, where beartype cannot
-# know what typing.Self stands for,
-# and like every type checker it should take 1 for a float.
-_ANY_SELF = "beartype.FrozenDict({beartype.typing.Self: beartype.typing.Any})"
-install_import_hook(
-    "quickstudy",
-    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True, "
-    f"hint_overrides={_ANY_SELF}))",
+import beartype
+import jaxtyping
+
+_jaxtyped = jaxtyping.jaxtyped
+
+# beartype works function by function, where it cannot know what typing.Self stands for, and like
+# every type checker it should take 1 for a float.
+_CHECKS = beartype.BeartypeConf(
+    is_pep484_tower=True,
+    hint_overrides=beartype.FrozenDict({Self: Any}),
+    violation_type=jaxtyping.TypeCheckError,
 )
+
+
+def _checked(fn: Any = None, *, typechecker: object = None) -> Any:
+    """Stands in for `jaxtyping.jaxtyped`, of which it keeps what is checked: each call has its own
+    axis names, and arguments and answers fit their annotations. The original binds the signature
+    and checks the arguments twice at each call, which doubled the time of the whole suite, and
+    builds both checks at import.
+    """
+    if fn is None:
+        return functools.partial(_checked, typechecker=typechecker)
+    if inspect.isclass(fn):
+        if dataclasses.is_dataclass(fn) and "__init__" in vars(fn):
+            fn.__init__ = _checked(fn.__init__)
+        return fn
+    if isinstance(fn, classmethod | staticmethod):
+        return type(fn)(_checked(fn.__func__))
+    if isinstance(fn, property):
+        parts = (fn.fget, fn.fset, fn.fdel)
+        return property(*(part and _checked(part) for part in parts))
+    if inspect.isgeneratorfunction(fn) or inspect.iscoroutinefunction(fn):
+        # Their bodies run outside of the call.
+        return _jaxtyped(fn, typechecker=beartype.beartype(conf=_CHECKS))
+    checking = None
+
+    @functools.wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        nonlocal checking
+        if jaxtyping.config.jaxtyping_disable:
+            return fn(*args, **kwargs)
+        if checking is None:
+            checking = beartype.beartype(conf=_CHECKS)(_with_read_annotations(fn))
+        with _jaxtyped("context"):
+            return checking(*args, **kwargs)
+
+    return call
+
+
+def _with_read_annotations(fn: types.FunctionType) -> types.FunctionType:
+    """A copy of the function whose annotations are types and no longer text; one whose names are
+    not there at run time is left out.
+    """
+    copied = types.FunctionType(
+        fn.__code__, fn.__globals__, fn.__name__, fn.__defaults__, fn.__closure__
+    )
+    copied.__kwdefaults__ = fn.__kwdefaults__
+    copied.__module__ = fn.__module__
+    copied.__qualname__ = fn.__qualname__
+    for name, annotation in fn.__annotations__.items():
+        alone = types.SimpleNamespace(__annotations__={name: annotation})
+        with contextlib.suppress(NameError, AttributeError):
+            copied.__annotations__ |= get_type_hints(alone, fn.__globals__, include_extras=True)
+    return copied
+
+
+jaxtyping.jaxtyped = _checked
+jaxtyping.install_import_hook("quickstudy", None)
 
 import random  # noqa: E402
 

@@ -410,7 +410,7 @@ labels = st.one_of(
     arrays,
 )
 lenient = settings(
-    max_examples=500,
+    max_examples=120,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
@@ -449,7 +449,7 @@ def test_weird_numbers(x, query, name):
 
 @pytest.mark.parametrize("name", INDUCTIVE)
 @given(x=huge, query=huge, scale=st.sampled_from([0.0, 1e-30, 1e-3, 1e10, 1e30, 1e150]))
-@settings(lenient, max_examples=10)
+@settings(lenient, max_examples=5)
 def test_weird_numbers_through_every_learner(name, x, query, scale):
     target = next(iter(toy_learner(name).traits.targets))(3)
     y = LABELS if isinstance(target, qs.Classes) else x[:, :3]
@@ -459,7 +459,7 @@ def test_weird_numbers_through_every_learner(name, x, query, scale):
 
 
 @given(y=arrays, target=st.sampled_from([qs.Reals(1), qs.Reals(2)]))
-@settings(lenient, max_examples=200)
+@settings(lenient, max_examples=60)
 def test_weird_answers_of_a_regression(y, target):
     x = np.random.default_rng(0).normal(size=(6, 6))
     out = learn_and_answer("maml", x, y, x, target)
@@ -474,7 +474,7 @@ def test_weird_answers_of_a_regression(y, target):
     query_y=labels,
     n=st.integers(1, 4),
 )
-@settings(lenient, max_examples=300)
+@settings(lenient, max_examples=100)
 def test_weird_episodes(support, query, y, query_y, n):
     learner = toy_learner("protonet")
     try:

@@ -84,7 +84,9 @@ def png(width: int, height: int, *, bits: int = 1) -> bytes:
 
     packer = zlib.compressobj(9)
     row = bytes(1 + (width * bits + 7) // 8)
-    packed = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    at_once = min(height, max(1, 2**20 // len(row)))
+    rows = [row * at_once] * (height // at_once) + [row * (height % at_once)]
+    packed = b"".join(map(packer.compress, rows)) + packer.flush()
     header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
