@@ -4,7 +4,7 @@ import dataclasses
 import math
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -28,6 +28,7 @@ from quickstudy.recipes import (
     load_run,
     recipe_named,
     saved_recipe,
+    score_lake20,
     train_recipe,
 )
 from quickstudy.training import Advanced, launch
@@ -110,6 +111,17 @@ BaselinesOption = Annotated[
     bool,
     typer.Option(
         help="Also score the untrained learner and pixel nearest neighbour, on the same tasks."
+    ),
+]
+ProtocolOption = Annotated[
+    Literal["tasks", "lake20"],
+    typer.Option(help="lake20: twenty 20-way one-shot tasks within one alphabet of Omniglot each."),
+]
+ArchiveOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="With lake20: the folder of the official runs (all_runs); default runs drawn like "
+        "them from the evaluation alphabets."
     ),
 ]
 JsonFileOption = Annotated[
@@ -201,10 +213,35 @@ def evaluate_run(
     unknown: UnknownOption = 0,
     score: ScoreOption = "max_similarity",
     baselines: BaselinesOption = False,
+    protocol: ProtocolOption = "tasks",
+    archive: ArchiveOption = None,
     json_file: JsonFileOption = None,
 ) -> None:
     """Score a trained run: in the settings of its recipe, or in the one given."""
     run = load_run(run_dir)
+    if protocol == "lake20":
+        _refuse_beside(
+            "--protocol lake20",
+            {
+                "--n-way": n_way,
+                "--n-shot": n_shot,
+                "--n-query": n_query,
+                "--n-tasks": n_tasks,
+                "--data": data,
+                "--split": split,
+                "--norm": norm,
+                "--as": as_,
+                "--unknown": unknown,
+                "--baselines": baselines,
+            },
+        )
+        lake = score_lake20(run, archive, seed=seed)
+        results().print(f"{lake}")
+        if json_file is not None:
+            lake.report.save(json_file)
+        return
+    if archive is not None:
+        raise ConfigError("--archive goes with --protocol lake20.")
     recipe = run.recipe
     settings = tuple(
         dataclasses.replace(e, n_tasks=n_tasks or e.n_tasks) for e in recipe.evaluations
@@ -256,6 +293,15 @@ def compare(
         tasks = runs[0].recipe.build_data().tasks("test", setting)
         first, second = (evaluate(r.learner, tasks, n_tasks=n_tasks, origin=r.origin) for r in runs)
     results().print(f"a  {first}\nb  {second}\nb − a: {compare_reports(first, second)}")
+
+
+def _refuse_beside(option: str, others: dict[str, Any]) -> None:
+    """Refuse options that an option leaves no room for."""
+    given = [name for name, value in others.items() if value]
+    if given:
+        raise ConfigError(
+            f"{option} fixes the tasks, so {', '.join(given)} cannot be set beside it."
+        )
 
 
 def _same_data(name: str, recipe: Recipe) -> Part:

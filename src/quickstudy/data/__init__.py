@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from quickstudy.data.image_arrays import from_dataset as from_dataset
     from quickstudy.data.images import ImageFormat as ImageFormat
     from quickstudy.data.images import read_picture as read_picture
+    from quickstudy.data.lake import LakeArchive as LakeArchive
+    from quickstudy.data.lake import LakeRuns as LakeRuns
     from quickstudy.data.mini_imagenet import MiniImageNet as MiniImageNet
     from quickstudy.data.omniglot import Omniglot as Omniglot
     from quickstudy.data.quadratics import Quadratics as Quadratics

@@ -9,6 +9,8 @@ from quickstudy.core.lazy import attach
 if TYPE_CHECKING:
     from quickstudy.recipes.architecture import cell_recipe as cell_recipe
     from quickstudy.recipes.architecture import conv4_recipe as conv4_recipe
+    from quickstudy.recipes.lake import LakeScore as LakeScore
+    from quickstudy.recipes.lake import score_lake20 as score_lake20
     from quickstudy.recipes.recipe import Evaluation as Evaluation
     from quickstudy.recipes.recipe import Part as Part
     from quickstudy.recipes.recipe import Recipe as Recipe

@@ -37,6 +37,29 @@ def omniglot_protonet() -> Recipe:
     )
 
 
+def omniglot_lake_protonet() -> Recipe:
+    """Prototypical networks on the background alphabets alone, for the 20-way runs within one
+    alphabet (``quickstudy eval RUN --protocol lake20``).
+    """
+    return Recipe(
+        name="omniglot-lake-protonet",
+        summary="Prototypical networks on Omniglot's 30 background alphabets: 2,500 steps of one "
+        "20-way 1-shot task.",
+        data=Part("omniglot", {"protocol": "lake", "rotations": True}),
+        encoder=Part("conv4", {"size": 28, "norm": "running"}),
+        learner=Part("protonet"),
+        transform=Part("affine"),
+        episodes=Setting(n_way=20, n_shot=1, n_query=5),
+        validation=Setting(n_way=20, n_shot=1, n_query=15),
+        train_split="trainval",
+        train=Plan(steps=2_500, validate_every=0),
+        optimiser=Optimiser(lr=3e-3, schedule="one_cycle"),
+        evaluations=(Evaluation(Setting(20, 1, 15)),),
+        paper="Lake, Salakhutdinov, Tenenbaum 2015, doi:10.1126/science.aab3050 (the task); Snell, "
+        "Swersky, Zemel 2017, arXiv:1703.05175 (the method)",
+    )
+
+
 def omniglot_5w1s_maml() -> Recipe:
     """Second-order MAML on a budget: 160,000 tasks, about 25 minutes on 2 cores."""
     return Recipe(

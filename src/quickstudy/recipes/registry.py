@@ -22,6 +22,7 @@ from quickstudy.recipes.mini_imagenet import (
 from quickstudy.recipes.omniglot import (
     omniglot_5w1s_maml,
     omniglot_5w1s_maml_paper,
+    omniglot_lake_protonet,
     omniglot_protonet,
 )
 from quickstudy.recipes.omniglot_metric import metric_recipes
@@ -39,6 +40,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "glyphs-protonet": glyphs_protonet,
     "glyphs-fomaml": glyphs_fomaml,
     "omniglot-protonet": omniglot_protonet,
+    "omniglot-lake-protonet": omniglot_lake_protonet,
     "omniglot-5w1s-maml": omniglot_5w1s_maml,
     "omniglot-5w1s-maml-paper": omniglot_5w1s_maml_paper,
     "mini-imagenet-protonet": mini_imagenet_protonet,
