@@ -9,12 +9,11 @@ from quickstudy.recipes.recipe import Evaluation, Part, Recipe
 from quickstudy.training import Optimiser, Plan
 
 _PAPER = "Nguyen and Grover 2022, arXiv:2207.04179, table 1"
-_LEARNERS: dict[str, tuple[str, float]] = {
-    "cnp": ("Conditional neural process", 0.26),
-    "anp": ("Attentive neural process", 0.81),
-    "tnp": ("Transformer neural process", 1.39),
+_LEARNERS = {
+    "cnp": "Conditional neural process",
+    "anp": "Attentive neural process",
+    "tnp": "Transformer neural process",
 }
-"""What each learner is, and the paper's log-likelihood with the RBF kernel."""
 
 
 def gaussian_process_recipes() -> dict[str, Callable[[], Recipe]]:
@@ -23,12 +22,11 @@ def gaussian_process_recipes() -> dict[str, Callable[[], Recipe]]:
 
 
 def _recipe(learner: str) -> Recipe:
-    summary, published = _LEARNERS[learner]
     points: dict[str, Any] = {"kernel": "rbf", "points": 50}
     setting = Setting(n_way=0, n_shot=10, n_query=10)
     return Recipe(
         name=f"gp-{learner}",
-        summary=f"{summary} on Gaussian-process curves, 3 to 46 of 50 points known.",
+        summary=f"{_LEARNERS[learner]} on Gaussian-process curves, 3 to 46 of 50 points known.",
         data=Part("gaussian_processes", points),
         encoder=Part("identity", {"out_dim": 1}),
         learner=Part(learner),
@@ -48,8 +46,6 @@ def _recipe(learner: str) -> Recipe:
                 setting,
                 n_tasks=4_800,
                 metric="log_likelihood",
-                published=published,
-                source=_PAPER,
             ),
         ),
         paper=_PAPER,

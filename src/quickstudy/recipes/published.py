@@ -12,9 +12,7 @@ from quickstudy.training import Optimiser, Plan
 _ADAM = Optimiser(lr=1e-3)
 
 
-def _omniglot(
-    algorithm: str, n_way: int, plan: Plan, published: tuple[float, str], paper: str, **more: Any
-) -> Recipe:
+def _omniglot(algorithm: str, n_way: int, plan: Plan, paper: str, **more: Any) -> Recipe:
     """Strided convolutions, one query per class in training and scoring, statistics of the
     batch.
     """
@@ -28,16 +26,13 @@ def _omniglot(
         algorithm,
         setting,
         plan,
-        published,
         paper,
         evaluated=setting,
         **more,
     )
 
 
-def _mini(
-    algorithm: str, width: int, plan: Plan, published: tuple[float, str], paper: str, **more: Any
-) -> Recipe:
+def _mini(algorithm: str, width: int, plan: Plan, paper: str, **more: Any) -> Recipe:
     """5-way 1-shot on miniImageNet, 15 queries per class, statistics of the batch."""
     encoder = Part(
         "conv4", {"size": 84, "in_channels": 3, "width": width, "norm": more.pop("norm", "batch")}
@@ -51,7 +46,6 @@ def _mini(
         algorithm,
         setting,
         plan,
-        published,
         paper,
         evaluated=setting,
         **more,
@@ -65,7 +59,6 @@ def _recipe(
     algorithm: str,
     setting: Setting,
     plan: Plan,
-    published: tuple[float, str],
     paper: str,
     *,
     evaluated: Setting,
@@ -87,7 +80,7 @@ def _recipe(
         validation=setting,
         train=plan,
         optimiser=optimiser,
-        evaluations=(Evaluation(evaluated, published=published[0], source=published[1]), *also),
+        evaluations=(Evaluation(evaluated), *also),
         paper=paper,
     )
 
@@ -105,7 +98,6 @@ _MAKERS: tuple[Callable[[], Recipe], ...] = (
         "fomaml",
         5,
         _plan(60_000, 32),
-        (0.983, "Finn et al. 2017, table 1"),
         "arXiv:1703.03400",
         options={"inner_lr": 2.0, "inner_steps": 1},
     ),
@@ -113,21 +105,17 @@ _MAKERS: tuple[Callable[[], Recipe], ...] = (
         "reptile",
         5,
         _plan(100_000, 5),
-        (0.9768, "Nichol et al. 2018, table 1, transductive"),
         "arXiv:1803.02999",
         options={"inner_lr": 1e-3, "inner_steps": 5, "test_steps": 50},
         objective=Part("reptile"),
         optimiser=Optimiser(name="sgd", lr=1.0, momentum=0.0, schedule="linear"),
         training=Setting(5, 1, 9),
     ),
-    lambda: _omniglot(
-        "meta_sgd", 5, _plan(60_000, 28), (0.9953, "Li et al. 2017, table 2"), "arXiv:1707.09835"
-    ),
+    lambda: _omniglot("meta_sgd", 5, _plan(60_000, 28), "arXiv:1707.09835"),
     lambda: _omniglot(
         "imaml",
         5,
         _plan(60_000, 32),
-        (0.9916, "Rajeswaran et al. 2019, table 2, gradient descent"),
         "arXiv:1909.04630",
         options={"inner_lr": 0.2, "inner_steps": 16, "strength": 2.0, "cg_steps": 5},
     ),
@@ -135,15 +123,12 @@ _MAKERS: tuple[Callable[[], Recipe], ...] = (
         "anil",
         20,
         _plan(60_000, 16),
-        (0.962, "Raghu et al. 2020, table 2"),
         "arXiv:1909.09157",
         options={"inner_lr": 2.0, "inner_steps": 5},
         also=(
             Evaluation(
                 Setting(20, 1, 1),
                 learner="nil",
-                published=0.967,
-                source="Raghu et al. 2020, table 5",
             ),
         ),
     ),
@@ -151,7 +136,6 @@ _MAKERS: tuple[Callable[[], Recipe], ...] = (
         "maml_pp",
         20,
         _plan(50_000, 8),
-        (0.9765, "Antoniou et al. 2019, table 1, five models together"),
         "arXiv:1810.09502",
         options={"inner_lr": 0.1, "inner_steps": 5, "per_step_statistics": False},
         downsample="pool",
@@ -162,7 +146,6 @@ _MAKERS: tuple[Callable[[], Recipe], ...] = (
         "maml",
         32,
         _plan(60_000, 4, clip_value=10.0),
-        (0.487, "Finn et al. 2017, table 1"),
         "arXiv:1703.03400",
         options={"inner_lr": 0.05, "inner_steps": 5, "test_steps": 10},
     ),
@@ -170,7 +153,6 @@ _MAKERS: tuple[Callable[[], Recipe], ...] = (
         "maml_pp",
         48,
         _plan(50_000, 2),
-        (0.5215, "Antoniou et al. 2019, table 2, five models together"),
         "arXiv:1810.09502",
         options={"inner_lr": 0.01, "inner_steps": 5, "per_step_statistics": False},
         objective=Part("multi_step", {"annealing_steps": 7_500, "epoch": 500}),
@@ -179,15 +161,12 @@ _MAKERS: tuple[Callable[[], Recipe], ...] = (
         "anil",
         32,
         _plan(60_000, 4, clip_value=10.0),
-        (0.467, "Raghu et al. 2020, table 2"),
         "arXiv:1909.09157",
         options={"inner_lr": 0.05, "inner_steps": 5},
         also=(
             Evaluation(
                 Setting(5, 1, 15),
                 learner="nil",
-                published=0.480,
-                source="Raghu et al. 2020, table 5",
             ),
         ),
     ),
@@ -195,7 +174,6 @@ _MAKERS: tuple[Callable[[], Recipe], ...] = (
         "boil",
         64,
         _plan(60_000, 4),
-        (0.4961, "Oh et al. 2021, table 1"),
         "arXiv:2008.08882",
         options={"inner_lr": 0.5, "inner_steps": 1},
     ),
@@ -203,7 +181,6 @@ _MAKERS: tuple[Callable[[], Recipe], ...] = (
         "metal",
         48,
         _plan(50_000, 2),
-        (0.5263, "Baik et al. 2021, table 1"),
         "arXiv:2110.03909",
         options={"inner_lr": 0.01, "inner_steps": 5},
     ),
@@ -211,7 +188,6 @@ _MAKERS: tuple[Callable[[], Recipe], ...] = (
         "meta_lstm",
         32,
         _plan(75_000, 1, clip_norm=0.25),
-        (0.4344, "Ravi, Larochelle 2017, table 1"),
         "openreview:rJY0-Kcll",
         options={"inner_steps": 12},
         norm="support",

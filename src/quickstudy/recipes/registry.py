@@ -28,6 +28,7 @@ from quickstudy.recipes.omniglot import (
 from quickstudy.recipes.omniglot_metric import metric_recipes
 from quickstudy.recipes.omniglot_sequence import sequence_recipes
 from quickstudy.recipes.published import published_recipes
+from quickstudy.recipes.published_numbers import with_published
 from quickstudy.recipes.recipe import Recipe
 from quickstudy.recipes.self_supervised import self_supervised_recipes
 from quickstudy.recipes.semi_supervised import semi_supervised_recipes
@@ -69,11 +70,11 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 
 
 def recipe_named(name: str) -> Recipe:
-    """The recipe called ``name``.
+    """The recipe called ``name``, with the papers' numbers in its settings.
 
     Raises:
         ConfigError: if there is none, with the nearest spelling.
     """
     if name not in RECIPES:
         raise ConfigError(f"No recipe is called '{name}'. {did_you_mean(name, RECIPES)}")
-    return RECIPES[name]()
+    return with_published(RECIPES[name]())
