@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 FAST := tests/architecture tests/core tests/functional tests/metrics tests/encoders tests/objectives
 
-.PHONY: demo test test-fast check lint pythons constraints format docs docs-serve bench clean
+.PHONY: demo test test-fast check lint pythons constraints format docs docs-check docs-serve wheel bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/quickstudy demo
@@ -45,8 +45,16 @@ docs: $(VENV)/ready
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --jobs auto docs docs/_build/html
 	@echo "The site is docs/_build/html/index.html; make docs-serve shows it."
 
+# Looks at the built site in a headless Chromium: searches, widths and pictures.
+docs-check: $(VENV)/ready
+	$(BIN)/python .ci/site.py
+
 docs-serve: docs
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory docs/_build/html 8000
+
+# Builds wheel and sdist into dist, checks them, and uses the wheel from an empty folder.
+wheel: $(VENV)/ready
+	$(BIN)/python .ci/wheel.py --out dist
 
 bench: $(VENV)/ready
 	$(BIN)/quickstudy bench speed --json benchmarks/speed.json --plot docs/images/speed.png
@@ -62,4 +70,4 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-* build dist docs/_build docs/api/*.rst docs/api/generated
+	rm -rf $(VENV) .venv-* build dist docs/_build docs/examples docs/api/*.rst docs/api/generated

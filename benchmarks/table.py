@@ -10,6 +10,7 @@ import functools
 import importlib.util
 import inspect
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -29,6 +30,9 @@ from quickstudy.recipes.family import FAMILY, family_recipe
 from quickstudy.recipes.few_classes import NAMES
 
 ROOT = Path(__file__).parent.parent
+# Names of files, relative to ROOT, that were computed with a tree that was not committed, from the
+# time before such results were refused.
+CHANGED_TREES = ROOT / "benchmarks" / "changed_trees.txt"
 FRONT = (
     ("omniglot-protonet", "5w1s15q"),
     ("omniglot-protonet", "20w1s15q"),
@@ -37,6 +41,9 @@ FRONT = (
     ("mini-imagenet-meta-whole", "5w1s15q"),
     ("mini-imagenet-meta-whole", "5w5s15q"),
 )
+
+
+CHANGED_COMMIT = re.compile(r'"commit": *"[0-9a-f]+\+"')
 
 
 def measured_in(name: str) -> dict[str, Any]:
@@ -58,7 +65,10 @@ def run_or_not(of_report: Callable[[Report], str], of_published: Callable[[NotRu
 
 
 RESULTS = (
-    Column("recipe", run_or_not(lambda r: f"`{r.recipe}`", lambda n: f"`{n.recipe.name}`")),
+    Column(
+        "recipe",
+        run_or_not(lambda r: f"`{r.recipe}`{mark(r)}", lambda n: f"`{n.recipe.name}`"),
+    ),
     Column(
         "task",
         run_or_not(lambda r: f"{r.n_way}-way {r.n_shot}-shot", lambda n: f"{n.evaluation.setting}"),
@@ -112,7 +122,25 @@ def results() -> list[str]:
         for evaluation in recipe.evaluations
         if evaluation.published is not None and not evaluation.metric
     ]
-    return Table(RESULTS, [*reports, *not_run]).lines()
+    n_marked = sum(bool(mark(report)) for report in reports)
+    note = f"† {n_marked} results were computed with files that were not committed."
+    return Table(RESULTS, [*reports, *not_run], (note,) if n_marked else ()).lines()
+
+
+def mark(report: Report) -> str:
+    """A dagger where the tree had changes when the report was computed."""
+    return " †" if report.commit.endswith("+") else ""
+
+
+def new_changed_trees() -> list[str]:
+    """JSON files with a commit that ends in ``+`` that are not in `CHANGED_TREES`."""
+    known = CHANGED_TREES.read_text(encoding="utf-8").split()
+    files = (
+        file.relative_to(ROOT).as_posix()
+        for file in sorted((ROOT / "benchmarks").rglob("*.json"))
+        if CHANGED_COMMIT.search(file.read_text(encoding="utf-8"))
+    )
+    return [file for file in files if file not in known]
 
 
 def front() -> list[str]:
@@ -124,9 +152,9 @@ def front() -> list[str]:
         Column("training", minutes),
     )
     folder = ROOT / "benchmarks" / "results"
-    return Table(
-        columns, (Report.load(folder / recipe / f"{task}.json") for recipe, task in FRONT)
-    ).lines()
+    reports = [Report.load(folder / recipe / f"{task}.json") for recipe, task in FRONT]
+    note = "†: computed with files that were not committed."
+    return Table(columns, reports, (note,) if any(map(mark, reports)) else ()).lines()
 
 
 def yes_no(value: bool) -> str:
@@ -799,6 +827,13 @@ def main() -> int:
             stale.append(file.relative_to(ROOT))
             if not check:
                 file.write_text(new, encoding="utf-8")
+    if check and (files := new_changed_trees()):
+        print(
+            f"{', '.join(files)}: the commit ends in +, so the tree had changes that were not "
+            "committed. Commit the code, then measure again.",
+            file=sys.stderr,
+        )
+        return 1
     if check and stale:
         print(
             f"{', '.join(map(str, stale))} differ from the JSON in benchmarks. Run: python "

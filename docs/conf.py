@@ -7,6 +7,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 
 import external  # noqa: E402
+import matplotlib as mpl  # noqa: E402
 import rooms  # noqa: E402
 
 from quickstudy.version import __version__  # noqa: E402
@@ -25,6 +26,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_design",
+    "sphinx_gallery.gen_gallery",
     "docstrings",
     "mathml",
 ]
@@ -35,6 +37,27 @@ if tags.has("pages"):  # pyright: ignore
     suppress_warnings = ["toc.excluded", "toc.not_readable", "myst.xref_missing"]
 else:
     rooms.write(HERE / "api")
+# The examples are run when the site is built, each once until it changes. A look at the pages alone
+# shows their text.
+mpl.use("Agg")
+sphinx_gallery_conf = {
+    "examples_dirs": str(HERE.parent / "examples"),
+    "gallery_dirs": "examples",
+    "filename_pattern": "/plot_",
+    "plot_gallery": not tags.has("pages"),  # pyright: ignore
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "reference_url": {"quickstudy": None},
+    "doc_module": ("quickstudy",),
+    "backreferences_dir": None,
+    "remove_config_comments": True,
+    "show_memory": False,
+    "write_computation_times": False,
+    "image_scrapers": ("matplotlib",),
+    "matplotlib_animations": False,
+    "thumbnail_size": (320, 224),
+    "copyfile_regex": "",
+}
 templates_path = ["_templates"]
 default_role = "py:obj"
 html_math_renderer = "mathml"

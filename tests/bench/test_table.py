@@ -86,3 +86,31 @@ def test_a_table_is_written_with_cells_that_are_empty_or_do_not_apply(table: Mod
         "A note.",
     ]
     assert table.Table(table.columns_of("x", "y"), [("1", "2")]).lines()[2:] == ["| 1 | 2 |"]
+
+
+def test_results_of_a_changed_tree_are_refused_unless_they_are_old(
+    table: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "benchmarks"
+    folder.mkdir()
+    for name, commit in (("old", "0a1b2c+"), ("new", "3d4e5f+"), ("clean", "3d4e5f")):
+        (folder / f"{name}.json").write_text(f'{{"commit": "{commit}"}}')
+    (folder / "changed_trees.txt").write_text("benchmarks/old.json\n")
+    monkeypatch.setattr(table, "ROOT", tmp_path)
+    monkeypatch.setattr(table, "CHANGED_TREES", folder / "changed_trees.txt")
+    monkeypatch.setattr(table, "TABLES", ())
+    monkeypatch.setattr(sys, "argv", ["table.py", "--check"])
+    assert table.new_changed_trees() == ["benchmarks/new.json"]
+    assert table.main() == 1
+    assert "benchmarks/new.json" in capsys.readouterr().err
+
+
+def test_the_list_of_old_results_names_files_that_are_there(table: ModuleType) -> None:
+    names = table.CHANGED_TREES.read_text(encoding="utf-8").split()
+    assert len(set(names)) == len(names)
+    for name in names:
+        text = (table.ROOT / name).read_text(encoding="utf-8")
+        assert table.CHANGED_COMMIT.search(text), name

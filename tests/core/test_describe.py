@@ -355,3 +355,14 @@ def argument_lists(description):
         yield description["arguments"]
         for value in description["arguments"].values():
             yield from argument_lists(value)
+
+
+def test_a_class_shows_the_signature_of_its_constructor() -> None:
+    signature = inspect.signature(Conv4)
+    assert signature == inspect.Signature.from_callable(Conv4.__init__).replace(
+        parameters=list(inspect.signature(Conv4.__init__).parameters.values())[1:]
+    )
+    assert "width" in signature.parameters
+    # Sphinx asks the class itself; an instance has none of its own.
+    assert Conv4.__signature__ == signature
+    assert not isinstance(getattr(Conv4(), "__signature__", None), inspect.Signature)

@@ -54,6 +54,19 @@ Modules: TypeAlias = Mapping[str, nn.Module | Callable[[], nn.Module]]
 """Networks that are no part of quickstudy, by name: each one ready, or a function that makes it."""
 
 
+class _ConstructorSignature:
+    """The signature of a class whose ``__new__`` takes anything: that of its ``__init__``.
+
+    Documentation and ``help`` ask a class for it; an instance that is called has its own.
+    """
+
+    def __get__(self, instance: object, owner: type) -> inspect.Signature:
+        if instance is not None:
+            raise AttributeError("__signature__")
+        signature = inspect.signature(owner.__init__)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
 class Described:
     """Remembers its constructor's arguments: `describe` turns it to JSON, `rebuild` back to an
     object with fresh weights.
@@ -61,6 +74,7 @@ class Described:
 
     wrong_part: ClassVar[str] = ""
     """What to do with something else that was given in the place of this part."""
+    __signature__: ClassVar[_ConstructorSignature] = _ConstructorSignature()
     _known: ClassVar[dict[str, type]] = {}
     _arguments: dict[str, Any]
 

@@ -1,0 +1,46 @@
+"""The gallery of examples: each runs as it stands, with its training cut to two steps."""
+
+import re
+import runpy
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
+LENGTH = re.compile(r"^(steps|iterations|draws|n_tasks) = \d+$", re.MULTILINE)
+# These train nothing.
+AS_THEY_ARE = {
+    "plot_anomaly_map",
+    "plot_decision_boundary",
+    "plot_fifty_identities",
+    "plot_first_classifier",
+}
+
+
+def test_there_are_eight_to_twelve() -> None:
+    assert 8 <= len(EXAMPLES) <= 12
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_draws_its_figure(
+    example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if example.stem == "plot_fifty_identities":
+        pytest.importorskip("sqlalchemy")
+    text, n_shortened = LENGTH.subn(r"\1 = 2", example.read_text(encoding="utf-8"))
+    assert bool(n_shortened) == (example.stem not in AS_THEY_ARE)
+    short = tmp_path / example.name
+    short.write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    # Nothing is written where the example is run, as people run it anywhere.
+    with mpl.rc_context():
+        mpl.use("Agg")
+        runpy.run_path(str(short), run_name="__main__")
+        axes = plt.gcf().get_axes()
+        assert any(cell.has_data() for cell in axes)
+        assert any(cell.get_title() for cell in axes)
+        plt.close("all")
+    assert [path.name for path in tmp_path.iterdir()] == [example.name]
