@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src"
 MEGABYTE = 1_000_000
-LARGEST = {"wheel": 5 * MEGABYTE, "sdist": 25 * MEGABYTE}
+LARGEST = {"wheel": 4 * MEGABYTE, "sdist": 10 * MEGABYTE}
 # Folders with these are no part of a release.
 LEFT_OUT = ("__pycache__", ".pyc")
 DRAW = """
