@@ -16,6 +16,7 @@ ROOMS = (
     "estimators",
     "gallery",
     "serve",
+    "export",
     "anomaly",
     "objectives",
     "augment",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from quickstudy import encoders as encoders
     from quickstudy import estimators as estimators
     from quickstudy import evaluation as evaluation
+    from quickstudy import export as export
     from quickstudy import functional as functional
     from quickstudy import gallery as gallery
     from quickstudy import inner as inner

@@ -58,6 +58,7 @@ COMMANDS = (
     Command("remove-class", "predict:remove_class", OWN_DATA, "Take a class out of a model."),
     Command("inspect", "inspect:inspect", OWN_DATA, "Find defects, knowing good parts only."),
     Command("encode", "encode:encode", OWN_DATA, "Turn files into vectors."),
+    Command("export", "export:export", OWN_DATA, "Write a model as one ONNX file."),
     Command("serve", "serve:serve", OWN_DATA, "Serve models and galleries over HTTP."),
     Command("serve-key", "serve:serve_key", OWN_DATA, "Make and remove the keys of a server."),
     Command("gallery", "gallery:gallery", GALLERIES, "Enrol, identify and verify identities."),

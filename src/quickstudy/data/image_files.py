@@ -15,11 +15,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ImageError
@@ -29,7 +28,16 @@ MAX_PIXELS = 100_000_000
 MAX_SIDE = 65_535
 """The longest side of one: the largest that JPEG has."""
 
-Picture: TypeAlias = str | Path | bytes | bytearray | Image.Image | NDArray[Any] | Tensor
+
+@runtime_checkable
+class TensorLike(Protocol):
+    """A tensor of torch, which is not imported here: `quickstudy.runtime` works without it."""
+
+    def detach(self) -> Any:
+        """The numbers alone."""
+
+
+Picture: TypeAlias = str | Path | bytes | bytearray | Image.Image | NDArray[Any] | TensorLike
 """A picture: the path of a file, the content of one, a Pillow image, or an array [H W] or [H W C]
 (a tensor [C H W] too) of bytes or of numbers between 0 and 1."""
 
@@ -260,7 +268,7 @@ def _open(path: str | Path, shown: str) -> io.BufferedReader:
 
 def _from_array(picture: Any) -> Image.Image:
     array = picture
-    if isinstance(picture, Tensor):
+    if isinstance(picture, TensorLike):
         array = picture.detach().cpu().numpy()
         array = array.transpose(1, 2, 0) if array.ndim == 3 else array
     if not isinstance(array, np.ndarray):

@@ -1,30 +1,20 @@
 """One picture to one tensor, the same way at training and at use."""
 
 import io
-import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, get_origin, get_type_hints
 
-import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
 from quickstudy.core.errors import ConfigError, LoadError, did_you_mean
-from quickstudy.data.image_files import (
-    MAX_PIXELS,
-    Picture,
-    eight_bit,
-    opened_image,
-    picture_of,
-    reading,
-)
+from quickstudy.data.image_files import Picture
 from quickstudy.data.image_files import read_picture as read_picture
+from quickstudy.data.square_pixels import SquarePixels
 from quickstudy.functional.normalise import normalise
-
-_FITS = ("crop", "stretch", "pad")
 
 
 @dataclass(frozen=True)
@@ -65,18 +55,11 @@ class ImageFormat:
     std: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
-        largest = math.isqrt(MAX_PIXELS)
-        if not 1 <= self.size <= largest:
-            raise ConfigError(f"The size of pictures must lie in 1 … {largest}, got {self.size}.")
-        if self.channels not in (1, 3):
-            raise ConfigError(
-                f"Pictures have channels=1 (grey) or channels=3 (colour), got {self.channels}."
-            )
-        if self.fit not in _FITS:
-            raise ConfigError(
-                f"There is no way to make pictures square called '{self.fit}'. "
-                f"{did_you_mean(self.fit, _FITS)}"
-            )
+        self._square.check()
+
+    @property
+    def _square(self) -> SquarePixels:
+        return SquarePixels(self.size, self.channels, self.invert, self.fit)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -90,10 +73,7 @@ class ImageFormat:
             ImageError: when there is no such file, or no picture in it, or a damaged or too large
                 one; the message names the file.
         """
-        with picture_of(picture) as (image, name):
-            if isinstance(picture, Image.Image | np.ndarray):
-                return self._pixels(image, name)
-            return self._drafted(image, name)
+        return torch.from_numpy(self._square.read(picture))
 
     def decode(self, file: io.BufferedReader | io.BytesIO, *, name: str) -> UInt8[Tensor, "C S S"]:
         """The picture in an open file or an upload, which must be seekable; ``name`` is what error
@@ -102,8 +82,7 @@ class ImageFormat:
         Raises:
             ImageError: as `read` does.
         """
-        with opened_image(file, name) as image:
-            return self._drafted(image, name)
+        return torch.from_numpy(self._square.decode(file, name=name))
 
     def convert(self, image: Image.Image) -> UInt8[Tensor, "C S S"]:
         """The same for a Pillow image.
@@ -160,44 +139,3 @@ class ImageFormat:
             return cls(**values)
         except ConfigError as error:
             raise LoadError(f"The image format cannot be used: {error}") from error
-
-    def _drafted(self, image: Image.Image, name: str) -> Tensor:
-        # A JPEG can be decoded at a half, a quarter or an eighth of its size, ten times as fast for
-        # a photograph; twice the wanted size is left for the Lanczos filter.
-        drafted = image.draft(None, (2 * self.size, 2 * self.size))
-        return self._pixels(image, name, drafted[1][2:] if drafted else None)
-
-    def _pixels(
-        self, image: Image.Image, name: str, area: tuple[float, float] | None = None
-    ) -> Tensor:
-        with reading(name):
-            coloured, turn = eight_bit(image, name)
-            square = self._square(
-                coloured.convert("L" if self.channels == 1 else "RGB"),
-                area or (float(image.width), float(image.height)),
-            )
-            upright = square if turn is None else square.transpose(turn)
-        # In numpy, as torch would start all its threads for each little picture.
-        pixels = np.array(upright).reshape(self.size, self.size, self.channels)
-        pixels = 255 - pixels if self.invert else pixels
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))  # [C S S]
-
-    def _square(self, image: Image.Image, area: tuple[float, float]) -> Image.Image:
-        """``area`` is what the picture covers of ``image``: a JPEG decoded at a quarter of its size
-        may end within a pixel.
-        """
-        (w, h), s, lanczos = area, self.size, Image.Resampling.LANCZOS
-        if self.fit == "stretch":
-            return image.resize((s, s), lanczos, box=(0, 0, w, h))
-        if self.fit == "pad":
-            scaled = image.resize(
-                (max(1, round(s * w / max(w, h))), max(1, round(s * h / max(w, h)))),
-                lanczos,
-                box=(0, 0, w, h),
-            )
-            paper = Image.new(image.mode, (s, s), "white")
-            paper.paste(scaled, ((s - scaled.width) // 2, (s - scaled.height) // 2))
-            return paper
-        short = min(w, h)
-        left, top = (w - short) / 2, (h - short) / 2
-        return image.resize((s, s), lanczos, box=(left, top, left + short, top + short))

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from quickstudy.estimators.fit import fit_folder as fit_folder
     from quickstudy.estimators.fit import fit_table as fit_table
     from quickstudy.estimators.fitted import FittedModel as FittedModel
-    from quickstudy.estimators.fitted import Prediction as Prediction
     from quickstudy.estimators.in_context import InContextClassifier as InContextClassifier
     from quickstudy.estimators.in_context import InContextRegressor as InContextRegressor
     from quickstudy.estimators.model_header import class_counts as class_counts
     from quickstudy.estimators.open_set import OpenSetClassifier as OpenSetClassifier
     from quickstudy.estimators.open_set import OpenSetPrediction as OpenSetPrediction
     from quickstudy.estimators.oslo import OSLOClassifier as OSLOClassifier
+    from quickstudy.estimators.prediction import Prediction as Prediction
     from quickstudy.estimators.saved import load as load
     from quickstudy.estimators.scoring import Score as Score
     from quickstudy.estimators.scoring import score_model as score_model

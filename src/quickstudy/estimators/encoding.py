@@ -24,6 +24,7 @@ from quickstudy.estimators.tables import Columns
 from quickstudy.functional.normalise import normalise
 from quickstudy.pretrained import AbstractPretrained, open_encoder
 from quickstudy.pretrained.encoder import AbstractImagePretrained
+from quickstudy.pretrained.graph import EncoderGraph
 from quickstudy.pretrained.registry import entry_of
 
 TABLE = "table"
@@ -192,6 +193,15 @@ class PixelEncoder(AbstractImagePretrained):
     def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:
         pictures = [self.format.convert(p) if isinstance(p, Image.Image) else p for p in items]
         return torch.stack(pictures).flatten(1).float().numpy()
+
+    def graph(self) -> EncoderGraph:
+        about = {"way": "square", "polarity": "", **self.format.to_json()}
+        return EncoderGraph(_Rows(), self.format.shape, about)
+
+
+class _Rows(torch.nn.Module):
+    def forward(self, pixels: Tensor) -> Tensor:
+        return pixels.flatten(1).float()
 
 
 class PixelLearner(AbstractLearner[Any]):

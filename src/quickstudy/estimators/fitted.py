@@ -24,6 +24,7 @@ from quickstudy.estimators.feedback import Feedback, apply_feedback, withdraw_fe
 from quickstudy.estimators.history import Change
 from quickstudy.estimators.model_header import damage_is_a_load_error
 from quickstudy.estimators.open_set import OpenSetClassifier, OpenSetPrediction
+from quickstudy.estimators.prediction import Prediction
 from quickstudy.estimators.summary import FitSummary
 from quickstudy.estimators.support import Cache
 from quickstudy.estimators.tables import ENDINGS, read_table, row_numbers, texts
@@ -34,35 +35,6 @@ UNKNOWN = "unknown"
 _AT_ONCE = 256
 
 Classifier: TypeAlias = FewShotClassifier | OpenSetClassifier
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one item.
-
-    Args:
-        item: a path, a text, or the number of a row, from 1.
-        label: the class, or the label for unknowns; None where there is an error.
-        probability: of the nearest class among the known ones, given that it is one of them.
-        score: the membership score, higher = more like a member; of a model that never says
-            unknown, the score of the nearest class.
-        threshold: what the score had to exceed; None of a model that never says unknown, which is
-            not calibrated.
-        certain: whether no person needs to look; None of a model that is not calibrated.
-        nearest: the nearest class, where the answer is unknown.
-        error: why there is no answer; empty where there is one.
-        table: the file of a row, where there are several.
-    """
-
-    item: Any
-    label: Any = None
-    probability: float | None = None
-    score: float | None = None
-    threshold: float | None = None
-    certain: bool | None = None
-    nearest: Any = None
-    error: str = ""
-    table: str = ""
 
 
 @dataclass

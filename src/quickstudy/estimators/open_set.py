@@ -1,6 +1,5 @@
 """A classifier that knows when it does not know."""
 
-import abc
 import copy
 import warnings
 from collections.abc import Callable
@@ -9,16 +8,15 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.covariance import LedoitWolf
 from sklearn.utils.validation import check_is_fitted
 
 from quickstudy.core.arrays import NDArray
-from quickstudy.core.errors import ConfigError, did_you_mean
+from quickstudy.core.errors import ConfigError
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.cohort import CohortOverlap, find_overlap
+from quickstudy.estimators.membership import AbstractMembership, score_named
 from quickstudy.estimators.scaling import Array, unit
 from quickstudy.estimators.validation import check_vectors, kind_of, with_label
-from quickstudy.metrics.open_set import SCORES
 from quickstudy.metrics.thresholds import conformal_threshold
 
 
@@ -68,6 +66,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     Attributes:
         reject_label_: what `predict` answers for unknowns.
         threshold_: what a score must exceed.
+        scorer_: what gives the membership scores.
         review_threshold_: where certainty begins.
         rate_: the false-accept rate that it is drawn for.
         rule_: "cohort" or "leave one class out".
@@ -88,6 +87,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """
 
     estimator_: FewShotClassifier
+    scorer_: AbstractMembership
     calibration_scores_: Array
     threshold_: float
     review_threshold_: float
@@ -155,12 +155,12 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         change. For another rate alone, `set_rate` is quicker.
         """
         check_is_fitted(self, "estimator_")
-        self._scorer = _scorer_named(self.unknown_score).fit(self.estimator_)
+        self.scorer_ = score_named(self.unknown_score).fit(self.estimator_)
         known = self.estimator_
         self.cohort_overlap_ = None
         if self.cohort_ is not None:
             self.rule_ = "cohort"
-            self.calibration_scores_ = self._scorer.scores(self.cohort_)
+            self.calibration_scores_ = self.scorer_.scores(self.cohort_)
             self.cohort_overlap_ = find_overlap(
                 self.cohort_,
                 self.cohort_groups_,
@@ -176,7 +176,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             self.calibration_scores_ = self._each_class_left_out()
         if self.negatives_ is not None:
             self.calibration_scores_ = np.concatenate(
-                (self.calibration_scores_, self._scorer.scores(self.negatives_))
+                (self.calibration_scores_, self.scorer_.scores(self.negatives_))
             )
         return self.set_rate(
             self.false_accept_rate if false_accept_rate is None else false_accept_rate
@@ -216,7 +216,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             cohort, cohort_groups: as given to `fit`.
             negatives: as in ``negatives_``.
         """
-        self.estimator_, self._scorer = estimator, _scorer_named(self.unknown_score).fit(estimator)
+        self.estimator_, self.scorer_ = estimator, score_named(self.unknown_score).fit(estimator)
         self.cohort_, self.cohort_groups_ = cohort, cohort_groups
         self.negatives_ = negatives
         self.cohort_overlap_ = None
@@ -254,7 +254,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self, "threshold_")
         x = check_vectors(self, X)
-        scores = self._scorer.scores(x)
+        scores = self.scorer_.scores(x)
         if self.negatives_ is None:
             return scores
         rows = unit(x)
@@ -405,7 +405,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             return scores.max(1)
         out = []
         for at, name in enumerate(model.classes_.tolist()):
-            scorer = _scorer_named(self.unknown_score).fit(model.without(name))
+            scorer = score_named(self.unknown_score).fit(model.without(name))
             out.append(scorer.scores(model.support_[model.labels_ == at]))
         return np.concatenate(out)
 
@@ -444,76 +444,3 @@ def labels_or_reject(
     out = with_label(labels, reject_label)[:-1].copy() if len(labels) else labels
     out[~known] = reject_label
     return out
-
-
-class _Scorer(abc.ABC):
-    """Membership: ``[n]`` from vectors ``[n D]``."""
-
-    model: FewShotClassifier
-
-    def fit(self, model: FewShotClassifier) -> Self:
-        self.model = model
-        return self
-
-    @abc.abstractmethod
-    def scores(self, x: Array) -> Array: ...
-
-
-class _Similarity(_Scorer):
-    def scores(self, x: Array) -> Array:
-        return self.model.head_.scores(x).max(1)
-
-
-class _Energy(_Scorer):
-    def scores(self, x: Array) -> Array:
-        return np.logaddexp.reduce(self.model.head_.scores(x) / self.model.temperature, axis=1)
-
-
-class _MaxProbability(_Scorer):
-    def scores(self, x: Array) -> Array:
-        return log_odds(self.model.head_.scores(x) / self.model.temperature)
-
-
-class _Nearest(_Scorer):
-    def scores(self, x: Array) -> Array:
-        return (unit(x) @ unit(self.model.support_).T).max(1)
-
-
-class _Mahalanobis(_Scorer):
-    def fit(self, model: FewShotClassifier) -> Self:
-        self.model = model
-        x, y = unit(model.support_), model.labels_
-        self.means = np.stack([x[y == c].mean(0) for c in range(len(model.classes_))])
-        fitted: Any = LedoitWolf(assume_centered=True).fit(x - self.means[y])
-        self.whitening = np.linalg.cholesky(fitted.precision_)  # L L' is the inverse covariance
-        self.centre = self.means.mean(0)
-        self.whitened = (self.means - self.centre) @ self.whitening  # [C D]
-        return self
-
-    def scores(self, x: Array) -> Array:
-        z = (unit(x) - self.centre) @ self.whitening
-        lengths = (z * z).sum(1)[:, None] + (self.whitened * self.whitened).sum(1)
-        return -np.maximum(lengths - 2 * z @ self.whitened.T, 0.0).min(1)
-
-
-def log_odds(scores: Array) -> Array:
-    """The log odds of the best class's softmax probability, ``[n]`` from scores ``[n C]``; 0 where
-    there is one class.
-    """
-    if scores.shape[1] < 2:
-        return np.zeros(len(scores))
-    ordered = np.sort(scores, axis=1)
-    return ordered[:, -1] - np.logaddexp.reduce(ordered[:, :-1], axis=1)
-
-
-def _scorer_named(name: str) -> _Scorer:
-    kinds = {
-        "max_similarity": _Similarity,
-        "nearest": _Nearest,
-        "energy": _Energy,
-        "mahalanobis": _Mahalanobis,
-        "max_probability": _MaxProbability,
-    }
-    if name not in kinds:
-        raise ConfigError(f"There is no membership score '{name}'. {did_you_mean(name, SCORES)}")
-    return kinds[name]()

@@ -5,7 +5,8 @@ import numpy as np
 from quickstudy.estimators.advice import Rejection
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.findings import Findings
-from quickstudy.estimators.open_set import OpenSetClassifier, log_odds
+from quickstudy.estimators.membership import log_odds
+from quickstudy.estimators.open_set import OpenSetClassifier
 from quickstudy.estimators.scaling import Array
 
 MOST_FITS = 400

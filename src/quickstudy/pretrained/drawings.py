@@ -1,9 +1,11 @@
-"""Whether an image is a drawing, ink on paper, and which of its tones is the paper."""
+"""Whether an image is a drawing, ink on paper, and which of its tones is the paper; without torch,
+as `quickstudy.runtime` asks it too.
+"""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Num, Shaped
 from PIL import Image
 
 from quickstudy.core.arrays import NDArray
@@ -24,12 +26,14 @@ class TwoTones:
         share: of the variance that lies between the two tones, from 0 to 1.
     """
 
-    is_dark: Bool[NDArray[np.bool_], "H W"]
+    is_dark: NDArray[np.bool_]
     share: float
 
 
-def two_tones(grey: Num[NDArray, "H W"]) -> TwoTones:
-    """The split of a grey picture, of values from 0 to 255, with the most variance between."""
+def two_tones(grey: NDArray[Any]) -> TwoTones:
+    """The split of a grey picture ``[H W]``, of values from 0 to 255, with the most variance
+    between.
+    """
     counts, edges = np.histogram(grey, bins=64, range=(0, 256))
     centres = (edges[:-1] + edges[1:]) / 2
     below, mass = counts.cumsum(), (counts * centres).cumsum()
@@ -60,9 +64,9 @@ def is_drawn(image: Image.Image) -> bool:
     )
 
 
-def has_light_paper(grey: Num[NDArray, "H W"]) -> bool | None:
-    """Whether a small grey picture is dark ink on light paper (True) or light ink on dark (False);
-    None where it is no drawing: not of two tones, or with no even border in one of them.
+def has_light_paper(grey: NDArray[Any]) -> bool | None:
+    """Whether a small grey picture ``[H W]`` is dark ink on light paper (True) or light ink on dark
+    (False); None where it is no drawing: not of two tones, or with no even border in one of them.
     """
     tones = two_tones(grey)
     dark = border_of(tones.is_dark).mean()
@@ -73,6 +77,6 @@ def has_light_paper(grey: Num[NDArray, "H W"]) -> bool | None:
     return bool(dark < 0.5)
 
 
-def border_of(picture: Shaped[NDArray, "H W"]) -> Shaped[NDArray, " b"]:
+def border_of(picture: NDArray[Any]) -> NDArray[Any]:
     """The pixels of the outermost rows and columns, each once."""
     return np.concatenate((picture[0], picture[-1], picture[1:-1, 0], picture[1:-1, -1]))

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError
+from quickstudy.pretrained.graph import EncoderGraph
 from quickstudy.pretrained.measured import MeasuredThresholds
 
 
@@ -35,6 +36,8 @@ class AbstractPretrained(abc.ABC):
     dim: int
     notes: tuple[str, ...] = ()
     measured: MeasuredThresholds | None = None
+    no_graph: ClassVar[str] = "it is not one network from pixels to vectors."
+    """Why `graph` refuses, in one sentence."""
 
     @abc.abstractmethod
     def read(self, path: Path | bytes) -> Any:
@@ -48,6 +51,18 @@ class AbstractPretrained(abc.ABC):
     @abc.abstractmethod
     def encode(self, items: Sequence[Any]) -> Float[NDArray[np.float32], "n D"]:
         """The vectors of a batch of items; it is never empty."""
+
+    def graph(self) -> EncoderGraph:
+        """It as one network from resized pixels to vectors, as `quickstudy.export` writes it.
+
+        Raises:
+            ConfigError: when it cannot be one.
+        """
+        raise ConfigError(
+            f"The encoder '{self.source}' of {self.kind} cannot be exported: {self.no_graph} Fit "
+            "with an encoder that can: symbols, photographs, a trained run, a vision model of the "
+            "hub or of timm."
+        )
 
 
 class AbstractImagePretrained(AbstractPretrained):

@@ -85,6 +85,11 @@ class FaceEncoder(AbstractImagePretrained):
         LoadError: when a file of weights is not the one that is expected.
     """
 
+    no_graph = (
+        "its networks belong to dlib, which finds, turns and encodes faces in its own code and "
+        "gives them in no other format."
+    )
+
     def __init__(self, *, choose: str = "only", device: str = "auto") -> None:
         if choose not in CHOICES:
             raise ConfigError(f"choose cannot be '{choose}'. {did_you_mean(choose, CHOICES)}")

@@ -15,6 +15,7 @@ from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.data import read_picture
 from quickstudy.pretrained.encoder import AbstractImagePretrained, hash_of
 from quickstudy.pretrained.fetch import load_model, model_folder, read_json, require, weight_files
+from quickstudy.pretrained.graph import EncoderGraph, graph_of_preprocessed
 from quickstudy.pretrained.preprocessing import Preprocessing
 from quickstudy.training import pick_device
 
@@ -119,6 +120,15 @@ class HubEncoder(AbstractImagePretrained):
     def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:
         out = self._run(items)
         return _VECTORS[self._takes](out).flatten(1).float().cpu().numpy()
+
+    def graph(self) -> EncoderGraph:
+        return graph_of_preprocessed(
+            self._see,
+            self.model,
+            source=self.source,
+            at_least=2 * self._side,
+            vectors=lambda x: _VECTORS[self._takes](self.model(pixel_values=x)).flatten(1),
+        )
 
     def patches(self, items: Sequence[Any]) -> Float[NDArray[np.float32], "n H W D"]:
         hidden = self._run(items).last_hidden_state

@@ -39,6 +39,8 @@ class OnnxEncoder(AbstractImagePretrained):
         LoadError: when the file is missing or damaged.
     """
 
+    no_graph = "it is an ONNX file already, whose operations are not known here."
+
     def __init__(self, path: str | Path, *, output: str = "") -> None:
         file = Path(path)
         if not file.is_file():

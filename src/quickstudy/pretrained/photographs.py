@@ -15,6 +15,7 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import LoadError
 from quickstudy.data import read_picture
 from quickstudy.pretrained.encoder import AbstractImagePretrained, hash_of
+from quickstudy.pretrained.graph import EncoderGraph, graph_of_preprocessed
 from quickstudy.pretrained.lite import HEAD, EfficientNetLite0
 from quickstudy.pretrained.preprocessing import Preprocessing
 from quickstudy.pretrained.registry import entry_of, package_folder
@@ -81,11 +82,23 @@ class PhotographEncoder(AbstractImagePretrained):
         parts = []
         with torch.inference_mode():
             for pixels in self._batches(items):
-                maps = self.network.features(pixels)
-                fine, coarse = maps[_FINE], maps[_COARSE]
-                grown = F.interpolate(coarse, fine.shape[2:], mode="bilinear", align_corners=False)
-                parts.append(torch.cat((fine, grown), 1).permute(0, 2, 3, 1))
+                parts.append(self._places(pixels))
         return torch.cat(parts).cpu().numpy()
+
+    def graph(self) -> EncoderGraph:
+        return graph_of_preprocessed(
+            self._see,
+            self.network,
+            source=self.source,
+            at_least=2 * _SIDE,
+            patches=self._places,
+        )
+
+    def _places(self, pixels: torch.Tensor) -> torch.Tensor:
+        maps = self.network.features(pixels)
+        fine, coarse = maps[_FINE], maps[_COARSE]
+        grown = F.interpolate(coarse, fine.shape[2:], mode="bilinear", align_corners=False)
+        return torch.cat((fine, grown), 1).permute(0, 2, 3, 1)
 
     def _batches(self, items: Sequence[Any]) -> list[torch.Tensor]:
         pixels = np.stack([self._see(i) if isinstance(i, Image.Image) else i for i in items])

@@ -7,9 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from jaxtyping import Float
 from PIL import Image
 
 from quickstudy.core.arrays import NDArray
@@ -160,22 +157,27 @@ class Preprocessing:
         """As plain values, for what is hashed and kept."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
-    def __call__(self, image: Image.Image) -> Float[NDArray[np.float32], "3 H W"]:
-        """What the model sees of a picture."""
-        rgb = upright(image)
+    def __call__(self, image: Image.Image) -> NDArray[np.float32]:
+        """What the model sees of a picture, ``[3 H W]``."""
         if self.floats:
-            x = self._resized_floats(
-                np.asarray(rgb, dtype=np.float32).transpose(2, 0, 1) * np.float32(self.scale)
-            )
+            rgb = np.asarray(upright(image), dtype=np.float32).transpose(2, 0, 1)
+            x = self._resized_floats(rgb * np.float32(self.scale))
+            x = (_middle(x, self.crop) if self.crop else x).astype(np.float32)
         else:
-            if self.resize:
-                height, width = self._target(rgb.height, rgb.width)
-                rgb = rgb.resize((width, height), Image.Resampling(self.resample))
-            x = np.asarray(rgb).transpose(2, 0, 1)
-        x = _middle(x, self.crop) if self.crop else x
-        x = x.astype(np.float32) if self.floats else x * self.scale
+            x = self.pixels(image) * self.scale
         mean, std = (np.asarray(v, dtype=np.float64)[:, None, None] for v in (self.mean, self.std))
         return ((x - mean) / std).astype(np.float32)
+
+    def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
+        """A picture resized and cut, ``[3 H W]``, before it is scaled and normalised; not of one
+        that resizes in floating point.
+        """
+        rgb = upright(image)
+        if self.resize:
+            height, width = self._target(rgb.height, rgb.width)
+            rgb = rgb.resize((width, height), Image.Resampling(self.resample))
+        x = np.asarray(rgb).transpose(2, 0, 1)
+        return np.ascontiguousarray(_middle(x, self.crop) if self.crop else x)
 
     def _target(self, height: int, width: int) -> tuple[int, int]:
         if len(self.resize) == 2:
@@ -196,6 +198,10 @@ class Preprocessing:
     def _resized_floats(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         if not self.resize:
             return x
+        # Here, as `quickstudy.runtime` imports this module where there is no torch.
+        import torch
+        import torch.nn.functional as F
+
         to = self._target(x.shape[1], x.shape[2])
         return F.interpolate(
             torch.from_numpy(x)[None],

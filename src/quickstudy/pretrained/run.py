@@ -15,6 +15,7 @@ from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.core.learner import AbstractLearner, single_encoder
 from quickstudy.data import ImageFormat
 from quickstudy.pretrained.encoder import AbstractImagePretrained
+from quickstudy.pretrained.graph import EncoderGraph, graph_of_square
 from quickstudy.recipes import learner_extra, load
 
 
@@ -83,19 +84,47 @@ class RunEncoder(AbstractImagePretrained):
         Raises:
             ConfigError: when the encoder has no such stages.
         """
+        with torch.no_grad():
+            places = self._places(self._batch(items)[0])
+        return super().patches(items) if places is None else places.cpu().numpy()
+
+    def graph(self, *, polarity: str = "") -> EncoderGraph:
+        """As of `AbstractPretrained.graph`.
+
+        Args:
+            polarity: as of `quickstudy.pretrained.graph.graph_of_square`.
+        """
+        return graph_of_square(
+            self.format,
+            self.encoder,
+            vectors=lambda x: self.encoder(x[None])[0],
+            patches=self._places_or_error,
+            polarity=polarity,
+        )
+
+    def _places_or_error(self, x: torch.Tensor) -> torch.Tensor:
+        places = self._places(x)
+        if places is None:
+            raise ConfigError(f"'{self.source}' gives one vector per picture and no places.")
+        return places
+
+    def _places(self, x: torch.Tensor) -> torch.Tensor | None:
+        """Of pictures ``[n C S S]`` the vectors of places ``[n H W D]``; None where the encoder has
+        no such stages.
+        """
         stages: dict[int, torch.Tensor] = {}
 
         def keep(stage: int, features: torch.Tensor) -> torch.Tensor:
             stages[stage] = features
             return features
 
-        with torch.no_grad(), self.encoder.between(keep):
-            self.encoder(self._batch(items))
+        with self.encoder.between(keep):
+            self.encoder(x[None])
         if not {2, 3} <= stages.keys() or stages[2].ndim != 5:
-            return super().patches(items)
+            return None
         fine, coarse = stages[2][0], stages[3][0]  # [n C H W]
         grown = F.interpolate(coarse, fine.shape[2:], mode="bilinear", align_corners=False)
-        return torch.cat((fine, grown), 1).permute(0, 2, 3, 1).float().cpu().numpy()
+        return torch.cat((fine, grown), 1).permute(0, 2, 3, 1).float()
 
     def _batch(self, items: Sequence[Any]) -> torch.Tensor:
         """Pillow images, or what `read` gave, as ``[1 n C S S]``."""

@@ -13,6 +13,7 @@ from PIL import Image
 from quickstudy.core.arrays import NDArray
 from quickstudy.pretrained.drawings import has_light_paper
 from quickstudy.pretrained.encoder import AbstractImagePretrained, hash_of
+from quickstudy.pretrained.graph import EncoderGraph
 from quickstudy.pretrained.run import RunEncoder
 from quickstudy.training import pick_device
 
@@ -73,6 +74,9 @@ class SymbolEncoder(AbstractImagePretrained):
 
     def patches(self, items: Sequence[Any]) -> NDArray[np.float32]:
         return self._run.patches(self._prepared(items))
+
+    def graph(self) -> EncoderGraph:
+        return self._run.graph(polarity="border" if self._is_by_border else "")
 
     def _prepared(self, items: Sequence[Any]) -> list[Any]:
         return [

@@ -13,6 +13,7 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DownloadError
 from quickstudy.data import read_picture
 from quickstudy.pretrained.encoder import AbstractImagePretrained, hash_of
+from quickstudy.pretrained.graph import EncoderGraph, graph_of_preprocessed
 from quickstudy.pretrained.preprocessing import Preprocessing
 from quickstudy.training import pick_device
 
@@ -80,6 +81,15 @@ class TimmEncoder(AbstractImagePretrained):
 
     def read(self, path: Path | bytes) -> NDArray[np.float32]:
         return self._see(read_picture(path, at_least=2 * max(self._see.size)))
+
+    def graph(self) -> EncoderGraph:
+        return graph_of_preprocessed(
+            self._see,
+            self.model,
+            source=self.source,
+            at_least=2 * max(self._see.size),
+            vectors=lambda x: self.model(x).flatten(1),
+        )
 
     def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:
         pixels = torch.from_numpy(
