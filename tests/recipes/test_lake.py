@@ -1,4 +1,4 @@
-"""Scoring a run by the official 20-way runs."""
+"""Scoring a run by the official 20-way runs, and on tasks of varying size."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +57,19 @@ def test_the_command_scores_the_official_runs_and_keeps_the_report(
     assert "--n-way" in str(refused.exception)
 
 
+def test_a_run_is_scored_on_tasks_of_varying_size(glyphs: Path, tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    common = ["eval", str(glyphs), "--vary", "6"]
+    shown = CliRunner().invoke(app, [*common, "--n-tasks", "3", "--json", str(file)])
+    assert shown.exit_code == 0, shown.output
+    report = Report.load(file)
+    assert not report.uniform
+    assert (report.n_way, report.n_tasks) == (6, 3)
+    assert "up to 6-way" in shown.output
+    refused = CliRunner().invoke(app, [*common, "--n-shot", "5"])
+    assert "--n-shot" in str(refused.exception)
+
+
 def test_runs_that_are_no_images_are_refused(tmp_path: Path, official: Path) -> None:
     recipe = recipe_named("sinusoid-maml").with_changes(
         {"train.steps": "1", "train.compile": "", "train.validate_every": "0"}
@@ -64,3 +77,5 @@ def test_runs_that_are_no_images_are_refused(tmp_path: Path, official: Path) -> 
     run = train_recipe(recipe, tmp_path / "run", device="cpu")
     with pytest.raises(ConfigError, match="sinusoid"):
         score_lake20(load_run(run.folder), official)
+    with pytest.raises(ConfigError, match="cannot vary"):
+        run.evaluate_varying(max_way=10)

@@ -124,6 +124,14 @@ ArchiveOption = Annotated[
         "them from the evaluation alphabets."
     ),
 ]
+VaryOption = Annotated[
+    int | None,
+    typer.Option(
+        min=5,
+        metavar="MAX_WAY",
+        help="Tasks whose way (5 to MAX_WAY) and shots vary from task to task, as in Meta-Dataset.",
+    ),
+]
 JsonFileOption = Annotated[
     Path | None,
     typer.Option("--json", help="Write the report here. With several settings, a folder."),
@@ -215,6 +223,7 @@ def evaluate_run(
     baselines: BaselinesOption = False,
     protocol: ProtocolOption = "tasks",
     archive: ArchiveOption = None,
+    vary: VaryOption = None,
     json_file: JsonFileOption = None,
 ) -> None:
     """Score a trained run: in the settings of its recipe, or in the one given."""
@@ -233,6 +242,7 @@ def evaluate_run(
                 "--as": as_,
                 "--unknown": unknown,
                 "--baselines": baselines,
+                "--vary": vary,
             },
         )
         lake = score_lake20(run, archive, seed=seed)
@@ -242,6 +252,28 @@ def evaluate_run(
         return
     if archive is not None:
         raise ConfigError("--archive goes with --protocol lake20.")
+    if vary is not None:
+        _refuse_beside(
+            "--vary",
+            {
+                "--n-way": n_way,
+                "--n-shot": n_shot,
+                "--n-query": n_query,
+                "--norm": norm,
+                "--as": as_,
+                "--unknown": unknown,
+                "--baselines": baselines,
+            },
+        )
+        if data is not None:
+            run = dataclasses.replace(run, scored_on=_other_data(data, run.recipe))
+        report = run.evaluate_varying(
+            max_way=vary, n_tasks=n_tasks or 600, split=split or "test", seed=seed
+        )
+        results().print(f"{report}")
+        if json_file is not None:
+            report.save(json_file)
+        return
     recipe = run.recipe
     settings = tuple(
         dataclasses.replace(e, n_tasks=n_tasks or e.n_tasks) for e in recipe.evaluations
@@ -259,10 +291,7 @@ def evaluate_run(
         same = (e for e in settings if dataclasses.replace(e, published=None, source="") == asked)
         settings = (next(same, asked),)
     if data is not None:
-        run = dataclasses.replace(
-            run, recipe=dataclasses.replace(recipe, data=_same_data(data, recipe))
-        )
-        settings = tuple(dataclasses.replace(e, published=None) for e in settings)
+        run = dataclasses.replace(run, scored_on=_other_data(data, recipe))
     for evaluation in settings:
         report = _scored(run, evaluation, seed=seed, n_unknown=unknown, unknown_score=score)
         if baselines:
@@ -270,7 +299,7 @@ def evaluate_run(
         if json_file is not None:
             name = f"{evaluation.title}-{unknown}u" if unknown else evaluation.title
             report.save(json_file if len(settings) == 1 else json_file / f"{name}.json")
-    _draw_page(run, run.recipe.build_data(), settings[0].split, run_dir / "episodes-eval.png")
+    _draw_page(run, run.build_data(), settings[0].split, run_dir / "episodes-eval.png")
     results().print(f"Picture: {run_dir / 'episodes-eval.png'}")
 
 
@@ -304,8 +333,9 @@ def _refuse_beside(option: str, others: dict[str, Any]) -> None:
         )
 
 
-def _same_data(name: str, recipe: Recipe) -> Part:
-    return recipe.data if name == recipe.data.name else Part(name)
+def _other_data(name: str, recipe: Recipe) -> Part | None:
+    """The data set of that name, unless the recipe was trained on it."""
+    return None if name == recipe.data.name else Part(name)
 
 
 def _scored(
@@ -333,7 +363,7 @@ def _scored(
 
 def _beside(run: Run, evaluation: Evaluation, report: Report) -> None:
     """The baselines on the tasks of a report, and how much better the run is."""
-    data = run.recipe.build_data()
+    data = run.build_data()
     setting = dataclasses.replace(
         evaluation.setting, n_way=evaluation.setting.n_way + report.n_unknown
     )

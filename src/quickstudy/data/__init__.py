@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from quickstudy.data.semantic import Attributes as Attributes
     from quickstudy.data.semantic import SemanticEpisodes as SemanticEpisodes
     from quickstudy.data.semantic import mini_imagenet_names as mini_imagenet_names
+    from quickstudy.data.several import Several as Several
+    from quickstudy.data.several import SeveralTasks as SeveralTasks
     from quickstudy.data.sinusoid import Sinusoid as Sinusoid
     from quickstudy.data.sounds import LogMel as LogMel
     from quickstudy.data.sounds import Recording as Recording
@@ -63,5 +65,6 @@ DATA: Registry[Callable[..., AbstractData]] = Registry(
         "sinusoid": "Sinusoid",
         "gaussian_processes": "GaussianProcesses",
         "quadratics": "Quadratics",
+        "several": "Several",
     },
 )

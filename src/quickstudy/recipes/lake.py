@@ -5,7 +5,7 @@ from pathlib import Path
 
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.tasks import AbstractTasks
-from quickstudy.data import LakeArchive, LakeRuns, Omniglot
+from quickstudy.data import LakeArchive, LakeRuns, Omniglot, Several
 from quickstudy.data.images import ImageFormat
 from quickstudy.data.lake import RUNS
 from quickstudy.evaluation import Report, evaluate
@@ -93,12 +93,15 @@ def _evaluation() -> Omniglot:
 def _trained_characters(run: Run) -> frozenset[str]:
     """The characters of Omniglot that a run was trained on, without their turns."""
     data = run.recipe.build_data()
-    if not isinstance(data, Omniglot):
-        return frozenset()
-    unturned = Omniglot(
-        protocol=data.protocol, rotations=False, n_train_classes=data.n_train_classes
-    )
-    return frozenset(unturned.split(run.recipe.train_split).index.names)
+    sources = data.sources if isinstance(data, Several) else [data]
+    names: set[str] = set()
+    for source in sources:
+        if isinstance(source, Omniglot):
+            unturned = Omniglot(
+                protocol=source.protocol, rotations=False, n_train_classes=source.n_train_classes
+            )
+            names |= set(unturned.split(run.recipe.train_split).index.names)
+    return frozenset(names)
 
 
 def _size(shape: tuple[int, ...]) -> str:

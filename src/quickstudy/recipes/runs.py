@@ -22,7 +22,17 @@ from quickstudy.core.learner import (
 )
 from quickstudy.core.predictor import Predictor
 from quickstudy.core.saving import Saved, holds, load_folder, save_folder
-from quickstudy.data import ClassDataset, Episodes, can_be_encoded, encoded, on_features
+from quickstudy.core.setting import Setting
+from quickstudy.core.tasks import AbstractData
+from quickstudy.data import (
+    DATA,
+    ClassDataset,
+    Episodes,
+    VariableEpisodes,
+    can_be_encoded,
+    encoded,
+    on_features,
+)
 from quickstudy.evaluation import EarlierRun, Origin, Report, evaluate
 from quickstudy.inner.learner import GradientLearner
 from quickstudy.recipes.changes import changes_of
@@ -40,6 +50,9 @@ _EXCHANGEABLE = ("batch", "support", "running", "per_task")
 class Run:
     """A trained recipe: its folder, the recipe, the learner, how the training went, and the
     trainings that it began with.
+
+    Args:
+        scored_on: the data set that it is scored on; None = the one that it was trained on.
     """
 
     folder: Path
@@ -47,6 +60,7 @@ class Run:
     learner: AbstractLearner[Any]
     result: TrainResult
     earlier: tuple[EarlierRun, ...] = ()
+    scored_on: Part | None = None
     _features: dict[tuple[str, str, str], ClassDataset] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -63,6 +77,10 @@ class Run:
             changes_of(self.recipe),
             self.earlier,
         )
+
+    def build_data(self) -> AbstractData:
+        """The data set that the learner is scored on."""
+        return self.recipe.build_data() if self.scored_on is None else self.scored_on.build(DATA)
 
     def evaluate(
         self,
@@ -87,10 +105,10 @@ class Run:
                 "without unknown classes."
             )
         setting = replace(evaluation.setting, n_way=evaluation.setting.n_way + n_unknown)
-        tasks = self.recipe.build_data().tasks(evaluation.split, setting, seed=seed)
+        tasks = self.build_data().tasks(evaluation.split, setting, seed=seed)
         n = parameter_count(learner)
         if isinstance(tasks, Episodes) and can_be_encoded(learner):
-            key = (self.recipe.data.name, evaluation.split, evaluation.norm)
+            key = (tasks.data, evaluation.split, evaluation.norm)
             if key not in self._features:
                 self._features[key] = encoded(tasks.dataset, encoder_of(learner))
             learner, tasks = on_features(learner), Episodes(self._features[key], setting, seed=seed)
@@ -99,13 +117,42 @@ class Run:
             tasks,
             n_tasks=evaluation.n_tasks,
             origin=origin,
-            published=None if n_unknown or origin.changes else evaluation.published,
+            published=None
+            if n_unknown or origin.changes or self.scored_on is not None
+            else evaluation.published,
             n_unknown=n_unknown,
             unknown_score=unknown_score,
             metric=evaluation.metric,
             on_batch=on_batch,
         )
         return replace(report, parameters=n)
+
+    def evaluate_varying(
+        self, *, max_way: int, n_tasks: int = 600, split: str = "test", seed: int = 0
+    ) -> Report:
+        """Score the learner on tasks whose way (5 to ``max_way``) and shots vary from task to task,
+        see `quickstudy.data.VariableEpisodes`.
+
+        Raises:
+            ConfigError: for a learner that serves one way only, or data without classes.
+        """
+        if not self.learner.traits.any_way:
+            raise ConfigError(
+                f"{self.recipe.name} serves tasks of the way that it was trained for, so its way "
+                "cannot vary. Score a learner that serves any way, such as protonet."
+            )
+        tasks = self.build_data().tasks(split, Setting(2, 1, 1))
+        if not isinstance(tasks, Episodes):
+            raise ConfigError(
+                f"Tasks of varying size are drawn from classes, which {tasks.data} does not have."
+            )
+        learner: AbstractLearner[Any] = self.learner
+        dataset = tasks.dataset
+        if can_be_encoded(learner):
+            learner, dataset = on_features(learner), encoded(dataset, encoder_of(learner))
+        varying = VariableEpisodes(dataset, max_way=max_way, seed=seed)
+        report = evaluate(learner, varying, n_tasks=n_tasks, origin=self.origin)
+        return replace(report, parameters=parameter_count(self.learner))
 
     def _learner(self, evaluation: Evaluation) -> tuple[AbstractLearner[Any], Origin]:
         """What is scored: the trained learner, with another normalisation or as another one."""
