@@ -17,6 +17,7 @@ from quickstudy.estimators.encoding import NOUNS
 from quickstudy.estimators.model_header import KIND, said_of
 from quickstudy.estimators.open_set import OpenSetClassifier
 from quickstudy.estimators.tables import ENDINGS
+from quickstudy.metrics.intervals import exact_interval
 from quickstudy.pretrained.registry import entry_of
 from quickstudy.report import model_page
 
@@ -226,7 +227,7 @@ def _print_summary(fitted: FittedModel, model: Path) -> None:
     if np.isfinite(summary.accuracy):
         console.print(
             f"Of the examples, {100 * summary.accuracy:.1f} % are recognised by the classifier "
-            "without them."
+            f"without them ({_counted(summary.accuracy, summary.n_left_out)})."
         )
     _print_rejection(fitted)
     counts = listed([f"{name} {n}" for name, n in fitted.counts.items()], most=_MOST)
@@ -252,8 +253,16 @@ def _print_rejection(fitted: FittedModel) -> None:
     if summary is not None and summary.accepted is not None:
         results().print(
             f"The price: at {rate}, {100 * summary.accepted:.0f} % of your own examples are still "
-            "accepted, each asked of the classifier without it."
+            "accepted, each asked of the classifier without it "
+            f"({_counted(summary.accepted, summary.n_left_out)})."
         )
+
+
+def _counted(share: float, n: int) -> str:
+    """A share as a count, and between what it may lie of new items like these."""
+    k = round(share * n)
+    low, high = exact_interval(k, n)
+    return f"{k} of {n}; of new ones like these between {100 * low:.0f} and {100 * high:.0f} %"
 
 
 def _print_some(lines: list[str], of_what: str) -> None:

@@ -466,24 +466,27 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _best_temperature(scores: Array, labels: NDArray[np.int64], otherwise: float) -> float:
-    """What gives the examples left out the highest likelihood; ``otherwise`` where there are few.
+    """What gives the examples left out, and one more, the highest likelihood; ``otherwise`` where
+    there are few.
 
-    Temperature scaling (Guo et al. 2017, arXiv:1706.04599), with Platt's targets (1999): of n
-    examples and C classes the right one shall get (n + 1) / (n + C), and each other 1 / (n + C).
-    So no number of right answers makes certain, and few make less sure than many.
+    Temperature scaling (Guo et al. 2017, arXiv:1706.04599), as if one more answer had been wrong,
+    which came out as clearly as the median one: n right answers make as sure as n of n + 1, not
+    certain.
     """
     n, n_classes = scores.shape
     if n < 2 or n_classes < 2:
         return otherwise
-    targets = (np.eye(n_classes)[labels] + 1 / n) / (1 + n_classes / n)
     gap = scores - scores[np.arange(n), labels][:, None]  # of each class above the right one
     usual = float(np.abs(gap).mean())
     if not usual > 0:
         return otherwise
+    ordered = np.sort(scores, axis=1)
+    clear = float(np.median(ordered[:, -1] - ordered[:, -2]))
 
     def loss(log_t: float) -> float:
-        z = gap / np.exp(log_t)
-        return float((logsumexp(z, axis=1) - (targets * z).sum(1)).mean())
+        t = np.exp(log_t)
+        losses: Any = logsumexp(gap / t, axis=1)
+        return float(losses.sum() + np.logaddexp(0, clear / t))
 
     middle = np.log(usual)
     best: Any = minimize_scalar(loss, bounds=(middle - _WIDEST, middle + _WIDEST), method="bounded")

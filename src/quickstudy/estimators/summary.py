@@ -30,6 +30,8 @@ class FitSummary:
             no class has two.
         accepted: the share of the examples that would be accepted if they came as new ones; None of
             a model that never says unknown, or where they were too many to try.
+        n_left_out: how many examples are not alone in their class, so that they could be left out;
+            ``accuracy`` and ``accepted`` are shares of these.
     """
 
     items: tuple[Any, ...]
@@ -39,6 +41,7 @@ class FitSummary:
     advice: tuple[str, ...]
     accuracy: float
     accepted: float | None
+    n_left_out: int = 0
 
 
 def findings_of(known: FewShotClassifier, *, names: Sequence[str] | None = None) -> Findings:
@@ -87,6 +90,7 @@ def summarise(
         tuple(advice.text for advice in advise(findings, rejection=rejection, called=called)),
         int(findings.right.sum()) / tried if tried else float("nan"),
         None if rejection is None else accepted_share(rejection),
+        tried,
     )
 
 

@@ -24,3 +24,15 @@ def mean_ci95(values: Sequence[float] | NDArray[np.floating]) -> tuple[float, fl
     if v.size < 2:
         return float(v.mean()) if v.size else math.nan, math.nan
     return float(v.mean()), float(t.ppf(0.975, v.size - 1) * v.std(ddof=1) / math.sqrt(v.size))
+
+
+def exact_interval(k: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share of which k of n were counted (Clopper and Pearson 1934).
+
+    >>> [round(x, 2) for x in exact_interval(14, 20)]
+    [0.46, 0.88]
+    """
+    from scipy.stats import binomtest
+
+    low, high = binomtest(k, n).proportion_ci(0.95, method="exact")
+    return float(low), float(high)
