@@ -91,6 +91,16 @@ def test_growth(tmp_path: Path) -> None:
     assert "exponent" in said
 
 
+def test_learners(tmp_path: Path) -> None:
+    path = tmp_path / "learners.json"
+    few = ["--n-tasks", "1", "--width", "2", "--rounds", "1"]
+    said, _ = quickstudy("bench", "learners", "--learner", "simpleshot", *few, "--json", path)
+    assert "simpleshot" in said
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert list(found["learners"]) == ["simpleshot"]
+    assert (found["n_tasks"], found["width"], found["rounds"]) == (1, 2, 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -99,6 +109,7 @@ def test_growth(tmp_path: Path) -> None:
         (["speed", "--device", "gpu"], "Invalid value for '--device'"),
         (["growth", "--axis", "inner step"], "Invalid value for '--axis'"),
         (["growth", "--workload", "W1", "--against", "easyfsl"], "easyfsl"),
+        (["learners", "--learner", "protonett"], "'protonet'"),
     ],
 )
 def test_mistakes_name_the_option(arguments: list[str], message: str) -> None:
@@ -110,3 +121,4 @@ def test_help_names_what_there_is() -> None:
     said, _ = quickstudy("bench", "--help")
     assert "speed" in said
     assert "growth" in said
+    assert "learners" in said

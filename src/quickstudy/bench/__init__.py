@@ -6,6 +6,8 @@ from quickstudy.bench.growth import AXES as AXES
 from quickstudy.bench.growth import GrowthReport as GrowthReport
 from quickstudy.bench.growth import axis_named as axis_named
 from quickstudy.bench.growth import measure_growth as measure_growth
+from quickstudy.bench.learners import LearnersReport as LearnersReport
+from quickstudy.bench.learners import measure_learners as measure_learners
 from quickstudy.bench.machine import device_named as device_named
 from quickstudy.bench.ours import OURS as OURS
 from quickstudy.bench.peers import PEERS as PEERS

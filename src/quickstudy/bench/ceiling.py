@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from quickstudy.bench.entry import Job
+from quickstudy.bench.entry import Job, Step
 from quickstudy.bench.peers.plain import PLAIN
 from quickstudy.bench.timing import interleaved
 from quickstudy.bench.workloads import Workload
@@ -33,6 +33,22 @@ def machine_rate(device: torch.device) -> float:
     """FLOP a second of a 3×3 convolution, channels last: of one thread times the cores it may use,
     or of the GPU.
     """
+    step, flops = convolution(device)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        taken = interleaved(
+            {"convolution": step},
+            rounds=_REPEATS,
+            device=device,
+        )
+    finally:
+        torch.set_num_threads(threads)
+    return flops / min(taken["convolution"]) * (cores() if device.type == "cpu" else 1)
+
+
+def convolution(device: torch.device) -> tuple[Step, int]:
+    """A 3×3 convolution of 64 channels, channels last, as a step, and its FLOP."""
     images = 256 * _IMAGES if device.type == "cuda" else _IMAGES
     x = torch.randn(images, _CHANNELS, _SIZE, _SIZE, device=device).to(
         memory_format=torch.channels_last
@@ -41,17 +57,7 @@ def machine_rate(device: torch.device) -> float:
         memory_format=torch.channels_last
     )
     flops = 2 * images * _SIZE**2 * 9 * _CHANNELS**2
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        taken = interleaved(
-            {"convolution": lambda: {"y": F.conv2d(x, weight, padding=1)}},
-            rounds=_REPEATS,
-            device=device,
-        )
-    finally:
-        torch.set_num_threads(threads)
-    return flops / min(taken["convolution"]) * (cores() if device.type == "cpu" else 1)
+    return lambda: {"y": F.conv2d(x, weight, padding=1)}, flops
 
 
 def cores() -> int:

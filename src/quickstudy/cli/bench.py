@@ -1,4 +1,4 @@
-"""The commands under ``bench``: speed and growth, and the rows of results."""
+"""The commands under ``bench``: speed, growth and learners, and the rows of results."""
 
 import math
 from pathlib import Path
@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from quickstudy.algorithms import ALGORITHMS
 from quickstudy.bench import (
     AXES,
     OURS,
     WORKLOADS,
     GrowthReport,
+    LearnersReport,
     SpeedReport,
     axis_named,
     compare_speed,
@@ -19,6 +21,7 @@ from quickstudy.bench import (
     growth_page,
     installed_peers,
     measure_growth,
+    measure_learners,
     peer_named,
     ratio_bars,
     workload_named,
@@ -30,7 +33,7 @@ from quickstudy.bench.regress import changes
 from quickstudy.bench.result_table import markdown
 from quickstudy.cli.choices import AxisName, Device, PeerName, SuiteName, WorkloadName
 from quickstudy.cli.screen import progress, results, table
-from quickstudy.core.errors import ConfigError
+from quickstudy.core.errors import ConfigError, did_you_mean
 
 bench = typer.Typer(
     help="Time quickstudy beside the other libraries, and measure the rows of results.",
@@ -238,6 +241,55 @@ def regress(
     results().print(f"{n_worse} of {len(changed)} scores became worse beyond their interval.")
     if n_worse:
         raise typer.Exit(1)
+
+
+@bench.command()
+def learners(
+    learner: Annotated[
+        list[str] | None,
+        typer.Option(help="An algorithm, any number of times; default all."),
+    ] = None,
+    n_tasks: Annotated[int, typer.Option(min=1, help="Tasks of a step.")] = 2,
+    width: Annotated[int, typer.Option(min=1, help="Filters of the encoder.")] = 64,
+    rounds: Annotated[int, _ROUNDS] = 3,
+    json_file: Annotated[Path | None, _JSON] = None,
+) -> None:
+    """Measure the processor time of a training step of every learner beside its own arithmetic."""
+    for name in learner or ():
+        if name not in ALGORITHMS:
+            raise ConfigError(f"No algorithm is called '{name}'. {did_you_mean(name, ALGORITHMS)}")
+    with progress().status("") as status:
+        report = measure_learners(
+            learner or list(ALGORITHMS),
+            n_tasks=n_tasks,
+            width=width,
+            rounds=rounds,
+            on_progress=status.update,
+            on_report=lambda so_far: so_far.save(json_file) if json_file is not None else None,
+        )
+    _print_learners(results(), report)
+
+
+def _print_learners(out: Console, report: LearnersReport) -> None:
+    shown = table("learner", "ms per step", "GFLOP", "calls", "× its arithmetic", "× plain loop")
+    for name, cost in report.costs.items():
+        arithmetic, plain = cost.of_arithmetic(report.rate), cost.of_plain
+        shown.add_row(
+            name,
+            f"{1000 * cost.seconds:.4g}",
+            f"{cost.flops / 1e9:.3g}",
+            str(cost.calls),
+            "" if arithmetic is None else f"{arithmetic:.1f}",
+            "" if plain is None else f"{plain:.2f}",
+        )
+    out.print(shown)
+    for name, reason in report.skipped.items():
+        out.print(f"{name} is left out: {reason}")
+    out.print(
+        f"Processor time of one thread of {report.about['processor']}, which does "
+        f"{report.rate / 1e9:.0f} GFLOP/s; medians of {report.rounds} steps of {report.n_tasks} "
+        f"tasks, {report.width} filters"
+    )
 
 
 def _print_speed(out: Console, report: SpeedReport) -> None:

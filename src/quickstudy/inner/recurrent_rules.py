@@ -1,12 +1,14 @@
 """Inner steps that a recurrent network takes, the same for every single number."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from quickstudy.core.errors import ConfigError
+from quickstudy.inner.blocks import by_blocks
 from quickstudy.inner.rules import AbstractRule, Memory, Params, StepInputs
 
 
@@ -55,23 +57,25 @@ class GatedUpdate(AbstractRule):
     def begin(self, params: Params) -> Memory:
         first = next(iter(params.values()))
         n = sum(p.numel() for p in params.values())
-        return *(first.new_zeros(n, self.hidden) for _ in range(2)), *(
-            first.new_zeros(n, 1) for _ in range(2)
+        return *(first.new_zeros(self.hidden, n) for _ in range(2)), *(
+            first.new_zeros(1, n) for _ in range(2)
         )
 
     def forward(self, move: StepInputs, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
         h, c, f, i = memory
         params = list(move.params.values())
         gradients = [g.detach() for g in move.gradients.values()]
-        # [P 1]
-        theta, g = (torch.cat([v.reshape(-1, 1) for v in values]) for values in (params, gradients))
+        # [1 P], as all that follows: numbers lie side by side, so that operations are vectorised
+        theta, g = (
+            torch.cat([v.reshape(1, -1) for v in values], 1) for values in (params, gradients)
+        )
         losses = move.losses.detach().reshape(-1, 1)
         loss = torch.cat([losses.expand(-1, p.numel() // move.n_tasks).reshape(-1) for p in params])
-        h, c = self.cell(torch.cat((preprocessed(g[:, 0]), preprocessed(loss)), 1), (h, c))
-        f = self.forget(torch.cat((h, theta, f), 1))
-        i = self.input(torch.cat((h, theta, i), 1))
-        after = f.sigmoid() * theta - i.sigmoid() * g
-        parts = after[:, 0].split([p.numel() for p in params])
+        gates = (self.forget.weight, self.forget.bias, self.input.weight, self.input.bias)
+        after, h, c, f, i = by_blocks(
+            _gated, (theta, g, loss[None], h, c, f, i), (*_weights(self.cell), *gates)
+        )
+        parts = after[0].split([p.numel() for p in params])
         return {
             n: part.view(p.shape) for (n, p), part in zip(move.params.items(), parts, strict=True)
         }, (h, c, f, i)
@@ -101,14 +105,55 @@ class CoordinateLSTM(AbstractRule):
     def begin(self, params: Params) -> Memory:
         first = next(iter(params.values()))
         n = sum(p.numel() for p in params.values())
-        return tuple(first.new_zeros(n, self.hidden) for _ in range(4))
+        return tuple(first.new_zeros(self.hidden, n) for _ in range(4))
 
     def forward(self, move: StepInputs, memory: Memory) -> tuple[dict[str, Tensor], Memory]:
         h1, c1, h2, c2 = memory
-        g = torch.cat([g.detach().reshape(-1) for g in move.gradients.values()])
-        h1, c1 = self.first(preprocessed(g), (h1, c1))
-        h2, c2 = self.second(h1, (h2, c2))
-        parts = (self.scale * self.out(h2)[:, 0]).split([p.numel() for p in move.params.values()])
+        g = torch.cat([g.detach().reshape(1, -1) for g in move.gradients.values()], 1)
+        weights = (*_weights(self.first), *_weights(self.second), self.out.weight, self.out.bias)
+        update, h1, c1, h2, c2 = by_blocks(_two_layers, (g, h1, c1, h2, c2), weights)
+        parts = (self.scale * update[0]).split([p.numel() for p in move.params.values()])
         return {
             n: p + u.view(p.shape) for (n, p), u in zip(move.params.items(), parts, strict=True)
         }, (h1, c1, h2, c2)
+
+
+def _weights(cell: nn.LSTMCell) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh
+
+
+def _gated(columns: Sequence[Tensor], weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """One step of `GatedUpdate` on some of the numbers."""
+    theta, g, loss, h, c, f, i = columns
+    *cell, forget, forget_bias, take, take_bias = weights
+    h, c = _lstm(torch.cat((_both(g), _both(loss))), h, c, cell)
+    f = forget @ torch.cat((h, theta, f)) + forget_bias[:, None]
+    i = take @ torch.cat((h, theta, i)) + take_bias[:, None]
+    return f.sigmoid() * theta - i.sigmoid() * g, h, c, f, i
+
+
+def _two_layers(columns: Sequence[Tensor], weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """One step of `CoordinateLSTM` on some of the numbers, before the scale."""
+    g, h1, c1, h2, c2 = columns
+    h1, c1 = _lstm(_both(g), h1, c1, weights[:4])
+    h2, c2 = _lstm(h1, h2, c2, weights[4:8])
+    weight, bias = weights[8:]
+    return weight @ h2 + bias[:, None], h1, c1, h2, c2
+
+
+def _both(x: Float[Tensor, "1 P"]) -> Float[Tensor, "2 P"]:
+    return preprocessed(x[0]).T
+
+
+def _lstm(
+    x: Float[Tensor, "I P"],
+    h: Float[Tensor, "H P"],
+    c: Float[Tensor, "H P"],
+    weights: Sequence[Tensor],
+) -> tuple[Tensor, Tensor]:
+    """What `torch.nn.LSTMCell` does, with the examples along the last axis."""
+    of_input, of_state, input_bias, state_bias = weights
+    gates = torch.addmm((input_bias + state_bias)[:, None], of_input, x)
+    take, keep, new, show = torch.addmm(gates, of_state, h).chunk(4)
+    c = keep.sigmoid() * c + take.sigmoid() * new.tanh()
+    return show.sigmoid() * c.tanh(), c
