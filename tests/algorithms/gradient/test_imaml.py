@@ -29,16 +29,18 @@ def slope(learner, e, p, direction, width=1e-6):
     return (losses[0] - losses[1]) / (2 * width)
 
 
-@pytest.mark.parametrize("n_tasks", [1, 3])
-@pytest.mark.parametrize("case", ["mlp", "mlp-numbers", "images"])
+@pytest.mark.parametrize(
+    ("case", "n_tasks"),
+    [("mlp", 1), ("mlp", 3), ("mlp-numbers", 1), ("mlp-numbers", 3), ("images", 2)],
+)
 def test_where_the_loop_has_converged_the_gradient_equals_finite_differences(case, n_tasks):
     torch.manual_seed(0)
     target = Reals(2) if case == "mlp-numbers" else Classes(4)
     encoder = Conv4(size=16, width=4, norm="support") if case == "images" else MLP(6, widths=(7,))
     # Held so near to the start that no ReLU turns over on the way, where there is no derivative;
-    # the Hessian still counts.
+    # the Hessian still counts. Each step leaves .4 of the way, so 30 leave 1e-12.
     strength = 2000.0 if case == "images" else 50.0
-    options = {"inner_lr": 0.6 / strength, "inner_steps": 60, "strength": strength, "cg_steps": 20}
+    options = {"inner_lr": 0.6 / strength, "inner_steps": 30, "strength": strength, "cg_steps": 10}
     learner = imaml(encoder, n_out=target.width, **options).double().train()
     shape = (1, 16, 16) if case == "images" else (6,)
     e = double(toy_episode(n_tasks=n_tasks, shape=shape, target=target))
