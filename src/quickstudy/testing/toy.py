@@ -75,7 +75,9 @@ def toy_episode(
     return Episode(_stack(supports), _stack(queries), wanted)
 
 
-def toy_learner(name: str, *, n_out: int = 4, in_dim: int = 6) -> AbstractLearner[Any]:
+def toy_learner(
+    name: str, *, n_out: int = 4, in_dim: int = 6, **options: Any
+) -> AbstractLearner[Any]:
     """An entry of ``ALGORITHMS`` on a small fully connected encoder; the same weights at every
     call.
 
@@ -83,6 +85,7 @@ def toy_learner(name: str, *, n_out: int = 4, in_dim: int = 6) -> AbstractLearne
         name: the entry.
         n_out: for builders that ask for it: the way, or the dimension of a regression target.
         in_dim: length of an input vector, and of a semantic vector for builders that ask for it.
+        options: further arguments of the builder.
 
     Raises:
         ConfigError: when no algorithm has this name.
@@ -100,7 +103,7 @@ def toy_learner(name: str, *, n_out: int = 4, in_dim: int = 6) -> AbstractLearne
     }
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         seed_everything("toy", name)
-        return builder(MLP(in_dim, widths=(16, 16)), **width)
+        return builder(MLP(in_dim, widths=(16, 16)), **{**width, **options})
 
 
 def _in_random_order(per_class: Sequence[int], g: torch.Generator) -> Int[Tensor, " N"]:
