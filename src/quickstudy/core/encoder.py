@@ -35,6 +35,7 @@ class AbstractEncoder(Described, nn.Module, abc.ABC):
             where it is none.
         stages: the names of the modules that work one after another, for `between`; empty where
             there are none to tell apart.
+        unit_images: whether its examples are images with values from 0 to 1, or normalised ones.
     """
 
     out_dim: int
@@ -42,6 +43,7 @@ class AbstractEncoder(Described, nn.Module, abc.ABC):
     stacks: bool = False
     map_shape: tuple[int, int, int] | None = None
     stages: tuple[str, ...] = ()
+    unit_images: bool = False
     _between: Callable[[int, Tensor], Tensor] | None = None
 
     wrong_part = (
@@ -131,3 +133,32 @@ def require_encoder(encoder: Any) -> AbstractEncoder:
             f"{type(encoder).__qualname__}. {AbstractEncoder.wrong_part}"
         )
     return encoder
+
+
+# Images that were normalised by any published means and deviations stay below a quarter of this.
+_LARGEST = 16.0
+
+
+def check_image_range(learner: nn.Module, x: Tensor, name: str) -> None:
+    """Refuse images with values from 0 to 255 where an encoder takes values from 0 to 1: its
+    answers would be numbers like any others.
+
+    Args:
+        learner: whose encoders are asked what they take.
+        x: examples, ``[T N *S]``.
+        name: of the examples, for the message.
+
+    Raises:
+        EpisodeError: with the largest value.
+    """
+    if x.ndim != 5 or not x.numel():
+        return
+    largest = float(x.abs().max())
+    if largest <= _LARGEST:
+        return
+    for module in learner.modules():
+        if isinstance(module, AbstractEncoder) and module.unit_images:
+            raise EpisodeError(
+                f"{name} holds values up to {largest:.4g}, but {type(module).__name__} takes "
+                f"images with values from 0 to 1. Divide values up to 255 by 255: {name} / 255."
+            )

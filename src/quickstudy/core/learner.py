@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from quickstudy.core.algorithm import AbstractAlgorithm, State
 from quickstudy.core.arguments import as_learned, can_look, check_finite, in_words
-from quickstudy.core.encoder import AbstractEncoder
+from quickstudy.core.encoder import AbstractEncoder, check_image_range
 from quickstudy.core.errors import (
     ConfigError,
     EpisodeError,
@@ -140,6 +140,7 @@ class AbstractLearner(AbstractAlgorithm[State]):
         else:
             check_finite(support.y, "y")
         check_finite(support.x, "x")
+        check_image_range(self, support.x, "x")
         if support.unlabelled is not None:
             check_finite(support.unlabelled, "unlabelled")
         with in_mode(self, training=False), torch.no_grad(), in_words(type(self).__name__):

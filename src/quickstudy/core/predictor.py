@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from quickstudy.core.algorithm import AbstractAlgorithm
 from quickstudy.core.arguments import as_learned, can_look, check_answers, examples_tensor, in_words
 from quickstudy.core.describe import Modules, check_given_modules, describe, rebuild
+from quickstudy.core.encoder import check_image_range
 from quickstudy.core.errors import ConfigError, EpisodeError, LoadError
 from quickstudy.core.modes import in_mode
 from quickstudy.core.saving import load_folder, save_folder
@@ -96,6 +97,8 @@ class Predictor(nn.Module):
                 f"{tuple(queries.shape)}. For a single one add the axis: x[None]."
             )
         queries = as_learned(queries, self._precision)[None]
+        if can_look(queries):
+            check_image_range(self.learner, queries, "x")
         # The learner may go on training; what it learned of one task stays in eval mode.
         stays = self.learner.training == self.training
         mode = contextlib.nullcontext() if stays else in_mode(self.learner, training=self.training)

@@ -58,6 +58,7 @@ class Conv4(AbstractEncoder):
 
     stacks = True
     stages = tuple(f"blocks.{i}" for i in range(4))
+    unit_images = True
 
     def __init__(
         self,

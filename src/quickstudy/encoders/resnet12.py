@@ -48,6 +48,7 @@ class ResNet12(AbstractEncoder):
     """
 
     stages = tuple(f"blocks.{i}" for i in range(4))
+    unit_images = True
 
     def __init__(
         self,
