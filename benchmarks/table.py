@@ -200,6 +200,37 @@ def speed() -> list[str]:
     return Table(columns, rows, notes).lines()
 
 
+def learners() -> list[str]:
+    """The table of what a training step of each learner costs, dearest first by its arithmetic."""
+    measured = measured_in("learners.json")
+    rows = [
+        (
+            f"`{name}`",
+            f"{1000 * cost['seconds']:.0f}",
+            f"{cost['flops'] / 1e9:.1f}",
+            f"{cost['calls']:,}",
+            f"{cost['of_arithmetic']:.1f}",
+            "" if cost["of_plain"] is None else f"{cost['of_plain']:.2f}",
+        )
+        for name, cost in sorted(
+            measured["learners"].items(), key=lambda item: -item[1]["of_arithmetic"]
+        )
+    ]
+    columns = columns_of(
+        "learner", "ms per step", "GFLOP", "calls", "× its arithmetic", "× plain loop"
+    )
+    about = measured["about"]
+    notes = (
+        f"Processor time of one thread, medians of {measured['rounds']} steps of "
+        f"{measured['n_tasks']} {'task' if measured['n_tasks'] == 1 else 'tasks'}, "
+        f"{measured['width']} filters; {about['processor']}, {measured['rate'] / 1e9:.0f} GFLOP/s "
+        f"of processor time, load {about['load']:.0f} on {about['cores']} cores; torch "
+        f"{about['versions']['torch']}.",
+        *(f"`{name}` is left out: {reason}" for name, reason in measured["skipped"].items()),
+    )
+    return Table(columns, rows, notes).lines()
+
+
 def _speed_rows(
     name: str, workload: dict[str, Any], memory: dict[str, int]
 ) -> Iterator[tuple[str, ...]]:
@@ -716,6 +747,7 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
     ),
     (ROOT / "docs" / "experiments" / "results.md", "results", results),
     (ROOT / "docs" / "experiments" / "speed.md", "speed", speed),
+    (ROOT / "docs" / "experiments" / "speed.md", "learners", learners),
     (ROOT / "docs" / "methods" / "gradient_based.md", "parts", parts),
     (ROOT / "docs" / "methods" / "gradient_based.md", "family", family),
     (ROOT / "docs" / "methods" / "gradient_based.md", "family-long", family_long),
