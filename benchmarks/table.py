@@ -753,6 +753,11 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
     (ROOT / "docs" / "methods" / "gradient_based.md", "family-long", family_long),
     (ROOT / "docs" / "methods" / "gradient_based.md", "learned-optimiser", learned_optimiser),
     (ROOT / "docs" / "methods" / "regression.md", "sinusoid", sinusoid),
+    (
+        ROOT / "docs" / "applications" / "serving.md",
+        "serve_kills",
+        functools.partial(_rows_of, "serve_kills"),
+    ),
     (ROOT / "docs" / "applications" / "gallery.md", "galleries", galleries),
     (
         ROOT / "docs" / "applications" / "gallery.md",
