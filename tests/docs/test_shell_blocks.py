@@ -64,6 +64,8 @@ NOT_RUN = {
     "quickstudy eval runs/glyphs-protonet --n-way 20": "as the lines above it, another setting",
     "quickstudy eval runs/omniglot-5w1s-maml --as": "as the line above it, another learner",
     "quickstudy eval runs/glyphs-protonet --data omniglot": "needs Omniglot",
+    "quickstudy eval runs/glyphs-protonet --vary": "as the lines above it, other tasks",
+    "quickstudy eval runs/omniglot-lake-protonet --protocol": "needs Omniglot",
     "quickstudy fit voices": "needs recordings and a run on them",
     "quickstudy fit requests -o": "needs an encoder of texts that loads for seconds",
     'quickstudy predict my-model "switch': "needs the model of texts of that line",
