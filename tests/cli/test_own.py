@@ -41,17 +41,28 @@ def lines(text: str) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-@pytest.fixture
-def model(quickstudy: Callable, drawings: Path, tmp_path: Path) -> Path:
-    said = quickstudy(
-        "fit", drawings / "known", "-o", tmp_path / "model", "--encoder", "symbols"
-    ).stdout
+@pytest.fixture(scope="module")
+def fitted_once(
+    quickstudy: Callable, drawings: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("fitted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QUICKSTUDY_CACHE", str(folder / "cache"))
+        said = quickstudy(
+            "fit", drawings / "known", "-o", folder / "model", "--encoder", "symbols"
+        ).stdout
     assert "Learned 3 classes from 12 images" in said
     assert "head logistic" in said
     assert "Encoder: symbols, 64 numbers each. Drawings, characters, symbols" in said
     assert "Note:" not in said
     assert "are recognised by the classifier without them" in said
-    return tmp_path / "model"
+    return folder / "model"
+
+
+@pytest.fixture
+def model(fitted_once: Path, tmp_path: Path) -> Path:
+    """A copy of its own, which a test may change."""
+    return Path(shutil.copytree(fitted_once, tmp_path / "model"))
 
 
 def test_from_a_folder_to_labels_in_every_format(
