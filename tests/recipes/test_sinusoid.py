@@ -14,7 +14,7 @@ def test_maml_learns_waves_in_a_few_steps(tmp_path: Path) -> None:
     recipe = recipe_named("sinusoid-maml")
     assert recipe.train.compile == "trace"
     short = replace(
-        recipe, train=replace(recipe.train, steps=1500, validate_every=0), evaluations=()
+        recipe, train=replace(recipe.train, steps=500, validate_every=0), evaluations=()
     )
     run = train_recipe(short, tmp_path / "run")
     assert run.result.finished
@@ -27,4 +27,4 @@ def test_maml_learns_waves_in_a_few_steps(tmp_path: Path) -> None:
         ]
     ignoring = float(e.query.y.square().mean())
     assert along[5] < along[1] < along[0]
-    assert along[5] < 0.75 * ignoring
+    assert along[5] < 0.5 * ignoring
