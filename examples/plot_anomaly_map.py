@@ -39,7 +39,7 @@ def broken(image: Image.Image) -> Image.Image:
     return image
 
 
-good = [part() for _ in range(24)]
+good = [part() for _ in range(20)]
 memory = PatchMemory("photographs").fit(good)
 
 # %%

@@ -27,7 +27,7 @@ enrolled, cohort, impostors = np.split(order[:250], [50, 150])
 def vectors(classes: np.ndarray, drawings: slice) -> np.ndarray:
     """The vectors of some drawings of each character, one row each."""
     rows = np.concatenate([characters.index.rows_of(int(c))[drawings] for c in classes])
-    return encoder.encode(list(characters.gather(rows)))
+    return encoder.encode(list(characters.x[rows]))
 
 
 # %%
@@ -56,7 +56,8 @@ print(f"{recognised:.0%} of 150 probes of members are recognised.")
 print(f"{accepted:.0%} of {len(others)} impostors are accepted; 5 % were asked for.")
 
 figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
-bins = np.linspace(0.9, 1, 50)
+similarities = [answer.similarity for answer in (*members, *others)]
+bins = np.histogram_bin_edges(similarities, 40)
 for answers, label in ((members, "members"), (others, "impostors")):
     axes.hist([answer.similarity for answer in answers], bins, density=True, alpha=0.6, label=label)
 axes.axvline(members[0].threshold, color="black", linestyle="--", label="threshold")
