@@ -1,10 +1,13 @@
-"""What the commands cost that do no learning: processor time (user and system) of a fresh process.
+"""What the commands cost that do no learning, and what `fit` and a question cost: processor time
+(user and system) of a fresh process, and of one question to a running one.
 
 python benchmarks/startup.py                 writes benchmarks/startup.json
+python benchmarks/startup.py --only fit      measures those whose name holds a word, keeps others
 python benchmarks/table.py                   writes its table into docs/get_started/command_line.md
 
 Every command runs once uncounted, so that Python's compiled files are there, and then ``--repeats``
-times; the medians are kept. The number of threads is left as it is.
+times; the medians are kept. The number of threads is left as it is. The photographs are steel
+defects and ORL faces, from the folder that QUICKSTUDY_DATA names.
 """
 
 import argparse
@@ -14,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -23,7 +27,11 @@ LIMITS = {
     "import quickstudy": 0.3,
     "quickstudy --help": 0.4,
     "quickstudy classes MODEL": 1.0,
+    "quickstudy fit, 30 photographs": 6.0,
+    "quickstudy fit, 30 photographs, with unknowns": 6.0,
+    "one face asked of a gallery in a running process": 0.3,
 }
+_QUESTIONS = 20
 
 
 def processor_seconds(command: list[str]) -> float:
@@ -59,7 +67,60 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "quickstudy list": [*command, "list"],
         "quickstudy classes MODEL": [*command, "classes", str(model)],
         "quickstudy gallery list GALLERY": [*command, "gallery", "list", str(place)],
+        **fits(folder, command),
     }
+
+
+def fits(folder: Path, command: list[str]) -> dict[str, list[str]]:
+    """`fit` on five photographs of each of six kinds of steel defects, nothing in the cache, and
+    the same with a cohort of 40 faces.
+    """
+    steel = unpacked("neu-steel-defects", folder / "steel", kinds=6, each=5)
+    faces = unpacked("orl-faces", folder / "faces", kinds=40, each=1)
+    fit = [*command, "fit", str(steel), "--no-cache", "--force", "-o", str(folder / "fitted")]
+    unknowns = ["--false-accept-rate", "0.05", "--cohort", str(faces)]
+    return {
+        "quickstudy fit, 30 photographs": fit,
+        "quickstudy fit, 30 photographs, with unknowns": [*fit, *unknowns],
+    }
+
+
+def unpacked(archive: str, folder: Path, *, kinds: int, each: int) -> Path:
+    """Some photographs of an archive, one sub-folder per kind."""
+    from quickstudy.data.locations import data_root
+
+    with zipfile.ZipFile(data_root() / f"{archive}.zip") as z:
+        names = sorted(n for n in z.namelist() if n.lower().endswith((".png", ".jpg")))
+        for kind in sorted({n.split("/")[-2] for n in names})[:kinds]:
+            for name in [n for n in names if n.split("/")[-2] == kind][:each]:
+                file = folder / kind / name.split("/")[-1]
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(z.read(name))
+    return folder
+
+
+def question_seconds(folder: Path) -> list[float]:
+    """Processor time of finding, encoding and looking up one face, after the first."""
+    import time
+
+    from quickstudy.gallery import Gallery
+    from quickstudy.pretrained import open_encoder
+
+    people = unpacked("orl-faces", folder / "people", kinds=20, each=2)
+    encoder = open_encoder("faces")
+    with Gallery.create(
+        folder / "faces.db", encoder=encoder.key, dim=encoder.dim, source="faces"
+    ) as gallery:
+        photographs = sorted(people.rglob("*.png"))
+        for file in photographs[::2]:
+            vectors = encoder.encode([encoder.read(file)])
+            gallery.enrol(file.parent.name, vectors, force=True)
+        seconds = []
+        for file in photographs[1::2][:_QUESTIONS]:
+            began = time.process_time()
+            gallery.identify(encoder.encode([encoder.read(file)]))
+            seconds.append(round(time.process_time() - began, 3))
+    return seconds[1:]
 
 
 def rows() -> list[str]:
@@ -73,7 +134,8 @@ def rows() -> list[str]:
     return [
         *lines,
         "",
-        f"Medians of {len(seconds)} processes, user and system time; Python "
+        f"Medians of {len(measured['seconds']['import quickstudy'])} processes, of fits and "
+        "questions as many as there are in benchmarks/startup.json; user and system time; Python "
         f"{about['versions']['python']}, {about['cores']} cores of {about['processor']}; commit "
         f"{about['commit']}.",
     ]
@@ -87,19 +149,27 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=7)
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--only", default="", help="only those whose name holds this word")
+    args = parser.parse_args()
+    asked = "one face asked of a gallery in a running process"
     with tempfile.TemporaryDirectory() as folder:
-        found = commands(Path(folder))
-        seconds: dict[str, list[float]] = {name: [] for name in found}
-        for command in found.values():
+        chosen = {n: c for n, c in commands(Path(folder)).items() if args.only in n}
+        seconds: dict[str, list[float]] = {name: [] for name in chosen}
+        for command in chosen.values():
             processor_seconds(command)
-        for _ in range(repeats):
-            for name, command in found.items():
+        for _ in range(args.repeats):
+            for name, command in chosen.items():
                 seconds[name].append(round(processor_seconds(command), 3))
-    FILE.write_text(
-        json.dumps({"about": about(torch.device("cpu"), []), "seconds": seconds}, indent=1) + "\n",
-        encoding="utf-8",
-    )
+        if args.only in asked:
+            seconds[asked] = question_seconds(Path(folder))
+    found = {"about": about(torch.device("cpu"), []), "seconds": seconds}
+    if args.only:
+        added = found
+        found = json.loads(FILE.read_text(encoding="utf-8"))
+        found["seconds"] |= seconds
+        # What was measured later than the rest, at which commit.
+        found.setdefault("later", {}).update(dict.fromkeys(seconds, added["about"]["commit"]))
+    FILE.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print("\n".join(rows()))
 
 

@@ -791,6 +791,16 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
     ),
     (
         ROOT / "docs" / "applications" / "classifier.md",
+        "calibration",
+        functools.partial(_rows_of, "calibration"),
+    ),
+    (
+        ROOT / "docs" / "applications" / "classifier.md",
+        "acceptance",
+        functools.partial(_rows_of, "acceptance"),
+    ),
+    (
+        ROOT / "docs" / "applications" / "classifier.md",
         "sets",
         functools.partial(_rows_of, "decisions", "set_rows"),
     ),
