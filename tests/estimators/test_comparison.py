@@ -48,7 +48,8 @@ def test_the_examples_say_which_head_is_better() -> None:
 
 def test_it_is_no_secret_how_a_score_came_about() -> None:
     x, y = stretched(0, 5)
-    compared, head = compare_heads(x, y, 4, np.ones(20))
+    compared, head, left_out = compare_heads(x, y, 4, np.ones(20))
+    np.testing.assert_array_equal(left_out, head.left_out(x, y, 4, np.ones(20)))
     for score, choice in zip(compared.scores, CHOICES, strict=True):
         assert (score.choice.head, score.choice.scaling) == (choice.head, choice.scaling)
         own = score.choice.make().fit(x, y, 4, np.ones(20))
