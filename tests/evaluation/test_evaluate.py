@@ -77,6 +77,9 @@ def test_a_report_has_every_promised_key_and_survives_a_file(tmp_path: Path) -> 
     assert again == replace(report, scores=tuple(round(s, 6) for s in report.scores))
     assert 0 <= about["mean"] <= 1
     assert "inductive" in str(report)
+    assert report.published_value == "50.0"
+    assert replace(report, metric="log_likelihood").published_value == "0.5"
+    assert replace(report, published=None).published_value == ""
 
 
 def test_mean_and_interval_are_those_of_the_tasks() -> None:

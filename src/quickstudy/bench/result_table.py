@@ -45,7 +45,7 @@ def _rows(record: Record) -> Iterator[list[str]]:
             f"{report.n_query}",
             _score(report),
             _score(record.validation) if record.validation is not None and i == 0 else "",
-            "" if report.published is None else f"{100 * report.published:.1f}",
+            report.published_value,
             "yes" if report.transductive else "no",
             report.norm,
             f"{report.parameters:,}",

@@ -356,7 +356,7 @@ def _scored(
                 f"{evaluation.title}: {n} of {evaluation.n_tasks} tasks"
             ),
         )
-    beside = f"  published {100 * report.published:.1f}" if report.published is not None else ""
+    beside = f"  published {report.published_value}" if report.published_value else ""
     results().print(f"{report}{beside}")
     return report
 

@@ -189,6 +189,13 @@ class Report:
         kind = "transductive" if self.transductive else "inductive"
         return f"{self.name}: {value}  ({self.task}; {kind}, norm {self.norm})"
 
+    @property
+    def published_value(self) -> str:
+        """The paper's number in the units of the score: accuracies in per cent; "" if none."""
+        if self.published is None:
+            return ""
+        return f"{100 * self.published:.1f}" if self.metric == "accuracy" else f"{self.published:g}"
+
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values, the scores rounded to six decimals."""
         about = dataclasses.asdict(self)
