@@ -228,70 +228,26 @@ def evaluate_run(
 ) -> None:
     """Score a trained run: in the settings of its recipe, or in the one given."""
     run = load_run(run_dir)
+    sizes = {"--n-way": n_way, "--n-shot": n_shot, "--n-query": n_query}
+    others = {"--norm": norm, "--as": as_, "--unknown": unknown, "--baselines": baselines}
     if protocol == "lake20":
-        _refuse_beside(
-            "--protocol lake20",
-            {
-                "--n-way": n_way,
-                "--n-shot": n_shot,
-                "--n-query": n_query,
-                "--n-tasks": n_tasks,
-                "--data": data,
-                "--split": split,
-                "--norm": norm,
-                "--as": as_,
-                "--unknown": unknown,
-                "--baselines": baselines,
-                "--vary": vary,
-            },
-        )
+        tasks = {"--n-tasks": n_tasks, "--data": data, "--split": split, "--vary": vary}
+        _refuse_beside("--protocol lake20", sizes | others | tasks)
         lake = score_lake20(run, archive, seed=seed)
-        results().print(f"{lake}")
-        if json_file is not None:
-            lake.report.save(json_file)
+        _show_one(str(lake), lake.report, json_file)
         return
     if archive is not None:
         raise ConfigError("--archive goes with --protocol lake20.")
+    if data is not None:
+        run = dataclasses.replace(run, scored_on=_other_data(data, run.recipe))
     if vary is not None:
-        _refuse_beside(
-            "--vary",
-            {
-                "--n-way": n_way,
-                "--n-shot": n_shot,
-                "--n-query": n_query,
-                "--norm": norm,
-                "--as": as_,
-                "--unknown": unknown,
-                "--baselines": baselines,
-            },
-        )
-        if data is not None:
-            run = dataclasses.replace(run, scored_on=_other_data(data, run.recipe))
+        _refuse_beside("--vary", sizes | others)
         report = run.evaluate_varying(
             max_way=vary, n_tasks=n_tasks or 600, split=split or "test", seed=seed
         )
-        results().print(f"{report}")
-        if json_file is not None:
-            report.save(json_file)
+        _show_one(str(report), report, json_file)
         return
-    recipe = run.recipe
-    settings = tuple(
-        dataclasses.replace(e, n_tasks=n_tasks or e.n_tasks) for e in recipe.evaluations
-    )
-    if norm or as_ or any(v is not None for v in (n_way, n_shot, n_query, split)):
-        base = settings[0]
-        size = Setting(
-            base.setting.n_way if n_way is None else n_way,
-            base.setting.n_shot if n_shot is None else n_shot,
-            base.setting.n_query if n_query is None else n_query,
-        )
-        asked = Evaluation(
-            size, base.n_tasks, split or base.split, norm or "", as_, metric=base.metric
-        )
-        same = (e for e in settings if dataclasses.replace(e, published=None, source="") == asked)
-        settings = (next(same, asked),)
-    if data is not None:
-        run = dataclasses.replace(run, scored_on=_other_data(data, recipe))
+    settings = _settings(run.recipe, list(sizes.values()), n_tasks, split or "", norm or "", as_)
     for evaluation in settings:
         report = _scored(run, evaluation, seed=seed, n_unknown=unknown, unknown_score=score)
         if baselines:
@@ -301,6 +257,36 @@ def evaluate_run(
             report.save(json_file if len(settings) == 1 else json_file / f"{name}.json")
     _draw_page(run, run.build_data(), settings[0].split, run_dir / "episodes-eval.png")
     results().print(f"Picture: {run_dir / 'episodes-eval.png'}")
+
+
+def _show_one(text: str, report: Report, json_file: Path | None) -> None:
+    results().print(text)
+    if json_file is not None:
+        report.save(json_file)
+
+
+def _settings(
+    recipe: Recipe, sizes: list[int | None], n_tasks: int | None, split: str, norm: str, as_: str
+) -> tuple[Evaluation, ...]:
+    """The evaluations of the recipe, or the one that is asked for, with its published number."""
+    settings = tuple(
+        dataclasses.replace(e, n_tasks=n_tasks or e.n_tasks) for e in recipe.evaluations
+    )
+    if not (norm or as_ or split or any(size is not None for size in sizes)):
+        return settings
+    base = settings[0]
+    usual = (base.setting.n_way, base.setting.n_shot, base.setting.n_query)
+    n_way, n_shot, n_query = (u if s is None else s for s, u in zip(sizes, usual, strict=True))
+    asked = Evaluation(
+        Setting(n_way, n_shot, n_query),
+        base.n_tasks,
+        split or base.split,
+        norm,
+        as_,
+        metric=base.metric,
+    )
+    same = (e for e in settings if dataclasses.replace(e, published=None, source="") == asked)
+    return (next(same, asked),)
 
 
 def compare(

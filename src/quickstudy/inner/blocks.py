@@ -36,7 +36,8 @@ def by_blocks(
     """
     if columns[0].shape[1] <= block:
         return function(columns, weights)
-    return _ByBlocks.apply(function, block, len(columns), *columns, *weights)  # type: ignore[no-any-return]
+    answer: Any = _ByBlocks.apply(function, block, len(columns), *columns, *weights)
+    return answer
 
 
 class _ByBlocks(torch.autograd.Function):
