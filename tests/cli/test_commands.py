@@ -401,7 +401,7 @@ def test_what_belongs_to_no_class_is_called_unknown(
     )
     assert [row["label"] for row in strange] == ["unknown"] * 4
     assert all(row["nearest"] in ("three o", "ქართ") for row in strange)
-    assert "at least 199 " in quickstudy(*fit, "0.01", status=2).stderr
+    assert "at least 199 " in quickstudy(*fit, "0.01", "--force", status=2).stderr
 
 
 def lines_of(text: str) -> list[dict[str, Any]]:

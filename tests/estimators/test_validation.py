@@ -72,7 +72,7 @@ def test_predictions_have_the_dtype_of_the_labels_also_after_a_class_came(kind: 
         st.floats(),
         st.booleans(),
         st.none(),
-        st.just(np.datetime64("NaT")),
+        st.just(np.datetime64("NaT", "s")),
         st.just(np.float32("nan")),
         st.binary(max_size=2),
     ),
@@ -100,7 +100,7 @@ def test_a_text_among_numbers_is_refused(kind: str) -> None:
         model.add_class("cat", x[:1])
 
 
-@pytest.mark.parametrize("missing", [float("nan"), None, np.datetime64("NaT")])
+@pytest.mark.parametrize("missing", [float("nan"), None, np.datetime64("NaT", "s")])
 @pytest.mark.parametrize(
     "estimator", [FewShotClassifier, OpenSetClassifier, OSLOClassifier, InContextClassifier]
 )

@@ -92,7 +92,7 @@ def test_exports_of_other_versions(tmp_path: Path) -> None:
         ({"identities": twice}, "there are two called 'Ada'"),
         ({"dim": 5}, "should be vectors of 5 numbers"),
         ({"policy": {"threshold": 80}}, "is a cosine"),
-        ({"policy": {"threshold": "0.5"}}, "must be a number|Type-check"),
+        ({"policy": {"threshold": "0.5"}}, "must be a number|violates type hint"),
     ):
         forged = {**about, **wrong}
         save_folder(tmp_path / "out", kind="gallery export", about=forged, files=saved.files)

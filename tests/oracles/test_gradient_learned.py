@@ -261,10 +261,10 @@ def test_learned_optimiser(
         lambda g: preprocessed(g, float(d["lstm_k"])),
     )
     memory = (
-        torch.zeros(n, 6, dtype=D),
-        torch.zeros(n, 6, dtype=D),
-        torch.zeros(n, 5, dtype=D),
-        torch.zeros(n, 5, dtype=D),
+        torch.zeros(6, n, dtype=D),
+        torch.zeros(6, n, dtype=D),
+        torch.zeros(5, n, dtype=D),
+        torch.zeros(5, n, dtype=D),
     )
     p = {"a": torch.zeros(n, dtype=D)}
     for t, g in enumerate(d["lstm_gradients"]):

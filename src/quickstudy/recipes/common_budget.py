@@ -3,7 +3,6 @@ one size of training tasks, one budget of them.
 """
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -99,6 +98,17 @@ def common_recipe(learner: str) -> Recipe:
     return replace(COMMON[base](), evaluations=exams)
 
 
+# Learners with so many outputs as there are classes. They are named, as a look at the learners
+# would import torch where recipes are only listed.
+WITH_OUTPUTS = frozenset(
+    (
+        *("maml", "fomaml", "reptile", "meta_sgd", "meta_curvature", "alfa", "imaml", "metal"),
+        *("meta_lstm", "learned_optimiser", "maml_pp", "anil", "boil", "tsa_maml"),
+        *("t_nas", "meta_nas", "lstm", "mann", "snail", "cnp", "anp", "tnp"),
+    )
+)
+
+
 def _trained(learner: str, steps: int = _STEPS, name: str = "") -> Recipe:
     """The training of its own that a learner gets."""
     if learner in FAMILY:
@@ -148,7 +158,7 @@ def _without_batch(learner: str) -> tuple[Evaluation, ...]:
 
 
 def _ways(learner: str) -> dict[str, int]:
-    return {"n_out": 5} if "n_out" in inspect.signature(ALGORITHMS[learner]).parameters else {}
+    return {"n_out": 5} if learner in WITH_OUTPUTS else {}
 
 
 def _summary(learner: str) -> str:
