@@ -25,6 +25,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ class Client(threading.Thread):
         self.errors: list[int] = []
 
     def run(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, HTTPException):
             for i in range(10**6):
                 try:
                     self.step(self.seed * 1000 + i)
