@@ -14,6 +14,7 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, did_you_mean
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.estimators.advice import advise
+from quickstudy.estimators.blas import one_thread_where_small
 from quickstudy.estimators.comparison import HeadComparison, choices_for, compare_heads
 from quickstudy.estimators.findings import examine
 from quickstudy.estimators.heads import (
@@ -324,9 +325,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         other._delete(at)
         other.labels_ = other.labels_ - (other.labels_ > at)
         other.classes_ = np.delete(self.classes_, at)
-        other.head_ = type(self.head_)(**self.head_.options()).fit(
-            other.support_, other.labels_, len(other.classes_), other.weights_
-        )
+        with one_thread_where_small(self.support_.size):
+            other.head_ = type(self.head_)(**self.head_.options()).fit(
+                other.support_, other.labels_, len(other.classes_), other.weights_
+            )
         return other
 
     def left_out_scores(self) -> Array:
@@ -337,9 +339,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if "left out" not in self._kept:
-            self._kept["left out"] = self.head_.left_out(
-                self.support_, self.labels_, len(self.classes_), self.weights_
-            )
+            with one_thread_where_small(self.support_.size):
+                self._kept["left out"] = self.head_.left_out(
+                    self.support_, self.labels_, len(self.classes_), self.weights_
+                )
         return self._kept["left out"].copy()
 
     def diagnose(self) -> Diagnosis:
@@ -370,10 +373,11 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             return sets
         if "sets" not in self._kept:
             sets = ConformalSets(len(self.classes_), self.temperature)
-            for left, head in self.head_.without_some(
-                self.support_, self.labels_, len(self.classes_), self.weights_
-            ):
-                sets.add_round(head, self.support_[left], self.labels_[left])
+            with one_thread_where_small(self.support_.size):
+                for left, head in self.head_.without_some(
+                    self.support_, self.labels_, len(self.classes_), self.weights_
+                ):
+                    sets.add_round(head, self.support_[left], self.labels_[left])
             self._kept["sets"] = sets
         return self._kept["sets"]
 
@@ -397,9 +401,14 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
     def _refitted(self, comparison: HeadComparison | None = None) -> Self:
         self._kept = {}
-        examples = self.support_, self.labels_, len(self.classes_), self.weights_
         self.head_comparison_ = None
         self._check_names()
+        with one_thread_where_small(self.support_.size):
+            self._fit_head(comparison)
+        return self
+
+    def _fit_head(self, comparison: HeadComparison | None) -> None:
+        examples = self.support_, self.labels_, len(self.classes_), self.weights_
         if self.head != "auto":
             self.head_ = self._make_head().fit(*examples)
         elif comparison is not None:
@@ -410,7 +419,6 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             comparison, self.head_, left_out = compare_heads(*examples, choices)
             self.head_comparison_ = comparison
             self._kept["left out"] = left_out
-        return self
 
     def _check_names(self) -> None:
         if self.scaling != "auto" and self.scaling not in SCALINGS:

@@ -142,9 +142,10 @@ def choose_encoder(
         best = names.index("symbols")
         reason = f"taken as the images are drawings and the examples too few to say more ({of})"
         return EncoderChoice(encoders[best], tuple(scores), reason)
-    sure = scores[best].ahead if best else 1 - max((s.ahead for s in scores[1:]), default=0.5)
-    how = f" with a probability of {sure:.2f}" if scores[1:] else ""
-    reason = f"the better one for {kind} like these{how} ({of})"
+    if not scores[1:]:
+        return EncoderChoice(encoders[0], tuple(scores), f"the general one ({of})")
+    sure = scores[best].ahead if best else 1 - max(s.ahead for s in scores[1:])
+    reason = f"the better one for {kind} like these with a probability of {sure:.2f} ({of})"
     return EncoderChoice(encoders[best], tuple(scores), reason)
 
 
