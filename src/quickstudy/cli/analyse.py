@@ -22,6 +22,7 @@ from quickstudy.analysis import (
     write_report,
 )
 from quickstudy.cli.choices import Norm
+from quickstudy.cli.options import NormOption, RunFolder
 from quickstudy.cli.screen import progress, results, table
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.tasks import AbstractTasks
@@ -32,15 +33,8 @@ analyse = typer.Typer(
     no_args_is_help=True,
 )
 
-_Folder = Annotated[
-    Path, typer.Argument(help="The folder that `quickstudy train` wrote.", show_default=False)
-]
 _Tasks = Annotated[int, typer.Option(min=2, help="How many tasks.")]
 _Seed = Annotated[int, typer.Option(help="Of the tasks.")]
-_Norm = Annotated[
-    Norm | None,
-    typer.Option(help="Another normalisation policy; support makes MAML inductive."),
-]
 _Json = Annotated[
     Path | None,
     typer.Option("--json", help="Write the numbers here; default RUN/analysis/NAME.json."),
@@ -52,7 +46,7 @@ _Plot = Annotated[
 
 @analyse.command()
 def steps(
-    run_dir: _Folder,
+    run_dir: RunFolder,
     most: Annotated[
         int,
         typer.Option(
@@ -61,7 +55,7 @@ def steps(
     ] = 0,
     n_tasks: _Tasks = 100,
     seed: _Seed = 0,
-    norm: _Norm = None,
+    norm: NormOption = None,
     json_file: _Json = None,
     plot: _Plot = None,
 ) -> None:
@@ -74,13 +68,13 @@ def steps(
 
 @analyse.command()
 def permutations(
-    run_dir: _Folder,
+    run_dir: RunFolder,
     orders: Annotated[
         int, typer.Option(min=2, help="The most orders; where there are more, so many random ones.")
     ] = 120,
     n_tasks: _Tasks = 100,
     seed: _Seed = 0,
-    norm: _Norm = None,
+    norm: NormOption = None,
     json_file: _Json = None,
     plot: _Plot = None,
 ) -> None:
@@ -100,7 +94,7 @@ def permutations(
 
 @analyse.command()
 def order(
-    run_dir: _Folder,
+    run_dir: RunFolder,
     other: Annotated[
         Path | None,
         typer.Argument(
@@ -110,7 +104,7 @@ def order(
     ] = None,
     n_tasks: _Tasks = 50,
     seed: _Seed = 0,
-    norm: _Norm = None,
+    norm: NormOption = None,
     json_file: _Json = None,
     plot: _Plot = None,
 ) -> None:
@@ -131,10 +125,10 @@ def order(
 
 @analyse.command()
 def cka(
-    run_dir: _Folder,
+    run_dir: RunFolder,
     n_tasks: _Tasks = 100,
     seed: _Seed = 0,
-    norm: _Norm = None,
+    norm: NormOption = None,
     json_file: _Json = None,
     plot: _Plot = None,
 ) -> None:
@@ -149,11 +143,11 @@ def cka(
 
 @analyse.command("embedding")
 def embedding_of(
-    run_dir: _Folder,
+    run_dir: RunFolder,
     task: Annotated[int, typer.Option(min=0, help="Which task of the stream.")] = 0,
     n_query: Annotated[int, typer.Option(min=1, help="Queries per class.")] = 15,
     seed: _Seed = 0,
-    norm: _Norm = None,
+    norm: NormOption = None,
     json_file: _Json = None,
     plot: _Plot = None,
 ) -> None:
@@ -168,11 +162,11 @@ def embedding_of(
 
 @analyse.command()
 def instances(
-    run_dir: _Folder,
+    run_dir: RunFolder,
     n: Annotated[int, typer.Option("--instances", min=2, help="Examples of each class.")] = 10,
     n_tasks: _Tasks = 1000,
     seed: _Seed = 0,
-    norm: _Norm = None,
+    norm: NormOption = None,
     json_file: _Json = None,
     plot: _Plot = None,
 ) -> None:
@@ -187,10 +181,10 @@ def instances(
 
 @analyse.command("architecture")
 def architecture_of(
-    run_dir: _Folder,
+    run_dir: RunFolder,
     n_tasks: _Tasks = 100,
     seed: _Seed = 0,
-    norm: _Norm = None,
+    norm: NormOption = None,
     json_file: _Json = None,
     plot: _Plot = None,
 ) -> None:

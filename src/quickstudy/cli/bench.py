@@ -32,6 +32,7 @@ from quickstudy.bench.record import records_in
 from quickstudy.bench.regress import changes
 from quickstudy.bench.result_table import markdown
 from quickstudy.cli.choices import AxisName, Device, PeerName, SuiteName, WorkloadName
+from quickstudy.cli.options import DeviceOption
 from quickstudy.cli.screen import progress, results, table
 from quickstudy.core.errors import ConfigError, did_you_mean
 
@@ -178,9 +179,7 @@ def run(
             "The row keeps the reason.",
         ),
     ] = "",
-    device: Annotated[
-        str, typer.Option(help="Where it runs, as torch calls it, e.g. cpu or cuda:1.")
-    ] = "auto",
+    device: DeviceOption = "auto",
 ) -> None:
     """Train and score the rows of a table that are missing. Several of these commands may run side
     by side; what was stopped goes on where it was.

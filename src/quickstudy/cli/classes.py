@@ -1,18 +1,12 @@
 """The command ``classes``. It reads what a model says of itself, and needs no torch."""
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
+from quickstudy.cli.options import ModelFolder
 from quickstudy.cli.screen import results, table
 from quickstudy.estimators import class_counts
 
 
 def classes(
-    model: Annotated[
-        Path, typer.Argument(help="A model that `quickstudy fit` wrote.", show_default=False)
-    ],
+    model: ModelFolder,
 ) -> None:
     """List the classes of a fitted model and how many examples each has."""
     shown = table("class", "examples")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from quickstudy.cli.options import MovedEncoder
 from quickstudy.cli.screen import progress, results
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.saving import KINDS, what_is
@@ -20,12 +21,7 @@ def export(
     out: Annotated[
         Path, typer.Argument(help="The file: NAME.onnx, or NAME.pt2.", show_default=False)
     ],
-    encoder: Annotated[
-        str,
-        typer.Option(
-            help="Where the encoder lies now; default where it lay when the model was fitted."
-        ),
-    ] = "",
+    encoder: MovedEncoder = "",
 ) -> None:
     """Write a model as one graph from resized pixels to scores, for programs without torch."""
     from quickstudy.anomaly import PatchMemory

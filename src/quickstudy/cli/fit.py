@@ -8,6 +8,7 @@ import numpy as np
 import typer
 
 from quickstudy.cli.choices import FolderKind, Head, Norm, OnBad, UnknownScore
+from quickstudy.cli.options import CacheOption
 from quickstudy.cli.overwrite import check_replaceable
 from quickstudy.cli.screen import Stages, results
 from quickstudy.core.errors import ConfigError
@@ -112,10 +113,6 @@ ForceOption = Annotated[
     bool, typer.Option("--force", help="Replace the model that lies in --out already.")
 ]
 ReportOption = Annotated[bool, typer.Option(help="Write report.html into the model's folder.")]
-CacheOption = Annotated[
-    bool,
-    typer.Option(help="Keep vectors in the user's cache folder, so that no file is encoded twice."),
-]
 
 
 def fit(

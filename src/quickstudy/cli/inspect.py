@@ -13,6 +13,7 @@ from PIL import Image
 from quickstudy.anomaly import PatchMemory
 from quickstudy.anomaly.patch_memory import KIND
 from quickstudy.cli.choices import Format, PatchScore
+from quickstudy.cli.options import JsonLines
 from quickstudy.cli.overwrite import check_replaceable
 from quickstudy.cli.screen import results, table
 from quickstudy.core.errors import ConfigError, DataError
@@ -96,7 +97,7 @@ def score_pictures(
     form: Annotated[
         Format, typer.Option("--format", help="Of the scores; jsonl is one JSON object per line.")
     ] = "table",
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
+    as_json: JsonLines = False,
     encoder: _Encoder = "",
 ) -> None:
     """How much each picture differs from good parts, and where. Pictures that cannot be read are

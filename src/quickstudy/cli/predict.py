@@ -14,6 +14,7 @@ from rich.table import Table
 
 from quickstudy.cli.answers import chosen_format, write_rows
 from quickstudy.cli.choices import Format
+from quickstudy.cli.options import CacheOption, JsonLines, ModelFolder, MovedEncoder
 from quickstudy.cli.screen import progress, results, table, warnings_as_notes
 from quickstudy.core.errors import DataError
 from quickstudy.data import kind_of
@@ -27,16 +28,6 @@ _COLUMNS = ("label", "probability", "score", "threshold", "certain", "nearest", 
 _FIRST = {"images": "image", "audio": "recording", "text": "text", TABLE: "row"}
 _STDIN = "-"
 
-_Model = Annotated[
-    Path, typer.Argument(help="A model that `quickstudy fit` wrote.", show_default=False)
-]
-_Encoder = Annotated[
-    str,
-    typer.Option(
-        help="Where the encoder lies now; default where it lay when the model was fitted."
-    ),
-]
-
 
 ItemsArgument = Annotated[
     list[str],
@@ -49,7 +40,6 @@ ItemsArgument = Annotated[
 FormOption = Annotated[
     Format, typer.Option("--format", help="Of the answers; jsonl is one JSON object per line.")
 ]
-AsJsonOption = Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")]
 OutOption = Annotated[
     Path | None, typer.Option("--out", "-o", help="Write csv or jsonl into this file.")
 ]
@@ -66,10 +56,6 @@ FalseAcceptRateOption = Annotated[
         "as fitted."
     ),
 ]
-CacheOption = Annotated[
-    bool,
-    typer.Option(help="Keep vectors in the user's cache folder, so that no file is encoded twice."),
-]
 GuardOption = Annotated[
     bool,
     typer.Option(
@@ -80,14 +66,14 @@ GuardOption = Annotated[
 
 
 def predict(
-    model: _Model,
+    model: ModelFolder,
     items: ItemsArgument,
     form: FormOption = "table",
-    as_json: AsJsonOption = False,
+    as_json: JsonLines = False,
     out: OutOption = None,
     sort_into: SortIntoOption = None,
     false_accept_rate: FalseAcceptRateOption = 0.0,
-    encoder: _Encoder = "",
+    encoder: MovedEncoder = "",
     cache: CacheOption = True,
     guard: GuardOption = False,
 ) -> None:
@@ -128,7 +114,7 @@ def predict(
 
 
 def add_class(
-    model: _Model,
+    model: ModelFolder,
     name: Annotated[str, typer.Argument(help="Of the class.", show_default=False)],
     items: Annotated[
         list[str],
@@ -143,7 +129,7 @@ def add_class(
             "--replace", help="Give a class that is there these examples in place of its own."
         ),
     ] = False,
-    encoder: _Encoder = "",
+    encoder: MovedEncoder = "",
 ) -> None:
     """Teach a fitted model one more class; the result equals fitting anew."""
     label = as_text(name)
@@ -161,7 +147,8 @@ def add_class(
 
 
 def remove_class(
-    model: _Model, name: Annotated[str, typer.Argument(help="Of the class.", show_default=False)]
+    model: ModelFolder,
+    name: Annotated[str, typer.Argument(help="Of the class.", show_default=False)],
 ) -> None:
     """Let a fitted model forget a class and its examples."""
     with FittedModel.editing(model, encoder=None) as fitted:

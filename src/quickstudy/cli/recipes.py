@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from quickstudy.algorithms import ALGORITHMS, FAMILIES, family
+from quickstudy.cli.options import ChangedFields, RecipeName
 from quickstudy.cli.screen import results
 from quickstudy.core.errors import ConfigError
 from quickstudy.data import DATA
@@ -66,13 +67,8 @@ def list_parts(
 
 
 def show(
-    recipe: Annotated[str, typer.Argument(help="A name from `quickstudy list`.")],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="FIELD=VALUE", help="Change a field, e.g. learner.inner_steps=10."
-        ),
-    ] = None,
+    recipe: RecipeName,
+    set_: ChangedFields = None,
 ) -> None:
     """Show everything a recipe fixes, as JSON; the paths of its fields are what --set takes."""
     results().print(

@@ -10,7 +10,8 @@ import typer
 
 from quickstudy.algorithms import NearestNeighbour
 from quickstudy.analysis import episode_page, learning_curve
-from quickstudy.cli.choices import Norm, OutputScore, Split
+from quickstudy.cli.choices import OutputScore, Split
+from quickstudy.cli.options import ChangedFields, DeviceOption, NormOption, RecipeName, RunFolder
 from quickstudy.cli.recipes import changed
 from quickstudy.cli.screen import progress, results
 from quickstudy.core.errors import ConfigError, QuickstudyError
@@ -34,18 +35,6 @@ from quickstudy.recipes import (
 from quickstudy.training import Advanced, launch
 from quickstudy.training.log import read_log
 
-RunFolder = Annotated[
-    Path, typer.Argument(help="The folder that `quickstudy train` wrote.", show_default=False)
-]
-
-
-RecipeArgument = Annotated[str, typer.Argument(help="A name from `quickstudy list`.")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="FIELD=VALUE", help="Change a field, e.g. learner.inner_steps=10."
-    ),
-]
 OutDirOption = Annotated[
     Path | None, typer.Option("--out", help="Folder for the run; default runs/RECIPE.")
 ]
@@ -59,9 +48,6 @@ FromOption = Annotated[
 ]
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")
-]
-DeviceOption = Annotated[
-    str, typer.Option(help="Where it runs, as torch calls it, e.g. cpu or cuda:1.")
 ]
 NTasksOption = Annotated[
     int | None, typer.Option(help="Tasks of each final score; default as the recipe says.")
@@ -81,10 +67,6 @@ EvaluateRunNTasksOption = Annotated[
 DataOption = Annotated[str | None, typer.Option(help="Another data set, by name.")]
 SplitOption = Annotated[
     Split | None, typer.Option(help="Whose classes; default as the recipe says.")
-]
-NormOption = Annotated[
-    Norm | None,
-    typer.Option(help="Another normalisation policy; support makes MAML inductive."),
 ]
 AsOption = Annotated[
     str,
@@ -139,8 +121,8 @@ JsonFileOption = Annotated[
 
 
 def train(
-    recipe: RecipeArgument,
-    set_: SetOption = None,
+    recipe: RecipeName,
+    set_: ChangedFields = None,
     out_dir: OutDirOption = None,
     from_: FromOption = None,
     resume: ResumeOption = False,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from quickstudy.cli.options import CacheOption, ModelFolder, MovedEncoder
 from quickstudy.cli.screen import progress, results, table, warnings_as_notes
 from quickstudy.estimators import FittedModel, Score, score_model
 from quickstudy.estimators.advice import listed
@@ -14,9 +15,7 @@ _MOST = 10  # of what a screen lists
 
 
 def score(
-    model: Annotated[
-        Path, typer.Argument(help="A model that `quickstudy fit` wrote.", show_default=False)
-    ],
+    model: ModelFolder,
     labelled: Annotated[
         Path,
         typer.Argument(
@@ -29,18 +28,8 @@ def score(
     page: Annotated[
         Path | None, typer.Option(help="Write a page with every mistake into this file (.html).")
     ] = None,
-    encoder: Annotated[
-        str,
-        typer.Option(
-            help="Where the encoder lies now; default where it lay when the model was fitted."
-        ),
-    ] = "",
-    cache: Annotated[
-        bool,
-        typer.Option(
-            help="Keep vectors in the user's cache folder, so that no file is encoded twice."
-        ),
-    ] = True,
+    encoder: MovedEncoder = "",
+    cache: CacheOption = True,
 ) -> None:
     """Ask a model about labelled items that it has not seen: accuracy, its interval, and what is
     taken for what. With items that cannot be read the command ends with status 1.

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
+from quickstudy.cli.options import DeviceOption, RecipeName
 from quickstudy.cli.screen import progress, results, table
 from quickstudy.core.errors import ConfigError
 from quickstudy.recipes import recipe_named
 from quickstudy.tuning import Trial, TuneResult, short
 from quickstudy.tuning import tune as search
 
-RecipeArgument = Annotated[str, typer.Argument(help="A name from `quickstudy list`.")]
 TuneOption = Annotated[
     list[str],
     typer.Option(
@@ -47,13 +47,10 @@ OutDirOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option(help="Of the proposed values.")]
 PruneOption = Annotated[bool, typer.Option(help="End poor trials early.")]
-DeviceOption = Annotated[
-    str, typer.Option(help="Where it runs, as torch calls it, e.g. cpu or cuda:1.")
-]
 
 
 def tune(
-    recipe: RecipeArgument,
+    recipe: RecipeName,
     tune_: TuneOption,
     trials: TrialsOption = 20,
     storage: StorageOption = "",
