@@ -9,6 +9,7 @@ benchmarks/acceptance.json; a row that was measured with as many draws is kept.
 """
 
 import argparse
+import functools
 import json
 import sys
 from pathlib import Path
@@ -21,7 +22,6 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.estimators import FewShotClassifier, OpenSetClassifier
 from quickstudy.estimators.rejection import rejection_of
 from quickstudy.estimators.summary import accepted_share, findings_of
-from quickstudy.evaluation import commit, versions
 from quickstudy.metrics.intervals import mean_ci95
 
 ROOT = Path(__file__).parent.parent
@@ -77,6 +77,26 @@ def one_draw(
     return out
 
 
+def measured(
+    data: str, encoder: str, ways: int, shots: int, *, draws: int, folder: Path
+) -> dict[str, Any]:
+    """Of each way, the means over the draws with their 95 % intervals."""
+    x, y = own_heads.encoded(data, encoder, folder)
+    results = [one_draw(x, y, ways=ways, shots=shots, draw=draw) for draw in range(draws)]
+    row: dict[str, Any] = {"ways": {}}
+    for head, score in WAYS:
+        way = f"{head}, {score}"
+        columns = np.asarray([result[way] for result in results]).T
+        own, unknowns, said, auroc = (mean_ci95(column.tolist()) for column in columns)
+        row["ways"][way] = {
+            "own": own,
+            "unknowns": unknowns,
+            "said": said if score == "max_similarity" else None,
+            "auroc": auroc,
+        }
+    return row
+
+
 def rows() -> list[str]:
     """The table, from the file."""
     found = json.loads(FILE.read_text(encoding="utf-8"))["rows"]
@@ -115,31 +135,15 @@ def main() -> None:
     parser.add_argument("--shots", nargs="*", type=int, default=SHOTS)
     parser.add_argument("--vectors", type=Path, default=ROOT / "runs" / "own_heads")
     args = parser.parse_args()
-    found = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {"rows": {}}
-    for data, encoder, ways in DATA:
-        for shots in args.shots:
-            key = f"{data} / {encoder} / {shots}"
-            before = found["rows"].get(key, {}).get("draws", 0)
-            if data not in args.data or before >= args.draws:
-                continue
-            x, y = own_heads.encoded(data, encoder, args.vectors)
-            draws = [one_draw(x, y, ways=ways, shots=shots, draw=d) for d in range(args.draws)]
-            row: dict[str, Any] = {"draws": args.draws, "commit": commit(), "ways": {}}
-            for head, score in WAYS:
-                way = f"{head}, {score}"
-                columns = np.asarray([d[way] for d in draws]).T
-                own, unknowns, said, auroc = (mean_ci95(c.tolist()) for c in columns)
-                known = None if score != "max_similarity" else said
-                row["ways"][way] = {
-                    "own": own,
-                    "unknowns": unknowns,
-                    "said": known,
-                    "auroc": auroc,
-                }
-            found["rows"][key] = row
-            found["versions"] = versions()
-            FILE.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-            print(key, row["ways"], flush=True)
+    rows_to_measure = {
+        f"{data} / {encoder} / {shots}": functools.partial(
+            measured, data, encoder, ways, shots, draws=args.draws, folder=args.vectors
+        )
+        for data, encoder, ways in DATA
+        for shots in args.shots
+        if data in args.data
+    }
+    own_heads.add_missing(FILE, rows_to_measure, draws=args.draws)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ benchmarks/calibration.json; a row that was measured with as many draws is kept.
 """
 
 import argparse
+import functools
 import json
 import sys
 import warnings
@@ -24,7 +25,6 @@ from scipy.special import logsumexp
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.estimators import FewShotClassifier
-from quickstudy.evaluation import commit, versions
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -87,7 +87,7 @@ def measured(data: str, encoder: str, shots: int, *, draws: int, folder: Path) -
                 strict=True,
             ):
                 answers[head, way].append((p, truth))
-    row: dict[str, Any] = {"draws": draws}
+    row: dict[str, Any] = {}
     for (head, way), parts in answers.items():
         p = np.concatenate([p for p, _ in parts])
         truth = np.concatenate([t for _, t in parts])
@@ -158,18 +158,15 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="also what was measured before")
     parser.add_argument("--vectors", type=Path, default=ROOT / "runs" / "own_heads")
     args = parser.parse_args()
-    found = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {"rows": {}}
-    for shots in args.shots:
-        for data, encoder in DATA:
-            key = f"{data} / {encoder} / {shots}"
-            before = found["rows"].get(key, {}).get("draws", 0)
-            if data not in args.data or (before >= args.draws and not args.again):
-                continue
-            row = measured(data, encoder, shots, draws=args.draws, folder=args.vectors)
-            found["rows"][key] = row | {"commit": commit()}
-            found["versions"] = versions()
-            FILE.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-            print(key, {h: row[h] for h in ("gaussian", "auto")}, flush=True)
+    rows_to_measure = {
+        f"{data} / {encoder} / {shots}": functools.partial(
+            measured, data, encoder, shots, draws=args.draws, folder=args.vectors
+        )
+        for shots in args.shots
+        for data, encoder in DATA
+        if data in args.data
+    }
+    own_heads.add_missing(FILE, rows_to_measure, draws=args.draws, again=args.again)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import json
 import time
 import warnings
 import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,32 @@ def drawn(
         np.concatenate(asked),
         np.concatenate([np.full(len(r), c) for c, r in enumerate(asked)]),
     )
+
+
+def add_missing(
+    file: Path,
+    rows: Mapping[str, Callable[[], dict[str, Any]]],
+    *,
+    draws: int,
+    again: bool = False,
+) -> None:
+    """Measure the rows that a results file lacks or has of fewer draws, and write it after each.
+
+    Args:
+        file: of JSON, with `rows` by key.
+        rows: what measures each row.
+        draws: how many each is measured with.
+        again: also measure rows that are there.
+    """
+    results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"rows": {}}
+    for key, measure in rows.items():
+        if results["rows"].get(key, {}).get("draws", 0) >= draws and not again:
+            continue
+        row = {"draws": draws, **measure(), "commit": commit()}
+        results["rows"][key] = row
+        results["versions"] = versions()
+        file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        print(key, row, flush=True)
 
 
 def methods(is_table: bool) -> dict[str, Any]:

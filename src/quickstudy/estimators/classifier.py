@@ -351,18 +351,18 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         """
         names = self.classes_.tolist()
         metric = "euclidean" if self.head_.options().get("metric") == "euclidean" else "cosine"
-        told = examine(
+        findings = examine(
             self.support_,
             self.labels_,
             [str(name) for name in names],
             self.left_out_scores(),
             metric=metric,
         )
-        tried = int(told.judged.sum())
-        accuracy = int(told.right.sum()) / tried if tried else float("nan")
-        confused = tuple((names[a], names[b], n) for a, b, n in told.confused())
-        single = tuple(names[c] for c in np.flatnonzero(told.counts == 1))
-        return Diagnosis(accuracy, confused, single, tuple(a.text for a in advise(told)))
+        tried = int(findings.judged.sum())
+        accuracy = int(findings.right.sum()) / tried if tried else float("nan")
+        confused = tuple((names[a], names[b], n) for a, b, n in findings.confused())
+        single = tuple(names[c] for c in np.flatnonzero(findings.counts == 1))
+        return Diagnosis(accuracy, confused, single, tuple(a.text for a in advise(findings)))
 
     def _sets(self, calibration: tuple[Any, Any] | None) -> ConformalSets:
         if calibration is not None:

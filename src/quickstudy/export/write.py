@@ -4,7 +4,7 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ ENDINGS = (".onnx", ".pt2")
 TOLERANCE = 1e-4
 _OPSET = 20
 _TRIED = 3
+Answers = dict[str, NDArray[Any]]
 _LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 
@@ -87,7 +88,7 @@ def export_model(model: FittedModel, path: str | Path) -> Path:
             "unknowns": classifier.n_unknowns_,
         }
 
-    def expected(out: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def expected(out: Answers) -> Answers:
         x = out["vectors"].astype(np.float64)
         scores = model.known.class_scores(x)
         members = scores.max(1)
@@ -140,7 +141,7 @@ def export_graph(
     outputs: tuple[str, ...],
     about: dict[str, Any],
     file: Path,
-    expected: Any = None,
+    expected: Callable[[Answers], Answers] | None = None,
 ) -> Path:
     """Write a graph with any number of items, after its answers to an example were compared.
 
@@ -151,8 +152,8 @@ def export_graph(
         outputs: the names of the outputs.
         about: what the file says of itself.
         file: where to.
-        expected: what some outputs shall be, given all of them by name; None = what the module
-            gives.
+        expected: gives what some outputs shall be, from what the module answers, both by name;
+            None = what the module answers.
 
     Raises:
         ConfigError: when torch cannot trace it, the answers differ, or the file cannot be written.
@@ -196,7 +197,7 @@ def export_graph(
 
 def _write_onnx(
     program: Any, example: Tensor, given: str, outputs: tuple[str, ...], about: str, file: Path
-) -> dict[str, NDArray[Any]]:
+) -> Answers:
     exported: Any = torch.onnx.export(
         program,
         input_names=[given],
@@ -220,7 +221,7 @@ def _write_onnx(
     return dict(zip(outputs, map(np.asarray, values), strict=True))
 
 
-def _compare(actual: dict[str, NDArray[Any]], expected: dict[str, NDArray[Any]]) -> None:
+def _compare(actual: Answers, expected: Answers) -> None:
     for name, values in expected.items():
         if not np.allclose(actual[name], values, rtol=TOLERANCE, atol=TOLERANCE):
             gap = float(np.abs(actual[name] - values).max())

@@ -98,17 +98,6 @@ def common_recipe(learner: str) -> Recipe:
     return replace(COMMON[base](), evaluations=exams)
 
 
-# Learners with so many outputs as there are classes. They are named, as a look at the learners
-# would import torch where recipes are only listed.
-WITH_OUTPUTS = frozenset(
-    (
-        *("maml", "fomaml", "reptile", "meta_sgd", "meta_curvature", "alfa", "imaml", "metal"),
-        *("meta_lstm", "learned_optimiser", "maml_pp", "anil", "boil", "tsa_maml"),
-        *("t_nas", "meta_nas", "lstm", "mann", "snail", "cnp", "anp", "tnp"),
-    )
-)
-
-
 def _trained(learner: str, steps: int = _STEPS, name: str = "") -> Recipe:
     """The training of its own that a learner gets."""
     if learner in FAMILY:
@@ -132,7 +121,7 @@ def _trained(learner: str, steps: int = _STEPS, name: str = "") -> Recipe:
         encoder=_ENCODERS.get(
             learner, Part("conv4", {"size": 28, "norm": norm, "downsample": "stride"})
         ),
-        learner=Part(learner, {**_ways(learner), **_OPTIONS.get(learner, {})}),
+        learner=Part(learner, _OPTIONS.get(learner, {})),
         objective=objective,
         episodes=episodes,
         validation=replace(episodes, n_query=5),
@@ -155,10 +144,6 @@ def _trained(learner: str, steps: int = _STEPS, name: str = "") -> Recipe:
 def _without_batch(learner: str) -> tuple[Evaluation, ...]:
     """The inductive setting of a learner whose encoder was trained on statistics of the batch."""
     return (Evaluation(_EXAM, norm="support"),) if learner == "nil" else ()
-
-
-def _ways(learner: str) -> dict[str, int]:
-    return {"n_out": 5} if learner in WITH_OUTPUTS else {}
 
 
 def _summary(learner: str) -> str:

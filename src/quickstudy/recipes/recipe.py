@@ -148,11 +148,18 @@ class Recipe:
         return self.build_data().tasks(self.train_split, self.episodes, seed=self.train.seed)
 
     def build_learner(self) -> core.AbstractLearner[Any]:
-        """The learner with fresh weights, which depend on ``train.seed`` alone."""
+        """The learner with fresh weights, which depend on ``train.seed`` alone. One with fixed
+        outputs (``n_out``) has one for each class of a training task, unless its options say
+        otherwise.
+        """
         from quickstudy.core.rng import seed_everything
 
+        learner = self.learner
+        asked = inspect.signature(learner.maker(ALGORITHMS)).parameters.get("n_out")
+        if asked and asked.default is asked.empty and self.episodes.n_way:
+            learner = Part(learner.name, {"n_out": self.episodes.n_way, **learner.options})
         seed_everything("weights", self.train.seed)
-        return self.learner.build(ALGORITHMS, self.encoder.build(ENCODERS))
+        return learner.build(ALGORITHMS, self.encoder.build(ENCODERS))
 
     def build_objective(self) -> core.AbstractObjective:
         """What training minimises."""
