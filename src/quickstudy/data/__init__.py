@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from quickstudy.core.tasks import AbstractData
+    from quickstudy.data.cifar import FC100 as FC100
+    from quickstudy.data.cifar import CifarFS as CifarFS
     from quickstudy.data.class_index import ClassDataset as ClassDataset
     from quickstudy.data.class_index import ClassIndex as ClassIndex
+    from quickstudy.data.cub import CUB as CUB
     from quickstudy.data.episodes import Episodes as Episodes
     from quickstudy.data.episodes import VariableEpisodes as VariableEpisodes
     from quickstudy.data.features import can_be_encoded as can_be_encoded
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from quickstudy.data.sounds import Recording as Recording
     from quickstudy.data.sounds import read_recording as read_recording
     from quickstudy.data.symbols import Symbols as Symbols
+    from quickstudy.data.tiered_imagenet import TieredImageNet as TieredImageNet
     from quickstudy.data.unlabelled import Unlabelled as Unlabelled
     from quickstudy.data.vectors import Vectors as Vectors
     from quickstudy.data.voices import Voices as Voices
@@ -59,6 +63,10 @@ DATA: Registry[Callable[..., AbstractData]] = Registry(
         "symbols": "Symbols",
         "voices": "Voices",
         "mini-imagenet": "MiniImageNet",
+        "cifar-fs": "CifarFS",
+        "fc100": "FC100",
+        "tiered-imagenet": "TieredImageNet",
+        "cub": "CUB",
         "folder": "ImageFolder",
         "attributes": "Attributes",
         "unlabelled": "Unlabelled",
