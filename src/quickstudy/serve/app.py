@@ -24,7 +24,7 @@ from quickstudy.serve.inference_routes import inference_routes
 from quickstudy.serve.keys import KeyFile
 from quickstudy.serve.measures import Measures
 from quickstudy.serve.model_routes import model_routes
-from quickstudy.serve.problems import install_problems
+from quickstudy.serve.problems import RESPONSES, install_problems
 from quickstudy.serve.registry import Registry
 from quickstudy.serve.service import Service
 from quickstudy.serve.settings import ServerSettings
@@ -65,6 +65,7 @@ def create_app(registry: Registry, settings: ServerSettings) -> Gate:
         docs_url=None,
         redoc_url=None,
         openapi_url="/v1/openapi.json",
+        responses=RESPONSES,
         lifespan=lifespan,
     )
     gate = Gate(app, settings=settings, measures=measures, keys=keys)

@@ -19,8 +19,8 @@ _PIXEL = (
 
 
 def _form(fields: dict[str, Any], example: dict[str, Any], required: list[str]) -> dict[str, Any]:
-    items = {"type": "array", "items": {"oneOf": [_ITEM, {"type": "string"}]}}
-    files = {"type": "array", "items": _FILE}
+    items = {"type": "array", "items": {"oneOf": [_ITEM, {"type": "string"}]}, "minItems": 1}
+    files = {"type": "array", "items": _FILE, "minItems": 1}
     item = {"name": "one.png", "data": _PIXEL}
     return {
         "requestBody": {

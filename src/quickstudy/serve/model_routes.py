@@ -193,7 +193,12 @@ def model_routes(service: Service) -> APIRouter:
             for r in rows
         ]
 
-    @router.get("/{model}/download", dependencies=_ADMINISTER)
+    @router.get(
+        "/{model}/download",
+        dependencies=_ADMINISTER,
+        response_class=Response,
+        responses=_file_of("application/zip"),
+    )
     async def download(model: str) -> Response:
         """The model as a folder in a zip file: vectors and settings, no item."""
         served = registry.model(model)
@@ -241,6 +246,12 @@ def model_routes(service: Service) -> APIRouter:
         )
 
     return router
+
+
+def _file_of(media_type: str) -> dict[int | str, dict[str, Any]]:
+    """An answer that is a file, for the description."""
+    content = {"type": "string", "contentMediaType": media_type}
+    return {200: {"description": "The file.", "content": {media_type: {"schema": content}}}}
 
 
 def _card(served: ServedModel) -> ModelCard:

@@ -17,6 +17,25 @@ from quickstudy.core.errors import (
 from quickstudy.gallery import DuplicateError
 
 MEDIA_TYPE = "application/problem+json"
+_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "request_id": {"type": "string"},
+    },
+    "required": ["type", "title", "status", "detail", "request_id"],
+}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"description": about, "content": {MEDIA_TYPE: {"schema": _SCHEMA}}}
+    for status, about in (
+        ("4XX", "The request is refused, and why."),
+        ("5XX", "The server cannot answer now."),
+    )
+}
+"""What any request may be answered with, for the description of the interface."""
 _TITLES = {
     400: "The request cannot be used",
     401: "A valid key is needed",
