@@ -34,6 +34,7 @@ from quickstudy.recipes import (
 )
 from quickstudy.training import Advanced, launch
 from quickstudy.training.log import read_log
+from quickstudy.training.trackers import tracker_named
 
 OutDirOption = Annotated[
     Path | None, typer.Option("--out", help="Folder for the run; default runs/RECIPE.")
@@ -57,6 +58,10 @@ TimeoutOption = Annotated[
     typer.Option(
         help="Seconds after which a process that does not answer counts as lost (torchrun)."
     ),
+]
+TrackOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Also send the curves to: tensorboard, wandb or mlflow."),
 ]
 NWayOption = Annotated[int | None, typer.Option(help="Classes per task.")]
 NShotOption = Annotated[int | None, typer.Option(help="Support examples per class.")]
@@ -129,6 +134,7 @@ def train(
     device: DeviceOption = "auto",
     n_tasks: NTasksOption = None,
     timeout: TimeoutOption = 300.0,
+    track: TrackOption = None,
 ) -> None:
     """Meta-train a recipe, score it as it says, and draw the pictures.
 
@@ -146,13 +152,14 @@ def train(
     chosen = changed(chosen, set_)
     if from_:
         chosen = dataclasses.replace(chosen, start_from=str(from_))
+    trackers = [tracker_named(name, folder) for name in track or ()]
     run = train_recipe(
         chosen,
         folder,
         resume=resume,
         device=device,
         console=progress(),
-        advanced=Advanced(timeout=timeout),
+        advanced=Advanced(timeout=timeout, trackers=trackers),
     )
     if launch().rank:
         raise typer.Exit(0 if run.result.finished else 130)  # process 0 tells the results

@@ -1,6 +1,9 @@
-"""What a training says while it runs: a JSON-lines file for programs, a progress bar for people."""
+"""What a training says while it runs: loggers for programs, a progress bar for people."""
 
 import json
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,35 +20,112 @@ from rich.progress import (
 from quickstudy.core.saving import append_file, write_file
 
 
-class JsonLines:
-    """An append-only log, one JSON object per line.
+class AbstractLogger(ABC):
+    """Where the values of a training go. The methods are called in this order, in one process."""
+
+    @abstractmethod
+    def begin(self, about: Mapping[str, Any], *, done: int) -> None:
+        """The training begins.
+
+        Args:
+            about: its settings, by name.
+            done: steps that were taken before, of one that is resumed. Values of later steps come
+                again.
+        """
+
+    @abstractmethod
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Keep the values after a step: "loss", "lr", "gradient_norm", "seconds" and "waiting", or
+        "val", "val_ci95" and "seconds" of a validation.
+        """
+
+    @abstractmethod
+    def end(self) -> None:
+        """The training is over, or stopped."""
+
+
+class JsonLines(AbstractLogger):
+    """An append-only log, one JSON object per line; on resuming, lines of later steps are dropped.
 
     Args:
-        file: where; None keeps nothing.
-        keep_until: on resuming, lines of later steps are dropped, since those steps will be taken
-            again.
+        file: where.
     """
 
-    def __init__(self, file: Path | None, *, keep_until: int = 0) -> None:
+    def __init__(self, file: Path) -> None:
         self._file = file
-        if file is None:
-            return
+
+    def begin(self, about: Mapping[str, Any], *, done: int) -> None:
+        """Start the file anew, or keep the lines of the steps that are done.
+
+        Raises:
+            ConfigError: when it cannot be written.
+        """
+        file = self._file
         kept = (
-            [line for line in read_log(file) if line["step"] <= keep_until]
-            if keep_until and file.exists()
+            [line for line in read_log(file) if line["step"] <= done]
+            if done and file.exists()
             else []
         )
         # Beside the old one and renamed: a kill loses no line that was there.
         write_file(file, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
-    def write(self, **values: Any) -> None:
+    def write(self, step: int, values: Mapping[str, float]) -> None:
         """Add a line.
 
         Raises:
             ConfigError: when it cannot be written.
         """
+        append_file(self._file, (json.dumps({"step": step, **values}) + "\n").encode())
+
+    def end(self) -> None:
+        """Every line is on disk already."""
+
+
+class Loggers(AbstractLogger):
+    """Several loggers as one. A tracker that fails, as where its server is gone, is given up with a
+    warning, and the training goes on.
+
+    Args:
+        file: the log of the training's own folder, whose errors end the training; None without one.
+        trackers: the others.
+    """
+
+    def __init__(self, file: JsonLines | None, trackers: Sequence[AbstractLogger] = ()) -> None:
+        self._file = file
+        self._trackers = list(trackers)
+
+    def begin(self, about: Mapping[str, Any], *, done: int) -> None:
+        """Begin all. What a tracker raises now ends the training, before any step is taken."""
+        for logger in [*([self._file] if self._file else []), *self._trackers]:
+            logger.begin(about, done=done)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Give the values to all."""
         if self._file is not None:
-            append_file(self._file, (json.dumps(values) + "\n").encode())
+            self._file.write(step, values)
+        for tracker in list(self._trackers):
+            try:
+                tracker.write(step, values)
+            except Exception as error:
+                # A tracker talks to programs and servers of others, which raise anything.
+                self._give_up(tracker, error)
+
+    def end(self) -> None:
+        """End all."""
+        for tracker in list(self._trackers):
+            try:
+                tracker.end()
+            except Exception as error:
+                self._give_up(tracker, error)
+
+    def _give_up(self, tracker: AbstractLogger, error: Exception) -> None:
+        self._trackers.remove(tracker)
+        warnings.warn(
+            f"{type(tracker).__name__} failed ({type(error).__name__}: {error}), so it is told "
+            "nothing more of this training. log.jsonl in the training's folder is complete.",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def read_log(file: Path) -> list[dict[str, Any]]:

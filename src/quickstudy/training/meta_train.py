@@ -3,7 +3,7 @@
 import contextlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from quickstudy.core.transform import AbstractTransform
 from quickstudy.evaluation import Report
 from quickstudy.objectives import default_objective
 from quickstudy.training.engine import TIMEOUT, AbstractEngine, launched
+from quickstudy.training.log import AbstractLogger
 from quickstudy.training.plan import Optimiser, Plan
 from quickstudy.training.run import Job, TrainingRun, TrainResult
 from quickstudy.training.stopping import stop_requested
@@ -34,12 +35,15 @@ class Advanced:
         timeout: seconds after which another process that does not answer counts as lost.
         identity: JSON that says what is trained; a checkpoint of another identity is not resumed.
         seconds: after so many the training stops as by Ctrl-C: it is saved and can be resumed.
+        trackers: where its values go besides ``log.jsonl``, such as
+            `quickstudy.training.TensorBoard`; in the process that writes.
     """
 
     engine: AbstractEngine | None = None
     timeout: float = TIMEOUT
     identity: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = math.inf
+    trackers: Sequence[AbstractLogger] = ()
 
 
 def train(
@@ -131,6 +135,7 @@ def train(
         console=console,
         on_validation=on_validation,
         engine=advanced.engine or launched(trained[0].device, timeout=advanced.timeout),
+        trackers=tuple(advanced.trackers),
     )
     with only_writer(job.out, job.engine):
         run = TrainingRun(job)

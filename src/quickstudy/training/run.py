@@ -1,12 +1,14 @@
 """The training loop and its state."""
 
+import contextlib
 import functools
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -38,7 +40,7 @@ from quickstudy.training.engine import (
     ProcessLostError,
     StepResult,
 )
-from quickstudy.training.log import JsonLines, ProgressBar
+from quickstudy.training.log import AbstractLogger, JsonLines, Loggers, ProgressBar
 from quickstudy.training.optimiser import build_optimiser
 from quickstudy.training.plan import Optimiser, Plan
 from quickstudy.training.prefetch import Prefetch
@@ -73,6 +75,7 @@ class Job:
     Args:
         identity: JSON that a checkpoint must have been written with.
         console: None shows nothing.
+        trackers: where values go besides the folder.
         others: as in `quickstudy.training.train`.
     """
 
@@ -87,6 +90,7 @@ class Job:
     console: Console | None
     on_validation: Callable[[int, Report], None] | None
     engine: AbstractEngine
+    trackers: Sequence[AbstractLogger] = ()
 
 
 @dataclass
@@ -313,16 +317,22 @@ class TrainingRun:
         plan, state, before = self.plan, self.state, self.state.seconds
         started = time.perf_counter()
         is_main, out = self.engine.is_main, self.job.out
-        log = JsonLines(out / "log.jsonl" if out and is_main else None, keep_until=state.done)
+        log = Loggers(
+            JsonLines(out / "log.jsonl") if out and is_main else None,
+            self.job.trackers if is_main else (),
+        )
+        log.begin(self._settings(), done=state.done)
         console = self.job.console if is_main else None
         meter = _Meter()
         stopped = False
         with (
+            contextlib.ExitStack() as stack,
             ProgressBar(console, steps=plan.steps, done=state.done) as bar,
             threads_per_operation(strategy.threads),
             Workers(self.step, strategy.workers) as workers,
             Prefetch(self._draw, state.done, plan.steps) as drawn,
         ):
+            stack.callback(log.end)
             if self._validation_is_due():
                 self._validate(log, bar)
             while state.done < plan.steps and not stopped:
@@ -335,20 +345,33 @@ class TrainingRun:
                 bar.step(state.done, loss)
                 last = state.done == plan.steps
                 if state.done % plan.log_every == 0 or last:
-                    log.write(
-                        step=state.done,
-                        loss=meter.loss,
-                        lr=self.schedule.get_last_lr()[0],
-                        gradient_norm=norm,
-                        seconds=round(state.seconds, 2),
-                        waiting=round(meter.restart(drawn.waited), 4),
-                    )
+                    values = {
+                        "loss": meter.loss,
+                        "lr": self.schedule.get_last_lr()[0],
+                        "gradient_norm": norm,
+                        "seconds": round(state.seconds, 2),
+                        "waiting": round(meter.restart(drawn.waited), 4),
+                    }
+                    log.write(state.done, values)
                 if self._validation_is_due():
                     self._validate(log, bar)
                 elif state.done % plan.checkpoint_every == 0 or last:
                     self.save()
             if state.done < plan.steps:
                 self.save()
+
+    def _settings(self) -> dict[str, Any]:
+        """What trackers are told of the training."""
+        tasks = self.job.tasks
+        return {
+            "learner": type(self.step.learner).__name__,
+            "objective": type(self.step.objective).__name__,
+            "data": tasks.data,
+            "split": tasks.split,
+            **{f"setting.{name}": value for name, value in vars(tasks.setting).items()},
+            **{f"plan.{name}": value for name, value in vars(self.plan).items()},
+            **{f"optimiser.{name}": value for name, value in vars(self.job.optimiser).items()},
+        }
 
     def _one_step(
         self, workers: Workers, pieces: list[tuple[int, Episode]], stop: threading.Event
@@ -423,7 +446,7 @@ class TrainingRun:
             return False
         return self.state.done % plan.validate_every == 0 or self.state.done == plan.steps
 
-    def _validate(self, log: JsonLines, bar: ProgressBar) -> None:
+    def _validate(self, log: AbstractLogger, bar: ProgressBar) -> None:
         assert self.job.val_tasks is not None
         engine = self.engine
         report = evaluate_shared(
@@ -438,12 +461,12 @@ class TrainingRun:
             self.state.best = {
                 name: t.detach().clone() for name, t in self.step.state_dict().items()
             }
-        log.write(
-            step=self.state.done,
-            val=report.mean,
-            val_ci95=report.ci95,
-            seconds=round(self.state.seconds, 2),
-        )
+        values = {
+            "val": report.mean,
+            "val_ci95": report.ci95,
+            "seconds": round(self.state.seconds, 2),
+        }
+        log.write(self.state.done, values)
         bar.validated(self.state.done, f"{report.mean:.4f} ± {report.ci95:.4f}", self.state.seconds)
         self.save()
         if self.job.on_validation:
