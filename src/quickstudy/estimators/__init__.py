@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from quickstudy.estimators.open_set import OpenSetPrediction as OpenSetPrediction
     from quickstudy.estimators.oslo import OSLOClassifier as OSLOClassifier
     from quickstudy.estimators.prediction import Prediction as Prediction
+    from quickstudy.estimators.saved import from_pretrained as from_pretrained
     from quickstudy.estimators.saved import load as load
+    from quickstudy.estimators.saved import push_to_hub as push_to_hub
     from quickstudy.estimators.scoring import Score as Score
     from quickstudy.estimators.scoring import score_model as score_model
     from quickstudy.estimators.sorting import SortedFiles as SortedFiles

@@ -1,6 +1,7 @@
 """A fitted classifier with the encoder it needs: asked, changed class by class, kept on disk."""
 
 import json
+import tempfile
 import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,9 +16,10 @@ from jaxtyping import Float
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.describe import Modules
 from quickstudy.core.errors import ConfigError, DataError
-from quickstudy.core.saving import locked
+from quickstudy.core.saving import locked, write_file
 from quickstudy.data import find_files
-from quickstudy.estimators import model_files
+from quickstudy.estimators import hub, model_files
+from quickstudy.estimators.card import model_card
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.encoding import NOUNS, TABLE, Encoding, encode_texts
 from quickstudy.estimators.feedback import Feedback, apply_feedback, withdraw_feedback
@@ -475,6 +477,96 @@ class FittedModel:
         origin = (Path(folder).absolute(), version)
         return cls(
             classifier, encoding, opened, notes, origin=origin, feedback=feedback, history=history
+        )
+
+    def save_pretrained(self, folder: str | Path, *, license_name: str = "") -> Path:
+        """As `save`, with a model card (README.md) as the hub shows it: data, protocol, results,
+        promise and limits.
+
+        Args:
+            folder: where to.
+            license_name: for the card, as the hub abbreviates it, such as "cc-by-4.0".
+
+        Raises:
+            ConfigError: as `save`.
+        """
+        path = self.save(folder)
+        write_file(path / hub.CARD, self._card(path.name, license_name).encode())
+        return path
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        encoder: str | AbstractPretrained | None = "",
+        modules: Modules | None = None,
+    ) -> "FittedModel":
+        """A model of the Hugging Face hub (extra ``hub``), or of a folder. Nothing in it is run.
+
+        Args:
+            name: "owner/name", or a folder.
+            revision: a branch, a tag or a commit.
+            token: of the hub; None = the one that ``hf auth login`` keeps.
+            encoder, modules: as of `load`.
+
+        Raises:
+            DownloadError: when the hub does not give it.
+            ConfigError, LoadError: as `load`.
+        """
+        folder = hub.fetched(name, revision=revision, token=token)
+        model = cls.load(folder, encoder=encoder, modules=modules)
+        if not Path(name).is_dir():
+            # What lies in the hub's cache is not to be written over.
+            model.origin = None, model.origin[1]
+        return model
+
+    def push_to_hub(
+        self,
+        name: str,
+        *,
+        private: bool = False,
+        token: str | None = None,
+        license_name: str = "",
+        message: str = "",
+    ) -> str:
+        """Publish the model on the Hugging Face hub, with its card. The vectors of its examples go
+        with it.
+
+        Args:
+            name: "owner/name"; it is made where it is not there.
+            private: whether only its owner sees a new one.
+            token: of the hub; None = the one that ``hf auth login`` keeps.
+            license_name: for the card, as the hub abbreviates it.
+            message: of the commit.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            ConfigError: without huggingface_hub, or when the hub refuses.
+        """
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = replace(self, origin=(None, "")).save(Path(temporary) / "model")
+            return hub.push_folder(
+                folder,
+                name,
+                card=self._card(name, license_name),
+                private=private,
+                token=token,
+                message=message,
+            )
+
+    def _card(self, name: str, license_name: str) -> str:
+        return model_card(
+            name,
+            self.classifier,
+            self.encoding,
+            counts=self.counts,
+            notes=self.notes,
+            license_name=license_name,
         )
 
     @classmethod

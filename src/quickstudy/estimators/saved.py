@@ -9,6 +9,7 @@ from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.predictor import Predictor
 from quickstudy.core.saving import KINDS, MANIFEST, what_is
 from quickstudy.estimators.fitted import FittedModel
+from quickstudy.estimators.hub import fetched, push_folder
 from quickstudy.estimators.support import kind_of_folder
 from quickstudy.pretrained import AbstractPretrained
 from quickstudy.recipes import load as load_learner
@@ -56,6 +57,60 @@ def load(
     if not kind and folder.is_dir() and not any((folder / old).exists() for old in _OLDER):
         raise LoadError(_folder_said(folder))
     return load_learner(folder, norm=norm, modules=modules)
+
+
+def from_pretrained(
+    name: str | Path,
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+    encoder: str | AbstractPretrained | None = "",
+    modules: Modules | None = None,
+) -> AbstractLearner[Any] | Predictor | FittedModel:
+    """What the Hugging Face hub (extra ``hub``) holds under a name, as `load` opens it.
+
+    Args:
+        name: "owner/name", or a folder.
+        revision: a branch, a tag or a commit.
+        token: of the hub; None = the one that ``hf auth login`` keeps.
+        encoder, modules: as of `load`.
+
+    Raises:
+        ConfigError: without huggingface_hub.
+        DownloadError: when the hub does not give it.
+        LoadError: as `load`.
+    """
+    if what_is(folder := fetched(name, revision=revision, token=token)) == "model":
+        return FittedModel.from_pretrained(
+            name, revision=revision, token=token, encoder=encoder, modules=modules
+        )
+    return load(folder, modules=modules)
+
+
+def push_to_hub(
+    folder: str | Path, name: str, *, private: bool = False, token: str | None = None
+) -> str:
+    """Publish what a folder holds (a fitted model, a run, a learner or a predictor) on the Hugging
+    Face hub, with a card written from its reports.
+
+    Args:
+        folder: where it lies.
+        name: "owner/name"; it is made where it is not there.
+        private: whether only its owner sees a new one.
+        token: of the hub; None = the one that ``hf auth login`` keeps.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        ConfigError: without huggingface_hub, for a folder of something else, or when the hub
+            refuses.
+        LoadError: when the folder is damaged.
+    """
+    if what_is(folder) == "model":
+        model = FittedModel.load(folder, encoder=None)
+        return model.push_to_hub(name, private=private, token=token)
+    return push_folder(folder, name, private=private, token=token)
 
 
 def _file_said(file: Path) -> str:
