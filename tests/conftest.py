@@ -4,11 +4,17 @@ import contextlib
 import dataclasses
 import functools
 import inspect
+import os
 import types
 from typing import Any, Self, get_type_hints
 
-import beartype
-import jaxtyping
+# Set before numpy and torch are imported, and for the programs that tests start: toy arrays gain
+# nothing from threads, and one of them leaves the other cores to parallel tests.
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+import beartype  # noqa: E402
+import jaxtyping  # noqa: E402
 
 _jaxtyped = jaxtyping.jaxtyped
 
@@ -84,7 +90,6 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
-# Toy tensors gain nothing from threads, and one of them leaves the other cores to parallel tests.
 torch.set_num_threads(1)
 
 # A slow machine is no failure.

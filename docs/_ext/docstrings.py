@@ -12,6 +12,8 @@ _MARKUP = re.compile(
     r"(``.+?``|`[^`]+`|\*\*[^*\s][^*]*\*\*|(?<!\w)\*[^*\s][^*]*\*(?!\w))", re.DOTALL
 )
 _BULLET = re.compile(r"\s*(-|\d+\.) ")
+# ``encoder: f.`` would begin a list at its sixth letter.
+_LETTER = re.compile(r"^(\s*[\w, ]+: \w)\.(?=\s|$)", re.MULTILINE)
 
 
 def as_rst(lines: list[str]) -> list[str]:
@@ -61,7 +63,7 @@ def _paragraphs(lines: list[str]) -> list[list[str]]:
 
 def _plain(lines: list[str]) -> list[str]:
     """The text with the signs escaped that would begin markup; literals may run over lines."""
-    text = "\n".join(lines)
+    text = _LETTER.sub(r"\1\\.", "\n".join(lines))
     pieces = _MARKUP.split(text)
     for i in range(0, len(pieces), 2):
         pieces[i] = re.sub(r"[|*]", r"\\\g<0>", pieces[i])

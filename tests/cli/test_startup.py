@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +55,9 @@ def test_light_commands_import_nothing_heavy(arguments: tuple[str, ...]) -> None
 
 def test_gallery_list_needs_no_torch(tmp_path: Path) -> None:
     pytest.importorskip("sqlalchemy")
-    place = f"sqlite:///{tmp_path / 'people.db'}"
-    command("gallery", "create", place, "--encoder", "symbols")
-    assert "torch" not in command("gallery", "list", place)[1]
+    address = f"sqlite:///{tmp_path / 'people.db'}"
+    command("gallery", "create", address, "--encoder", "symbols")
+    assert "torch" not in command("gallery", "list", address)[1]
 
 
 def test_classes_needs_neither_torch_nor_scikit_learn(tmp_path: Path) -> None:
@@ -74,8 +75,8 @@ def test_classes_needs_neither_torch_nor_scikit_learn(tmp_path: Path) -> None:
     ]
 
 
-def test_help_lists_every_command_under_its_heading() -> None:
-    lines = command("--help")[0].splitlines()
+def test_help_lists_every_command_under_its_heading(quickstudy: Callable) -> None:
+    lines = quickstudy("--help").stdout.splitlines()
     for entry in COMMANDS:
         assert any(f" {entry.name} " in line and entry.summary[:40] in line for line in lines)
         assert any(f"─ {entry.panel} ─" in line for line in lines)
@@ -86,20 +87,22 @@ def test_every_command_loads_under_its_name(entry) -> None:
     assert entry.load().name == entry.name
 
 
-def test_the_list_holds_every_recipe_under_its_family_within_100_columns() -> None:
-    text, _ = command("list")
+def test_the_list_holds_every_recipe_under_its_family_within_100_columns(
+    quickstudy: Callable,
+) -> None:
+    text = quickstudy("list").stdout
     assert max(len(line) for line in text.splitlines()) <= 100
     for name in RECIPES:
         assert f"  {name} " in text
     for key in FAMILIES:
-        only, _ = command("list", "algorithms", "--family", key.replace("_", "-"))
+        only = quickstudy("list", "algorithms", "--family", key.replace("_", "-")).stdout
         assert {line.split()[0] for line in only.splitlines()[1:] if line.strip()} == {
             name for name in ALGORITHMS if family(name) == key
         }
 
 
-def test_the_list_of_encoders_is_that_of_the_registry() -> None:
-    text, _ = command("list", "encoders")
+def test_the_list_of_encoders_is_that_of_the_registry(quickstudy: Callable) -> None:
+    text = quickstudy("list", "encoders").stdout
     for entry in PRETRAINED:
         assert f"  {entry.name} " in text
 

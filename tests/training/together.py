@@ -1,5 +1,5 @@
-"""What each of two launched processes does in the tests of the engine:
-`python -m torch.distributed.run … together.py SCENE FOLDER`.
+"""What each of two processes does in the tests of the engine, and what
+`python -m torch.distributed.run … together.py FOLDER` does.
 """
 
 import atexit
@@ -206,12 +206,11 @@ def lost(folder: Path, then: Callable[[], object], *, timeout: float = 60.0) -> 
     )
 
 
+LOST = {
+    "killed": lambda folder: lost(folder, lambda: os.kill(os.getpid(), signal.SIGKILL)),
+    "silent": lambda folder: lost(folder, lambda: time.sleep(5), timeout=3.0),
+}
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    scene, where = sys.argv[1], Path(sys.argv[2])
-    if scene == "together":
-        together(where)
-    elif scene == "killed":
-        lost(where, lambda: os.kill(os.getpid(), signal.SIGKILL))
-    elif scene == "silent":
-        lost(where, lambda: time.sleep(5), timeout=3.0)
+    together(Path(sys.argv[1]))

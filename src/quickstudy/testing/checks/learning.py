@@ -16,6 +16,8 @@ META_STEPS = 60
 META_RATE = 1e-2
 BLACK_BOX_STEPS = 800
 BLACK_BOX_RATE = 1e-3
+_STEPS_PER_MARK = 10
+_BLACK_BOX_STEPS_PER_MARK = 40
 
 
 @contract_check(
@@ -29,11 +31,10 @@ def check_learns_a_separable_toy(subject: Subject) -> None:
     A learner that cannot do it with its parameters as they are gets a short meta-training; a black
     box a longer and gentler one.
     """
-    steps, rate = (
-        (BLACK_BOX_STEPS, BLACK_BOX_RATE)
-        if subject.learner.traits.black_box
-        else (META_STEPS, META_RATE)
-    )
+    if subject.learner.traits.black_box:
+        steps, rate, steps_per_mark = BLACK_BOX_STEPS, BLACK_BOX_RATE, _BLACK_BOX_STEPS_PER_MARK
+    else:
+        steps, rate, steps_per_mark = META_STEPS, META_RATE, _STEPS_PER_MARK
     for target in subject.targets:
         learner = copy.deepcopy(subject.learner)
         exam = subject.episode(n_tasks=8, n_shot=5, target=target, seed=10_000)
@@ -53,7 +54,7 @@ def check_learns_a_separable_toy(subject: Subject) -> None:
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            if step % (steps // 6) == steps // 6 - 1:
+            if step % steps_per_mark == steps_per_mark - 1:
                 reached = _mark(learner.eval(), exam)
         if reached < needed:
             kind = "accuracy" if isinstance(target, Classes) else "explained share of the variance"
