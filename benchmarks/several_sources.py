@@ -1,6 +1,6 @@
-"""Does training on several data sets help on one that was held out? ProtoNet with Conv4 of 32 filters on
-grey images of 28×28, the same number of training tasks from one source or from a mix of them, scored on
-the same tasks of steel defects and of faces, which no training saw.
+"""Does training on several data sets help on one that was held out? ProtoNet with Conv4 of 32
+filters on grey images of 28×28, the same number of training tasks from one source or from a mix of
+them, scored on the same tasks of steel defects and of faces, which no training saw.
 
 python benchmarks/several_sources.py                  what is not in the JSON yet
 python benchmarks/several_sources.py omniglot --seed 0   this training alone

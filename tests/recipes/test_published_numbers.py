@@ -15,6 +15,7 @@ def test_every_number_is_of_a_setting_that_there_is_and_says_where_it_is_from() 
         assert (evaluation.published, evaluation.source) == (number.value, number.source)
         assert number.source
         assert number.protocol
+        assert number.checked in ("authors", "quoted", "memory")
 
 
 def test_no_number_stands_anywhere_else() -> None:

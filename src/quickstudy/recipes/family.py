@@ -142,7 +142,7 @@ FAMILY: dict[str, Callable[[int], Recipe]] = {
     "imaml": lambda n: _on_omniglot(
         n,
         "imaml",
-        _with_head("imaml", inner_lr=0.2, inner_steps=16, strength=2.0),
+        _with_head("imaml"),  # the row in the docs was trained with λ = 2, .2 and 16 steps
         "Rajeswaran et al. 2019, arXiv:1909.04630",
     ),
     "metal": lambda n: _on_omniglot(

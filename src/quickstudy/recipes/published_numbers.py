@@ -19,6 +19,8 @@ class PublishedNumber:
         value: an accuracy between 0 and 1, or what the setting's metric measures.
         source: the paper and its table.
         protocol: how the paper measured it, as far as our setting does not say.
+        checked: where the number was seen: in the paper or its authors' repository ("authors"), in
+            another publication ("quoted"), or nowhere yet ("memory").
     """
 
     recipe: str
@@ -26,6 +28,7 @@ class PublishedNumber:
     value: float
     source: str
     protocol: str
+    checked: str
 
 
 @functools.cache

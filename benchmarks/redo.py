@@ -1,0 +1,120 @@
+"""Rows of the table of results, measured again from their printed command in a fresh clone.
+
+python benchmarks/redo.py                     the three cheapest rows, writes benchmarks/redo.json
+python benchmarks/redo.py glyphs-protonet --minutes 7    this row, for at most so long; what was
+trained is kept, and the same command goes on
+
+A row is redone when, in each of its settings, the score lies within the 95 % interval of the one in
+the table; the interval is of the scored tasks and does not cover another training.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from quickstudy.evaluation import Report, versions
+
+ROOT = Path(__file__).parent.parent
+FILE = ROOT / "benchmarks" / "redo.json"
+ROWS = ("attributes-zero-shot", "glyphs-fomaml", "glyphs-protonet")
+
+
+def clone(folder: Path) -> str:
+    """A clone of the last commit, made once; its commit."""
+    if not (folder / ".git").exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    head = subprocess.run(
+        ["git", "-C", str(folder), "rev-parse", "--short=12", "HEAD"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return head.stdout.strip()
+
+
+def train(recipe: str, folder: Path, left: float) -> float | None:
+    """Run the printed command in the clone; the seconds that it took, None when the time was over
+    before it had ended.
+    """
+    command = [sys.executable, "-m", "quickstudy", *arguments(recipe)]
+    if (folder / "runs" / recipe / "last.pt").exists():
+        command.append("--resume")
+    environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
+    environment["QUICKSTUDY_CACHE"] = str(folder / "cache")
+    began = time.monotonic()
+    child = subprocess.Popen(command, cwd=folder, env=environment)
+    try:
+        code = child.wait(timeout=left)
+    except subprocess.TimeoutExpired:
+        child.send_signal(signal.SIGINT)  # the training saves and ends
+        child.wait(timeout=120)
+        return None
+    if code:
+        raise SystemExit(f"`{shlex.join(command)}` ended with {code}.")
+    return time.monotonic() - began
+
+
+def arguments(recipe: str) -> list[str]:
+    """Of the printed command."""
+    return ["train", recipe, "--out", f"runs/{recipe}"]
+
+
+def compared(recipe: str, run: Path) -> list[dict[str, Any]]:
+    """For each setting of the row the score of the table and the new one."""
+    reports = map(Report.load, sorted((run / "reports").glob("*.json")))
+    new = {(r.n_way, r.n_shot, r.n_query): r for r in reports}
+    settings = []
+    for file in sorted((ROOT / "benchmarks" / "results" / recipe).glob("*.json")):
+        old = Report.load(file)
+        report = new[old.n_way, old.n_shot, old.n_query]
+        settings.append(
+            {
+                "setting": file.stem,
+                "table": [round(old.mean, 5), round(old.ci95, 5)],
+                "redone": [round(report.mean, 5), round(report.ci95, 5)],
+                "inside": abs(report.mean - old.mean) <= old.ci95,
+                "same tasks": report.split_hash == old.split_hash,
+            }
+        )
+    return settings
+
+
+def main() -> None:
+    """Redo what is not in the JSON yet."""
+    parser = argparse.ArgumentParser(description="Rows of the results, from a fresh clone.")
+    parser.add_argument("rows", nargs="*", choices=[*ROWS, []])
+    parser.add_argument("--minutes", type=float, default=600.0)
+    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "redo")
+    parser.add_argument("--out", type=Path, default=FILE)
+    asked = parser.parse_args()
+    until = time.monotonic() + 60 * asked.minutes
+    content = json.loads(asked.out.read_text()) if asked.out.exists() else {"rows": []}
+    for recipe in asked.rows or ROWS:
+        if any(row["recipe"] == recipe for row in content["rows"]):
+            continue
+        commit = clone(asked.folder)
+        seconds = train(recipe, asked.folder, max(1.0, until - time.monotonic()))
+        if seconds is None:
+            raise SystemExit("The time is over. Nothing is lost: go on with the same command.")
+        row = {
+            "recipe": recipe,
+            "command": shlex.join(["quickstudy", *arguments(recipe)]),
+            "commit": commit,
+            "versions": versions(),
+            "settings": compared(recipe, asked.folder / "runs" / recipe),
+        }
+        content["rows"].append(row)
+        asked.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        print(json.dumps(row, indent=1), flush=True)
+
+
+if __name__ == "__main__":
+    main()
