@@ -18,154 +18,26 @@ name in alphabetical order. The other tables were not.
 """
 
 import argparse
-import csv
-import io
 import json
 import os
 import time
 import warnings
-import zipfile
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import norm, rankdata
-from sklearn.compose import make_column_transformer
-from sklearn.ensemble import (
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import BayesianRidge, LogisticRegression
 from sklearn.metrics import log_loss, r2_score, roc_auc_score
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from quickstudy.estimators import InContextClassifier, InContextRegressor
+from quickstudy.bench.real_tables import Table, classifiers, read_tables, regressors, split_rows
 from quickstudy.evaluation import commit, versions
 from quickstudy.metrics.intervals import mean_ci95
 
 ROOT = Path(__file__).parent.parent
 PER_CLASS, IN_ALL = (5, 10, 20, 50, 100), (20, 50, 100, 200, 500)
-MOST_QUERIES, FEWEST_IN_CLASS = 300, 15
 MOST_ROWS_OF_A_PROCESS = 250
-
-
-@dataclass(frozen=True)
-class Table:
-    """A real table: numbers, categories as codes, and the target."""
-
-    name: str
-    task: str
-    validation: bool
-    x: np.ndarray
-    y: np.ndarray
-    categories: tuple[int, ...]
-
-
-def read_tables(archive: Path) -> list[Table]:
-    """The tables of tables.zip, in alphabetical order within the kind of task."""
-    with zipfile.ZipFile(archive) as z:
-        index = list(csv.DictReader(io.TextIOWrapper(z.open("tables/index.csv"))))
-        tables = []
-        for task in ("classification", "regression"):
-            names = sorted(row["name"] for row in index if row["task"] == task)
-            for at, name in enumerate(names):
-                text = io.TextIOWrapper(z.open(f"tables/{name}.csv"))
-                tables.append(_table(name, task, at % 3 == 2, list(csv.DictReader(text))))
-    return tables
-
-
-def _table(name: str, task: str, validation: bool, rows: list[dict[str, str]]) -> Table:
-    columns, categories = [], []
-    for column in [c for c in rows[0] if c != "target"]:
-        values = [row[column] for row in rows]
-        try:
-            columns.append([float(v) if v else np.nan for v in values])
-        except ValueError:
-            codes = {v: float(i) for i, v in enumerate(sorted({v for v in values if v}))}
-            categories.append(len(columns))
-            columns.append([codes[v] if v else np.nan for v in values])
-    x = np.array(columns).T
-    target = [row["target"] for row in rows]
-    if task == "regression":
-        return Table(name, task, validation, x, np.array(target, float), tuple(categories))
-    _, y, counts = np.unique(target, return_inverse=True, return_counts=True)
-    keep = counts[y] >= FEWEST_IN_CLASS
-    y = np.unique(y[keep], return_inverse=True)[1]
-    return Table(name, task, validation, x[keep], y, tuple(categories))
-
-
-def split(table: Table, size: int, draw: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to learn from and rows to ask for."""
-    rng = np.random.default_rng([draw, size])
-    n = len(table.y)
-    if table.task == "regression":
-        order = rng.permutation(n)
-        m = min(size, n // 2)
-        return order[:m], order[m:][:MOST_QUERIES]
-    known = np.concatenate(
-        [
-            rng.permutation(np.flatnonzero(table.y == c))[: min(size, (table.y == c).sum() // 2)]
-            for c in range(table.y.max() + 1)
-        ]
-    )
-    rest = rng.permutation(np.setdiff1d(np.arange(n), known))
-    return rng.permutation(known), rest[:MOST_QUERIES]
-
-
-def _numbers(table: Table) -> Any:
-    """One-hot categories, no holes, everything standardised."""
-    categories = list(table.categories)
-    others = [f for f in range(table.x.shape[1]) if f not in categories]
-    encode = make_pipeline(
-        SimpleImputer(strategy="most_frequent", keep_empty_features=True),
-        OneHotEncoder(handle_unknown="ignore", sparse_output=False),
-    )
-    fill = SimpleImputer(strategy="median", keep_empty_features=True)
-    return make_pipeline(
-        make_column_transformer((encode, categories), (fill, others)), StandardScaler()
-    )
-
-
-def _classifiers(table: Table) -> dict[str, Callable[[], Any]]:
-    def on_numbers(model: Any) -> Any:
-        return make_pipeline(_numbers(table), model)
-
-    return {
-        "ours": InContextClassifier,
-        "linear": lambda: on_numbers(LogisticRegression(max_iter=1000)),
-        "forest": lambda: RandomForestClassifier(200, random_state=0),
-        "boosting": lambda: HistGradientBoostingClassifier(min_samples_leaf=5, random_state=0),
-        "neighbours": lambda: on_numbers(KNeighborsClassifier(5)),
-        "process": lambda: on_numbers(
-            GaussianProcessClassifier(1.0 * RBF(np.sqrt(table.x.shape[1])))
-        ),
-    }
-
-
-def _regressors(table: Table) -> dict[str, Callable[[], Any]]:
-    def on_numbers(model: Any) -> Any:
-        return make_pipeline(_numbers(table), model)
-
-    kernel = ConstantKernel(1.0) * RBF(np.sqrt(table.x.shape[1])) + WhiteKernel(0.1)
-    return {
-        "ours": InContextRegressor,
-        "linear": lambda: on_numbers(BayesianRidge()),
-        "forest": lambda: RandomForestRegressor(200, random_state=0),
-        "boosting": lambda: HistGradientBoostingRegressor(min_samples_leaf=5, random_state=0),
-        "neighbours": lambda: on_numbers(KNeighborsRegressor(5)),
-        "process": lambda: on_numbers(GaussianProcessRegressor(kernel, normalize_y=True)),
-    }
 
 
 CONTENDERS = ("ours", "linear", "forest", "boosting", "neighbours", "process")
@@ -183,7 +55,7 @@ def calibration_error(p: np.ndarray, y: np.ndarray) -> float:
 
 def measure(table: Table, size: int, draw: int, contender: str) -> dict[str, float] | None:
     """The scores of one contender on one draw; None where it does not take part."""
-    known, asked = split(table, size, draw)
+    known, asked = split_rows(table, size, draw)
     if contender == "process" and len(known) > MOST_ROWS_OF_A_PROCESS:
         return None
     x, y, xq, yq = table.x[known], table.y[known], table.x[asked], table.y[asked]
@@ -191,7 +63,7 @@ def measure(table: Table, size: int, draw: int, contender: str) -> dict[str, flo
     if table.task == "classification":
         if len(np.unique(yq)) < len(np.unique(y)):
             return None
-        model = _classifiers(table)[contender]().fit(x, y)
+        model = classifiers(table)[contender]().fit(x, y)
         p = model.predict_proba(xq)
         seconds = time.process_time() - begun
         p = np.clip(p, 1e-6, None)
@@ -208,7 +80,7 @@ def measure(table: Table, size: int, draw: int, contender: str) -> dict[str, flo
             "ece": calibration_error(p, yq),
             "seconds": seconds,
         }
-    model = _regressors(table)[contender]().fit(x, y)
+    model = regressors(table)[contender]().fit(x, y)
     scores = {}
     if contender == "ours":
         mean = model.predict(xq)

@@ -1,22 +1,29 @@
 """The rows of results: measured once, by one process each, resumed, refused, compared."""
 
+import io
 import threading
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from quickstudy.algorithms import ALGORITHMS
-from quickstudy.bench import suites
+from quickstudy.bench import domains, returns, suites
 from quickstudy.bench.harness import Outcome, Places, run_suite
+from quickstudy.bench.measurement import Measurement, Setup, report_of
 from quickstudy.bench.record import Record, records_in
 from quickstudy.bench.regress import changes
 from quickstudy.bench.result_table import TITLES, markdown
 from quickstudy.bench.suites import Row, chain_of
-from quickstudy.core.errors import ConfigError, LoadError
+from quickstudy.core.errors import ConfigError, DataError, LoadError
 from quickstudy.core.saving import locked
 from quickstudy.core.setting import Setting
+from quickstudy.data import ImageFormat
+from quickstudy.evaluation import Report
 from quickstudy.recipes import Evaluation, load_run, recipe_named
 from quickstudy.recipes.common_budget import NOT_COMPARED, TASKS, common_learners, common_recipe
 from quickstudy.training import Optimiser
@@ -144,6 +151,72 @@ def test_a_row_that_fails_does_not_end_the_others(
     places = Places(tmp_path / "rows", tmp_path / "runs")
     states = [o.state for o in run_suite("family", places, device="cpu")]
     assert states == ["failed", "measured"]
+
+
+def test_a_measurement_is_scored_once_and_refused_when_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = Places(tmp_path / "rows", tmp_path / "runs")
+    calls: list[str] = []
+
+    def score(title: str, setup: Setup) -> Report:
+        assert setup.run is None
+        calls.append(title)
+        return report_of([0.5, 0.7, 0.6], algorithm="mine", data=title, metric="return")
+
+    def ask(*settings: str, draws: int = 3, **options: object) -> Outcome:
+        row = Row("mine", None, Measurement(settings, {"draws": draws}, score))
+        monkeypatch.setitem(suites._SUITES, "rl", lambda: (row,))
+        (outcome,) = run_suite("rl", places, device="cpu", **options)  # pyright: ignore
+        return outcome
+
+    assert ask("a", "b").state == "measured"
+    assert ask("a", "b").state == "there"
+    assert ask("a", "b", "c").state == "measured"
+    assert calls == ["a", "b", "c"]
+    assert ask("a", "b", "c", "d", minutes=0.0).state == "stopped"
+    refused = ask("a", draws=4)
+    assert (refused.state, "draws was 3, now 4" in refused.detail) == ("refused", True)
+    lines = markdown(records_in(tmp_path / "rows"))
+    assert len(lines) == 2 + 3
+    assert "a, 0-shot" in lines[2]
+    assert "0.600 ± " in lines[2]
+
+
+def test_pictures_of_other_domains_are_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUICKSTUDY_DATA", str(tmp_path))
+    rng = np.random.default_rng(0)
+    with zipfile.ZipFile(tmp_path / "neu-steel-defects.zip", "w") as archive:
+        for c in range(5):
+            for i in range(10):
+                file = io.BytesIO()
+                grey = np.clip(rng.normal(50 * c, 5, (28, 28)), 0, 255).astype(np.uint8)
+                Image.fromarray(grey).save(file, "png")
+                archive.writestr(f"neu-steel-defects/kind{c}/{i}.png", file.getvalue())
+    data = domains.domain("steel", ImageFormat(28, 1))
+    assert (len(data.index), data.x.shape) == (5, (50, 1, 28, 28))
+    monkeypatch.setattr(domains, "_DRAWS", 3)
+    rows = dict(domains.own_images())
+    measurement = rows["symbols-prototype"]
+    setup = Setup(None, tmp_path)
+    report = measurement.score("steel-5shot", setup)
+    assert (report.n_way, report.n_shot, len(report.scores)) == (5, 5, 3)
+    assert report.mean > 0.5  # the kinds differ in brightness alone
+    with pytest.raises(DataError, match=r"sign-digits\.zip"):
+        measurement.score("signs-1shot", setup)
+
+
+def test_navigation_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(returns, "_ITERATIONS", 1)
+    monkeypatch.setattr(returns, "_GOALS", 4)
+    measurement = dict(returns.navigation())["navigation-joint"]
+    first = measurement.score("0-steps", Setup(None, tmp_path))
+    again = measurement.score("0-steps", Setup(None, tmp_path))
+    assert first.metric == "return"
+    assert first.scores == again.scores
+    assert (first.train_seconds is not None, again.train_seconds) == (True, None)
 
 
 def test_regress_names_what_became_worse_beyond_its_interval(

@@ -16,6 +16,7 @@ def test_every_number_is_of_a_setting_that_there_is_and_says_where_it_is_from() 
         assert number.source
         assert number.protocol
         assert number.checked in ("authors", "quoted", "memory")
+        assert (number.peer is None) == (not number.peer_source)
 
 
 def test_no_number_stands_anywhere_else() -> None:

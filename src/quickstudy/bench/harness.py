@@ -14,11 +14,12 @@ from typing import Any
 from rich.console import Console
 
 from quickstudy.bench.machine import about
+from quickstudy.bench.measurement import Setup
 from quickstudy.bench.record import Look, Record
 from quickstudy.bench.suites import Row, chain_of, on_validation, suite_rows
 from quickstudy.core.errors import ConfigError, QuickstudyError
 from quickstudy.core.saving import holds, locked, make_folder
-from quickstudy.evaluation import EarlierRun, commit, versions
+from quickstudy.evaluation import EarlierRun, Report, commit, versions
 from quickstudy.recipes import Recipe, Run, is_trained, load_run, train_recipe
 from quickstudy.recipes.changes import flat, identity_of
 from quickstudy.training import Advanced, pick_device
@@ -136,7 +137,10 @@ class _Work:
     def _measured(self, row: Row) -> Outcome:
         file = self.places.rows / self.suite / f"{row.name}.json"
         before = Record.load(file) if file.exists() else None
-        trainings = [identity_of(recipe) for recipe in chain_of(row.recipe)]
+        recipe, measurement = row.recipe, row.measurement
+        trainings = [identity_of(r) for r in chain_of(recipe)] if recipe else []
+        if measurement is not None:
+            trainings.append(json.loads(json.dumps(dict(measurement.fixes))))
         changed = before is not None and list(before.trainings) != trainings
         if before is not None and changed and not self.again:
             return Outcome(
@@ -147,47 +151,51 @@ class _Work:
                 'score it once more with --again "REASON", which the row will say',
             )
         reports = {} if before is None or changed else dict(before.test)
-        missing = [e for e in row.recipe.evaluations if e.title not in reports]
-        if not missing:
+        if all(title in reports for title in _titles(row)):
             return Outcome(row.name, "there")
-        run = self._trained(row.recipe)
+        run = self._trained(recipe) if recipe else None
         started = time.perf_counter()
         validation = None if before is None or changed else before.validation
-        if validation is None and (checked := on_validation(row.recipe)) is not None:
-            validation = run.evaluate(checked.evaluations[0])
-        new = {e.title: run.evaluate(e) for e in missing}
+        new: dict[str, Report] = {}
+        if measurement is not None:
+            setup = Setup(run, self.places.runs / self.suite)
+            for title in measurement.settings:
+                if title not in reports:
+                    self._check_time(f"{title} of {row.name} is not scored")
+                    new[title] = measurement.score(title, setup)
+        elif recipe is not None and run is not None:
+            if validation is None and (checked := on_validation(recipe)) is not None:
+                validation = run.evaluate(checked.evaluations[0])
+            missing = [e for e in recipe.evaluations if e.title not in reports]
+            new = {e.title: run.evaluate(e) for e in missing}
         reports |= new
         look = Look(
             commit(), self.again if changed else "", {t: round(r.mean, 6) for t, r in new.items()}
         )
-        device = pick_device(self.device)
-        machine = about(device, ())
+        machine = about(pick_device(self.device), ())
+        scoring = round(time.perf_counter() - started, 1)
         Record(
             row=row.name,
             suite=self.suite,
             command=f"quickstudy bench run --suite {self.suite} --only {shlex.quote(row.name)}",
             commit=commit(),
             trainings=trainings,
-            chain=(
-                *run.earlier,
-                EarlierRun(
-                    run.recipe.name,
-                    run.result.tasks,
-                    round(run.result.seconds, 1),
-                    run.recipe.train.seed,
-                ),
-            ),
+            chain=_chain(run),
             versions=versions(),
             hardware={k: v for k, v in machine.items() if k not in ("versions", "commit")},
             seconds={
-                "training": round(run.result.seconds, 1),
-                "scoring": round(time.perf_counter() - started, 1),
+                "training": round(run.result.seconds, 1) if run else 0.0,
+                "scoring": scoring,
             },
             validation=validation,
             test=reports,
             looks=(*(before.looks if before else ()), look),
         ).save(file)
         return Outcome(row.name, "measured", "; ".join(f"{r}" for r in new.values()))
+
+    def _check_time(self, what: str) -> None:
+        if time.monotonic() >= self.until:
+            raise _StoppedError(f"the time is over; {what}")
 
     def _trained(self, recipe: Recipe) -> Run:
         """The finished training of a recipe, after those that it starts from."""
@@ -202,9 +210,8 @@ class _Work:
                 run = load_run(folder)
                 if run.result.finished:
                     return replace(run, recipe=recipe)
+            self._check_time(f"{recipe.name} is not trained to its end")
             left = self.until - time.monotonic()
-            if left <= 0:
-                raise _StoppedError(f"the time is over; {recipe.name} is not trained to its end")
             run = train_recipe(
                 recipe,
                 folder,
@@ -219,6 +226,23 @@ class _Work:
                 "are kept"
             )
         return run
+
+
+def _titles(row: Row) -> list[str]:
+    """The settings that a row is scored in."""
+    if row.measurement is not None:
+        return list(row.measurement.settings)
+    return [e.title for e in row.recipe.evaluations] if row.recipe else []
+
+
+def _chain(run: Run | None) -> tuple[EarlierRun, ...]:
+    """The trainings of a row, the first one first."""
+    if run is None:
+        return ()
+    last = EarlierRun(
+        run.recipe.name, run.result.tasks, round(run.result.seconds, 1), run.recipe.train.seed
+    )
+    return (*run.earlier, last)
 
 
 @contextmanager

@@ -4,19 +4,21 @@ from collections.abc import Iterator, Mapping
 
 from quickstudy.bench.record import Record
 from quickstudy.evaluation import Report
+from quickstudy.recipes.published_numbers import published_numbers
 
 TITLES = (
     "row",
     "task",
     "queries per class",
-    "test (95 % interval)",
-    "validation",
     "paper",
+    "peer",
+    "ours (95 % interval)",
+    "validation",
+    "seconds",
+    "parameters",
     "transductive",
     "norm",
-    "parameters",
     "trained on",
-    "in",
     "looks",
 )
 
@@ -36,23 +38,37 @@ def _best(record: Record) -> float:
 def _rows(record: Record) -> Iterator[list[str]]:
     tasks = sum(run.tasks or 0 for run in record.chain)
     seconds = sum(run.seconds or 0.0 for run in record.chain)
-    for i, report in enumerate(record.test.values()):
-        unlabelled = f", {report.n_unlabelled} unlabelled" if report.n_unlabelled else ""
-        way = f"{report.n_way}-way " if report.n_way else ""
+    for i, (title, report) in enumerate(record.test.items()):
         yield [
             f"`{record.row}`",
-            f"{way}{report.n_shot}-shot{unlabelled}",
-            f"{report.n_query}",
+            _task(record, report),
+            f"{report.n_query}" if report.n_query else "",
+            report.published_value,
+            _peer(record, title),
             _score(report),
             _score(record.validation) if record.validation is not None and i == 0 else "",
-            report.published_value,
+            f"{seconds or report.train_seconds or 0:,.0f}, {report.device}",
+            f"{report.parameters:,}" if report.parameters else "",
             "yes" if report.transductive else "no",
             report.norm,
-            f"{report.parameters:,}",
-            f"{tasks:,} tasks",
-            f"{seconds / 60:.0f} min, {report.device}",
+            f"{tasks or report.train_tasks:,} tasks" if tasks or report.train_tasks else "",
             _looks(record),
         ]
+
+
+def _task(record: Record, report: Report) -> str:
+    """The task in words, with the data where a row has several."""
+    way = f"{report.n_way}-way " if report.n_way else ""
+    unlabelled = f", {report.n_unlabelled} unlabelled" if report.n_unlabelled else ""
+    several = len({r.data for r in record.test.values()}) > 1
+    return (f"{report.data}, " if several else "") + f"{way}{report.n_shot}-shot{unlabelled}"
+
+
+def _peer(record: Record, title: str) -> str:
+    """What another library says that it reaches, in per cent."""
+    last = record.chain[-1].recipe if record.chain else ""
+    number = published_numbers().get((last, title))
+    return "" if number is None or number.peer is None else f"{100 * number.peer:.1f}"
 
 
 def _score(report: Report) -> str:

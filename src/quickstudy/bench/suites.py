@@ -1,8 +1,12 @@
 """Which rows a suite of results has: the trainings and the settings that they are scored in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from quickstudy.bench.domains import cross_domain, own_images
+from quickstudy.bench.measurement import Measurement
+from quickstudy.bench.real_tables import on_tables
+from quickstudy.bench.returns import navigation
 from quickstudy.core.errors import ConfigError, did_you_mean
 from quickstudy.recipes import RECIPES, Recipe, recipe_named
 from quickstudy.recipes.common_budget import common_learners, common_recipe
@@ -15,11 +19,13 @@ class Row:
     Args:
         name: of the row, and of its file.
         recipe: what is trained, with the settings that this row is scored in; several rows may
-            share a training.
+            share a training. None where nothing is, or the measurement trains by itself.
+        measurement: what is scored in the place of the recipe's settings.
     """
 
     name: str
-    recipe: Recipe
+    recipe: Recipe | None = None
+    measurement: Measurement | None = None
 
 
 def _common() -> tuple[Row, ...]:
@@ -36,6 +42,10 @@ def _regression() -> tuple[Row, ...]:
     return tuple(Row(r.name, r) for r in recipes if not r.episodes.n_way)
 
 
+def _measured(measurements: Iterable[tuple[str, Measurement]]) -> tuple[Row, ...]:
+    return tuple(Row(name, None, measurement) for name, measurement in measurements)
+
+
 _SUITES: dict[str, Callable[[], tuple[Row, ...]]] = {
     "omniglot": lambda: (*_common(), *_of("omniglot-")),
     "mini-imagenet": lambda: _of("mini-imagenet-"),
@@ -43,6 +53,10 @@ _SUITES: dict[str, Callable[[], tuple[Row, ...]]] = {
     "family": lambda: _of("family-"),
     "few-classes": lambda: _of("few-"),
     "paper": lambda: _of("", paper=True),
+    "rl": lambda: _measured(navigation()),
+    "own-images": lambda: _measured(own_images()),
+    "cross-domain": lambda: tuple(Row(n, recipe_named(n), m) for n, m in cross_domain()),
+    "tables": lambda: _measured(on_tables()),
 }
 SUITES = tuple(_SUITES)
 

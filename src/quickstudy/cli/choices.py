@@ -23,7 +23,16 @@ TemplateScore: TypeAlias = Literal["nearest", "mean"]
 PatchScore: TypeAlias = Literal["max", "top1"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 SuiteName: TypeAlias = Literal[
-    "omniglot", "mini-imagenet", "regression", "family", "few-classes", "paper"
+    "omniglot",
+    "mini-imagenet",
+    "regression",
+    "family",
+    "few-classes",
+    "paper",
+    "rl",
+    "own-images",
+    "cross-domain",
+    "tables",
 ]
 
 OnBad: TypeAlias = Annotated[

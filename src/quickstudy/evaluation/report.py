@@ -177,6 +177,8 @@ class Report:
             else f"log-likelihood {self.mean:.3f} ± {self.ci95:.3f}"
             if self.metric == LOG_LIKELIHOOD
             else f"MSE {-self.mean:.3f} ± {self.ci95:.3f}"
+            if self.metric == "mse"
+            else f"{self.metric} {self.mean:.3f} ± {self.ci95:.3f}"
         )
         if self.n_unknown:
             for name, mean, half in (

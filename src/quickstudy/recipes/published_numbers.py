@@ -21,6 +21,8 @@ class PublishedNumber:
         protocol: how the paper measured it, as far as our setting does not say.
         checked: where the number was seen: in the paper or its authors' repository ("authors"), in
             another publication ("quoted"), or nowhere yet ("memory").
+        peer, peer_source: what another library says that it reaches, and where it says so; None
+            where none was found.
     """
 
     recipe: str
@@ -29,6 +31,8 @@ class PublishedNumber:
     source: str
     protocol: str
     checked: str
+    peer: float | None = None
+    peer_source: str = ""
 
 
 @functools.cache
