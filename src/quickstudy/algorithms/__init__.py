@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from quickstudy.algorithms.gradient.unicorn_maml import unicorn_maml as unicorn_maml
     from quickstudy.algorithms.hallucination import Hallucinator as Hallucinator
     from quickstudy.algorithms.in_context.anp import ANP as ANP
+    from quickstudy.algorithms.in_context.caml import CAML as CAML
     from quickstudy.algorithms.in_context.cnp import CNP as CNP
     from quickstudy.algorithms.in_context.tabular import TabularInContext as TabularInContext
     from quickstudy.algorithms.in_context.tnp import TNP as TNP
@@ -131,6 +132,7 @@ ALGORITHMS: Registry[Callable[..., AbstractLearner[Any]]] = Registry(
         "mann": "MANN",
         "snail": "SNAIL",
         "in_context": "InContext",
+        "caml": "CAML",
         "cnp": "CNP",
         "anp": "ANP",
         "tnp": "TNP",

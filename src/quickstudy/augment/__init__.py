@@ -11,6 +11,7 @@ from quickstudy.core.lazy import Registry, attach
 if TYPE_CHECKING:
     from quickstudy.augment.affine import Affine as Affine
     from quickstudy.augment.contrastive import Contrastive as Contrastive
+    from quickstudy.augment.mixed_views import MixedViews as MixedViews
     from quickstudy.augment.more_examples import MoreExamples as MoreExamples
     from quickstudy.augment.photos import Photos as Photos
     from quickstudy.augment.rotate_classes import RotateClasses as RotateClasses
@@ -24,6 +25,7 @@ TRANSFORMS: Registry[type[AbstractTransform]] = Registry(
         "affine": "Affine",
         "photos": "Photos",
         "contrastive": "Contrastive",
+        "mixed_views": "MixedViews",
         "rotate_classes": "RotateClasses",
         "more_examples": "MoreExamples",
     },

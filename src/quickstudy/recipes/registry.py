@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from quickstudy.core.errors import ConfigError, did_you_mean
 from quickstudy.recipes.architecture import architecture_recipes
+from quickstudy.recipes.caml import omniglot_camelu, omniglot_caml
 from quickstudy.recipes.common_budget import common_recipes
 from quickstudy.recipes.family import family_recipes
 from quickstudy.recipes.few_classes import few_class_recipes
@@ -55,6 +56,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "symbols-protonet": symbols_protonet,
     "voices-protonet": voices_protonet,
     "sinusoid-maml": sinusoid_maml,
+    "omniglot-caml": omniglot_caml,
+    "omniglot-camelu": omniglot_camelu,
     "attributes-zero-shot": attributes_zero_shot,
     **gaussian_process_recipes(),
     **metric_recipes(),
