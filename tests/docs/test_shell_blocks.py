@@ -33,7 +33,7 @@ SAME = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 # Added to a command that begins like this.
 SHORTENED = {
-    "quickstudy train glyphs-protonet": "--set train.steps=2 --n-tasks 2",
+    "quickstudy train glyphs-protonet": "--set train.steps=2 --set train.n_val_tasks=2 --n-tasks 2",
     "quickstudy eval": "--n-tasks 2 --no-baselines",
     "quickstudy compare runs": "--n-tasks 2",
     "quickstudy analyse steps": "--n-tasks 2 --steps 2",
