@@ -92,8 +92,9 @@ from hypothesis import settings  # noqa: E402
 
 torch.set_num_threads(1)
 
-# A slow machine is no failure.
-settings.register_profile("quickstudy", deadline=None)
+# A slow machine is no failure. ``pytest --hypothesis-profile=thorough`` tries more.
+settings.register_profile("quickstudy", deadline=None, max_examples=50)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("quickstudy")
 
 

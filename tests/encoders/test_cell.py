@@ -76,11 +76,11 @@ def test_the_mixture_cools() -> None:
 def test_cells_keep_the_contract(norm: str) -> None:
     net = CellNet(
         edges=((0, 1, "conv3x3"), (1, 2, "max_pool3x3"), (0, 2, "separable5x5")),
-        channels=8,
+        channels=4,
         layers=2,
         norm=norm,
     )
-    check_learner(ProtoNet(net), shape=(1, 16, 16), n_tasks=(2,))
+    check_learner(ProtoNet(net), shape=(1, 8, 8), n_tasks=(2,))
 
 
 def test_mixtures_keep_the_contract() -> None:
