@@ -4,7 +4,7 @@ import json
 import tempfile
 import unicodedata
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -215,6 +215,63 @@ class FittedModel:
         return [
             answers.get(i, Prediction(items[i], error=f"{wrong[i]}.")) for i in range(len(items))
         ]
+
+    def predict_batch(self, table: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+        """What the model says of a table of items, column by column. The method itself can be
+        pickled, so pools of processes, Dask and Ray Data take it as it is; each process opens the
+        encoder once. An item that cannot be read is a row with its error.
+
+        Args:
+            table: the column "path" of files; for texts "text", or the column that the model was
+                fitted to; for a model of a table its columns. Other columns are ignored.
+
+        Returns:
+            The columns item, label, probability, score, threshold, certain, nearest and error, in
+            the order of the items; see `Prediction`.
+
+        Raises:
+            DataError: when the column is missing, or columns differ in length.
+        """
+        answers = self._of_batch({name: list(column) for name, column in table.items()})
+        return {
+            name: [getattr(answer, name) for answer in answers]
+            for name in Prediction.__dataclass_fields__
+            if name != "table"
+        }
+
+    def _of_batch(self, columns: dict[str, list[Any]]) -> list[Prediction]:
+        kind = self.encoding.kind
+        if kind == TABLE:
+            names = tuple(columns)
+        elif kind == "text":
+            names = (self.encoding.columns or ("text",))[:1]
+        else:
+            names = ("path",)
+        if missing := [name for name in names if name not in columns]:
+            raise DataError(
+                f"The batch has no column '{missing[0]}', which the model asks about "
+                f"({NOUNS[kind]}). It has {', '.join(columns) or 'none'}."
+            )
+        lengths = {name: len(columns[name]) for name in names}
+        if len(set(lengths.values())) > 1:
+            raise DataError(f"The columns of the batch differ in length: {lengths}.")
+        if kind == TABLE:
+            rows = [
+                dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)
+            ]
+            return self.predict_table(rows)
+        if kind == "text":
+            return self.predict_texts(columns[names[0]])
+        paths = [Path(path) for path in columns["path"]]
+        return self._of_files(self._opened_encoder(), paths, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the encoder, which is opened again where the model arrives."""
+        return {**vars(self), "encoder": self.encoder is not None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.encoder = _opened_here(self.encoding) if state["encoder"] else None
 
     def find_files(self, paths: Sequence[str | Path]) -> list[Path]:
         """The files of the model's kind in files and folders.
@@ -670,6 +727,19 @@ class FittedModel:
                 )
             answers.append(answer)
         return answers
+
+
+_OPENED: dict[tuple[str, str, str], AbstractPretrained] = {}
+
+
+def _opened_here(encoding: Encoding) -> AbstractPretrained:
+    """The encoder of a model that was pickled: opened once in each process."""
+    if encoding.image is not None:
+        return encoding.open()
+    key = encoding.kind, encoding.source, encoding.key
+    if key not in _OPENED:
+        _OPENED[key] = encoding.open()
+    return _OPENED[key]
 
 
 def check_names(classes: Sequence[Any]) -> None:

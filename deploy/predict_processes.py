@@ -1,0 +1,23 @@
+"""Millions of pictures, with processes of one machine: python deploy/predict_processes.py MODEL
+FOLDER OUT.csv
+"""
+
+import csv
+import multiprocessing
+import sys
+from pathlib import Path
+
+from quickstudy import FittedModel
+
+SHOWN = ("item", "label", "probability", "error")
+
+if __name__ == "__main__":
+    model, folder, out = FittedModel.load(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+    files = [str(path) for path in sorted(folder.rglob("*")) if path.is_file()]
+    batches = [{"path": files[i : i + 256]} for i in range(0, len(files), 256)]
+    # Fresh processes: threads of torch do not outlive a fork.
+    with multiprocessing.get_context("spawn").Pool() as pool, out.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(SHOWN)
+        for answers in pool.imap(model.predict_batch, batches):
+            writer.writerows(zip(*(answers[name] for name in SHOWN), strict=True))
