@@ -40,9 +40,13 @@ def test_from_good_parts_to_maps(quickstudy: Callable, parts: Path, tmp_path: Pa
             "--json",
             "--maps",
             tmp_path / "maps",
+            "--page",
+            tmp_path / "page.html",
         ).stdout.splitlines()
     ]
     assert [row["verdict"] for row in told] == ["defect"] * 6
+    assert [row["template_verdict"] for row in told] == ["defect"] * 6
+    assert (tmp_path / "page.html").read_text().count("golden template:") == 6
     heat = np.asarray(Image.open(tmp_path / "maps" / "hole-0.png")).astype(int)
     assert heat.shape == (64, 64, 3)
     warm = heat[..., 0] - heat[..., 2]

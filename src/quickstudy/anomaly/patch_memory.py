@@ -19,6 +19,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from quickstudy.anomaly.golden_template import FEWEST, GoldenTemplate
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, LoadError, did_you_mean
 from quickstudy.core.saving import load_folder, save_folder
@@ -29,6 +30,8 @@ from quickstudy.pretrained import AbstractImagePretrained, AbstractPretrained, o
 
 KIND = "patch memory"
 _TENSORS = "memory.safetensors"
+_TEMPLATE = "template.safetensors"
+TEMPLATES = ("auto", "none")
 SCORES = ("max", "top1")
 
 
@@ -59,9 +62,12 @@ class PatchMemory(OutlierMixin, BaseEstimator):
         pool: each place becomes the mean of the pool × pool places around it, as PatchCore's local
             patches; 1 = itself.
         false_reject_rate: the wanted share of good parts that `predict` calls defects.
+        template: whether a `GoldenTemplate` is kept beside the memory, for who wants to look at
+            both: "auto", where the images of good parts lie on each other, or "none".
 
     Attributes:
         memory_: the kept places, ``[m D]``.
+        template_: of the same good parts, or None; `predict` goes by the memory alone.
         good_scores_: of each good part, by the memory of the others.
         threshold_: above which a picture is a defect; None where there were too few good parts for
             the rate.
@@ -77,6 +83,7 @@ class PatchMemory(OutlierMixin, BaseEstimator):
     memory_: Tensor
     good_scores_: NDArray[np.float64]
     threshold_: float | None
+    template_: GoldenTemplate | None
     key_: str
 
     def __init__(
@@ -88,6 +95,7 @@ class PatchMemory(OutlierMixin, BaseEstimator):
         neighbours: int = 0,
         pool: int = 3,
         false_reject_rate: float = 0.05,
+        template: str = "auto",
     ) -> None:
         self.encoder = encoder
         self.keep = keep
@@ -95,6 +103,7 @@ class PatchMemory(OutlierMixin, BaseEstimator):
         self.neighbours = neighbours
         self.pool = pool
         self.false_reject_rate = false_reject_rate
+        self.template = template
 
     def fit(self, X: Iterable[Any], y: Any = None) -> Self:
         """Remember good parts.
@@ -110,7 +119,9 @@ class PatchMemory(OutlierMixin, BaseEstimator):
         """
         self._check_options()
         self._open(self.encoder)
-        content = self._patches_of(list(X))
+        images = list(X)
+        content = self._patches_of(images)
+        self.template_ = self._template_of(images, content.sizes)
         patches = content.patches.flatten(1, 2)  # [n H·W D]
         self.memory_ = self._core(patches.flatten(0, 1))
         self.good_scores_ = self._left_out(patches)
@@ -184,8 +195,11 @@ class PatchMemory(OutlierMixin, BaseEstimator):
             "options": options,
             "threshold": self.threshold_,
         }
-        content = save({"memory": self.memory_.numpy(), "good_scores": self.good_scores_})
-        return save_folder(folder, kind=KIND, about=about, files={_TENSORS: content})
+        files = {_TENSORS: save({"memory": self.memory_.numpy(), "good_scores": self.good_scores_})}
+        if self.template_ is not None:
+            about["template"] = self.template_.to_json()
+            files[_TEMPLATE] = save(self.template_.to_arrays())
+        return save_folder(folder, kind=KIND, about=about, files=files)
 
     @classmethod
     def load(cls, folder: str | Path, *, encoder: str | AbstractPretrained = "") -> "PatchMemory":
@@ -207,6 +221,11 @@ class PatchMemory(OutlierMixin, BaseEstimator):
             memory.memory_ = torch.from_numpy(tensors["memory"])
             memory.good_scores_ = tensors["good_scores"]
             memory.threshold_ = about["threshold"]
+            memory.template_ = (
+                GoldenTemplate.from_saved(about["template"], load(saved.files[_TEMPLATE]))
+                if "template" in about
+                else None
+            )
             key = about["key"]
             if memory.memory_.ndim != 2 or not memory.memory_.isfinite().all():
                 raise ValueError("the places are no finite vectors")
@@ -243,6 +262,22 @@ class PatchMemory(OutlierMixin, BaseEstimator):
             raise ConfigError(
                 f"A picture has no score '{self.score}'. {did_you_mean(str(self.score), SCORES)}"
             )
+        if self.template not in TEMPLATES:
+            raise ConfigError(
+                f"template cannot be '{self.template}'. "
+                f"{did_you_mean(str(self.template), TEMPLATES)}"
+            )
+
+    def _template_of(
+        self, images: Sequence[Any], sizes: Sequence[tuple[int, int]]
+    ) -> GoldenTemplate | None:
+        """A template, where the images lie on each other."""
+        files = [Path(i) if isinstance(i, str | Path) else i for i in images]
+        is_possible = len(set(sizes)) == 1 and all(isinstance(i, Path | Image.Image) for i in files)
+        if self.template == "none" or not is_possible or len(images) < FEWEST:
+            return None
+        template = GoldenTemplate(false_reject_rate=self.false_reject_rate).fit(files)
+        return template if template.is_registered else None
 
     def _open(self, encoder: Any, *, trusted: bool = True) -> None:
         opened = open_encoder(encoder, kind="images", trusted=trusted)

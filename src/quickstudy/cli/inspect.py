@@ -4,11 +4,10 @@ import csv
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
-from PIL import Image
 
 from quickstudy.anomaly import PatchMemory
 from quickstudy.anomaly.patch_memory import KIND
@@ -20,9 +19,13 @@ from quickstudy.core.errors import ConfigError, DataError
 from quickstudy.core.saving import load_folder
 from quickstudy.data import find_classes, find_images, read_picture
 
+if TYPE_CHECKING:
+    from quickstudy.report import InspectedImage
+
 inspect = typer.Typer(help="Find defects, knowing good parts only.", no_args_is_help=True)
 
 _AT_ONCE = 64
+PATCHES, TEMPLATE = "patches", "golden template"
 _Model = Annotated[
     Path, typer.Argument(help="What `quickstudy inspect fit` wrote.", show_default=False)
 ]
@@ -82,6 +85,11 @@ def fit(
             f"A part is a defect above {made.threshold_:.4g}; of good parts "
             f"{100 * false_reject_rate:g} % are."
         )
+    if made.template_ is not None:
+        results().print(
+            "The images lie on each other (correlation of edges "
+            f"{made.template_.registration_:.2f}), so each is also compared with a golden template."
+        )
 
 
 @inspect.command("score")
@@ -94,6 +102,10 @@ def score_pictures(
         Path | None,
         typer.Option(help="Write a picture of where it is anomalous into this folder, for each."),
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(help="Write a page (HTML) with every picture and what is seen on it."),
+    ] = None,
     form: Annotated[
         Format, typer.Option("--format", help="Of the scores; jsonl is one JSON object per line.")
     ] = "table",
@@ -104,7 +116,7 @@ def score_pictures(
     named, and the command then ends with status 1.
     """
     memory, rows = PatchMemory.load(model, encoder=encoder), list[dict[str, Any]]()
-    paths = find_images(pictures)
+    paths, inspected = find_images(pictures), list["InspectedImage"]()
     for at in range(0, len(paths), _AT_ONCE):
         some = paths[at : at + _AT_ONCE]
         good = []
@@ -116,16 +128,17 @@ def score_pictures(
                 rows.append({"image": str(path), "error": str(error)})
         if not good:
             continue
-        for path, anomaly in zip(good, memory.anomaly(good).tolist(), strict=True):
-            rows.append({"image": str(path), "anomaly": round(anomaly, 5)})
-            if memory.threshold_ is not None:
-                rows[-1] |= {
-                    "threshold": round(memory.threshold_, 5),
-                    "verdict": "defect" if anomaly > memory.threshold_ else "good",
-                }
+        images = _inspected(memory, good, with_heat=maps is not None or page is not None)
+        rows += [_row(image) for image in images]
         if maps is not None:
-            _write_maps(memory, good, maps)
+            _write_maps(images, maps)
+        if page is not None:
+            inspected += images
     _tell(rows, "jsonl" if as_json else form)
+    if page is not None and inspected:
+        from quickstudy.report import inspection_page
+
+        inspection_page(inspected, page)
     if any("error" in row for row in rows):
         raise typer.Exit(1)
 
@@ -154,7 +167,9 @@ def evaluate(
         )
     memory = PatchMemory.load(model, encoder=encoder)
     scores = {name: memory.anomaly(paths) for name, paths in found.items()}
-    shown = table("kind", "images", "AUROC", "average precision", "called a defect")
+    compared = _compared(memory, found)
+    more = ("AUROC of the template",) if compared else ()
+    shown = table("kind", "images", "AUROC", "average precision", "called a defect", *more)
     for name in found:
         called = (
             f"{100 * (scores[name] > memory.threshold_).mean():.1f} %"
@@ -162,18 +177,33 @@ def evaluate(
             else "—"
         )
         if name == "good":
-            shown.add_row(name, str(len(scores[name])), "", "", called)
+            shown.add_row(name, str(len(scores[name])), "", "", called, *("" for _ in more))
             continue
         truth = np.r_[np.zeros(len(scores["good"])), np.ones(len(scores[name]))]
         both = np.r_[scores["good"], scores[name]]
+        by_template = [np.r_[compared["good"], compared[name]]] if compared else []
         shown.add_row(
             name,
             str(len(scores[name])),
             f"{roc_auc_score(truth, both):.3f}",
             f"{average_precision_score(truth, both):.3f}",
             called,
+            *(f"{roc_auc_score(truth, one):.3f}" for one in by_template),
         )
     results().print(shown)
+
+
+def _compared(memory: PatchMemory, found: dict[str, list[Path]]) -> dict[str, Any]:
+    """The scores of each kind by the golden template; empty where there is none, or images have
+    another shape.
+    """
+    if memory.template_ is None:
+        return {}
+    try:
+        return {name: memory.template_.anomaly(paths) for name, paths in found.items()}
+    except DataError as error:
+        results().print(f"Note: the golden template was left out. {error}")
+        return {}
 
 
 def _said_of(folder: Path) -> str:
@@ -181,51 +211,88 @@ def _said_of(folder: Path) -> str:
     return f"It remembers good parts as the encoder {about['encoder']} sees them."
 
 
-def _write_maps(memory: PatchMemory, paths: list[Path], folder: Path) -> None:
+def _inspected(
+    memory: PatchMemory, paths: list[Path], *, with_heat: bool
+) -> list["InspectedImage"]:
+    """What the memory, and the golden template if there is one, say of each image."""
+    from quickstudy.report import InspectedImage, Opinion
+
+    anomalies = memory.anomaly(paths).tolist()
+    heats = memory.maps(paths) if with_heat else [None] * len(paths)
+    images = []
+    for path, anomaly, heat in zip(paths, anomalies, heats, strict=True):
+        opinions: dict[str, Opinion | None] = {
+            PATCHES: Opinion(anomaly, memory.threshold_, heat),
+        }
+        template = memory.template_
+        if template is not None:
+            try:
+                score = float(template.anomaly([path])[0])
+                compared = template.maps([path])[0] if with_heat else None
+                opinions[TEMPLATE] = Opinion(score, template.threshold_, compared)
+            except DataError:  # an image of another shape, of which a template says nothing
+                opinions[TEMPLATE] = None
+        images.append(InspectedImage(path, opinions))
+    return images
+
+
+def _row(image: "InspectedImage") -> dict[str, Any]:
+    row: dict[str, Any] = {"image": str(image.path)}
+    for begin, name in (("", PATCHES), ("template_", TEMPLATE)):
+        opinion = image.opinions.get(name)
+        if opinion is None:
+            continue
+        row[f"{begin}anomaly"] = round(opinion.anomaly, 5)
+        if opinion.threshold is not None:
+            row[f"{begin}threshold"] = round(opinion.threshold, 5)
+            row[f"{begin}verdict"] = opinion.verdict
+    return row
+
+
+def _write_maps(images: list["InspectedImage"], folder: Path) -> None:
     """The picture with the heat over it, on one scale for all: up to the hottest place of these
     pictures, or twice the threshold where that is more.
     """
-    from matplotlib import colormaps
+    from quickstudy.report.inspection import hottest, overlaid
 
-    heats = memory.maps(paths)
-    top = max(*(float(heat.max()) for heat in heats), 2 * (memory.threshold_ or 0.0), 1e-12)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path, heat in zip(paths, heats, strict=True):
-            picture = (
-                np.asarray(
-                    read_picture(path).resize((heat.shape[1], heat.shape[0])), dtype=np.float64
-                )
-                / 255
-            )
-            strength = np.clip(heat / top, 0, 1)
-            colour = colormaps["inferno"](strength)[..., :3]
-            over = (strength[..., None] * 0.7) * colour + (1 - strength[..., None] * 0.7) * picture
-            Image.fromarray((255 * over).astype(np.uint8)).save(
-                folder / f"{path.parent.name}-{path.stem}.png"
-            )
+        for name, ending in ((PATCHES, ""), (TEMPLATE, "-template")):
+            opinions = [image.opinions.get(name) for image in images]
+            top = hottest([opinion for opinion in opinions if opinion is not None])
+            for image, opinion in zip(images, opinions, strict=True):
+                if opinion is not None and opinion.heat is not None:
+                    path = image.path
+                    over = overlaid(read_picture(path), opinion.heat, top)
+                    over.save(folder / f"{path.parent.name}-{path.stem}{ending}.png")
     except OSError as error:
         raise ConfigError(
             f"The maps cannot be written to {folder}: {error}. Choose another folder."
         ) from error
 
 
+def _number(row: dict[str, Any], name: str) -> str:
+    return f"{row[name]:.4g}" if name in row else "—"
+
+
 def _tell(rows: list[dict[str, Any]], form: Format) -> None:
+    has_template = any("template_anomaly" in row for row in rows)
+    columns = ["anomaly", "threshold", "verdict"]
+    columns += [f"template_{name}" for name in columns] if has_template else []
     if form == "jsonl":
         for row in rows:
             print(json.dumps(row, ensure_ascii=False))
     elif form == "csv":
-        writer = csv.DictWriter(
-            sys.stdout, ["image", "anomaly", "threshold", "verdict", "error"], lineterminator="\n"
-        )
+        writer = csv.DictWriter(sys.stdout, ["image", *columns, "error"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     else:
-        shown = table("picture", "anomaly", "verdict")
+        more = ("template", "by the template") if has_template else ()
+        shown = table("picture", "anomaly", "verdict", *more)
         for row in rows:
-            shown.add_row(
-                row["image"],
-                f"{row['anomaly']:.4g}" if "anomaly" in row else "—",
-                row.get("verdict", row.get("error", "—")),
-            )
+            cells = [row["image"], _number(row, "anomaly")]
+            cells.append(row.get("verdict", row.get("error", "—")))
+            if has_template:
+                cells += [_number(row, "template_anomaly"), row.get("template_verdict", "—")]
+            shown.add_row(*cells)
         results().print(shown)

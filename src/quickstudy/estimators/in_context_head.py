@@ -7,7 +7,6 @@ import numpy as np
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.estimators.heads import AbstractHead
-from quickstudy.estimators.in_context import InContextClassifier
 from quickstudy.estimators.scaling import Array
 
 _LEAST = 1e-12
@@ -26,6 +25,9 @@ class InContextHead(AbstractHead):
         return copy.copy(self)
 
     def fit(self, x: Array, y: NDArray[np.int64], n: int, weight: Array) -> Self:
+        # Reading takes the network of tables, which images and texts do without.
+        from quickstudy.estimators.in_context import InContextClassifier
+
         self.reader = InContextClassifier(temperature=1.0).fit(x[weight > 0], y[weight > 0])
         return self
 

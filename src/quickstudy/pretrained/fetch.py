@@ -46,16 +46,15 @@ def model_folder(source: str | Path, *, local_only: bool = False) -> Path:
             f"There is no folder '{name}', and it is not the name of a model of the hub "
             "(owner/name). Check its spelling."
         )
+    if local_only and not _was_fetched(name):  # which is quicker than to ask the hub's client
+        raise _not_fetched(name)
     hub, errors = require("huggingface_hub"), require("huggingface_hub.errors")
     wanted: dict[str, Any] = {"revision": revision or None, "allow_patterns": list(_WANTED)}
     try:  # what was fetched before is as good, and a hub that does not answer would be waited for
         return Path(hub.snapshot_download(name, local_files_only=True, **wanted))
     except (errors.LocalEntryNotFoundError, OSError, ValueError) as error:
         if local_only:
-            raise DownloadError(
-                f"The model '{name}' of the hub was not fetched before. Fetch it: hf download "
-                f"{name}"
-            ) from error
+            raise _not_fetched(name) from error
     try:
         hub.HfApi().model_info(name, revision=revision or None, timeout=_PATIENCE)
         return Path(hub.snapshot_download(name, **wanted))
@@ -81,6 +80,18 @@ def model_folder(source: str | Path, *, local_only: bool = False) -> Path:
             f"reached ({said}). Fetch it on a machine with a network, "
             f"`hf download {name} --local-dir FOLDER`, and give the folder."
         ) from error
+
+
+def _was_fetched(name: str) -> bool:
+    """Whether the hub's cache has a folder of the model."""
+    cache = Path(require("huggingface_hub.constants").HF_HUB_CACHE)
+    return (cache / f"models--{name.replace('/', '--')}").is_dir()
+
+
+def _not_fetched(name: str) -> DownloadError:
+    return DownloadError(
+        f"The model '{name}' of the hub was not fetched before. Fetch it: hf download {name}"
+    )
 
 
 def read_json(file: Path, *, default: Any = None) -> Any:

@@ -25,22 +25,21 @@ _EPS = 1e-3  # of batch normalisation
 class SameConv(nn.Conv2d):
     """A convolution that pads as TensorFlow does: ceil(size / stride) places come out, and where
     the padding is odd the larger half is on the right and at the bottom.
+
+    With stride 2 and an even size that is what a padding by one more on all sides gives without
+    its first row and column; the image is not copied for it.
     """
 
     def __init__(self, c_in: int, c_out: int, kernel: int, *, stride: int, groups: int) -> None:
-        padding = kernel // 2 if stride == 1 else 0
-        super().__init__(c_in, c_out, kernel, stride, padding, groups=groups)
+        super().__init__(c_in, c_out, kernel, stride, kernel // 2, groups=groups)
 
     def forward(self, x: Float[Tensor, "n C H W"]) -> Float[Tensor, "n D h w"]:  # pyright: ignore
-        if self.stride[0] > 1:
-            (top, bottom), (left, right) = (self._padding(size) for size in x.shape[2:])
-            x = F.pad(x, (left, right, top, bottom))
-        return super().forward(x)
-
-    def _padding(self, size: int) -> tuple[int, int]:
-        stride, kernel = self.stride[0], self.kernel_size[0]
-        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-        return total // 2, total - total // 2
+        if self.stride[0] == 1:
+            return super().forward(x)
+        more = [1 - size % 2 for size in x.shape[2:]]
+        padding = [self.kernel_size[0] // 2 + one for one in more]
+        y = F.conv2d(x, self.weight, self.bias, self.stride, padding, groups=self.groups)
+        return y[:, :, more[0] :, more[1] :]
 
 
 class Block(nn.Module):
