@@ -246,8 +246,10 @@ def test_a_folder_goes_through_to_its_end_and_changes_nothing_again(
         shutil.copytree(drawings / "known" / of, folder / name)
     (folder / "empty").mkdir()
     (folder / "notes.txt").write_text("x", encoding="utf-8")
-    quickstudy("gallery", "create", place, "--encoder", "symbols")
-    said = quickstudy("gallery", "enrol-folder", place, folder, status=1).stdout
+    said = quickstudy(
+        "gallery", "enrol-folder", place, folder, "--encoder", "symbols", status=1
+    ).stdout
+    assert f"Made {place} for the encoder symbols" in said  # as it was not there
     assert "Refused Än: bild 0.png of Än looks like Äm (similarity 1.000" in said
     assert "Refused empty: There is no picture in" in said
     assert "1 files lie beside the sub-folders" in said
@@ -327,6 +329,9 @@ def test_the_three_commands_of_the_documentation_on_the_drawings_of_the_demo(
 def test_mistakes_end_in_one_line(
     quickstudy: Callable, run_folder: Path, drawings: Path, door: Path, tmp_path: Path
 ) -> None:
+    missing = ("gallery", "enrol-folder", tmp_path / "none.db", tmp_path / "nobody")
+    assert "There is no gallery at" in quickstudy(*missing, status=2).stderr
+    assert not (tmp_path / "none.db").exists()
     assert (
         "There is no gallery at"
         in quickstudy("gallery", "list", tmp_path / "none.db", status=2).stderr

@@ -142,3 +142,29 @@ def test_the_file_of_68_landmarks_is_never_opened(monkeypatch: pytest.MonkeyPatc
     FaceEncoder()
     assert len(checked) == 3
     assert not any("68" in name for name in checked)
+
+
+def test_photographs_of_people_get_this_encoder_in_a_new_gallery(
+    encoder: FaceEncoder, people: list[list[Image.Image]], tmp_path: Path
+) -> None:
+    pytest.importorskip("sqlalchemy")
+    from quickstudy.gallery import Gallery
+
+    for name, photographs in enumerate(people):
+        (tmp_path / "people" / str(name)).mkdir(parents=True)
+        photographs[0].save(tmp_path / "people" / str(name) / "1.png")
+        (tmp_path / "drawings" / str(name)).mkdir(parents=True)
+        drawing = Image.new("L", (90, 90), 255)
+        drawing.paste(0, (10, 10 + 10 * name, 70, 20 + 10 * name))
+        drawing.save(tmp_path / "drawings" / str(name) / "1.png")
+        assert encoder.shows_face(photographs[0])
+        assert not encoder.shows_face(drawing)
+    sources = {}
+    for kind in ("people", "drawings"):
+        place = tmp_path / f"{kind}.db"
+        with Gallery.create_for(place, photographs=[tmp_path / kind]) as gallery:
+            sources[kind] = gallery.source
+            notes = gallery.pretrained().notes
+            assert any("4 photographs 4 show a face" in n for n in notes) is (kind == "people")
+    assert sources["people"] == "faces"
+    assert sources["drawings"] != "faces"

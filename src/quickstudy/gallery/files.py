@@ -90,6 +90,7 @@ class Gallery(VectorGallery):
         *,
         kind: str = "images",
         invert: bool | None = None,
+        photographs: Iterable[str | Path] = (),
         policy: Policy | None = None,
         operator: str = "",
     ) -> Self:
@@ -101,6 +102,9 @@ class Gallery(VectorGallery):
             encoder: as of `quickstudy.pretrained.open_encoder`.
             kind: "images" or "audio".
             invert: of drawings: as of `quickstudy.pretrained.open_encoder`.
+            photographs: files or folders like those that will be enrolled: "auto" looks at the
+                first eight, and takes the encoder of faces where most of them show one and it is
+                installed; the encoder's `notes` say so.
             policy, operator: as of `create`.
 
         Raises:
@@ -108,9 +112,14 @@ class Gallery(VectorGallery):
             ConfigError, LoadError: when the encoder cannot be opened.
         """
         from quickstudy.pretrained import open_encoder
+        from quickstudy.pretrained.auto import people_encoder
         from quickstudy.pretrained.registry import entry_of
 
-        pretrained = open_encoder(encoder, kind=kind, invert=invert)
+        pretrained = None
+        if encoder == "auto" and kind == "images" and invert is None:
+            pretrained = people_encoder(_some_of(photographs))
+        if pretrained is None:
+            pretrained = open_encoder(encoder, kind=kind, invert=invert)
         source = pretrained.source
         is_file = entry_of(source) is None and Path(source).exists()
         gallery = cls.create(
@@ -505,6 +514,21 @@ def person_of(path: Path, cohort: Path) -> str:
     ['others/a.png', 'anna', 'anna']
     """
     return str(path) if cohort in (path, path.parent) else path.relative_to(cohort).parts[0]
+
+
+def _some_of(photographs: Iterable[str | Path]) -> list[Path]:
+    """Files from all over the folders that are given, one of each sub-folder first."""
+    from quickstudy.data import find_files
+
+    paths = list(photographs)
+    if not paths:
+        return []
+    rank = dict[Path, int]()
+    ordered = []
+    for file in find_files(paths, kind="images"):
+        rank[file.parent] = rank.get(file.parent, -1) + 1
+        ordered.append((rank[file.parent], len(ordered), file))
+    return [file for _, _, file in sorted(ordered)]
 
 
 def _people_in(

@@ -1,6 +1,11 @@
 """The best encoder of images or recordings that is within reach."""
 
-from quickstudy.core.errors import ConfigError, DownloadError, LoadError
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+from quickstudy.core.errors import ConfigError, DataError, DownloadError, LoadError
+from quickstudy.data import read_picture
 from quickstudy.pretrained.encoder import AbstractImagePretrained, AbstractPretrained
 from quickstudy.pretrained.hub import HubEncoder
 from quickstudy.pretrained.photographs import PhotographEncoder
@@ -10,6 +15,7 @@ from quickstudy.pretrained.symbols import SymbolEncoder
 from quickstudy.pretrained.voices import VoiceEncoder
 
 DEFAULT = "facebook/dinov2-small"
+_LOOKED_AT = 8  # photographs, to see whether they are of people
 
 
 def auto_encoder(*, invert: bool | None = None, device: str = "auto") -> AbstractImagePretrained:
@@ -42,6 +48,45 @@ def general_encoder(*, device: str = "auto") -> AbstractImagePretrained:
         return HubEncoder(DEFAULT, device=device, local_only=True)
     except (ConfigError, DownloadError, LoadError):
         return PhotographEncoder(device=device)
+
+
+def people_encoder(
+    photographs: Iterable[str | Path], *, device: str = "auto"
+) -> AbstractImagePretrained | None:
+    """`FaceEncoder` where most of the first eight photographs show a face, and the packages that it
+    takes are installed; else None.
+
+    Args:
+        photographs: files like those that will be compared; what cannot be read shows no face.
+        device: "auto" or "cpu"; None is returned for others.
+    """
+    entry = entry_of("faces")
+    assert entry is not None
+    if not entry.is_installed or device not in ("auto", "cpu"):
+        return None
+    from quickstudy.pretrained.faces import SIDE, FaceEncoder
+
+    files = list(islice(photographs, _LOOKED_AT))
+    if not files:
+        return None
+    try:
+        encoder = FaceEncoder(device=device)
+    except (ConfigError, LoadError):  # dlib is missing, or the weights are damaged
+        return None
+    n = 0
+    for file in files:
+        try:
+            n += encoder.shows_face(read_picture(Path(file), at_least=SIDE))
+        except DataError:
+            continue
+    if 2 * n <= len(files):
+        return None
+    encoder.notes = (
+        f"Of the first {len(files)} photographs {n} show a face, so the encoder 'faces' was taken. "
+        "For other things name one.",
+        *encoder.notes,
+    )
+    return encoder
 
 
 def audio_encoder(*, device: str = "auto") -> AbstractPretrained:

@@ -30,7 +30,7 @@ _CHECKSUMS = {
     DETECTOR: "4cb19393e2fbaf2b1609a9319ad5386618c886a6234ec1b971f3e87c85d87fe6",
 }
 CHOICES = ("only", "largest")
-_SIDE = 640  # of the image's shorter side: larger ones are made smaller before a face is looked for
+SIDE = 640  # of the image's shorter side: larger ones are made smaller before a face is looked for
 _SMALL = 200  # images smaller than this are enlarged, as the detector finds faces from 80 pixels on
 _MIN_FACE = 40  # pixels in the image as it came
 _CUT = 3  # a face may reach beyond the border by a third of its side
@@ -116,7 +116,7 @@ class FaceEncoder(AbstractImagePretrained):
         self.source = "faces" if choose == "only" else f"faces:{choose}"
         self.dim = _OUT
         self.key = hash_of(
-            "faces", _SIDE, _SMALL, _CHIP, _PADDING, entry.checksum, sorted(_CHECKSUMS.items())
+            "faces", SIDE, _SMALL, _CHIP, _PADDING, entry.checksum, sorted(_CHECKSUMS.items())
         )
         self.measured = MEASURED
         self.notes = (
@@ -129,7 +129,7 @@ class FaceEncoder(AbstractImagePretrained):
     def read(self, path: Path | bytes) -> UInt8[NDArray[np.uint8], "150 150 3"]:
         """The face in a file, upright and cut out."""
         name = "The image" if isinstance(path, bytes) else f"'{path}'"
-        return self._chip(read_picture(path, at_least=_SIDE), name)
+        return self._chip(read_picture(path, at_least=SIDE), name)
 
     def encode(self, items: Sequence[Any]) -> Float[NDArray[np.float32], "n 128"]:
         """The vectors of images, or of what `read` gave.
@@ -159,6 +159,13 @@ class FaceEncoder(AbstractImagePretrained):
             faces.append(Face(left, top, right, bottom, chip, float(score)))
         return sorted(faces, key=lambda face: -face.side)
 
+    def shows_face(self, image: Image.Image) -> bool:
+        """Whether the quick detector finds a face that is large enough."""
+        pixels, scale = self._seen(image)
+        with self._lock:
+            boxes = self._detector(pixels, 0)
+        return any(min(box.width(), box.height()) >= _MIN_FACE * scale for box in boxes)
+
     def _boxes(self, pixels: UInt8[NDArray[np.uint8], "H W 3"]) -> list[tuple[Any, float]]:
         """Boxes and scores; by the slower detector, which also finds turned faces, where the quick
         one finds none.
@@ -173,7 +180,7 @@ class FaceEncoder(AbstractImagePretrained):
         """The image in the size in which faces are looked for, and how much it was enlarged."""
         rgb = upright(image)
         side = min(rgb.size)
-        scale = _SIDE / side if side > _SIDE else 2.0 if side < _SMALL else 1.0
+        scale = SIDE / side if side > SIDE else 2.0 if side < _SMALL else 1.0
         if scale != 1.0:
             size = (max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale)))
             rgb = rgb.resize(size, Image.Resampling.BICUBIC)

@@ -1,6 +1,7 @@
 """``gallery create``, ``enrol`` and ``enrol-folder``."""
 
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,10 +44,23 @@ def create(
     operator: Operator = "",
 ) -> None:
     """Make an empty gallery for the vectors of an encoder."""
+    _create(place, encoder, kind=kind, invert=invert, operator=operator)
+
+
+def _create(
+    place: str,
+    encoder: str,
+    *,
+    kind: FileKind = "images",
+    invert: bool | None = None,
+    photographs: Sequence[Path] = (),
+    operator: str = "",
+) -> None:
+    """Make a gallery, and say which encoder it is for."""
     from quickstudy.pretrained import entry_of
 
     gallery = gallery_class().create_for(
-        place, encoder, kind=kind, invert=invert, operator=operator
+        place, encoder, kind=kind, invert=invert, photographs=photographs, operator=operator
     )
     with gallery:
         pretrained = gallery.pretrained()
@@ -55,7 +69,8 @@ def create(
         results().print(
             f"Made {gallery.place} for the encoder {pretrained.source} ({pretrained.key})."
         )
-        if encoder == "auto" and kind == "images" and invert is None:
+        is_open = encoder == "auto" and pretrained.source != "faces"
+        if is_open and kind == "images" and invert is None:
             faces = entry_of("faces")
             is_there = faces is not None and faces.is_installed
             more = "" if is_there else ", an extra: pip install 'quickstudy\\[faces]'"
@@ -116,8 +131,11 @@ def enrol_folder(
 ) -> None:
     """Add everybody of a folder with one sub-folder per identity. It goes through to its end; who
     was refused is listed with the reason, and the status is then 1. Running it again changes
-    nothing.
+    nothing. A gallery file that is not there is made; photographs of people then get the encoder
+    of faces, where it is installed.
     """
+    if folder.is_dir() and _is_new_file(place):
+        _create(place, encoder or "auto", invert=invert, photographs=[folder], operator=operator)
     with opened(place, operator=operator, encoder=encoder, invert=invert) as gallery:
         with Bar("encoding", 0) as bar:
             result = gallery.enrol_folder(
@@ -145,6 +163,15 @@ def enrol_folder(
         _tell_promise(gallery)
         if result.refused:
             raise typer.Exit(1)
+
+
+def _is_new_file(place: str) -> bool:
+    """Whether a gallery would be a file, and there is none."""
+    gallery_class()  # without its packages nothing is made
+    from quickstudy.gallery.location import Location
+
+    path = Location.of(place).path
+    return path is not None and not path.exists()
 
 
 def _asked(
