@@ -190,15 +190,14 @@ def rows() -> list[str]:
             f"{100 * mean:+.1f} ± {100 * half:.1f} | {row['draws']} |"
         )
     gaps = np.asarray([r["auto_less_scikit_learn"][0] for r in found.values()])
-    behind = [k for k in order if found[k]["auto_less_best"][0] < -0.02]
     widest = max(found.values(), key=lambda r: r["accuracy"]["auto"][1])["accuracy"]["auto"][1]
     return [
         *out,
         "",
         f"Accuracies in %; their 95 % intervals over the draws are ± {100 * widest:.1f} at most. "
         "`auto` less scikit-learn's standardised logistic regression: "
-        f"{100 * gaps.mean():+.1f} points on average over the {len(gaps)} rows. More than 2 points "
-        f"behind the head that turned out the best: {', '.join(behind) if behind else 'nowhere'}.",
+        f"{100 * gaps.mean():+.1f} points on average over the {len(gaps)} rows. "
+        f"{own_heads.said_of_gaps({key: found[key]['auto_less_best'] for key in order})}",
     ]
 
 
