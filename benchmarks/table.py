@@ -758,6 +758,11 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
         "serve_kills",
         functools.partial(_rows_of, "serve_kills"),
     ),
+    (
+        ROOT / "docs" / "applications" / "serving.md",
+        "serving",
+        functools.partial(_rows_of, "serving"),
+    ),
     (ROOT / "docs" / "applications" / "gallery.md", "galleries", galleries),
     (
         ROOT / "docs" / "applications" / "gallery.md",
