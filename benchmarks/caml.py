@@ -182,7 +182,7 @@ def trained(encoder: str, name: str, folder: Path) -> CAML:
     torch.manual_seed(0)
     learner = CAML(Identity(x.shape[1]), **OPTIONS[encoder])
     out = folder / f"{encoder}-{name}"
-    train(
+    result = train(
         learner,
         tasks,
         plan=Plan(
@@ -197,6 +197,8 @@ def trained(encoder: str, name: str, folder: Path) -> CAML:
         out=out,
         resume=(out / "last.pt").exists(),
     )
+    if not result.finished:
+        raise SystemExit(f"Stopped after {result.steps} steps. Call it again to go on.")
     return learner
 
 

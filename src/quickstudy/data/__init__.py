@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from quickstudy.data.glyphs import Glyphs as Glyphs
     from quickstudy.data.image_arrays import ImageArrays as ImageArrays
     from quickstudy.data.image_arrays import from_dataset as from_dataset
+    from quickstudy.data.image_completion import ImageCompletion as ImageCompletion
     from quickstudy.data.images import ImageFormat as ImageFormat
     from quickstudy.data.images import read_picture as read_picture
     from quickstudy.data.lake import LakeArchive as LakeArchive
@@ -72,6 +73,7 @@ DATA: Registry[Callable[..., AbstractData]] = Registry(
         "unlabelled": "Unlabelled",
         "sinusoid": "Sinusoid",
         "gaussian_processes": "GaussianProcesses",
+        "image_completion": "ImageCompletion",
         "quadratics": "Quadratics",
         "several": "Several",
     },

@@ -10,6 +10,7 @@ from quickstudy.recipes.family import family_recipes
 from quickstudy.recipes.few_classes import few_class_recipes
 from quickstudy.recipes.gaussian_processes import gaussian_process_recipes
 from quickstudy.recipes.glyphs import glyphs_fomaml, glyphs_protonet
+from quickstudy.recipes.image_completion import glyphs_completion_anp
 from quickstudy.recipes.mini_imagenet import (
     mini_imagenet_classify,
     mini_imagenet_distil,
@@ -33,7 +34,7 @@ from quickstudy.recipes.published_numbers import with_published
 from quickstudy.recipes.recipe import Recipe
 from quickstudy.recipes.self_supervised import self_supervised_recipes
 from quickstudy.recipes.semi_supervised import semi_supervised_recipes
-from quickstudy.recipes.sinusoid import sinusoid_maml
+from quickstudy.recipes.sinusoid import sinusoid_anp, sinusoid_maml
 from quickstudy.recipes.symbols import symbols_protonet
 from quickstudy.recipes.voices import voices_protonet
 from quickstudy.recipes.zero_shot import attributes_zero_shot
@@ -56,6 +57,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "symbols-protonet": symbols_protonet,
     "voices-protonet": voices_protonet,
     "sinusoid-maml": sinusoid_maml,
+    "sinusoid-anp": sinusoid_anp,
+    "glyphs-completion-anp": glyphs_completion_anp,
     "omniglot-caml": omniglot_caml,
     "omniglot-camelu": omniglot_camelu,
     "attributes-zero-shot": attributes_zero_shot,
