@@ -848,6 +848,7 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
         "architecture",
         functools.partial(_rows_of, "architecture"),
     ),
+    (ROOT / "docs" / "methods" / "caml.md", "caml", functools.partial(_rows_of, "caml")),
     (
         ROOT / "docs" / "methods" / "black_box.md",
         "instances",
