@@ -1,6 +1,6 @@
 """Put a training of `quickstudy.recipes.tables` into the package.
 
-python -m quickstudy.recipes.tables runs/tables --steps 6000
+python -m quickstudy.recipes.tables runs/tables --steps 7500 --rows 128 --columns 16
 python benchmarks/ship_tables.py runs/tables
 
 Writes the weights in half precision, how they were trained, and their scores on synthetic tables
@@ -60,13 +60,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Ship the in-context learner of tables.")
     parser.add_argument("run", type=Path, help="a folder of quickstudy.recipes.tables")
     run = parser.parse_args().run
+    tree = commit()  # before the weights change it
     ship(run)
     log, plans = (
         [json.loads(line) for line in (run / name).read_text().splitlines()]
         for name in ("log.jsonl", "plans.jsonl")
     )
     about = {
-        "commit": commit(),
+        "commit": tree,
         "versions": versions(),
         "plans": plans,
         "steps": log[-1]["step"],
