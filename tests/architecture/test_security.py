@@ -61,8 +61,10 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     client.snapshot_download = download
     client.HfApi = ask
     client.LocalEntryNotFoundError = FileNotFoundError
+    client.HF_HUB_CACHE = "no folder of that name"
     monkeypatch.setitem(sys.modules, "huggingface_hub", client)
     monkeypatch.setitem(sys.modules, "huggingface_hub.errors", client)
+    monkeypatch.setitem(sys.modules, "huggingface_hub.constants", client)
     monkeypatch.setitem(sys.modules, "transformers", ModuleType("transformers"))
     monkeypatch.setitem(sys.modules, "timm", None)
 

@@ -93,11 +93,8 @@ class AbstractHead(abc.ABC):
             rest = totals - np.bincount(y, weight * (turn == t), minlength=n)
             left = (turn == t) & (rest > 1e-12 * totals)[y]
             if left.any():
-                yield left, self.unfitted().fit(x[~left], y[~left], n, weight[~left])
-
-    def unfitted(self) -> Self:
-        """A head that will be fitted as this one was, to nearly the same examples."""
-        return type(self)(**self.options())
+                head = type(self)(**self.options())
+                yield left, head.fit(x[~left], y[~left], n, weight[~left])
 
     def options(self) -> dict[str, Any]:
         """What another head is made with, to be fitted as this one was."""

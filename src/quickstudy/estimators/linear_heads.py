@@ -104,7 +104,6 @@ class LogisticHead(AbstractHead):
     """
 
     one_by_one = 30
-    _start: Any = None
 
     def __init__(
         self, *, c: float | None = None, scaling: str = "centre", metric: str = "cosine"
@@ -115,12 +114,6 @@ class LogisticHead(AbstractHead):
 
     def options(self) -> dict[str, Any]:
         return {"c": self.c_, "scaling": self.scaling, "metric": self.metric}
-
-    def unfitted(self) -> Self:
-        # Without an example the solution is near: from there it takes half of the steps.
-        head = super().unfitted()
-        head._start = self.model
-        return head
 
     def fit(self, x: Array, y: NDArray[np.int64], n: int, weight: Array) -> Self:
         self.n = n
@@ -156,11 +149,7 @@ class LogisticHead(AbstractHead):
         if self.n < 2:
             return None
         axes = row_space(x)
-        model: Any = LogisticRegression(C=c, max_iter=1000, warm_start=True)
-        start = self._start
-        if start is not None and np.array_equal(start.classes_, np.unique(y)):
-            model.coef_, model.intercept_ = start.coef_ @ axes, start.intercept_.copy()
-            model.classes_ = start.classes_
+        model: Any = LogisticRegression(C=c, max_iter=1000)
         model.fit(x @ axes, y, sample_weight=share)
         model.coef_ = model.coef_ @ axes.T
         model.n_features_in_ = x.shape[1]
