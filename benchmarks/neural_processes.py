@@ -75,6 +75,24 @@ def about(report: Report, source: str) -> dict[str, Any]:
     }
 
 
+def rows() -> list[str]:
+    """The table, from the file."""
+    measured = json.loads(RESULT.read_text(encoding="utf-8"))
+    lines = [
+        "| recipe | log-likelihood (95 % interval) | published | weights | curves seen | minutes "
+        "on a busy core |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{name}` | {row['mean']:.3f} ± {row['ci95']:.3f} | {row['published']} | "
+        f"{row['parameters']:,} | {row['train_tasks']:,} | {row['train_seconds'] / 60:.0f} |"
+        for name, row in measured["rows"].items()
+    ]
+    exact = measured["exact"]
+    lines.append(f"| the exact posterior | {exact['mean']:.3f} ± {exact['ci95']:.3f} | | | | |")
+    return [*lines, "", f"{measured['n_tasks']:,} test curves, the same for all."]
+
+
 def draw(runs: list[Run], tasks: GaussianProcessTasks) -> None:
     """Each learner's answer to some curves: the mean, and two standard deviations around it."""
     figure = new_figure(11, 2.2 * len(runs) + 0.6)

@@ -850,6 +850,11 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
     ),
     (ROOT / "docs" / "methods" / "caml.md", "caml", functools.partial(_rows_of, "caml")),
     (
+        ROOT / "docs" / "methods" / "neural_processes.md",
+        "neural-processes",
+        functools.partial(_rows_of, "neural_processes"),
+    ),
+    (
         ROOT / "docs" / "methods" / "black_box.md",
         "instances",
         functools.partial(_rows_of, "instances"),
