@@ -763,6 +763,11 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
         "serving",
         functools.partial(_rows_of, "serving"),
     ),
+    (
+        ROOT / "docs" / "applications" / "export.md",
+        "export",
+        functools.partial(_rows_of, "export"),
+    ),
     (ROOT / "docs" / "applications" / "gallery.md", "galleries", galleries),
     (
         ROOT / "docs" / "applications" / "gallery.md",
