@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from scipy.stats import binomtest
-
 from quickstudy.core.saving import KINDS
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.encoding import NOUNS, TABLE, Encoding
@@ -198,6 +196,8 @@ def _encoder(encoding: Encoding) -> str:
 
 
 def _measured(classifier: Classifier) -> Iterator[str]:
+    from scipy.stats import binomtest
+
     known = classifier.estimator_ if isinstance(classifier, OpenSetClassifier) else classifier
     findings = findings_of(known)
     tried = int(findings.judged.sum())

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import binom
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.estimators.heads import PrototypeHead
@@ -63,6 +62,8 @@ def find_overlap(
         x, y, weight: the examples, the place of each one's class in ``classes``, their weights.
         classes: the classes.
     """
+    from scipy.stats import binom
+
     n = len(classes)
     head = PrototypeHead().fit(x, y, n, weight)
     scores = head.scores(cohort)
