@@ -1,6 +1,7 @@
 """scikit-learn estimators that learn a table by reading it: no training, no tuning."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from quickstudy.algorithms.in_context import Binned, TabularInContext
 from quickstudy.core.arrays import NDArray
+from quickstudy.core.batching import is_small, threads_per_operation
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.rng import generator
 from quickstudy.core.types import Classes, Examples, Reals, Target
@@ -24,6 +26,11 @@ from quickstudy.pretrained.tabular import open_tabular
 Array = NDArray[np.float64]
 
 _CHUNK, _FOLDS = 512, 5
+
+
+def _threads(x: Tensor) -> AbstractContextManager[None]:
+    """As many threads for each operation as tables of this size are worth."""
+    return threads_per_operation(1 if is_small(x.numel()) else 0)
 
 
 class _InContext(BaseEstimator):
@@ -73,7 +80,7 @@ class _InContext(BaseEstimator):
             answers.append(labels[member][rows])
         support = Examples(torch.stack(supports), torch.stack(answers))
         self._views = views
-        with torch.inference_mode():
+        with torch.inference_mode(), _threads(support.x):
             self._state = learner.read(support, target, codings)
 
     def _chunks(self, x: Array) -> Iterator[Tensor]:
@@ -187,7 +194,8 @@ class InContextClassifier(ClassifierMixin, _InContext):
         parts = []
         with torch.inference_mode():
             for rows in self._chunks(x):
-                log = learner.raw(self._state, rows)[:, 0].log_softmax(-1).double()  # [E Q C]
+                with _threads(rows):
+                    log = learner.raw(self._state, rows)[:, 0].log_softmax(-1).double()  # [E Q C]
                 log = log.gather(2, codes[:, None].expand(-1, log.shape[1], -1))
                 parts.append(log.mean(0))
         return torch.cat(parts).numpy()
@@ -354,7 +362,8 @@ class InContextRegressor(RegressorMixin, _InContext):
         learner = self._check_parameters()
         with torch.inference_mode():
             for rows in self._chunks(x):
-                b = learner.distribution(self._state, rows)
+                with _threads(rows):
+                    b = learner.distribution(self._state, rows)
                 yield Binned(
                     b.log_share[:, :, 0],
                     b.borders,
