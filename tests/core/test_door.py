@@ -79,7 +79,19 @@ def test_arrays_of_numpy_and_double_precision_are_taken():
         (None, "must be a tensor, an array of numpy or a list"),
         ("photo.png", "must be a tensor, an array of numpy or a list"),
     ],
-    ids=str,
+    ids=[
+        "no batch",
+        "too wide",
+        "an axis too many",
+        "bytes",
+        "complex",
+        "not a number",
+        "sparse",
+        "empty",
+        "texts",
+        "none",
+        "a name",
+    ],
 )
 def test_queries_that_are_none(query, words):
     with pytest.raises(QuickstudyError, match=words):
