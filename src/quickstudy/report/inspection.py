@@ -60,12 +60,6 @@ class InspectedImage:
         """Whether any method calls it a defect."""
         return any(o is not None and o.verdict == "defect" for o in self.opinions.values())
 
-    @property
-    def excess(self) -> float:
-        """The largest anomaly as a multiple of its threshold, or itself where there is none."""
-        given = [o for o in self.opinions.values() if o is not None]
-        return max((o.anomaly / (o.threshold or 1.0) for o in given), default=0.0)
-
 
 def hottest(opinions: Sequence[Opinion]) -> float:
     """The heat that is shown brightest: that of the hottest place, or twice the threshold where
@@ -109,8 +103,9 @@ def inspection_page(images: Sequence[InspectedImage], file: str | Path, *, title
         ConfigError: when the file cannot be written; an older one stays then.
         ImageError: when an image cannot be read any more.
     """
-    ordered = sorted(images, key=lambda image: -image.excess)
     methods = list(images[0].opinions) if images else []
+    units = {name: _unit(_given(images, name)) for name in methods}
+    ordered = sorted(images, key=lambda image: -_excess(image, units))
     tops = {name: hottest(_given(images, name)) for name in methods}
     text = template("inspection.html.jinja").render(
         title=title or "Inspected parts",
@@ -118,6 +113,7 @@ def inspection_page(images: Sequence[InspectedImage], file: str | Path, *, title
         css=Markup(part_of_page("page.css")),
         n=len(images),
         n_defects=sum(image.is_defect for image in images),
+        has_verdicts=any(o.verdict for name in methods for o in _given(images, name)),
         methods=methods,
         counts=[(name, *_counts(images, name)) for name in methods],
         cards=[_card(image, tops) for image in ordered[:_MOST]],
@@ -131,6 +127,19 @@ def _given(images: Sequence[InspectedImage], name: str) -> list[Opinion]:
     """What a method says, of those images of which it says something."""
     opinions = [image.opinions[name] for image in images]
     return [opinion for opinion in opinions if opinion is not None]
+
+
+def _unit(opinions: Sequence[Opinion]) -> float:
+    """What anomalies of a method are measured in: its threshold, or their median without one."""
+    if not opinions:
+        return 1.0
+    return opinions[0].threshold or float(np.median([o.anomaly for o in opinions])) or 1.0
+
+
+def _excess(image: InspectedImage, units: dict[str, float]) -> float:
+    """The largest of an image's anomalies, each in the unit of its method."""
+    given = [(o, units[name]) for name, o in image.opinions.items() if o is not None]
+    return max((o.anomaly / unit for o, unit in given), default=0.0)
 
 
 def _counts(images: Sequence[InspectedImage], name: str) -> tuple[int, int, int]:
