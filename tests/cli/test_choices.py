@@ -15,6 +15,7 @@ from quickstudy.estimators import fit
 from quickstudy.gallery import files, policy
 from quickstudy.metrics import open_set
 from quickstudy.pretrained.files import _ON_BAD
+from quickstudy.training.trackers import TRACKERS
 
 _LIBRARY = {
     choices.Head: fit.HEADS,
@@ -44,7 +45,12 @@ def test_choices_are_those_of_the_library(choice: Any, values: tuple[str, ...]) 
 
 @pytest.mark.parametrize(
     ("choice", "names"),
-    [(choices.AxisName, AXES), (choices.PeerName, PEERS), (choices.WorkloadName, WORKLOADS)],
+    [
+        (choices.AxisName, AXES),
+        (choices.PeerName, PEERS),
+        (choices.TrackerName, TRACKERS),
+        (choices.WorkloadName, WORKLOADS),
+    ],
 )
 def test_enumerations_are_the_registries(choice: Any, names: Any) -> None:
     assert [member.value for member in choice] == list(names)

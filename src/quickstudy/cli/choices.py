@@ -73,6 +73,14 @@ class PeerName(StrEnum):
     JAX = "jax"
 
 
+class TrackerName(StrEnum):
+    """Where the curves of a training go besides its own log."""
+
+    TENSORBOARD = "tensorboard"
+    WANDB = "wandb"
+    MLFLOW = "mlflow"
+
+
 class WorkloadName(StrEnum):
     """What is timed."""
 

@@ -10,7 +10,7 @@ import typer
 
 from quickstudy.algorithms import NearestNeighbour
 from quickstudy.analysis import episode_page, learning_curve
-from quickstudy.cli.choices import OutputScore, Split
+from quickstudy.cli.choices import OutputScore, Split, TrackerName
 from quickstudy.cli.options import ChangedFields, DeviceOption, NormOption, RecipeName, RunFolder
 from quickstudy.cli.recipes import changed
 from quickstudy.cli.screen import progress, results
@@ -60,8 +60,8 @@ TimeoutOption = Annotated[
     ),
 ]
 TrackOption = Annotated[
-    list[str] | None,
-    typer.Option(help="Also send the curves to: tensorboard, wandb or mlflow."),
+    list[TrackerName] | None,
+    typer.Option(help="Also send the curves there; may be repeated."),
 ]
 NWayOption = Annotated[int | None, typer.Option(help="Classes per task.")]
 NShotOption = Annotated[int | None, typer.Option(help="Support examples per class.")]
