@@ -3,6 +3,7 @@ training and use.
 """
 
 import copy
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -54,6 +55,10 @@ def outcome(encoder, x, stacked, support):
     return [z, *first, *second, *(b.double() for b in encoder.buffers())]
 
 
+NEEDS_NUMBA = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
+FORMS = ["torch", pytest.param("numba", marks=NEEDS_NUMBA)]
+
+
 class _Read(torch.nn.Module):
     def __init__(self, encoder):
         super().__init__()
@@ -63,7 +68,7 @@ class _Read(torch.nn.Module):
         return self.encoder.read(x)
 
 
-@pytest.mark.parametrize("form", ["torch", "numba"])
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("stacked", [False, True])
 @pytest.mark.parametrize("n_tasks", [1, 3])
@@ -90,7 +95,7 @@ def test_every_form_gives_the_same_numbers(
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize("form", ["torch", "numba"])
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("norm", sorted(NORMS))
 def test_without_gradients_the_same_vectors(norm, form):
     encoder = encoder_of(norm, 1, training=False)
