@@ -65,11 +65,15 @@ def environment(python: str, folder: Path, resolution: str, *, lowest_torch: boo
     if ready.exists() and ready.read_text() == (ROOT / "pyproject.toml").read_text():
         return inside
     shutil.rmtree(folder, ignore_errors=True)
-    tool = os.environ | {
-        f"UV_{name}": os.environ[f"PIP_{name}"]
-        for name in ("FIND_LINKS", "INDEX_URL", "EXTRA_INDEX_URL")
-        if f"PIP_{name}" in os.environ
-    }
+    tool = (
+        {"UV_HTTP_TIMEOUT": "300"}
+        | os.environ
+        | {
+            f"UV_{name}": os.environ[f"PIP_{name}"]
+            for name in ("FIND_LINKS", "INDEX_URL", "EXTRA_INDEX_URL")
+            if f"PIP_{name}" in os.environ
+        }
+    )
     subprocess.run([str(UV), "venv", "--quiet", "--python", python, str(folder)], check=True)
     install = [
         str(UV),
@@ -85,7 +89,9 @@ def environment(python: str, folder: Path, resolution: str, *, lowest_torch: boo
         install += ["--resolution", "lowest-direct"]
     if resolution != "lowest" or not lowest_torch:
         install += ["--constraints", ".ci/held_back.txt"]
-    subprocess.run(install, check=True, cwd=ROOT, env=tool)
+    # Gigabytes are fetched: a second attempt goes on with what the first one has.
+    if subprocess.run(install, cwd=ROOT, env=tool).returncode:
+        subprocess.run(install, check=True, cwd=ROOT, env=tool)
     ready.write_text((ROOT / "pyproject.toml").read_text())
     return inside
 
