@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rendering import Column, Table, with_interval
 
 import quickstudy as qs
 from quickstudy.core.rng import seed_everything
@@ -168,6 +169,38 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def rows_in(file: Path) -> list[dict[str, Any]]:
     """What was measured before."""
     return json.loads(file.read_text())["rows"] if file.exists() else []
+
+
+def rows() -> list[str]:
+    """The table, from the file."""
+    content = json.loads(FILE.read_text())
+    measured, exams = content["rows"], content["summary"]
+    gaps = {
+        exam["exam"]: {
+            name: f", {100 * gap['difference']:+.1f} ± {100 * gap['ci95']:.1f}"
+            for name, gap in exam["mix minus best"].items()
+        }
+        for exam in exams
+    }
+    columns = (
+        Column("trained on", lambda name: name.replace("+", " + ")),
+        *(
+            Column(
+                f"held out: {exam['exam']}",
+                lambda name, exam=exam: (
+                    with_interval(exam["means"][name]) + gaps[exam["exam"]].get(name, "")
+                ),
+            )
+            for exam in exams
+        ),
+    )
+    seeds, commits = ({str(r[key]) for r in measured} for key in ("seed", "commit"))
+    note = (
+        f"Accuracies in %, means of {len(seeds)} trainings of {measured[0]['tasks']} tasks each; "
+        "of a mix also its difference from the best single source, with the 95 % interval, paired "
+        f"by task. Commit {', '.join(sorted(commits))}."
+    )
+    return Table(columns, TRAININGS, (note,)).lines()
 
 
 def main() -> None:

@@ -853,6 +853,11 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
         "architecture",
         functools.partial(_rows_of, "architecture"),
     ),
+    (
+        ROOT / "docs" / "experiments" / "data.md",
+        "several-sources",
+        functools.partial(_rows_of, "several_sources"),
+    ),
     (ROOT / "docs" / "methods" / "caml.md", "caml", functools.partial(_rows_of, "caml")),
     (
         ROOT / "docs" / "methods" / "neural_processes.md",
