@@ -12,6 +12,7 @@ from quickstudy.core.errors import ConfigError
 from quickstudy.estimators import FewShotClassifier, HeadComparison
 from quickstudy.estimators.comparison import CHOICES, IN_CONTEXT, compare_heads
 from quickstudy.estimators.linear_heads import GaussianHead, LogisticHead, RidgeHead
+from quickstudy.estimators.logistic import fit_logistic
 from quickstudy.estimators.scaling import balanced, fit_scaling, unit
 
 DIM = 8
@@ -134,6 +135,20 @@ def test_the_logistic_head_is_that_of_scikit_learn() -> None:
     rival = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(x, y)
     np.testing.assert_allclose(found, rival.predict_log_proba(x), atol=1e-3)
     assert LogisticHead().fit(x, y, 4, np.ones(len(y))).c_ in (1.0, 10.0, 100.0)
+
+
+@pytest.mark.parametrize("ways", [2, 4])
+@pytest.mark.parametrize("c", [0.1, 1.0, 10.0])
+def test_logistic_regression_is_that_of_scikit_learn_with_weights(ways: int, c: float) -> None:
+    x, y = stretched(1, 3)
+    x, y = x[y < ways], 2 * y[y < ways]  # a class between two others has no example
+    share = np.random.default_rng(0).uniform(0.5, 2.0, len(y))
+    model = fit_logistic(x, y, share, c)
+    rival = LogisticRegression(C=c, tol=1e-8, max_iter=10_000).fit(x, y, sample_weight=share)
+    np.testing.assert_array_equal(model.classes, rival.classes_)
+    np.testing.assert_allclose(
+        np.exp(model.log_probabilities(x)), rival.predict_proba(x), atol=2e-3
+    )
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])

@@ -6,12 +6,12 @@ from typing import Any, Self
 
 import numpy as np
 from scipy.special import logsumexp
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.estimators.heads import AbstractHead
-from quickstudy.estimators.scaling import Array, balanced, fit_scaling, row_space
+from quickstudy.estimators.logistic import LogisticModel, fit_logistic
+from quickstudy.estimators.scaling import Array, balanced, fit_scaling
 
 _PENALTIES = 10.0 ** np.arange(-4, 3.1, 0.5)
 _INVERSE = {"cosine": (1.0, 10.0, 100.0), "euclidean": (0.01, 0.1, 1.0)}
@@ -93,8 +93,8 @@ class RidgeHead(AbstractHead):
 
 
 class LogisticHead(AbstractHead):
-    """Multinomial logistic regression, by scikit-learn, every class counting alike; its scores are
-    log probabilities.
+    """Multinomial logistic regression, every class counting alike; its scores are log
+    probabilities.
 
     Args:
         c: the inverse of the penalty; None = of 3 the one with the smallest log loss in five-fold
@@ -119,7 +119,8 @@ class LogisticHead(AbstractHead):
         self.n = n
         self.scaled = fit_scaling(self.scaling, self.metric, x, y, n, weight)
         self.c_ = self._best(x, y, n, weight) if self.c is None else self.c
-        self.model = self._fitted(self.c_, self.scaled(x), y, balanced(weight, y, n))
+        share = balanced(weight, y, n)
+        self.model = fit_logistic(self.scaled(x), y, share, self.c_) if n > 1 else None
         return self
 
     def scores(self, x: Array) -> Array:
@@ -141,24 +142,13 @@ class LogisticHead(AbstractHead):
             seen, unseen = scaled(x[train]), scaled(x[test])
             own = balanced(weight[train], y[train], n)
             for i, c in enumerate(tried):
-                scores = self._scores(self._fitted(c, seen, y[train], own), unseen)
+                scores = self._scores(fit_logistic(seen, y[train], own, c), unseen)
                 losses[i] -= share[test] @ scores[np.arange(len(test)), y[test]]
         return tried[int(losses.argmin())]
 
-    def _fitted(self, c: float, x: Array, y: NDArray[np.int64], share: Array) -> Any:
-        if self.n < 2:
-            return None
-        axes = row_space(x)
-        model: Any = LogisticRegression(C=c, max_iter=1000)
-        model.fit(x @ axes, y, sample_weight=share)
-        model.coef_ = model.coef_ @ axes.T
-        model.n_features_in_ = x.shape[1]
-        return model
-
-    def _scores(self, model: Any, x: Array) -> Array:
+    def _scores(self, model: LogisticModel, x: Array) -> Array:
         out = np.full((len(x), self.n), -np.inf)
-        with np.errstate(divide="ignore"):  # a probability may be nothing
-            out[:, model.classes_] = model.predict_log_proba(x)
+        out[:, model.classes] = model.log_probabilities(x)
         return out
 
 

@@ -154,12 +154,7 @@ def _ridge(head: RidgeHead) -> nn.Module:
 def _logistic(head: LogisticHead) -> nn.Module:
     if head.model is None:
         return SilentGraph()
-    weight = head.model.coef_.T
-    bias = head.model.intercept_
-    if weight.shape[1] == 1:  # of two classes one has the score 0
-        weight = np.concatenate((np.zeros_like(weight), weight), axis=1)
-        bias = np.concatenate((np.zeros_like(bias), bias))
-    return LogProbabilityGraph(LinearGraph(head.scaled, weight, bias))
+    return LogProbabilityGraph(LinearGraph(head.scaled, head.model.weights, head.model.offset))
 
 
 def _gaussian(head: GaussianHead) -> nn.Module:

@@ -1,7 +1,9 @@
 """The encoder of photographs that comes with quickstudy: EfficientNet-Lite0."""
 
+import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from quickstudy.core.arrays import NDArray
+from quickstudy.core.batching import threads_per_operation
 from quickstudy.core.errors import LoadError
 from quickstudy.data import read_picture
 from quickstudy.pretrained.encoder import AbstractImagePretrained, hash_of
@@ -23,7 +26,8 @@ from quickstudy.training import pick_device
 
 _FILE = "models/efficientnet-lite0-57934424.pth"
 _SIDE = 224
-_AT_ONCE = 16  # images; more of them no longer fit into a processor's cache
+_AT_ONCE = 16  # images
+_AT_ONCE_ON_CPU = 4  # more of them do not fit into a processor's cache
 # Whose maps are the vectors of the places, of strides 8 and 16.
 _FINE, _COARSE = 2, 4
 
@@ -73,17 +77,11 @@ class PhotographEncoder(AbstractImagePretrained):
         return self._see(read_picture(path, at_least=2 * _SIDE))
 
     def encode(self, items: Sequence[Any]) -> Float[NDArray[np.float32], "n 1280"]:
-        with torch.inference_mode():
-            parts = [self.network(pixels) for pixels in self._batches(items)]
-        return torch.cat(parts).cpu().numpy()
+        return self._mapped(self.network, items)
 
     def patches(self, items: Sequence[Any]) -> Float[NDArray[np.float32], "n 28 28 152"]:
         """The maps of strides 8 and 16, the coarse one brought to the fine one's grid."""
-        parts = []
-        with torch.inference_mode():
-            for pixels in self._batches(items):
-                parts.append(self._places(pixels))
-        return torch.cat(parts).cpu().numpy()
+        return self._mapped(self._places, items)
 
     def graph(self) -> EncoderGraph:
         return graph_of_preprocessed(
@@ -100,9 +98,29 @@ class PhotographEncoder(AbstractImagePretrained):
         grown = F.interpolate(coarse, fine.shape[2:], mode="bilinear", align_corners=False)
         return torch.cat((fine, grown), 1).permute(0, 2, 3, 1)
 
-    def _batches(self, items: Sequence[Any]) -> list[torch.Tensor]:
+    def _mapped(
+        self, function: Callable[[torch.Tensor], torch.Tensor], items: Sequence[Any]
+    ) -> NDArray[np.float32]:
+        """What a function gives for each image. On a CPU a few images at a time are worked on by
+        one thread, beside others: threads that share an image wait for each other, which beside
+        another program takes two to three times the processor time.
+        """
         pixels = np.stack([self._see(i) if isinstance(i, Image.Image) else i for i in items])
-        return list(torch.from_numpy(pixels).to(self.device).split(_AT_ONCE))
+        images = torch.from_numpy(pixels).to(self.device)
+        if self.device.type != "cpu":
+            with torch.inference_mode():
+                return torch.cat([function(x) for x in images.split(_AT_ONCE)]).cpu().numpy()
+        batches = images.split(_AT_ONCE_ON_CPU)
+        with ThreadPoolExecutor(min(len(batches), torch.get_num_threads())) as pool:
+            parts = list(pool.map(functools.partial(_on_one_thread, function), batches))
+        return torch.cat(parts).numpy()
+
+
+def _on_one_thread(
+    function: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor
+) -> torch.Tensor:
+    with torch.inference_mode(), threads_per_operation(1):
+        return function(images)
 
 
 def check_weights(file: Path, checksum: str) -> None:
