@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from quickstudy.algorithms import MatchingNet, ProtoNet, maml
-from quickstudy.core.batching import Workers, per_task, strategy_for, threads_per_operation
+from quickstudy.core.batching import per_task, strategy_for, threads_per_operation
 from quickstudy.core.errors import TrainingError
 from quickstudy.core.objective import MetaStep
+from quickstudy.core.workers import Workers
 from quickstudy.encoders import MLP, Conv4, Wrapped
 from quickstudy.objectives import QueryLoss
 from quickstudy.testing import toy_episode

@@ -8,11 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from quickstudy.core.batching import Workers
 from quickstudy.core.compiled import CompiledGradient
 from quickstudy.core.errors import ConfigError, TrainingError
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.types import Classes, Episode, Examples
+from quickstudy.core.workers import Workers
 from quickstudy.encoders import Conv4
 from quickstudy.encoders.norm import EPS
 from quickstudy.inner.learner import GradientLearner

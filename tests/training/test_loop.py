@@ -12,13 +12,14 @@ import torch
 
 from quickstudy.algorithms import ProtoNet, maml
 from quickstudy.augment import Affine
-from quickstudy.core import batching
+from quickstudy.core import batching, workers
 from quickstudy.core.compiled import CompiledGradient
 from quickstudy.core.errors import ConfigError, LoadError, TrainingError
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.rng import seed_everything
 from quickstudy.core.saving import save_record
 from quickstudy.core.setting import Setting
+from quickstudy.core.worker_pool import WorkerPool
 from quickstudy.data import ClassDataset, ClassIndex, Episodes, VariableEpisodes
 from quickstudy.encoders import MLP, Conv4
 from quickstudy.evaluation import evaluate
@@ -107,12 +108,12 @@ def test_training_learns(kind: str) -> None:
 
 def test_chunks_and_workers_do_not_change_the_result() -> None:
     ends = []
-    for chunk, workers in ((1, 1), (1, 2), (1, 3)):
+    for chunk, n in ((1, 1), (1, 2), (1, 3)):
         step = step_of("maml")
         train(
             step,
             tasks(),
-            plan=replace(PLAN, chunk=chunk, workers=workers),
+            plan=replace(PLAN, chunk=chunk, workers=n),
             optimiser=OPTIMISER,
             val_tasks=tasks(5),
         )
@@ -123,6 +124,47 @@ def test_chunks_and_workers_do_not_change_the_result() -> None:
     train(whole, tasks(), plan=replace(PLAN, chunk=3), optimiser=OPTIMISER, val_tasks=tasks(5))
     for a, b in zip(ends[0], weights(whole), strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
+
+
+def test_a_killed_worker_process_costs_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, broken, resumed = step_of("maml"), step_of("maml"), step_of("maml")
+    plan = replace(PLAN, workers=2, workers_kind="threads")
+    train(threads, tasks(), plan=plan, optimiser=OPTIMISER, val_tasks=tasks(5))
+    pools: list[WorkerPool] = []
+
+    class Noted(WorkerPool):
+        def __init__(self, module: torch.nn.Module, n: int) -> None:
+            super().__init__(module, n)
+            pools.append(self)
+
+    monkeypatch.setattr(workers, "WorkerPool", Noted)
+
+    def kill(step: int, report: object) -> None:
+        os.kill(pools[0].pids[0], signal.SIGKILL)
+
+    with pytest.raises(TrainingError, match=r"killed by signal 9.*after 4 of 12 steps.*resume"):
+        train(
+            broken,
+            tasks(),
+            plan=replace(plan, workers_kind="processes"),
+            optimiser=OPTIMISER,
+            val_tasks=tasks(5),
+            out=tmp_path,
+            on_validation=kill,
+        )
+    assert not pools[0].pids
+    train(
+        resumed,
+        tasks(),
+        plan=plan,
+        optimiser=OPTIMISER,
+        val_tasks=tasks(5),
+        out=tmp_path,
+        resume=True,
+    )
+    assert same(weights(threads), weights(resumed))
 
 
 def test_resumed_training_is_bit_equal(tmp_path: Path) -> None:
@@ -396,6 +438,7 @@ def test_a_checkpoint_never_executes_code(tmp_path: Path) -> None:
         ("clip_norm", -1.0, "train.clip_norm must be 0 or more"),
         ("chunk", -1, "train.chunk must be 0 or more, got -1"),
         ("workers", -1, "train.workers must be 0 or more, got -1"),
+        ("workers_kind", "process", "Did you mean 'processes'"),
         ("precision", "16", "train.precision is '32' or 'bf16'"),
         ("n_val_tasks", 1, "at least 2, got 1"),
         ("compile", "indctor", "Did you mean 'inductor'"),

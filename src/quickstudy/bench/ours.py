@@ -1,6 +1,7 @@
 """quickstudy as its users get it, and variants that show what a part of it is worth."""
 
 import functools
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,11 +11,12 @@ from torch.utils import _pytree as pytree
 from quickstudy.algorithms import ProtoNet
 from quickstudy.bench.entry import Entry, Job, Step
 from quickstudy.bench.workloads import Workload
-from quickstudy.core.batching import Workers, strategy_for, threads_per_operation
+from quickstudy.core.batching import strategy_for, threads_per_operation
 from quickstudy.core.compiled import CompiledGradient
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.types import Episode
+from quickstudy.core.workers import Workers
 from quickstudy.encoders import MLP, Conv4
 from quickstudy.inner.learner import GradientLearner
 from quickstudy.inner.loop import InnerLoop
@@ -50,7 +52,14 @@ def learner_of(workload: Workload, *, recompute: bool = False) -> AbstractLearne
     )
 
 
-def make(job: Job, *, form: str = "auto", recompute: bool = False, how: str = "") -> Step:
+def make(
+    job: Job,
+    *,
+    form: str = "auto",
+    recompute: bool = False,
+    how: str = "",
+    kind: str = "threads",
+) -> Step:
     """A step as the training loop does it, or an answer as an evaluation does it.
 
     Args:
@@ -58,6 +67,7 @@ def make(job: Job, *, form: str = "auto", recompute: bool = False, how: str = ""
         form: the backend of the fused blocks.
         recompute: whether the graph of each inner step is built anew.
         how: the step is recorded: played back ("trace"), or compiled ("inductor"); "" for neither.
+        kind: what the workers are.
     """
     learner = learner_of(job.workload, recompute=recompute).to(job.tasks.support_x)
     theirs = dict(job.model.named_parameters())
@@ -66,30 +76,47 @@ def make(job: Job, *, form: str = "auto", recompute: bool = False, how: str = ""
             p.copy_(theirs[name])
     episode = job.workload.episode(job.tasks)
     return (
-        _training(job, learner, episode, form, how)
+        _training(job, learner, episode, form, how, kind)
         if job.workload.trains
         else _answering(learner, episode, form)
     )
 
 
+@dataclass(frozen=True)
+class _Gradient:
+    """A piece's share of the gradient, which a worker process can be asked for too.
+
+    Args:
+        n_tasks: of the whole step.
+        form: the backend of the fused blocks.
+        recorded: the step as it was recorded.
+    """
+
+    n_tasks: int
+    form: str
+    recorded: CompiledGradient | None
+
+    def __call__(self, step: nn.Module, piece: Episode) -> tuple[float, tuple[Tensor, ...]]:
+        share = piece.n_tasks / self.n_tasks
+        if self.recorded is not None:
+            loss, gradients = self.recorded(step, piece)
+            return loss.item() * share, tuple(g * share for g in gradients if g is not None)
+        # The caller has chosen it for all threads, but not in other processes.
+        with backend(self.form):
+            loss = step(piece) * share
+            return loss.item(), torch.autograd.grad(loss, list(step.parameters()))
+
+
 def _training(
-    job: Job, learner: AbstractLearner[Any], episode: Episode, form: str, how: str
+    job: Job, learner: AbstractLearner[Any], episode: Episode, form: str, how: str, kind: str
 ) -> Step:
     """What `quickstudy.training` does between drawing the tasks and stepping the optimiser."""
     step, n = MetaStep(learner, QueryLoss()).train(), episode.n_tasks
     strategy = strategy_for(step, job.device, n_tasks=n, task_numel=job.workload.task_numel)
     job.opened(threads_per_operation(strategy.threads))
-    workers = job.opened(Workers(step, strategy.workers))
-    names, parameters = zip(*learner.named_parameters(), strict=True)
-    recorded = CompiledGradient(step, how=how) if how else None
-
-    def gradient(replica: nn.Module, piece: Episode) -> tuple[float, tuple[Tensor, ...]]:
-        share = piece.n_tasks / n
-        if recorded is not None:
-            loss, gradients = recorded(replica, piece)
-            return loss.item() * share, tuple(g * share for g in gradients if g is not None)
-        loss = replica(piece) * share
-        return loss.item(), torch.autograd.grad(loss, parameters)
+    workers = job.opened(Workers(step, strategy.workers, kind=kind))
+    names = [name for name, _ in learner.named_parameters()]
+    gradient = _Gradient(n, form, CompiledGradient(step, how=how) if how else None)
 
     def again() -> dict[str, Tensor]:
         pieces = [
@@ -120,6 +147,16 @@ def _is_exact_maml(workload: Workload) -> bool:
     return workload.trains and workload.algorithm == "maml" and not workload.regression
 
 
+def _has_workers(workload: Workload, device: torch.device) -> bool:
+    """Whether its tasks are shared out."""
+    return (
+        workload.trains
+        and not workload.regression
+        and device.type == "cpu"
+        and workload.n_tasks > 1
+    )
+
+
 def _is_small(workload: Workload) -> bool:
     """Whether the calls cost more than the arithmetic."""
     return workload.trains and workload.regression
@@ -141,6 +178,13 @@ OURS: dict[str, Entry] = {
             "quickstudy without any extra",
             functools.partial(make, form="torch"),
             lambda workload, device: not workload.regression,
+            keeps_memory=True,
+        ),
+        Entry(
+            "quickstudy-processes",
+            "quickstudy, workers as processes instead of threads",
+            functools.partial(make, kind="processes"),
+            _has_workers,
             keeps_memory=True,
         ),
         Entry(

@@ -10,7 +10,12 @@ from quickstudy.recipes.registry import RECIPES
 
 _PROSE = ("evaluations", "summary", "paper")
 # How the work is shared out and how often it is saved.
-_SHARING = ("train.workers", "train.checkpoint_every", "train.log_every")
+_SHARING = (
+    "train.workers",
+    "train.workers_kind",
+    "train.checkpoint_every",
+    "train.log_every",
+)
 # Where a result is the same up to rounding, or one of several equals.
 _EQUIVALENT = (*_SHARING, "train.chunk", "train.compile", "train.seed", "start_from")
 

@@ -36,7 +36,8 @@ class AbstractLogger(ABC):
     @abstractmethod
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Keep the values after a step: "loss", "lr", "gradient_norm", "seconds" and "waiting", or
-        "val", "val_ci95" and "seconds" of a validation.
+        "val", "val_ci95" and "seconds" of a validation, or "worker_processes", 1 where workers go
+        on as processes and 0 where they stay threads.
         """
 
     @abstractmethod
@@ -175,6 +176,10 @@ class ProgressBar:
         fields = {} if loss is None else {"loss": f"{loss:.3f}"}
         self._bar.tasks[self._task].fields.update(fields)
         self._bar.update(self._task, completed=step)
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(text, markup=False)
 
     def validated(self, step: int, text: str, seconds: float) -> None:
         """A validation is done."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from quickstudy.core.compilers import COMPILERS
 from quickstudy.core.errors import ConfigError, did_you_mean
+from quickstudy.core.workers import KINDS
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,12 @@ class Plan:
         tasks_per_step: tasks whose mean loss makes one step.
         chunk: tasks that share one graph; bounds the memory. 0 = chosen for the device and kept in
             the checkpoint; with ``tasks_per_step`` all tasks of a step share one.
-        workers: threads that take chunks side by side, in each process. 0 = chosen for the machine.
+        workers: how many take chunks side by side, in each process. 0 = chosen for the machine.
             Does not change the result.
+        workers_kind: "threads", or "processes", which do not wait for each other at Python's lock;
+            "auto" begins with threads, and where a minute of training or more is to come, tries
+            processes too and goes on with the faster, see `quickstudy.core.workers`. Does not
+            change the result.
         clip_norm: largest norm of the outer gradient; 0 = no clipping.
         clip_value: largest size of each number in the outer gradient; 0 = no clipping.
         precision: 32, or bf16 for autocast. Inner loops refuse it: their second derivatives would
@@ -60,6 +65,7 @@ class Plan:
     tasks_per_step: int = 1
     chunk: int = 0
     workers: int = 0
+    workers_kind: str = "auto"
     clip_norm: float = 0.0
     clip_value: float = 0.0
     precision: str = "32"
@@ -81,6 +87,16 @@ class Plan:
             raise ConfigError(f"train.n_val_tasks must be at least 2, got {self.n_val_tasks}.")
         if self.precision not in ("32", "bf16"):
             raise ConfigError(f"train.precision is '32' or 'bf16', got '{self.precision}'.")
+        if self.workers_kind not in KINDS:
+            raise ConfigError(
+                f"train.workers_kind cannot be '{self.workers_kind}'. "
+                f"{did_you_mean(self.workers_kind, KINDS)}"
+            )
+        if self.compile and self.workers_kind == "processes":
+            raise ConfigError(
+                "A recorded step cannot be sent to other processes: set train.compile= (empty), or "
+                "train.workers_kind=threads, not processes."
+            )
         if self.compile and self.compile not in COMPILERS:
             raise ConfigError(
                 f"train.compile cannot be '{self.compile}'. "

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from quickstudy.core.batching import (
     Strategy,
-    Workers,
     order_dependent,
     strategy_for,
     threads_per_operation,
@@ -32,6 +31,8 @@ from quickstudy.core.saving import make_folder
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.transform import AbstractTransform
 from quickstudy.core.types import Episode
+from quickstudy.core.worker_pool import WorkerLostError
+from quickstudy.core.workers import Workers
 from quickstudy.evaluation import Report, Share, evaluate_shared
 from quickstudy.training.checkpoint import load_checkpoint, save_checkpoint
 from quickstudy.training.engine import (
@@ -163,8 +164,11 @@ class TrainingRun:
         self.parameters = [p for p in job.step.parameters() if p.requires_grad]
         self.device = self.parameters[0].device
         self.exchange = Exchange(job.engine, job.step)
-        self.compiled = (
-            CompiledGradient(job.step, how=job.plan.compile) if job.plan.compile else None
+        self.gradient = _PieceGradient(
+            job.plan.seed,
+            job.plan.tasks_per_step,
+            job.plan.precision,
+            CompiledGradient(job.step, how=job.plan.compile) if job.plan.compile else None,
         )
         n_tasks = job.plan.tasks_per_step
         if job.tasks.uniform:
@@ -245,6 +249,9 @@ class TrainingRun:
             self._write()  # whoever is left: process 0 may be the one that is lost
             await_launcher(stop)
             raise TrainingError(self._what_is_left(lost)) from lost
+        except WorkerLostError as lost:
+            self.save()
+            raise TrainingError(self._what_is_left(lost)) from lost
         if plan.validate_every and self.state.best and self.state.done == plan.steps:
             self.step.load_state_dict(self.state.best)
         else:
@@ -296,7 +303,7 @@ class TrainingRun:
     def _start_alike(self) -> None:
         tasks = self.job.tasks
         stream = (tasks.data, tasks.split, tasks.split_hash, tasks.setting, tasks.seed)
-        plan = replace(self.plan, workers=0, chunk=self.state.chunk)
+        plan = replace(self.plan, workers=0, workers_kind="auto", chunk=self.state.chunk)
         shapes = [(name, tuple(t.shape), t.dtype) for name, t in self.step.state_dict().items()]
         self.engine.agree(
             repr(
@@ -325,11 +332,22 @@ class TrainingRun:
         console = self.job.console if is_main else None
         meter = _Meter()
         stopped = False
+
+        def chosen(kind: str, text: str) -> None:
+            bar.say(text)
+            log.write(state.done, {"worker_processes": float(kind == "processes")})
+
         with (
             contextlib.ExitStack() as stack,
             ProgressBar(console, steps=plan.steps, done=state.done) as bar,
             threads_per_operation(strategy.threads),
-            Workers(self.step, strategy.workers) as workers,
+            Workers(
+                self.step,
+                strategy.workers,
+                kind="threads" if plan.compile else plan.workers_kind,
+                n_maps=plan.steps - state.done,
+                on_choice=chosen,
+            ) as workers,
             Prefetch(self._draw, state.done, plan.steps) as drawn,
         ):
             stack.callback(log.end)
@@ -374,13 +392,13 @@ class TrainingRun:
         }
 
     def _one_step(
-        self, workers: Workers, pieces: list[tuple[int, Episode]], stop: threading.Event
+        self, workers: Workers, pieces: list["_Piece"], stop: threading.Event
     ) -> tuple[float, float, bool]:
         """Take a step, if all processes do: loss, norm of the gradient, and whether to stop now."""
         plan = self.plan
         set_clocks(self.step, self.state.done)
         self.exchange.begin()
-        loss, gradient = _added(workers.map(self._gradient, pieces))
+        loss, gradient = _added(workers.map(self.gradient, pieces))
         result = self.exchange.total(StepResult(loss, gradient, stop.is_set()))
         for p, g in zip(self.parameters, result.gradient, strict=True):
             p.grad = g
@@ -398,10 +416,8 @@ class TrainingRun:
         self.schedule.step()
         return loss, norm, result.stop
 
-    def _draw(self, step: int) -> list[tuple[int, Episode]]:
-        """The pieces of a step that this process takes, with their numbers. Runs in the background:
-        see `Prefetch`.
-        """
+    def _draw(self, step: int) -> list["_Piece"]:
+        """The pieces of a step that this process takes. Runs in the background: see `Prefetch`."""
         n = self.plan.tasks_per_step
         numbers = range(step * n, (step + 1) * n)
         drawn = []
@@ -411,31 +427,8 @@ class TrainingRun:
                 episode = self.job.transform(
                     episode, generator("augment", self.plan.seed, step, piece)
                 )
-            drawn.append((piece, episode))
+            drawn.append(_Piece(step, piece, episode))
         return drawn
-
-    def _gradient(
-        self, step: nn.Module, numbered: tuple[int, Episode]
-    ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
-        """The piece's share of the mean loss over the step's tasks, and its gradient."""
-        number, piece = numbered
-        seed = generator("train", self.plan.seed, self.state.done, number).initial_seed()
-        # torch.manual_seed also sees to devices that are not in use, which takes 0.2 ms.
-        if self.device.type == "cpu":
-            torch.default_generator.manual_seed(seed)
-        else:
-            torch.manual_seed(seed)
-        share = piece.n_tasks / self.plan.tasks_per_step
-        if self.compiled:
-            loss, gradient = self.compiled(step, piece)
-            return loss.float() * share, tuple(None if g is None else g * share for g in gradient)
-        own = generator("objective", self.plan.seed, self.state.done, number)
-        with (
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.plan.precision == "bf16"),
-            drawing(own),
-        ):
-            loss = step(piece) * share
-        return loss.detach().float(), torch.autograd.grad(loss, self.parameters, allow_unused=True)
 
     def _validation_is_due(self) -> bool:
         """Also where a process was lost in the validation: the resumed training then begins with
@@ -472,7 +465,7 @@ class TrainingRun:
         if self.job.on_validation:
             self.job.on_validation(self.state.done, report)
 
-    def _what_is_left(self, lost: ProcessLostError) -> str:
+    def _what_is_left(self, lost: ProcessLostError | WorkerLostError) -> str:
         done = f"after {self.state.done} of {self.plan.steps} steps"
         if self.job.out is None:
             return f"{lost} Nothing is kept of the training, {done}, as it has no folder (out)."
@@ -480,6 +473,57 @@ class TrainingRun:
             f"{lost} The state {done} is saved in {self.job.out / CHECKPOINT}. Go on with --resume "
             "(in Python resume=True), with any number of processes."
         )
+
+
+class _Piece(NamedTuple):
+    """Tasks of a step that share a graph.
+
+    Args:
+        step: its number.
+        number: of the piece in the step.
+    """
+
+    step: int
+    number: int
+    episode: Episode
+
+
+@dataclass(frozen=True)
+class _PieceGradient:
+    """A piece's share of the mean loss over the step's tasks, and its gradient. A worker process
+    gets it with its pieces.
+
+    Args:
+        seed, tasks_per_step, precision: of the plan.
+        compiled: the step as it was recorded; it cannot be sent to another process.
+    """
+
+    seed: int
+    tasks_per_step: int
+    precision: str
+    compiled: CompiledGradient | None
+
+    def __call__(self, step: nn.Module, piece: _Piece) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+        """Loss and gradient by the parameters that are trained."""
+        parameters = [p for p in step.parameters() if p.requires_grad]
+        device = parameters[0].device.type
+        seed = generator("train", self.seed, piece.step, piece.number).initial_seed()
+        # torch.manual_seed also sees to devices that are not in use, which takes 0.2 ms.
+        if device == "cpu":
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
+        share = piece.episode.n_tasks / self.tasks_per_step
+        if self.compiled:
+            loss, gradient = self.compiled(step, piece.episode)
+            return loss.float() * share, tuple(None if g is None else g * share for g in gradient)
+        own = generator("objective", self.seed, piece.step, piece.number)
+        with (
+            torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16"),
+            drawing(own),
+        ):
+            loss = step(piece.episode) * share
+        return loss.detach().float(), torch.autograd.grad(loss, parameters, allow_unused=True)
 
 
 def _added(
