@@ -115,7 +115,7 @@ def test_the_gaussian_head_gives_log_densities_of_one_covariance() -> None:
     x, y = stretched(0, 12)
     head = GaussianHead(shrinkage=0.3, scaling="none", metric="euclidean")
     scores = head.fit(x, y, 4, np.ones(len(y))).scores(x)
-    within = (x - np.stack([x[y == c].mean(0) for c in range(4)])[y]) / len(y) ** 0.5
+    within = (x - np.stack([x[y == c].mean(0) for c in range(4)])[y]) / (len(y) - 4) ** 0.5
     covariance = within.T @ within
     shrunken = 0.7 * covariance + 0.3 * np.trace(covariance) / DIM * np.eye(DIM)
     means = np.stack([x[y == c].mean(0) for c in range(4)])
@@ -126,6 +126,21 @@ def test_the_gaussian_head_gives_log_densities_of_one_covariance() -> None:
     assert GaussianHead().fit(x, y, 4, np.ones(len(y))).shrinkage_ in (0.02, 0.1, 0.3, 0.6, 0.9)
     single = GaussianHead().fit(x[::12], y[::12], 4, np.ones(4))
     assert np.isfinite(single.scores(x)).all()
+
+
+@pytest.mark.parametrize("shots", [2, 5])
+def test_scores_of_examples_left_out_are_on_the_scale_of_those_of_new_ones(shots: int) -> None:
+    """So that the share of them above a threshold says which share of new ones will be."""
+    rng = np.random.default_rng(0)
+    means = 0.2 * rng.normal(size=(20, DIM))
+    y = np.repeat(np.arange(20), shots)
+    x, new = (means[y] + 0.1 * rng.normal(size=(len(y), DIM)) for _ in range(2))
+    head = GaussianHead(shrinkage=0.3, scaling="none", metric="euclidean")
+    weight = np.ones(len(y))
+    own = np.arange(len(y)), y
+    unseen = np.median(head.fit(x, y, 20, weight).scores(new)[own])
+    left_out = np.median(head.left_out(x, y, 20, weight)[own])
+    assert 0.6 * unseen < left_out < 1.1 * unseen  # the others' means are of fewer
 
 
 def test_the_logistic_head_is_that_of_scikit_learn() -> None:

@@ -76,7 +76,8 @@ class AbstractHead(abc.ABC):
         where its class has no other example of some weight.
 
         Of more than `one_by_one` examples one of every class is left out at a time (of classes with
-        more than 20 a twentieth): a fit for each would take hours.
+        more than 20 a twentieth, of two examples one of every second class, so that the others
+        still show how far examples of a class lie apart): a fit for each would take hours.
         """
         out = np.full((len(x), n), np.nan)
         for left, head in self.without_some(x, y, n, weight):
@@ -87,7 +88,11 @@ class AbstractHead(abc.ABC):
         self, x: Array, y: NDArray[np.int64], n: int, weight: Array
     ) -> Iterator[tuple[Bool[NDArray[np.bool_], " N"], Self]]:
         """Which examples are left out at a time, see `left_out`, and the head without them."""
-        turn = np.arange(len(x)) if len(x) <= self.one_by_one else _rank_in_class(y, n) % self.turns
+        turn = np.arange(len(x))
+        if len(x) > self.one_by_one:
+            turn = _rank_in_class(y, n) % self.turns
+            if np.bincount(y).max() == 2:
+                turn = 2 * turn + y % 2
         totals = np.bincount(y, weight, minlength=n)
         for t in np.unique(turn):
             rest = totals - np.bincount(y, weight * (turn == t), minlength=n)

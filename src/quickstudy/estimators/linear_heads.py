@@ -187,7 +187,10 @@ class GaussianHead(AbstractHead):
         means = _class_means(x, y, n, share)
         self.centre = means.mean(0)
         self.means = means - self.centre
-        within = (x - means[y]) * np.sqrt(share / share.sum())[:, None]
+        # Of few examples the spread around their own mean is too small; undone, so that scores of
+        # heads with an example less are on the same scale.
+        kept = _kept_spread(y, n, share) or 1.0
+        within = (x - means[y]) * np.sqrt(share / share.sum() / kept)[:, None]
         _, sizes, right = np.linalg.svd(within, full_matrices=False)
         self.variances = sizes**2
         self.axes = right.T  # [D r]
@@ -231,6 +234,15 @@ def losses_at_best_temperature(scores: Array, y: NDArray[np.int64]) -> Array:
     temperatures = 10.0 ** np.arange(-3, 3.1, 0.5)
     losses: list[Any] = [logsumexp(gap / (usual * t), axis=1) for t in temperatures]
     return min(losses, key=lambda loss: float(loss.mean()))
+
+
+def _kept_spread(y: NDArray[np.int64], n: int, share: Array) -> float:
+    """Which part of the variance within classes is left around the means of the examples: with k
+    of each class 1 − 1/k.
+    """
+    totals = np.bincount(y, share, minlength=n)
+    squares = np.bincount(y, share**2, minlength=n)
+    return float((totals - squares / totals).sum() / totals.sum())
 
 
 def _class_means(x: Array, y: NDArray[np.int64], n: int, share: Array) -> Array:
