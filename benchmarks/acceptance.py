@@ -34,6 +34,8 @@ DATA = (
     ("sign-digits", "photographs", 4),
     ("glyphs", "symbols", 8),
     ("steel", "photographs", 3),
+    ("faces", "faces", 10),
+    ("Omniglot", "symbols", 20),
 )
 # Head and membership score; in the last no head takes part.
 WAYS = (

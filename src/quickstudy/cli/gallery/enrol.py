@@ -40,11 +40,18 @@ def create(
         ),
     ] = "auto",
     kind: Annotated[FileKind, typer.Option(help="What is enrolled.")] = "images",
+    like: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A photo, or a folder of them, like those to come: where they show people, "
+            "--encoder auto takes faces."
+        ),
+    ] = None,
     invert: Invert = None,
     operator: Operator = "",
 ) -> None:
     """Make an empty gallery for the vectors of an encoder."""
-    _create(place, encoder, kind=kind, invert=invert, operator=operator)
+    _create(place, encoder, kind=kind, invert=invert, photographs=like or (), operator=operator)
 
 
 def _create(
@@ -74,7 +81,10 @@ def _create(
             faces = entry_of("faces")
             is_there = faces is not None and faces.is_installed
             more = "" if is_there else ", an extra: pip install 'quickstudy\\[faces]'"
-            results().print(f"For photographs of people make it with --encoder faces{more}.")
+            results().print(
+                f"For photographs of people make it with --encoder faces{more}; with --like "
+                "PHOTOS it looks whether they show people."
+            )
         if pretrained.measured is not None:
             results().print(f"Its first thresholds were measured on {pretrained.measured.data}.")
 
