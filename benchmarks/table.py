@@ -805,6 +805,11 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
         functools.partial(_rows_of, "calibration"),
     ),
     (
+        ROOT / "docs" / "applications" / "gallery.md",
+        "symbol-thresholds",
+        functools.partial(_rows_of, "symbol_thresholds"),
+    ),
+    (
         ROOT / "docs" / "applications" / "classifier.md",
         "acceptance",
         functools.partial(_rows_of, "acceptance"),

@@ -193,6 +193,8 @@ def test_without_an_encoder_the_best_within_reach_is_taken(
     assert "Note: The encoder 'photographs' was taken" in said
     assert "For photographs of people make it with --encoder faces" in said
     assert "for the encoder photographs" in said
+    like = ("--like", tmp_path / "none")
+    assert "none" in quickstudy("gallery", "create", tmp_path / "b.db", *like, status=2).stderr
 
 
 def test_the_gallery_knows_how_drawings_were_turned(
