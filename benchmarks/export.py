@@ -3,11 +3,12 @@
 python benchmarks/export.py                 writes benchmarks/export.json
 python benchmarks/table.py                  writes its table into docs/applications/export.md
 
-For the encoder symbols with every head, photographs with two, and patch memories: the largest
-difference between the exported graph and the model, in units of the larger of 1 and the value. For
-the encoders: milliseconds to answer one picture that lies in memory as an array, by the exported
-file, by the model, and by the encoder alone; and seconds until a fresh process has imported
-`quickstudy.runtime` and answered. Pictures and vectors of classes are drawn at random.
+For the encoder symbols with every head, photographs with two, patch memories, and every inductive
+learner of classes in the registry whose traits say exportable: the largest difference between the
+exported graph and the model, in units of the larger of 1 and the value. For the encoders:
+milliseconds to answer one picture that lies in memory as an array, by the exported file, by the
+model, and by the encoder alone; and seconds, and seconds of the processor, until a fresh process
+has imported `quickstudy.runtime` and answered. Pictures and vectors of classes are drawn at random.
 """
 
 import json
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from quickstudy import runtime
+from quickstudy import Classes, runtime
+from quickstudy.algorithms import ALGORITHMS
 from quickstudy.anomaly import PatchMemory
 from quickstudy.bench.machine import about
 from quickstudy.core.arrays import NDArray
@@ -32,6 +34,7 @@ from quickstudy.core.errors import ConfigError
 from quickstudy.estimators import Encoding, FewShotClassifier, FittedModel, OpenSetClassifier
 from quickstudy.export import export_model, export_patch_memory
 from quickstudy.pretrained import open_encoder
+from quickstudy.testing import toy_learner
 
 ROOT = Path(__file__).parent.parent
 FILE = ROOT / "benchmarks" / "export.json"
@@ -45,7 +48,7 @@ REPEATS = 50
 _FRESH = (
     "import time; start = time.perf_counter(); from quickstudy import runtime;"
     "model = runtime.load(sys.argv[1]); model.predict_files([sys.argv[2]]);"
-    "print(time.perf_counter() - start)"
+    "print(time.perf_counter() - start, time.process_time())"
 )
 
 
@@ -113,9 +116,10 @@ def latency(model: FittedModel, file: Path, folder: Path) -> dict[str, float]:
     picture.save(path)
     command = [sys.executable, "-c", f"import sys; {_FRESH}", str(file), str(path)]
     fresh = [
-        float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        for _ in range(3)
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        for _ in range(5)
     ]
+    seconds, processor = (min(map(float, values)) for values in zip(*fresh, strict=True))
 
     def ours() -> NDArray[Any]:
         return model.classifier.predict(encoder.encode([picture]).astype(float))
@@ -124,8 +128,27 @@ def latency(model: FittedModel, file: Path, folder: Path) -> dict[str, float]:
         "exported": milliseconds(lambda: exported.predict([picture])),
         "model": milliseconds(ours),
         "encoder": milliseconds(lambda: encoder.encode([picture])),
-        "import and first answer, seconds": min(fresh),
+        "import and first answer, seconds": seconds,
+        "import and first answer, processor seconds": processor,
     }
+
+
+def learners(folder: Path) -> Iterator[tuple[str, dict[str, float]]]:
+    """Each learner that is exported, with the difference of its scores from the model's."""
+    rng = np.random.default_rng(0)
+    x = np.repeat(3 * np.eye(6)[:4], SHOTS, axis=0) + rng.normal(size=(4 * SHOTS, 6))
+    y = np.repeat([f"class {c}" for c in range(4)], SHOTS)
+    asked = rng.normal(size=(ASKED, 6))
+    encoding = Encoding("table", columns=tuple("abcdef"))
+    for name in ALGORITHMS:
+        learner = toy_learner(name)
+        traits = learner.traits
+        if not traits.exportable or traits.transductive or Classes not in traits.targets:
+            continue
+        model = FittedModel(FewShotClassifier("learner", learner=learner).fit(x, y), encoding)
+        exported = runtime.ExportedClassifier(export_model(model, folder / f"{name}.onnx"))
+        scores = exported.outputs(list(asked))["scores"]
+        yield name, {"scores": gap(scores, model.known.class_scores(asked))}
 
 
 def measured(folder: Path) -> dict[str, Any]:
@@ -149,6 +172,9 @@ def measured(folder: Path) -> dict[str, Any]:
         anomaly = gap(exported.anomaly(asked), memory.anomaly(asked))
         out["equal"][f"{name}, patch memory"] = {"anomaly": anomaly}
         print(name, "patch memory", anomaly, flush=True)
+    for name, row in learners(folder):
+        out["equal"][f"learner {name}"] = row
+        print(name, row, flush=True)
     try:
         open_encoder("faces").graph()
     except ConfigError as error:
@@ -160,14 +186,17 @@ def rows() -> list[str]:
     """The table, from the file."""
     saved = json.loads(FILE.read_text(encoding="utf-8"))
     lines = [
-        "| encoder | exported | model | encoder alone | import and first answer | file |",
-        "|---|---|---|---|---|---|",
+        "| encoder | exported | model | encoder alone | first answer | processor | file |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, ms in saved["milliseconds"].items():
         cells = [f"{ms[key]:.1f} ms" for key in ("exported", "model", "encoder")]
-        first = f"{ms['import and first answer, seconds']:.2f} s"
+        cells += [
+            f"{ms[f'import and first answer, {what}']:.2f} s"
+            for what in ("seconds", "processor seconds")
+        ]
         size = f"{saved['megabytes'][name]:.1f} MB"
-        lines.append(f"| {' | '.join([name, *cells, first, size])} |")
+        lines.append(f"| {' | '.join([name, *cells, size])} |")
     gaps = [v for entry in saved["equal"].values() for v in entry.values() if type(v) is float]
     machine = saved["about"]
     return [

@@ -29,6 +29,7 @@ from quickstudy.data.square_pixels import SquarePixels
 from quickstudy.estimators.prediction import Prediction
 from quickstudy.pretrained.drawings import has_light_paper
 from quickstudy.pretrained.preprocessing import Preprocessing
+from quickstudy.pretrained.session import open_session
 
 METADATA = "quickstudy"
 """The entry of the file's metadata that says what it is, as JSON."""
@@ -45,6 +46,7 @@ class ExportedGraph:
 
     Args:
         path: the ``.onnx`` file.
+        session: of onnxruntime, where the file is open already.
 
     Attributes:
         about: what the file says of itself: classes, thresholds, preprocessing, hash of the model.
@@ -56,9 +58,9 @@ class ExportedGraph:
 
     kind = ""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, session: Any = None) -> None:
         self.path = Path(path)
-        self._session = _session(self.path)
+        self._session = open_session(self.path) if session is None else session
         self.about = _about(self._session, self.path)
         if self.kind and self.about["kind"] != self.kind:
             raise LoadError(
@@ -107,8 +109,8 @@ class ExportedClassifier(ExportedGraph):
 
     kind = CLASSIFIER
 
-    def __init__(self, path: str | Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: str | Path, *, session: Any = None) -> None:
+        super().__init__(path, session=session)
         self.classes: list[Any] = self.about["classes"]
         self.threshold: float | None = self.about["threshold"]
 
@@ -171,8 +173,8 @@ class ExportedPatchMemory(ExportedGraph):
 
     kind = PATCH_MEMORY
 
-    def __init__(self, path: str | Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: str | Path, *, session: Any = None) -> None:
+        super().__init__(path, session=session)
         self.threshold: float | None = self.about["threshold"]
 
     def anomaly(self, pictures: Sequence[Picture]) -> NDArray[np.float64]:
@@ -203,8 +205,11 @@ def load(path: str | Path) -> ExportedClassifier | ExportedPatchMemory:
     Raises:
         ConfigError, LoadError: as `ExportedGraph`.
     """
-    kind = ExportedGraph(path).about["kind"]
-    return ExportedPatchMemory(path) if kind == PATCH_MEMORY else ExportedClassifier(path)
+    file = Path(path)
+    session = open_session(file)
+    kind = _about(session, file)["kind"]
+    form = ExportedPatchMemory if kind == PATCH_MEMORY else ExportedClassifier
+    return form(file, session=session)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -221,24 +226,6 @@ def main(arguments: Sequence[str]) -> None:
     for answer in model.predict_files(arguments[1:]):
         values = {name: value for name, value in asdict(answer).items() if value not in (None, "")}
         print(json.dumps({"image": str(values.pop("item")), **values}, ensure_ascii=False))
-
-
-def _session(path: Path) -> Any:
-    if not path.is_file():
-        raise LoadError(f"There is no file '{path}'. Check the path.")
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ConfigError(
-            "Exported models need the package onnxruntime: pip install onnxruntime."
-        ) from error
-    try:
-        return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own kinds of error have no common base
-        raise LoadError(
-            f"{path} is not a model that onnxruntime can read: {str(error).splitlines()[0]} Export "
-            "it again."
-        ) from error
 
 
 def _about(session: Any, path: Path) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from quickstudy.export.heads import head_graph
 from quickstudy.export.membership import membership_graph
 from quickstudy.metrics.open_set import SCORES
 from quickstudy.pretrained import FunctionEncoder, open_encoder
+from quickstudy.testing import toy_learner
 
 DIM = 6
 HEADS = ("prototype", "cosine", "ridge", "logistic", "gaussian")
@@ -142,7 +143,7 @@ def test_the_runtime_imports_no_torch(exported: Path, tmp_path: Path) -> None:
     picture("circle", 7).save(file)
     code = (
         "import json, sys; from quickstudy import runtime; runtime.main(sys.argv[1:]);"
-        "print(json.dumps(sorted(m for m in sys.modules if '.' not in m)))"
+        "print(json.dumps(sorted(sys.modules)))"
     )
     run = subprocess.run(
         [sys.executable, "-c", code, str(exported), str(file), str(tmp_path / "none.png")],
@@ -154,6 +155,8 @@ def test_the_runtime_imports_no_torch(exported: Path, tmp_path: Path) -> None:
     assert answer["label"] == "circle"
     assert "does not exist" in missing["error"]
     heavy = {"torch", "scipy", "sklearn", "jaxtyping", "safetensors", "typer", "beartype"}
+    # A format of every day does not wait for the readers of rare ones.
+    heavy |= {"PIL.FpxImagePlugin", "pillow_heif"}
     assert not heavy & set(modules)
 
 
@@ -210,6 +213,17 @@ def test_a_runs_own_learner_as_torch_export(tmp_path: Path) -> None:
         actual = program.module()(pixels)[0].detach().numpy()
         expected = model.known.class_scores(pixels.flatten(1).double().numpy())
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+# A stable sort and an equation to be solved, which ONNX has not, were in the way of these.
+@pytest.mark.parametrize("name", ["mann", "simple_cnaps"])
+def test_learners_that_sort_and_solve(name: str, tmp_path: Path) -> None:
+    x, y, _, asked = examples(4)
+    classifier = FewShotClassifier("learner", learner=toy_learner(name)).fit(x, y)
+    model = FittedModel(classifier, Encoding("table", columns=tuple("abcdef")))
+    exported = runtime.ExportedClassifier(export_model(model, tmp_path / "model.onnx"))
+    actual = exported.outputs(list(asked))["scores"]
+    np.testing.assert_allclose(actual, classifier.class_scores(asked), rtol=1e-4, atol=1e-4)
 
 
 def test_what_cannot_be_a_graph_is_refused_in_words(

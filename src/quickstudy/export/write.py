@@ -185,9 +185,10 @@ def export_graph(
         except QuickstudyError:
             raise
         except Exception as error:  # of the many kinds that tracing has
+            cause = _first_cause(error)
             raise ConfigError(
-                f"The model cannot be exported: {type(error).__name__}: "
-                f"{(str(error).splitlines() or [''])[0]} Fit with another head or learner."
+                f"The model cannot be exported: {type(cause).__name__}: "
+                f"{(str(cause).splitlines() or [''])[0]} Fit with another head or learner."
             ) from error
         _compare(actual, out if expected is None else {**out, **expected(out)})
         content = new.read_bytes()
@@ -219,6 +220,12 @@ def _write_onnx(
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     values = session.run(list(outputs), {given: example.numpy()})
     return dict(zip(outputs, map(np.asarray, values), strict=True))
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _compare(actual: Answers, expected: Answers) -> None:

@@ -8,11 +8,12 @@ import numpy as np
 from PIL import Image
 
 from quickstudy.core.arrays import NDArray
-from quickstudy.core.errors import ConfigError, LoadError
+from quickstudy.core.errors import ConfigError
 from quickstudy.data import read_picture
 from quickstudy.pretrained.encoder import AbstractImagePretrained, hash_of
 from quickstudy.pretrained.fetch import read_json
 from quickstudy.pretrained.preprocessing import Preprocessing
+from quickstudy.pretrained.session import open_session
 
 _SIDE = 224
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -43,9 +44,7 @@ class OnnxEncoder(AbstractImagePretrained):
 
     def __init__(self, path: str | Path, *, output: str = "") -> None:
         file = Path(path)
-        if not file.is_file():
-            raise LoadError(f"There is no file '{file}'. Check the path.")
-        self._session = _session(file)
+        self._session = open_session(file, package="quickstudy[onnx]")
         self._input, shape = _picture_input(self._session, file)
         self._output = _vector_output(self._session, file, output)
         about = read_json(file.with_suffix(".json"), default={}) or read_json(
@@ -98,23 +97,6 @@ class OnnxEncoder(AbstractImagePretrained):
             full = np.concatenate((some, np.zeros((step - len(some), *some.shape[1:]), np.float32)))
             out.append(self._session.run([self._output], {self._input: full})[0][: len(some)])
         return np.concatenate(out).astype(np.float32)
-
-
-def _session(file: Path) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ConfigError(
-            "Models in the ONNX format need the package onnxruntime: pip install "
-            "'quickstudy[onnx]'."
-        ) from error
-    try:
-        return onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own kinds of error have no common base
-        raise LoadError(
-            f"{file} is not a model that onnxruntime can read: {str(error).splitlines()[0]} Export "
-            "or fetch it again."
-        ) from error
 
 
 def _picture_input(session: Any, file: Path) -> tuple[str, list[Any]]:

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quickstudy.algorithms.black_box.reader import SequenceReader
@@ -125,9 +125,9 @@ class MANN(SequenceReader):
         h, c = self.cell(torch.cat((token, read), 1), (h, c))
         key = self.key(h).tanh().unflatten(1, (self.heads, self.row))  # [T R W]
 
-        order = usage.argsort(dim=1, stable=True)  # of equal use the first
         # [T R M], a row for each head
-        least = F.one_hot(order[:, : self.heads], self.rows).to(rows.dtype)
+        heads = torch.arange(self.heads, device=usage.device)[:, None]
+        least = (_rank(usage)[:, None] == heads).to(rows.dtype)
         where = self.gate.sigmoid()[:, None]
         free = least if self.own_rows else least.sum(1, keepdim=True)
         writing = where * attention + (1 - where) * free
@@ -137,3 +137,12 @@ class MANN(SequenceReader):
         read = (attention @ rows).flatten(1)
         usage = self.decay * usage + (attention + writing).sum(1)
         return self.head(torch.cat((h, read), 1)), (h, c, read, rows, usage, attention)
+
+
+def _rank(usage: Float[Tensor, "T M"]) -> Int[Tensor, "T M"]:
+    """How many are used less than each; of equal use the first counts as less. By comparisons, as
+    ONNX has no stable sort.
+    """
+    one, other = usage[:, :, None], usage[:, None]
+    before = torch.ones(usage.shape[1], usage.shape[1], device=usage.device).tril(-1) > 0
+    return ((other < one) | ((other == one) & before)).sum(2)

@@ -88,8 +88,8 @@ class SimpleCNAPs(AbstractLearner[MahalanobisState]):
 def _factor(
     centred: Float[Tensor, "T N D"], member: Int[Tensor, "T N C"], ridge: float
 ) -> Float[Tensor, "T C N N"]:
-    """The Cholesky factor of β W_c⁻¹ + ZZᵀ, where Q_c = βI + Zᵀ W_c Z and Z are the centred
-    features.
+    """The inverse of the Cholesky factor of β W_c⁻¹ + ZZᵀ, where Q_c = βI + Zᵀ W_c Z and Z are the
+    centred features. The inverse, as ONNX solves no equations.
     """
     z, own = centred.double(), member.double().transpose(1, 2)  # [T C N]
     n, n_all = own.sum(2)[..., None, None], z.shape[1]  # [T C 1 1]
@@ -100,7 +100,9 @@ def _factor(
         torch.eye(n_all, dtype=z.dtype, device=z.device) / of_all
         + (1 / (of_class + of_all) - 1 / of_all) * within
     )
-    return torch.linalg.cholesky(ridge * inverse + (z @ z.transpose(1, 2))[:, None])
+    factor = torch.linalg.cholesky(ridge * inverse + (z @ z.transpose(1, 2))[:, None])
+    unit = torch.eye(n_all, dtype=z.dtype, device=z.device)
+    return torch.linalg.solve_triangular(factor, unit, upper=False)
 
 
 @at_least_single
@@ -111,5 +113,5 @@ def _score(
     # [T C N Q], Z(f − μ_c)
     across = (z @ q.transpose(1, 2))[:, None] - (m @ z.transpose(1, 2))[..., None]
     # [T C Q]
-    spanned = torch.linalg.solve_triangular(factor.double(), across, upper=False).square().sum(2)
+    spanned = (factor.double() @ across).square().sum(2)
     return ((negative_squared_euclidean(q, m) + spanned.transpose(1, 2)) / (2 * ridge)).to(x.dtype)
