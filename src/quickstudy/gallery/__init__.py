@@ -8,6 +8,8 @@ from quickstudy.gallery.files import FileDecision as FileDecision
 from quickstudy.gallery.files import FolderEnrolment as FolderEnrolment
 from quickstudy.gallery.files import Gallery as Gallery
 from quickstudy.gallery.index import AbstractIndex as AbstractIndex
+from quickstudy.gallery.look_alikes import LookAlikes as LookAlikes
+from quickstudy.gallery.look_alikes import OnePhotoError as OnePhotoError
 from quickstudy.gallery.maintenance import Deletion as Deletion
 from quickstudy.gallery.policy import Decision as Decision
 from quickstudy.gallery.policy import Enrolment as Enrolment

@@ -27,8 +27,8 @@ class AuditEntry:
     """What an entry says, beside its time and who made it.
 
     Args:
-        action: enrol, remove, rename, expire, policy, identify, verify, import, export, backup or
-            prune.
+        action: enrol, remove, rename, merge, expire, policy, identify, verify, import, export,
+            backup or prune.
         subject: the pseudonym of an identity.
         similarity, threshold: of a decision.
         policy: version of the policy that is in force.

@@ -47,6 +47,7 @@ from quickstudy.gallery.identities import (
 from quickstudy.gallery.index import AbstractIndex
 from quickstudy.gallery.indexes import index_named
 from quickstudy.gallery.location import Location
+from quickstudy.gallery.look_alikes import LookAlikes, look_alikes, merge
 from quickstudy.gallery.maintenance import Deletion, backup, copies, purge
 from quickstudy.gallery.moments import iso, kept, utc_now
 from quickstudy.gallery.names import normal_name
@@ -295,6 +296,26 @@ class VectorGallery:
             wipe_photos(connection, names=[row.name])
         purge(self._access.engine, self.location, [row.name.encode()])
 
+    def merge(self, identity: str, into: str, *, force: bool = False) -> Deletion:
+        """Two names of one person become one: its templates go to ``into``, its name is forgotten,
+        and the earlier of two retention dates holds. Templates that both have stay once.
+
+        Args:
+            identity: the name that goes.
+            into: the name that stays.
+            force: merge also two who were enrolled from one photo, where only the names of the
+                files are the same.
+
+        Raises:
+            OnePhotoError: when both were enrolled from one photo, so that they are two people.
+            GalleryError: when there is none of a name, or both are the same.
+        """
+        self._access.prepare(compares=True)
+        with self._access.changing(compares=True) as change:
+            name, deleted = merge(change, self._snapshot, identity, into, force=force)
+            self._access.keep_rate(change)
+        return self._deleted((name,), deleted)
+
     def remove(self, identity: str) -> Deletion:
         """Forget an identity and all its templates, down to the last byte of the gallery's files;
         the answer says what remains elsewhere.
@@ -514,6 +535,16 @@ class VectorGallery:
         """
         with self._access.looking():
             return self._snapshot.recall(n_probes, top_k)
+
+    def look_alikes(self, *, most: int = 20) -> list[LookAlikes]:
+        """The pairs of identities that resemble each other most, the nearest first: two names of
+        one person, or two people who look alike, such as siblings.
+
+        Args:
+            most: so many pairs at most.
+        """
+        with self._access.looking() as connection:
+            return look_alikes(connection, self._snapshot, most)
 
     def identities(self) -> list[dict[str, Any]]:
         """Name, templates, consent, retention date and details of everybody, by name."""
