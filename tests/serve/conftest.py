@@ -3,9 +3,10 @@
 import io
 import multiprocessing
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,8 @@ from quickstudy.serve import (
 )
 
 Client = Callable[..., TestClient]
+Strokes = Sequence[Sequence[tuple[float, float]]]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SHAPES = ("circle", "cross", "bars")
 
 
@@ -119,6 +122,15 @@ def running(registry: Registry, limits: Limits) -> Iterator[str]:
 
 
 @pytest.fixture
+def serve_folder() -> Iterator[Callable[[Path], str]]:
+    """Serves a folder; returns the address."""
+    with ExitStack() as stack:
+        yield lambda folder: stack.enter_context(
+            running(open_registry(str(folder)), Limits(rate=0))
+        )
+
+
+@pytest.fixture
 def impatient(place: Path) -> Iterator[str]:
     """A server with short patience."""
     with running(open_registry(str(place)), Limits(headers=0.4, deadline=0.8, rate=0)) as address:
@@ -148,3 +160,55 @@ def client(place: Path) -> Iterator[Client]:
             )
 
         yield start
+
+
+@pytest.fixture
+def browse() -> Iterator[Callable[..., Any]]:
+    """Opens the page at an address in a browser; it must ask for nothing outside, and no script of
+    it may fail.
+    """
+    playwright = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    playwright.expect.set_options(timeout=30_000)
+    outside: list[str] = []
+    wrong: list[str] = []
+    with (
+        playwright.sync_playwright() as p,
+        p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as browser,
+    ):
+
+        def opened(address: str, **options: Any) -> Any:
+            given = {"viewport": {"width": 1100, "height": 900}, **options}
+            page = browser.new_context(**given).new_page()
+            page.set_default_timeout(30_000)
+            inside = (address, "blob:", "data:")
+            page.on("request", lambda r: r.url.startswith(inside) or outside.append(r.url))
+            page.on("pageerror", lambda e: wrong.append(str(e)))
+            page.on("dialog", lambda d: d.accept())
+            page.goto(address)
+            page.wait_for_selector("body[data-ready]")
+            return page
+
+        yield opened
+    assert outside == []
+    assert wrong == []
+
+
+@pytest.fixture(scope="session")
+def pen() -> Callable[[Any, Strokes], None]:
+    """Draws strokes on the pad of the page; its width and height are 1."""
+
+    def draw_strokes(page: Any, strokes: Strokes) -> None:
+        box = page.locator("#pad").bounding_box()
+        for points in strokes:
+            corners = [
+                (box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points
+            ]
+            page.mouse.move(*corners[0])
+            page.mouse.down()
+            for corner in corners[1:] or corners:
+                page.mouse.move(*corner)
+            page.mouse.up()
+
+    return draw_strokes

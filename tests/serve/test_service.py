@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from quickstudy import runtime
 from quickstudy.core.errors import ConfigError
 from quickstudy.estimators import Encoding, FewShotClassifier, FittedModel
+from quickstudy.estimators.views import METHODS
 from quickstudy.serve import Limits, ServerSettings
 from quickstudy.serve.keys import add_key, remove_key
 
@@ -268,3 +270,59 @@ def test_rows_of_a_table_are_answered(client: Client, place: Path) -> None:
     assert body["parameters"]["classes"] == ["elm", "oak"]
     said = {"answer": answers[0]["id"], "verdict": "wrong"}
     assert http.post("/v1/models/trees/feedback", json=said).status_code == 422
+
+
+def test_a_model_as_one_graph_and_as_a_page(
+    client: Client, place: Path, drawing: Callable[..., Any], tmp_path: Path
+) -> None:
+    http = client()
+    file = tmp_path / "shapes.onnx"
+    file.write_bytes(http.get("/v1/models/shapes/onnx").content)
+    exported = runtime.ExportedClassifier(file)
+    model = FittedModel.load(place / "shapes")
+    images = [drawing(shape, 7) for shape in (*SHAPES, "scribble")]
+    vectors = model.encoder.encode(images).astype(float)
+    for one, other in zip(
+        exported.predict(images), model.answer_vectors(images, vectors), strict=True
+    ):
+        assert one.label == other.label
+        assert one.score == pytest.approx(other.score, abs=1e-4)
+    assert exported.about["model"] == http.get("/v1/models/shapes").json()["version"]
+    page = http.get("/v1/models/shapes/report")
+    assert page.headers["content-disposition"] == 'attachment; filename="shapes.html"'
+    assert "circle, example 3" in page.text
+
+
+def test_methods_are_compared_on_the_same_examples(client: Client, place: Path) -> None:
+    http = client()
+    rows = http.get("/v1/models/shapes/methods").json()
+    assert {row["method"] for row in rows} == set(METHODS)
+    assert all(row["examples"] == 9 for row in rows)
+    model = FittedModel.load(place / "shapes")
+    scores = model.known.left_out_scores()
+    accuracy = float((scores.argmax(1) == model.known.labels_).mean())
+    by_name = {row["method"]: row["accuracy"] for row in rows}
+    assert by_name[model.known.head if model.known.head in METHODS else "prototype"] == accuracy
+    one = http.get("/v1/models/shapes/methods", params={"method": "proto-maml"}).json()
+    assert [row["method"] for row in one] == ["proto-maml"]
+    assert http.get("/v1/models/shapes/methods", params={"method": "none"}).status_code == 422
+
+
+def test_look_alikes_are_merged_but_never_two_of_one_photo(
+    client: Client, files: Files, place: Path
+) -> None:
+    http = client()
+    for name, file in (("wheel", "w.png"), ("disc", "w.png")):
+        sent = [("file", (file, files("circle", seed=11)[0][1][1], "image/png"))]
+        fields = {"name": name, "force": "true"}
+        answer = http.post("/v1/galleries/marks/identities", data=fields, files=sent)
+        assert answer.status_code == 201, answer.text
+    pairs = http.get("/v1/galleries/marks/look-alikes").json()
+    assert set(pairs[0]["names"]) == {"wheel", "disc"}
+    assert pairs[0]["photo"] == "w.png"
+    refused = http.post("/v1/galleries/marks/merge", json={"identity": "disc", "into": "wheel"})
+    assert refused.status_code == 409
+    done = http.post("/v1/galleries/marks/merge", json={"identity": "disc", "into": "circle"})
+    assert done.json()["names"] == ["disc"]
+    missing = http.post("/v1/galleries/marks/merge", json={"identity": "disc", "into": "circle"})
+    assert missing.status_code == 404

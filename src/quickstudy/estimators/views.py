@@ -1,14 +1,17 @@
 """Views of a fitted model that a person can look at: its error curve, and its map."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from quickstudy.algorithms import proto_maml
 from quickstudy.core.arrays import NDArray
-from quickstudy.core.errors import ConfigError
+from quickstudy.core.errors import ConfigError, did_you_mean
+from quickstudy.encoders import Identity
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.findings import examine
 from quickstudy.estimators.fitted import FittedModel
@@ -16,7 +19,16 @@ from quickstudy.estimators.open_set import OpenSetClassifier
 from quickstudy.estimators.rejection import membership_left_out
 from quickstudy.estimators.scaling import unit
 
-HEADS = ("prototype", "cosine", "ridge", "logistic", "gaussian")
+METHODS = ("prototype", "cosine", "ridge", "logistic", "gaussian", "proto-maml", "in-context")
+"""Heads of a `FewShotClassifier`; gradient steps of a last layer that starts at the prototypes
+(`quickstudy.algorithms.proto_maml` on the vectors: what was meta-trained is the encoder); and the
+network that was meta-trained to read tables, which reads the vectors.
+"""
+MOST_READ = 300
+"""Up to so many examples "in-context" is compared: leaving out takes seconds then, and grows with
+the square.
+"""
+_LENGTH = 10.0  # of the vectors of symbols, for which a rate of .1 is right
 _POINTS = 101
 _ASKED = 10
 
@@ -45,14 +57,19 @@ class MethodScore:
     """How one method does on the examples of a model.
 
     Args:
-        method: a head of `FewShotClassifier`.
-        accuracy: by leaving one example out at a time; None where no class has two.
-        seconds: to answer one vector.
+        method: one of `METHODS`.
+        accuracy: by leaving one example out at a time; None where no class has two, or it is not
+            compared.
+        examples: how many were left out.
+        seconds: to answer one vector; None where it is not compared.
+        note: why it is not compared.
     """
 
     method: str
     accuracy: float | None
-    seconds: float
+    examples: int
+    seconds: float | None
+    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,22 +133,42 @@ def error_curve(model: FittedModel) -> ErrorCurve:
     )
 
 
-def compare_methods(model: FittedModel) -> list[MethodScore]:
-    """Each head on the same examples, the most accurate first."""
-    known = model.known
-    labels = known.classes_[known.labels_]
-    rows = []
-    for head in HEADS:
-        other = FewShotClassifier(head).fit(known.support_, labels, known.weights_)
-        scores = other.left_out_scores()
-        judged = np.isfinite(scores).all(1)
-        right = scores[judged].argmax(1) == other.labels_[judged]
-        start = time.perf_counter()
-        for row in known.support_[:_ASKED]:
-            other.predict(row[None])
-        seconds = (time.perf_counter() - start) / len(known.support_[:_ASKED])
-        rows.append(MethodScore(head, float(right.mean()) if len(right) else None, seconds))
+def compare_methods(model: FittedModel, *, methods: Sequence[str] = METHODS) -> list[MethodScore]:
+    """Each method on the same examples, the most accurate first.
+
+    Args:
+        model: with the examples.
+        methods: of `METHODS`.
+
+    Raises:
+        ConfigError: for another method.
+    """
+    for method in methods:
+        if method not in METHODS:
+            raise ConfigError(f"No method is called '{method}'. {did_you_mean(method, METHODS)}")
+    rows = [_score(model.known, method) for method in methods]
     return sorted(rows, key=lambda row: -(row.accuracy or 0.0))
+
+
+def _score(known: FewShotClassifier, method: str) -> MethodScore:
+    x, n = known.support_, len(known.support_)
+    if method == "in-context" and n > MOST_READ:
+        note = f"It is compared up to {MOST_READ} examples, and there are {n}."
+        return MethodScore(method, None, 0, None, note)
+    other = FewShotClassifier(method)
+    if method == "proto-maml":
+        x = _LENGTH * unit(x)
+        other = FewShotClassifier("learner", learner=proto_maml(Identity(x.shape[1])))
+    other.fit(x, known.classes_[known.labels_], known.weights_)
+    scores = other.left_out_scores()
+    judged = np.isfinite(scores).all(1)
+    right = scores[judged].argmax(1) == other.labels_[judged]
+    start = time.perf_counter()
+    for row in x[:_ASKED]:
+        other.predict(row[None])
+    seconds = (time.perf_counter() - start) / len(x[:_ASKED])
+    accuracy = float(right.mean()) if len(right) else None
+    return MethodScore(method, accuracy, len(right), seconds)
 
 
 def example_map(model: FittedModel) -> ExampleMap:

@@ -109,9 +109,11 @@ class Map(Form):
 class Method(Form):
     """How a method does on the examples of a model."""
 
-    method: str
+    method: str = Field(examples=["prototype"])
     accuracy: float | None = Field(description="By leaving one example out at a time.")
-    milliseconds: float = Field(description="To answer one vector.")
+    examples: int = Field(description="How many were left out in turn.")
+    milliseconds: float | None = Field(description="To answer one vector.")
+    note: str = Field(default="", description="Why it is not compared.")
 
 
 class Measured(Form):
@@ -194,6 +196,24 @@ class PersonChange(Form):
     """What to change of a person; what is left out stays."""
 
     name: str | None = Field(default=None, max_length=500)
+
+
+class Pair(Form):
+    """Two identities that resemble each other."""
+
+    names: tuple[str, str] = Field(description="The one with more templates first.")
+    similarity: float = Field(description="Of their nearest templates.")
+    is_confused: bool = Field(description="Whether one is taken for the other now.")
+    photo: str | None = Field(
+        description="A photo from which both were enrolled: they are two people."
+    )
+
+
+class Merge(Form):
+    """Two names of one person."""
+
+    identity: str = Field(description="The name that goes.", max_length=500, examples=["Ada L."])
+    into: str = Field(description="The name that stays.", max_length=500, examples=["Ada"])
 
 
 class PolicyForm(Form):

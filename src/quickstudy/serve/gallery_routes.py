@@ -14,6 +14,8 @@ from quickstudy.serve.answers import (
     Answers,
     Enrolled,
     GalleryCard,
+    Merge,
+    Pair,
     Person,
     PersonChange,
     PolicyForm,
@@ -113,6 +115,21 @@ def gallery_routes(service: Service) -> APIRouter:
         """Forget somebody, down to the last byte; the answer says what remains elsewhere."""
         one = registry.gallery(gallery).gallery
         return _removed(await asyncio.to_thread(one.remove, identity), request)
+
+    @router.get("/{gallery}/look-alikes", dependencies=_READ)
+    async def look_alikes(
+        gallery: str, most: Annotated[int, Query(ge=1, le=100)] = 20
+    ) -> list[Pair]:
+        """The pairs of identities that resemble each other most, the nearest first."""
+        one = registry.gallery(gallery).gallery
+        pairs = await asyncio.to_thread(one.look_alikes, most=most)
+        return [Pair(**vars(pair)) for pair in pairs]
+
+    @router.post("/{gallery}/merge", dependencies=_ADMINISTER)
+    async def merge(gallery: str, names: Merge, request: Request) -> Removed:
+        """Two names of one person become one. Two faces of one photo are never merged."""
+        one = registry.gallery(gallery).gallery
+        return _removed(await asyncio.to_thread(one.merge, names.identity, names.into), request)
 
     @router.delete("/{gallery}/templates/{template}", dependencies=_ADMINISTER)
     async def remove_template(gallery: str, template: int, request: Request) -> Removed:

@@ -1,6 +1,9 @@
 """Models over HTTP: ask, teach, rename, forget, comment, measure."""
 
 import asyncio
+import tempfile
+from collections import Counter
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -9,8 +12,9 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from quickstudy.data import read_picture
 from quickstudy.estimators import FittedModel
 from quickstudy.estimators.scoring import score_answers
-from quickstudy.estimators.views import compare_methods, error_curve, example_map
+from quickstudy.estimators.views import METHODS, compare_methods, error_curve, example_map
 from quickstudy.pretrained.quality import picture_quality
+from quickstudy.report import fit_page
 from quickstudy.serve.answers import (
     Answers,
     Changed,
@@ -184,13 +188,22 @@ def model_routes(service: Service) -> APIRouter:
         return _changed(served, fitted, request)
 
     @router.get("/{model}/methods", dependencies=_READ)
-    async def methods(model: str) -> list[Method]:
-        """How each method does on the examples, left out one at a time."""
+    async def methods(
+        model: str, method: Annotated[list[str] | None, Query(max_length=20)] = None
+    ) -> list[Method]:
+        """How each method does on the examples, left out one at a time; one or several by name."""
         fitted = await asyncio.to_thread(registry.model(model).fitted)
-        rows = await asyncio.to_thread(compare_methods, fitted)
+        names = METHODS if method is None else method
+        rows = await asyncio.to_thread(compare_methods, fitted, methods=names)
         return [
-            Method(method=r.method, accuracy=r.accuracy, milliseconds=1000 * r.seconds)
-            for r in rows
+            Method(
+                method=row.method,
+                accuracy=row.accuracy,
+                examples=row.examples,
+                milliseconds=None if row.seconds is None else 1000 * row.seconds,
+                note=row.note,
+            )
+            for row in rows
         ]
 
     @router.get(
@@ -203,11 +216,35 @@ def model_routes(service: Service) -> APIRouter:
         """The model as a folder in a zip file: vectors and settings, no item."""
         served = registry.model(model)
         content = await asyncio.to_thread(served.packed)
-        return Response(
-            content,
-            media_type="application/zip",
-            headers={"Content-Disposition": f'attachment; filename="{served.name}.zip"'},
-        )
+        return _attached(content, "application/zip", f"{served.name}.zip")
+
+    @router.get(
+        "/{model}/onnx",
+        dependencies=_ADMINISTER,
+        response_class=Response,
+        responses=_file_of("application/octet-stream"),
+    )
+    async def onnx(model: str) -> Response:
+        """The model as one graph, for programs without torch; see `quickstudy export`. It takes
+        some seconds, and is kept until the model changes.
+        """
+        served = registry.model(model)
+        content = await asyncio.to_thread(served.exported)
+        return _attached(content, "application/octet-stream", f"{served.name}.onnx")
+
+    @router.get(
+        "/{model}/report",
+        dependencies=_READ,
+        response_class=Response,
+        responses=_file_of("text/html"),
+    )
+    async def report(model: str) -> Response:
+        """The page of the fit: how well the examples recognise each other, and what to do next. It
+        shows no item, as the model holds none.
+        """
+        served = registry.model(model)
+        content = await asyncio.to_thread(_page_of, served)
+        return _attached(content, "text/html; charset=utf-8", f"{served.name}.html")
 
     @router.get("/{model}/curve", dependencies=_READ)
     async def curve(model: str) -> Curve:
@@ -252,6 +289,32 @@ def _file_of(media_type: str) -> dict[int | str, dict[str, Any]]:
     """An answer that is a file, for the description."""
     content = {"type": "string", "contentMediaType": media_type}
     return {200: {"description": "The file.", "content": {media_type: {"schema": content}}}}
+
+
+def _attached(content: bytes, media_type: str, name: str) -> Response:
+    disposition = f'attachment; filename="{name}"'
+    return Response(content, media_type=media_type, headers={"Content-Disposition": disposition})
+
+
+def _page_of(served: ServedModel) -> bytes:
+    """The page of the fit, where examples are called by their class and a number."""
+    fitted = served.fitted()
+    labels = fitted.known.classes_[fitted.known.labels_].tolist()
+    seen = Counter[Any]()
+    items = []
+    for label in labels:
+        seen[label] += 1
+        items.append(f"{label}, example {seen[label]}")
+    with tempfile.TemporaryDirectory() as folder:
+        file = fit_page(
+            fitted.classifier,
+            Path(folder) / "report.html",
+            items=items,
+            title=served.name,
+            notes=fitted.notes,
+            encoder=fitted.encoding.source,
+        )
+        return file.read_bytes()
 
 
 def _card(served: ServedModel) -> ModelCard:

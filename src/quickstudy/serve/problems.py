@@ -14,7 +14,7 @@ from quickstudy.core.errors import (
     LoadError,
     QuickstudyError,
 )
-from quickstudy.gallery import DuplicateError
+from quickstudy.gallery import DuplicateError, OnePhotoError
 
 MEDIA_TYPE = "application/problem+json"
 _SCHEMA = {
@@ -130,7 +130,7 @@ def install_problems(app: FastAPI) -> None:
 def status_of(error: QuickstudyError) -> int:
     """The status of an error that was raised on purpose."""
     text = str(error)
-    if isinstance(error, DuplicateError):
+    if isinstance(error, DuplicateError | OnePhotoError):
         return 409
     if text.startswith(("Nobody is called", "There is no class", "There is no template")):
         return 404

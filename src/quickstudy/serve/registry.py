@@ -2,6 +2,7 @@
 
 import io
 import re
+import tempfile
 import threading
 import time
 import zipfile
@@ -18,6 +19,7 @@ from quickstudy.core.errors import ConfigError, did_you_mean
 from quickstudy.core.saving import LOCK, MANIFEST, holds, locked
 from quickstudy.estimators import BlankModel, FittedModel, OpenSetClassifier
 from quickstudy.estimators.encoding import TABLE
+from quickstudy.export import export_model
 from quickstudy.gallery import Gallery
 from quickstudy.pretrained import AbstractPretrained
 from quickstudy.serve.problems import ProblemError
@@ -42,6 +44,8 @@ class ServedModel:
         self._lock = threading.Lock()
         self._stamp: tuple[int, int] | None = None
         self._model: FittedModel | None = None
+        self._exporting = threading.Lock()
+        self._export = "", b""
         self.encoder: AbstractPretrained | None = None if blank is None else blank.encoder
         if blank is None:
             self.current()
@@ -104,6 +108,21 @@ class ServedModel:
                 if path.is_file() and path.name != LOCK:
                     archive.write(path, f"{self.name}/{path.name}")
         return out.getvalue()
+
+    def exported(self) -> bytes:
+        """It as an ``.onnx`` file; kept until the model changes.
+
+        Raises:
+            ConfigError: when it cannot be exported, or packages are missing.
+        """
+        with self._exporting:
+            model = self.fitted()
+            version, content = self._export
+            if version != version_of(model):
+                with tempfile.TemporaryDirectory() as folder:
+                    content = export_model(model, Path(folder) / "model.onnx").read_bytes()
+                self._export = version_of(model), content
+            return content
 
     def empty(self) -> None:
         """Forget all classes.

@@ -1,12 +1,12 @@
-// The page: teach, try, map, methods, keep, gallery.
+// The page: teach, try, map, methods, keep; galleries are in people.js.
 
 import { get, part, request, send, sendItems } from "./api.js";
 import { startInput, thumbnail } from "./input.js";
 import { startPeople } from "./people.js";
-import { element, percent, showBars, showCurve, showMap } from "./views.js";
+import { element, percent, showBars, showCurve, showMap, whileBusy } from "./views.js";
 
 const byId = (id) => document.getElementById(id);
-const state = { card: null, answer: null, curve: null, feedback: [], view: "teach", asked: 0 };
+const state = { card: null, answer: null, curve: null, feedback: [], view: "teach", asked: 0, compared: 0 };
 
 function note(id, text, kind = "") {
   byId(id).textContent = text;
@@ -256,27 +256,67 @@ async function map() {
   return note("map-note", `Two directions in which the examples differ most; they show ${percent(shown.explained)} of the differences.`);
 }
 
+const METHODS = {
+  prototype: ["Prototypes", "nearest class mean"],
+  cosine: ["Cosine classifier", "class directions, fine-tuned"],
+  ridge: ["Ridge regression", "a linear map, solved at once"],
+  logistic: ["Logistic regression", "a linear map, iterated"],
+  gaussian: ["Gaussians", "one for each class, one covariance"],
+  "proto-maml": ["MAML", "gradient steps from the prototypes"],
+  "in-context": ["In-context", "a network reads the examples"],
+};
+
+// One request per method, so that the first answers do not wait for the slowest.
 async function methods() {
-  const rows = Object.keys(state.card.classes).length > 1 ? await get(url("/methods")) : [];
-  byId("compared").replaceChildren(
-    ...rows.map((row) =>
-      element(
-        "tr",
-        {},
-        element("th", { scope: "row" }, row.method),
-        element("td", {}, row.accuracy === null ? "–" : percent(row.accuracy)),
-        element("td", {}, row.milliseconds.toFixed(2)),
-      ),
-    ),
+  const turn = ++state.compared;
+  const rows = [];
+  byId("compared").replaceChildren();
+  if (Object.keys(state.card.classes).length < 2) return note("methods-note", "Teach it two classes first.");
+  const names = Object.keys(METHODS);
+  for (const [i, name] of names.entries()) {
+    note("methods-note", `Comparing: ${METHODS[name][0]}, ${i + 1} of ${names.length}.`);
+    rows.push(...(await get(url(`/methods?method=${part(name)}`))));
+    if (turn !== state.compared || state.view !== "methods") return undefined;
+    rows.sort((a, b) => (b.accuracy ?? -1) - (a.accuracy ?? -1));
+    byId("compared").replaceChildren(...rows.map(methodRow));
+  }
+  const counted = rows[0].examples;
+  return note("methods-note", counted ? `Compared on ${counted} examples.` : "No class has two examples yet, so nothing can be left out.");
+}
+
+function methodRow(row) {
+  const [name, how] = METHODS[row.method];
+  return element(
+    "tr",
+    {},
+    element("th", { scope: "row" }, name, element("small", {}, row.note || how)),
+    element("td", {}, row.accuracy === null ? "–" : percent(row.accuracy)),
+    element("td", {}, row.milliseconds === null ? "–" : row.milliseconds.toFixed(2)),
   );
 }
 
-byId("download").addEventListener("click", guarded(async () => {
-  const answer = await request(url("/download"));
-  const link = element("a", { href: URL.createObjectURL(await answer.blob()), download: `${byId("model").value}.zip` });
-  link.click();
-  note("keep-note", "Downloaded. Unpack it, and it is the model.");
-}));
+function offer(button, path, ending, done) {
+  byId(button).addEventListener("click", guarded(async () => {
+    byId(button).disabled = true;
+    note("keep-note", "Writing it …");
+    try {
+      const answer = await request(url(path));
+      const name = `${byId("model").value}.${ending}`;
+      const link = element("a", { href: URL.createObjectURL(await answer.blob()), download: name });
+      link.click();
+      URL.revokeObjectURL(link.href);
+      note("keep-note", done);
+    } catch (error) {
+      note("keep-note", "");
+      throw error;
+    } finally {
+      byId(button).disabled = false;
+    }
+  }));
+}
+offer("download", "/download", "zip", "Downloaded. Unpack it, and it is the model.");
+offer("download-onnx", "/onnx", "onnx", "Downloaded. It answers as the model does now.");
+offer("download-report", "/report", "html", "Downloaded. It opens in any browser, without a network.");
 byId("empty").addEventListener("click", guarded(async () => {
   if (!confirm("Forget all classes?")) return;
   await send("DELETE", url("/classes"));
@@ -289,6 +329,7 @@ byId("empty").addEventListener("click", guarded(async () => {
 
 // --- views
 
+const GALLERIES = ["people", "alike", "audit"];
 const tabs = [...document.querySelectorAll("[role=tab]")];
 async function show(view) {
   state.view = view;
@@ -299,7 +340,11 @@ async function show(view) {
     byId(name).hidden = name !== view;
   }
   byId("input").hidden = !["teach", "try", "people"].includes(view);
-  byId("promise").hidden = view === "people";
+  byId("promise").hidden = GALLERIES.includes(view);
+  await whileBusy(byId("main"), () => fill(view));
+}
+
+async function fill(view) {
   if (view === "try") {
     await curveOnce();
     await ask(input.items);
@@ -310,14 +355,18 @@ async function show(view) {
     await people.refresh();
     await people.ask(input.items);
   }
+  if (view === "alike") await people.lookAlikes();
+  if (view === "audit") await people.audit();
 }
 for (const tab of tabs) {
   tab.addEventListener("click", guarded(() => show(tab.getAttribute("aria-controls"))));
   tab.addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!step) return;
-    const there = tabs.filter((one) => !one.hidden);
-    const next = there[(there.indexOf(tab) + step + there.length) % there.length];
+    const there = tabs.filter((one) => !one.hidden && !one.disabled);
+    const at = there.indexOf(tab);
+    const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: there.length - 1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    const next = there[(to + there.length) % there.length];
     next.focus();
     next.click();
   });
@@ -338,7 +387,7 @@ guarded(async () => {
   const [models, galleries] = await Promise.all([get("/v1/models"), get("/v1/galleries")]);
   byId("model").replaceChildren(...models.map((model) => element("option", {}, model.name)));
   byId("gallery").replaceChildren(...galleries.map((one) => element("option", {}, one.name)));
-  byId("tab-people").hidden = !galleries.length;
+  for (const name of GALLERIES) byId(`tab-${name}`).hidden = !galleries.length;
   for (const name of ["teach", "try", "map", "methods", "keep"]) byId(`tab-${name}`).hidden = !models.length;
   document.querySelector(".pick").hidden = models.length < 2;
   if (models.length) await refresh();

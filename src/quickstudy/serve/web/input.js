@@ -1,6 +1,11 @@
 // The three kinds of input: a drawing, files, the camera. Whatever is shown is in `items`.
 
+import { whileBusy } from "./views.js";
+
 const byId = (id) => document.getElementById(id);
+
+// No two have one name: galleries take photos of one name for one photo.
+const named = (kind) => `${kind}-${Date.now().toString(36)}.png`;
 
 export function startInput(onChange) {
   const pad = byId("pad");
@@ -35,15 +40,16 @@ export function startInput(onChange) {
   const blobOf = (canvas) => new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
 
   async function read() {
-    state.items = state.hasInk ? [{ blob: await blobOf(pad), name: "drawing.png" }] : [];
+    state.items = state.hasInk ? [{ blob: await blobOf(pad), name: named("drawing") }] : [];
   }
 
   // A picture of the pad takes a moment; `settled` waits for it.
-  async function drawn() {
-    state.pending = read();
-    await state.pending;
-    onChange(state.items);
-  }
+  const drawn = () =>
+    whileBusy(byId("input"), async () => {
+      state.pending = read();
+      await state.pending;
+      await onChange(state.items);
+    });
 
   pad.addEventListener("pointerdown", (event) => {
     pad.setPointerCapture(event.pointerId);
@@ -111,7 +117,7 @@ export function startInput(onChange) {
     const left = (video.videoWidth - side) / 2;
     const top = (video.videoHeight - side) / 2;
     shot.getContext("2d").drawImage(video, left, top, side, side, 0, 0, shot.width, shot.height);
-    state.items = [{ blob: await shot.convertToBlob({ type: "image/png" }), name: "photo.png" }];
+    state.items = [{ blob: await shot.convertToBlob({ type: "image/png" }), name: named("photo") }];
     onChange(state.items);
   });
 

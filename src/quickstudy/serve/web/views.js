@@ -13,6 +13,20 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
+const busy = new Map();
+
+// Marks a region as busy until all that was begun in it has ended.
+export async function whileBusy(region, call) {
+  busy.set(region, (busy.get(region) ?? 0) + 1);
+  region.setAttribute("aria-busy", "true");
+  try {
+    await call();
+  } finally {
+    busy.set(region, busy.get(region) - 1);
+    if (!busy.get(region)) region.removeAttribute("aria-busy");
+  }
+}
+
 export function svg(name, attributes = {}, text = "") {
   const made = document.createElementNS(SVG, name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
@@ -74,8 +88,11 @@ export function showMap(plane, legend, map) {
   const xs = all.map((p) => p.x);
   const ys = all.map((p) => p.y);
   const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
-  const scale = Math.min(560 / (right - left || 1), 340 / (high - low || 1));
-  const at = (p) => [320 + (p.x - (left + right) / 2) * scale, 210 - (p.y - (low + high) / 2) * scale];
+  // As wide as it is shown, so that marks and words are of the same size on a phone.
+  const width = Math.max(300, Math.min(640, plane.clientWidth || 640));
+  plane.setAttribute("viewBox", `0 0 ${width} 420`);
+  const scale = Math.min((width - 80) / (right - left || 1), 340 / (high - low || 1));
+  const at = (p) => [width / 2 + (p.x - (left + right) / 2) * scale, 210 - (p.y - (low + high) / 2) * scale];
   const names = [...new Set(map.examples.map((p) => p.label))];
   const parts = map.examples.map((p) => {
     const made = mark(names.indexOf(p.label), ...at(p));
@@ -85,7 +102,7 @@ export function showMap(plane, legend, map) {
   for (const p of map.asked) {
     const [x, y] = at(p);
     parts.push(svg("circle", { class: "asked", cx: x, cy: y, r: 11 }));
-    const isRight = x > 560;
+    const isRight = x > width / 2;
     parts.push(svg("text", { x: isRight ? x - 16 : x + 16, y: y + 4, "text-anchor": isRight ? "end" : "start" }, `yours: ${p.label}`));
   }
   plane.replaceChildren(...parts);
