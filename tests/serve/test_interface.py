@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from quickstudy.serve import Limits, ServerSettings, create_app, open_registry
+from quickstudy.serve import Limits, ServerSettings, create_app, open_registry, registry
 
 schemathesis = pytest.importorskip("schemathesis")
 # Its own strategies draw in ways that hypothesis warns of.
@@ -24,7 +24,9 @@ SEMANTIC = ["400", "410", "413", "415", "422"]
 ACCEPTED = ["2xx", "3xx", "401", "403", "404", "409", "429", *SEMANTIC]
 
 
-def test_no_request_brings_the_server_to_fall(place: Path) -> None:
+def test_no_request_brings_the_server_to_fall(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # An export takes seconds; test_service makes one.
+    monkeypatch.setattr(registry, "export_model", lambda model, path: place / "marks.db")
     options = ServerSettings(limits=Limits(rate=0), names=("testserver",))
     app = create_app(open_registry(str(place)), options)
     config = schemathesis.Config.from_dict(
