@@ -22,7 +22,7 @@ def structural(n_rows: int, n_columns: int, n_outputs: int, g: torch.Generator) 
     before them. Columns and outputs are nodes, so that columns may be causes or effects of the
     outputs, and of each other.
     """
-    n_causes, depth = _whole(2, 16, g), _whole(1, 4, g)
+    n_causes, depth = _whole(2, max(2, min(16, n_columns)), g), _whole(1, 3, g)
     width = _whole(6, 40, g)
     h = _causes(n_rows, n_causes, g)
     nodes = [h]
@@ -31,18 +31,20 @@ def structural(n_rows: int, n_columns: int, n_outputs: int, g: torch.Generator) 
         weight = weight * (torch.rand(weight.shape, generator=g) < 0.15 + 0.85 * _share(g))
         u = _standard(h @ weight + 0.3 * torch.randn(width, generator=g))
         h = _activated(u, g)
-        h = h + torch.randn(h.shape, generator=g) * (0.5 * _share(g) ** 2)
+        h = h + torch.randn(h.shape, generator=g) * (0.4 * _share(g) ** 3)
         nodes.append(h)
     everything = torch.cat(nodes, 1)
     lacking = n_columns + n_outputs - everything.shape[1]
     if lacking > 0:
         more = everything @ torch.randn(everything.shape[1], lacking, generator=g)
         more = torch.tanh(_standard(more)) + 0.3 * torch.randn(n_rows, lacking, generator=g)
-        everything = torch.cat((more, everything), 1)
+        everything = torch.cat((everything[:, :n_causes], more, everything[:, n_causes:]), 1)
     total = everything.shape[1]
     if _share(g) < 0.5:  # outputs from the last layer, columns from anywhere before
-        order = torch.cat((torch.randperm(total - n_outputs, generator=g), torch.arange(total)))
-        order = torch.cat((order[:n_columns], torch.arange(total - n_outputs, total)))
+        columns = torch.randperm(total - n_outputs, generator=g)
+        if _share(g) < 0.5:  # the causes before all other nodes, so that little is hidden
+            columns = torch.cat((columns[columns < n_causes], columns[columns >= n_causes]))
+        order = torch.cat((columns[:n_columns], torch.arange(total - n_outputs, total)))
     else:
         order = torch.randperm(total, generator=g)[: n_columns + n_outputs]
     return everything[:, order[:n_columns]], everything[:, order[n_columns:]]
@@ -153,11 +155,11 @@ def _activated(u: Tensor, g: torch.Generator) -> Tensor:
     """A nonlinearity for each column, of one or of many kinds in a layer."""
     shape = (u.shape[1],) if _share(g) < 0.5 else (1,)
     kind = torch.rand(shape, generator=g)
-    out = torch.where(kind < 0.3, torch.tanh(1.5 * u), u)
-    out = torch.where((kind >= 0.3) & (kind < 0.5), F.relu(u), out)
-    out = torch.where((kind >= 0.5) & (kind < 0.62), torch.sin(2 * u), out)
-    out = torch.where((kind >= 0.62) & (kind < 0.74), u.abs(), out)
-    out = torch.where((kind >= 0.74) & (kind < 0.84), (u > 0).to(u.dtype) * 2 - 1 + 0.3 * u, out)
+    out = torch.where(kind < 0.4, torch.tanh(1.5 * u), u)
+    out = torch.where((kind >= 0.4) & (kind < 0.6), F.relu(u), out)
+    out = torch.where((kind >= 0.6) & (kind < 0.68), torch.sin(1.5 * u), out)
+    out = torch.where((kind >= 0.68) & (kind < 0.76), u.abs(), out)
+    out = torch.where((kind >= 0.76) & (kind < 0.84), (u > 0).to(u.dtype) * 2 - 1 + 0.3 * u, out)
     return torch.where((kind >= 0.84) & (kind < 0.9), torch.exp(-(u**2)), out)
 
 

@@ -16,7 +16,7 @@ from quickstudy.core.types import Classes, Episode, Examples, Reals
 from quickstudy.data.priors.mechanisms import MECHANISMS, draw_mechanism
 
 _SPLITS = ("train", "val", "test")
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class PriorTables(AbstractTasks):
         n = size.rows + self.sizes.queries
         nominal = size.classes > 2 and _share(g) < 0.6
         x, out = draw_mechanism(n, size.columns, size.classes if nominal else 1, g)
-        noise = 0.0 if _share(g) < 0.2 else 0.02 * 100.0 ** _share(g)
+        noise = 0.0 if _share(g) < 0.4 else 0.02 * 25.0 ** _share(g)
         out = out + noise * torch.randn(out.shape, generator=g)
         x = _dressed(x, g)
         if not size.classes:
@@ -194,7 +194,7 @@ def _dressed(x: Tensor, g: torch.Generator) -> Tensor:
     discrete = _share(g) if _share(g) < 0.6 else 0.0
     kind = torch.rand(n_columns, generator=g)
     is_discrete = torch.rand(n_columns, generator=g) < discrete
-    useless = _share(g) * 0.6 if _share(g) < 0.4 else 0.0
+    useless = _share(g) * 0.5 if _share(g) < 0.3 else 0.0
     is_useless = torch.rand(n_columns, generator=g) < useless
     holes = _share(g) * 0.4 if _share(g) < 0.2 else 0.0
     columns = []
