@@ -1,6 +1,6 @@
 """Put a training of `quickstudy.recipes.tables` into the package.
 
-python -m quickstudy.recipes.tables runs/tables --steps 7500 --rows 128 --columns 16
+python -m quickstudy.recipes.tables runs/tables --steps 14000 --rows 192 --columns 20 --decay 0.15
 python benchmarks/ship_tables.py runs/tables
 
 Writes the weights in half precision, how they were trained, and their scores on synthetic tables
