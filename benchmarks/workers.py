@@ -24,11 +24,10 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from quickstudy.bench import WORKLOADS
-from quickstudy.bench.ours import learner_of
+from quickstudy.bench.ours import PieceGradient, learner_of
 from quickstudy.core.batching import threads_per_operation
 from quickstudy.core.malloc import keep_freed_memory
 from quickstudy.core.objective import MetaStep
-from quickstudy.core.types import Episode
 from quickstudy.core.worker_pool import WorkerPool
 from quickstudy.core.workers import Workers
 from quickstudy.evaluation import commit, versions
@@ -37,11 +36,6 @@ from quickstudy.objectives import QueryLoss
 FILE = Path(__file__).parent / "workers.json"
 KINDS = {"one": (1, "threads"), "threads": (2, "threads"), "processes": (2, "processes")}
 WARM_UP = 2
-
-
-def gradient(step: nn.Module, piece: Episode) -> tuple[torch.Tensor, ...]:
-    """Of one task's loss."""
-    return torch.autograd.grad(step(piece), list(step.parameters()))
 
 
 def step_of(name: str) -> MetaStep:
@@ -59,13 +53,15 @@ def steps(name: str, rounds: int) -> dict[str, object]:
     ]
     seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
     contexts = {kind: Workers(step_of(name), n, kind=of) for kind, (n, of) in KINDS.items()}
+    # Of the library: what stands in this file cannot be imported by a worker process.
+    gradient = PieceGradient(workload.n_tasks, "auto", None)
     sums: dict[str, list[torch.Tensor]] = {}
     try:
         for i in range(WARM_UP + rounds):
             for kind, workers in contexts.items():
                 began = time.perf_counter()
                 with threads_per_operation(1):
-                    parts = workers.map(gradient, pieces)
+                    parts = [gradients for _, gradients in workers.map(gradient, pieces)]
                 sums[kind] = [functools.reduce(torch.add, of) for of in zip(*parts, strict=True)]
                 if i >= WARM_UP:
                     seconds[kind].append(time.perf_counter() - began)

@@ -83,7 +83,7 @@ def make(
 
 
 @dataclass(frozen=True)
-class _Gradient:
+class PieceGradient:
     """A piece's share of the gradient, which a worker process can be asked for too.
 
     Args:
@@ -116,7 +116,7 @@ def _training(
     job.opened(threads_per_operation(strategy.threads))
     workers = job.opened(Workers(step, strategy.workers, kind=kind))
     names = [name for name, _ in learner.named_parameters()]
-    gradient = _Gradient(n, form, CompiledGradient(step, how=how) if how else None)
+    gradient = PieceGradient(n, form, CompiledGradient(step, how=how) if how else None)
 
     def again() -> dict[str, Tensor]:
         pieces = [
