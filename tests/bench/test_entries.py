@@ -37,9 +37,9 @@ def pairs() -> Iterator[tuple[Entry, str]]:
             again = entry.name == "quickstudy-processes" and name != "W1"
             if entry.serves(WORKLOADS[name], CPU) and not entry.compiled and not again:
                 yield entry, name
-    # What is compiled takes seconds. On a CPU vmap is not timed on W1, but it must be right there
-    # too.
-    yield from ((PEERS["vmap"], "W1"), (PEERS["vmap-compiled"], "W7"))
+    # On a CPU vmap is not timed on W1, but it must be right there too. The compiled one is the
+    # same function.
+    yield PEERS["vmap"], "W1"
 
 
 @functools.cache

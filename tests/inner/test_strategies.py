@@ -239,7 +239,7 @@ def test_colour_and_strides(channels, downsample, chunk, form):
 def test_a_recorded_graph_gives_the_same_gradient(norm, first_order):
     learner, episode = learner_of(norm, first_order=first_order), tasks()
     _, wanted = reference(learner, episode, first_order=first_order)
-    assert distance(ours(learner, episode, chunk=2, workers=2, compiled="trace")[1], wanted) < 1e-10
+    assert distance(ours(learner, episode, chunk=1, workers=1, compiled="trace")[1], wanted) < 1e-10
 
 
 def test_a_recorded_graph_sees_new_weights_and_new_tasks():

@@ -45,11 +45,12 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, mon
     assert [json.loads(line)["step"] for line in log] == [3, 6]
 
 
-def test_training_on_the_prior_lowers_the_loss(tmp_path):
+def test_training_on_the_prior_lowers_the_loss(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "EVERY", 40)
     learner = _learner()
-    sizes = TableSizes(rows=(32, 32), columns=(2, 3), classes=(2, 2), queries=16, regression=0.0)
+    sizes = TableSizes(rows=(24, 24), columns=(2, 3), classes=(2, 2), queries=16, regression=0.0)
     lines = train_tables(
-        learner, tmp_path, steps=200, plan=TablesPlan(sizes=sizes, warmup=10, lr=5e-3)
+        learner, tmp_path, steps=80, plan=TablesPlan(sizes=sizes, warmup=10, lr=5e-3)
     )
     assert lines[-1]["classification"] < lines[0]["classification"] - 0.02
     assert not learner.training
