@@ -275,6 +275,21 @@ def test_unknowns(quickstudy: Callable, drawings: Path, run_folder: Path, tmp_pa
         assert "no class can be called so" in quickstudy(*command, status=2).stderr
 
 
+def test_sets_of_classes(quickstudy: Callable, drawings: Path, model: Path, tmp_path: Path) -> None:
+    few = quickstudy("predict", model, drawings / "new", "--sets", "0.01", status=2).stderr
+    assert "99 examples" in few
+    rows = lines(quickstudy("predict", model, drawings / "new", "--json", "--sets", "0.1").stdout)
+    assert all(row["label"] == row["classes"][0] for row in rows)
+    expected = FittedModel.load(model).with_sets(0.1).predict_files([drawings / "new"])
+    assert [tuple(row["classes"]) for row in rows] == [p.classes for p in expected]
+    quickstudy("predict", model, drawings / "new", "--sets", "0.1", "-o", tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as stream:
+        cells = [row["classes"] for row in csv.DictReader(stream)]
+    assert cells == ["; ".join(row["classes"]) for row in rows]
+    shown = quickstudy("predict", model, drawings / "new", "--sets", "0.1").stdout
+    assert "one of: " in shown
+
+
 def test_a_rate_for_a_model_that_was_fitted_without_one(
     quickstudy: Callable, drawings: Path, model: Path, tmp_path: Path
 ) -> None:

@@ -24,7 +24,7 @@ from quickstudy.estimators.encoding import TABLE
 from quickstudy.estimators.sorting import SortedFiles
 from quickstudy.estimators.tables import ENDINGS
 
-_COLUMNS = ("label", "probability", "score", "threshold", "certain", "nearest", "error")
+_COLUMNS = ("label", "probability", "score", "threshold", "certain", "nearest", "classes", "error")
 _FIRST = {"images": "image", "audio": "recording", "text": "text", TABLE: "row"}
 _STDIN = "-"
 
@@ -56,6 +56,14 @@ FalseAcceptRateOption = Annotated[
         "as fitted."
     ),
 ]
+SetsOption = Annotated[
+    float,
+    typer.Option(
+        "--sets",
+        help="Also print so many classes that the right one is missing in this share of cases at "
+        "most, such as 0.1; 0 = none.",
+    ),
+]
 GuardOption = Annotated[
     bool,
     typer.Option(
@@ -73,6 +81,7 @@ def predict(
     out: OutOption = None,
     sort_into: SortIntoOption = None,
     false_accept_rate: FalseAcceptRateOption = 0.0,
+    sets: SetsOption = 0.0,
     encoder: MovedEncoder = "",
     cache: CacheOption = True,
     guard: GuardOption = False,
@@ -85,6 +94,8 @@ def predict(
     if false_accept_rate:
         with progress().status("each class plays the unknown to the others"):
             fitted = fitted.with_rate(false_accept_rate)
+    if sets:
+        fitted = fitted.with_sets(sets)
     n = 0
     with ExitStack() as stack, warnings_as_notes():
         answers = _predictions(fitted, items, stack, cache=cache)
@@ -98,7 +109,9 @@ def predict(
                 n += 1
                 yield _row(answer, fitted.encoding.kind)
 
-        failed = write_rows(rows(), chosen, out, columns=_COLUMNS, to_table=_table, guard=guard)
+        failed = write_rows(
+            _in_cells(rows(), chosen), chosen, out, columns=_COLUMNS, to_table=_table, guard=guard
+        )
     if sorted_files is not None:
         progress().print(f"Copied into {sort_into}: {sorted_files.said()}", soft_wrap=True)
     if not fitted.is_calibrated:
@@ -227,7 +240,17 @@ def _row(answer: Prediction, kind: str) -> dict[str, Any]:
         row["certain"] = answer.certain
     if answer.nearest is not None:
         row["nearest"] = answer.nearest
+    if answer.classes:
+        row["classes"] = list(answer.classes)
     return row
+
+
+def _in_cells(rows: Iterator[dict[str, Any]], form: Format) -> Iterator[dict[str, Any]]:
+    """Sets as one text where a cell holds one."""
+    for row in rows:
+        if form != "jsonl" and "classes" in row:
+            row["classes"] = "; ".join(map(str, row["classes"]))
+        yield row
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
@@ -240,6 +263,8 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             remarks.append(f"nearest: {row['nearest']}, score {score}, accepted above {threshold}")
         if row.get("certain") is False:
             remarks.append("look")
+        if "classes" in row:
+            remarks.append(f"one of: {row['classes']}")
         remark = "; ".join(remarks)
         item = f"{row['table']}: {row[first]}" if "table" in row else str(row[first])
         likely = f"{row['probability']:.3f}" if "probability" in row else ""

@@ -53,6 +53,8 @@ class FittedModel:
         origin: the folder that it was loaded from or saved to last, and which state of it.
         feedback: what people said of its answers, the oldest first; see `give_feedback`.
         history: when it was fitted and which classes were changed since, the oldest first.
+        set_alpha: the share of misses of the prediction sets that its answers carry; None = none.
+            See `with_sets`.
 
     Example:
         >>> import tempfile
@@ -72,6 +74,7 @@ class FittedModel:
     origin: tuple[Path | None, str] = field(default=(None, ""), compare=False)
     feedback: tuple[Feedback, ...] = ()
     history: tuple[Change, ...] = field(default=(), compare=False)
+    set_alpha: float | None = field(default=None, compare=False)
 
     @property
     def known(self) -> FewShotClassifier:
@@ -226,8 +229,8 @@ class FittedModel:
                 fitted to; for a model of a table its columns. Other columns are ignored.
 
         Returns:
-            The columns item, label, probability, score, threshold, certain, nearest and error, in
-            the order of the items; see `Prediction`.
+            The columns item, label, probability, score, threshold, certain, nearest and error, and
+            classes of a model with sets, in the order of the items; see `Prediction`.
 
         Raises:
             DataError: when the column is missing, or columns differ in length.
@@ -236,7 +239,7 @@ class FittedModel:
         return {
             name: [getattr(answer, name) for answer in answers]
             for name in Prediction.__dataclass_fields__
-            if name != "table"
+            if name != "table" and (name != "classes" or self.set_alpha is not None)
         }
 
     def _of_batch(self, columns: dict[str, list[Any]]) -> list[Prediction]:
@@ -305,6 +308,16 @@ class FittedModel:
         )
         calibrated.fit(model.support_, model.classes_[model.labels_], model.weights_)
         return replace(self, classifier=calibrated)
+
+    def with_sets(self, alpha: float) -> "FittedModel":
+        """The model, whose answers also carry a prediction set: so many classes that the right one
+        is missing in a share ``alpha`` of cases at most; see `FewShotClassifier.predict_sets`.
+
+        Raises:
+            ConfigError: for a share outside of (0, 1), or too few examples for it.
+        """
+        self.classifier.predict_sets(self.known.support_[:1], alpha)
+        return replace(self, set_alpha=alpha)
 
     def add_class(self, name: Any, items: Sequence[Any] | NDArray[Any]) -> Self:
         """Learn one more class from its items; `save` keeps it.
@@ -713,9 +726,12 @@ class FittedModel:
         x = vectors.astype(np.float64)
         likely = self.classifier.predict_proba(x).max(1).tolist()
         model = self.classifier
+        sets = [()] * len(x)
+        if self.set_alpha is not None:
+            sets = model.predict_sets(x, self.set_alpha)
         answers = []
-        for item, decision, p in zip(items, _decide(model, x), likely, strict=True):
-            answer = Prediction(item, decision.label, p, decision.score)
+        for item, decision, p, classes in zip(items, _decide(model, x), likely, sets, strict=True):
+            answer = Prediction(item, decision.label, p, decision.score, classes=classes)
             if isinstance(model, OpenSetClassifier):
                 is_known = decision.label is not None
                 answer = replace(

@@ -20,6 +20,7 @@ class Prediction:
         nearest: the nearest class, where the answer is unknown.
         error: why there is no answer; empty where there is one.
         table: the file of a row, where there are several.
+        classes: the prediction set, the most likely class first; empty where none was asked for.
     """
 
     item: Any
@@ -31,3 +32,4 @@ class Prediction:
     nearest: Any = None
     error: str = ""
     table: str = ""
+    classes: tuple[Any, ...] = ()
