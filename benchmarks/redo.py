@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rendering import Column, Table, with_interval
+
 from quickstudy.evaluation import Report, versions
 
 ROOT = Path(__file__).parent.parent
@@ -85,6 +87,24 @@ def compared(recipe: str, run: Path) -> list[dict[str, Any]]:
             }
         )
     return settings
+
+
+def rows() -> list[str]:
+    """The table, from the file."""
+    records = [
+        (row["recipe"], setting, row["commit"])
+        for row in json.loads(FILE.read_text())["rows"]
+        for setting in row["settings"]
+    ]
+    columns = (
+        Column("recipe", lambda record: f"`{record[0]}`"),
+        Column("setting", lambda record: f"`{record[1]['setting']}`"),
+        Column("in the table", lambda record: with_interval(record[1]["table"], 2)),
+        Column("redone", lambda record: with_interval(record[1]["redone"], 2)),
+        Column("inside", lambda record: "yes" if record[1]["inside"] else "no"),
+        Column("commit", lambda record: record[2]),
+    )
+    return Table(columns, records).lines()
 
 
 def main() -> None:

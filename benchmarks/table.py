@@ -858,6 +858,7 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
         "architecture",
         functools.partial(_rows_of, "architecture"),
     ),
+    (ROOT / "docs" / "experiments" / "results.md", "redo", functools.partial(_rows_of, "redo")),
     (
         ROOT / "docs" / "experiments" / "data.md",
         "several-sources",
