@@ -748,6 +748,7 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
     (ROOT / "docs" / "experiments" / "results.md", "results", results),
     (ROOT / "docs" / "experiments" / "speed.md", "speed", speed),
     (ROOT / "docs" / "experiments" / "speed.md", "learners", learners),
+    (ROOT / "docs" / "experiments" / "speed.md", "workers", functools.partial(_rows_of, "workers")),
     (ROOT / "docs" / "methods" / "gradient_based.md", "parts", parts),
     (ROOT / "docs" / "methods" / "gradient_based.md", "family", family),
     (ROOT / "docs" / "methods" / "gradient_based.md", "family-long", family_long),

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import torch
+from rendering import Column, Table
 from torch import nn
 from torch.utils import _pytree as pytree
 
@@ -128,6 +129,39 @@ def left_behind(n: int) -> dict[str, int]:
         "processes left": sum(Path(f"/proc/{number}").exists() for number in numbers),
         "descriptors left": len(os.listdir("/proc/self/fd")) - descriptors,
     }
+
+
+def rows() -> list[str]:
+    """The table, from the file."""
+    measured = json.loads(FILE.read_text(encoding="utf-8"))
+    columns = (
+        Column("workload", lambda name: name),
+        *(
+            Column(
+                f"{kind}, seconds a step",
+                lambda name, kind=kind: f"{measured[name]['seconds'][kind]:.2f}",
+            )
+            for kind in ("one", "threads", "processes")
+        ),
+        *(
+            Column(f"{a} ÷ {b}", lambda name, a=a, b=b: f"{measured[name][f'{a} over {b}']:.2f}")
+            for a, b in (("one", "threads"), ("one", "processes"), ("threads", "processes"))
+        ),
+    )
+    cost, many = measured["a process"], measured.get("many starts")
+    left = (
+        f" Of {many['starts']} started and ended, half by a kill, {many['processes left']} "
+        f"processes and {many['descriptors left']} descriptors were left."
+        if many
+        else ""
+    )
+    note = (
+        f"Medians of {measured['rounds']} rounds in turn on {measured['cores']} cores, load "
+        f"{measured['load at the start']} at the start; ratios are medians over the rounds. A "
+        f"process is ready after {cost['seconds until ready']} s and has "
+        f"{cost['private megabytes']:.0f} MB of its own.{left} Commit {measured['commit']}."
+    )
+    return Table(columns, [n for n in measured if n.startswith("W")], (note,)).lines()
 
 
 def main() -> None:
