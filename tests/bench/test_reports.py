@@ -61,7 +61,7 @@ def test_speed_report(tmp_path: Path) -> None:
     protonet = found["workloads"]["W6-5way"]
     assert protonet["workload"]["n_tasks"] == 3
     entries = protonet["entries"]
-    assert list(entries) == ["quickstudy", "quickstudy-torch", "plain"]
+    assert list(entries) == ["quickstudy", "quickstudy-torch", "quickstudy-processes", "plain"]
     ours, plain = entries["quickstudy"], entries["plain"]
     assert ours["tasks_per_second"] == pytest.approx(3 / ours["seconds"], rel=1e-4)
     assert ours["best_peer"] == "plain"
@@ -107,7 +107,12 @@ def test_a_broken_peer_is_left_out_with_its_reason_and_reports_come_one_by_one()
         "broken": "OSError: libold.so.3: cannot open shared object file",
         "late": "RuntimeError: three at once are too many",
     }
-    assert list(first.timings) == ["quickstudy", "quickstudy-torch", "plain"]
+    assert list(first.timings) == [
+        "quickstudy",
+        "quickstudy-torch",
+        "quickstudy-processes",
+        "plain",
+    ]
     assert first.peers == ("plain",)
     assert list(second.skipped) == ["broken"]
     assert "late" in second.peers
