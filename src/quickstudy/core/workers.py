@@ -15,7 +15,6 @@ from quickstudy.core.errors import TrainingError
 from quickstudy.core.worker_pool import WorkerPool
 
 R = TypeVar("R")
-KINDS = ("auto", "threads", "processes")
 _N_TIMED = 5  # calls of each kind, behind one that is not counted
 _SECONDS_TO_COME = 60.0  # so much work must be left for processes to be tried
 

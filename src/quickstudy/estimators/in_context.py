@@ -206,9 +206,11 @@ class InContextClassifier(ClassifierMixin, _InContext):
         return self.classes_[best]
 
     def _best_temperature(self, x: Array, at: NDArray[np.int64]) -> float:
-        """What gives left-out rows the highest likelihood, drawn to 1 where there are few."""
+        """What gives left-out rows the highest likelihood, drawn to 1 where there are few. Which
+        rows are left out together depends on what is in them, not on their order.
+        """
         counts = np.bincount(at)
-        order = np.argsort(at, kind="stable")
+        order = np.lexsort((_heights(x), at))
         nth = np.arange(len(at)) - (np.cumsum(counts) - counts)[at[order]]
         fold = np.empty(len(at), dtype=np.int64)
         fold[order] = nth % _FOLDS
@@ -241,6 +243,16 @@ class InContextClassifier(ClassifierMixin, _InContext):
             for e in range(1, n_members)
         ]
         return torch.stack([first, *more])
+
+
+def _heights(x: Array) -> Array:
+    """The mean standard score of each row, ``[N]``, drawn to ±1; a missing value counts 0."""
+    known = ~np.isnan(x)
+    n = np.maximum(known.sum(0), 1)
+    centred = np.where(known, x - np.where(known, x, 0).sum(0) / n, 0)
+    std = np.sqrt((centred**2).sum(0) / n)
+    z = centred / np.where(std > 0, std, 1)
+    return np.tanh(z).mean(1).round(9)
 
 
 class InContextRegressor(RegressorMixin, _InContext):

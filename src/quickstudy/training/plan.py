@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from quickstudy.core.compilers import COMPILERS
 from quickstudy.core.errors import ConfigError, did_you_mean
-from quickstudy.core.workers import KINDS
+from quickstudy.core.worker_kinds import WORKER_KINDS
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,10 @@ class Plan:
             raise ConfigError(f"train.n_val_tasks must be at least 2, got {self.n_val_tasks}.")
         if self.precision not in ("32", "bf16"):
             raise ConfigError(f"train.precision is '32' or 'bf16', got '{self.precision}'.")
-        if self.workers_kind not in KINDS:
+        if self.workers_kind not in WORKER_KINDS:
             raise ConfigError(
                 f"train.workers_kind cannot be '{self.workers_kind}'. "
-                f"{did_you_mean(self.workers_kind, KINDS)}"
+                f"{did_you_mean(self.workers_kind, WORKER_KINDS)}"
             )
         if self.compile and self.workers_kind == "processes":
             raise ConfigError(
