@@ -287,7 +287,7 @@ def test_sets_of_classes(quickstudy: Callable, drawings: Path, model: Path, tmp_
         cells = [row["classes"] for row in csv.DictReader(stream)]
     assert cells == ["; ".join(row["classes"]) for row in rows]
     shown = quickstudy("predict", model, drawings / "new", "--sets", "0.1").stdout
-    assert "one of: " in shown
+    assert "set: " in shown
 
 
 def test_a_rate_for_a_model_that_was_fitted_without_one(

@@ -264,7 +264,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         if row.get("certain") is False:
             remarks.append("look")
         if "classes" in row:
-            remarks.append(f"one of: {row['classes']}")
+            remarks.append(f"set: {row['classes']}")
         remark = "; ".join(remarks)
         item = f"{row['table']}: {row[first]}" if "table" in row else str(row[first])
         likely = f"{row['probability']:.3f}" if "probability" in row else ""
