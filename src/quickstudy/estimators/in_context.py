@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from quickstudy.algorithms.in_context import Binned, TabularInContext
+from quickstudy.algorithms.in_context.labels import row_heights
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.batching import is_small, threads_per_operation
 from quickstudy.core.errors import ConfigError
@@ -210,7 +211,8 @@ class InContextClassifier(ClassifierMixin, _InContext):
         rows are left out together depends on what is in them, not on their order.
         """
         counts = np.bincount(at)
-        order = np.lexsort((_heights(x), at))
+        height = row_heights(torch.tensor(x)[None])[0].numpy().round(9)
+        order = np.lexsort((height, at))
         nth = np.arange(len(at)) - (np.cumsum(counts) - counts)[at[order]]
         fold = np.empty(len(at), dtype=np.int64)
         fold[order] = nth % _FOLDS
@@ -243,16 +245,6 @@ class InContextClassifier(ClassifierMixin, _InContext):
             for e in range(1, n_members)
         ]
         return torch.stack([first, *more])
-
-
-def _heights(x: Array) -> Array:
-    """The mean standard score of each row, ``[N]``, drawn to ±1; a missing value counts 0."""
-    known = ~np.isnan(x)
-    n = np.maximum(known.sum(0), 1)
-    centred = np.where(known, x - np.where(known, x, 0).sum(0) / n, 0)
-    std = np.sqrt((centred**2).sum(0) / n)
-    z = centred / np.where(std > 0, std, 1)
-    return np.tanh(z).mean(1).round(9)
 
 
 class InContextRegressor(RegressorMixin, _InContext):

@@ -8,6 +8,15 @@ from torch import Tensor
 from quickstudy.algorithms.in_context.columns import column_state
 
 
+def row_heights(x: Float[Tensor, "T N F"]) -> Float[Tensor, "T N"]:
+    """The mean over columns of each row's standard scores, drawn to ±1; a missing value counts 0.
+    The order of columns does not matter, and that of rows only moves the results along.
+    """
+    mean, std, _, _ = column_state(x.double())
+    z = (x.double() - mean[:, None]) / (std[:, None] + 1e-6 * (1 + mean[:, None].abs()))
+    return torch.tanh(z).nan_to_num().mean(-1)
+
+
 def class_order(x: Float[Tensor, "T N F"], y: Int[Tensor, "T N"], n: int) -> Int[Tensor, "T C"]:
     """The place of each class in an order that depends on the classes' rows alone: by the mean over
     rows and columns of the cells' standard scores, drawn to ±1. Neither names nor the order of rows
@@ -16,9 +25,7 @@ def class_order(x: Float[Tensor, "T N F"], y: Int[Tensor, "T N"], n: int) -> Int
     >>> class_order(torch.tensor([[[5.0], [7.0], [1.0]]]), torch.tensor([[0, 1, 2]]), 3)
     tensor([[1, 2, 0]])
     """
-    mean, std, _, _ = column_state(x.double())
-    z = (x.double() - mean[:, None]) / (std[:, None] + 1e-6 * (1 + mean[:, None].abs()))
-    height = torch.tanh(z).nan_to_num().mean(-1)  # [T N]
+    height = row_heights(x)
     member = F.one_hot(y, n).double()
     level = (height[:, None] @ member)[:, 0] / member.sum(1).clamp(min=1)
     level = (level * 1e9).round()
