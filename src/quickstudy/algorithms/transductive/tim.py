@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from quickstudy.algorithms.transfer.feature_head import FeatureHead
 from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import ConfigError
-from quickstudy.functional.descent import descended, mean_cross_entropy, mean_entropy
+from quickstudy.functional.descent import Adam, descended, through_softmax
 from quickstudy.functional.prototypes import class_means
 from quickstudy.functional.similarity import negative_squared_euclidean
 
@@ -71,13 +72,11 @@ class TIM(FeatureHead):
     def learn(self, z: Tensor, y: Tensor, n: int, queries: Tensor | None) -> tuple[Tensor, ...]:
         assert queries is not None
 
-        def loss(labels: Tensor, out: Tensor) -> Tensor:
-            spread = mean_entropy(out.softmax(-1).mean(1, keepdim=True).log())
-            return (
-                self.support_weight * labels - spread + self.conditional_weight * mean_entropy(out)
-            )
+        def slope(p: Tensor, log_p: Tensor) -> Tensor:
+            spread = p.mean(1, keepdim=True).clamp_min(torch.finfo(p.dtype).tiny).log()
+            return (spread - self.conditional_weight * log_p) / p.shape[1]
 
-        return _moved(self, loss, z, y, n, queries)
+        return _moved(self, self.support_weight, slope, z, y, n, queries)
 
     def answer(self, learned: tuple[Tensor, ...], z: Tensor) -> Float[Tensor, "T Q C"]:
         return self.temperature / 2 * negative_squared_euclidean(z, learned[0])
@@ -137,15 +136,13 @@ class AlphaTIM(FeatureHead):
 
     def learn(self, z: Tensor, y: Tensor, n: int, queries: Tensor | None) -> tuple[Tensor, ...]:
         assert queries is not None
+        power, factor = self.alpha - 1, self.alpha / (self.alpha - 1)
 
-        def entropy(p: Float[Tensor, "T Q C"]) -> Float[Tensor, " T"]:
-            return ((1 - p.pow(self.alpha).sum(-1)) / (self.alpha - 1)).mean(1)
+        def slope(p: Tensor, log_p: Tensor) -> Tensor:
+            spread = p.mean(1, keepdim=True).pow(power)
+            return (spread - p.pow(power)) * (factor / p.shape[1])
 
-        def loss(labels: Tensor, out: Tensor) -> Tensor:
-            p = out.softmax(-1)
-            return labels - entropy(p.mean(1, keepdim=True)) + entropy(p)
-
-        return _moved(self, loss, z, y, n, queries)
+        return _moved(self, 1.0, slope, z, y, n, queries)
 
     def answer(self, learned: tuple[Tensor, ...], z: Tensor) -> Float[Tensor, "T Q C"]:
         return self.temperature / 2 * negative_squared_euclidean(z, learned[0])
@@ -153,24 +150,46 @@ class AlphaTIM(FeatureHead):
 
 def _moved(
     learner: TIM | AlphaTIM,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    support_weight: float,
+    slope: Callable[[Tensor, Tensor], Tensor],
     z: Tensor,
     y: Tensor,
     n: int,
     queries: Tensor,
 ) -> tuple[Tensor, ...]:
-    support, others = z.detach(), queries.detach()
+    """The class vectors W after all steps, on ``support_weight`` · CE(support) and a loss of the
+    queries, which the ``slope`` of it for their probabilities stands for.
 
-    def of(*weights: Tensor) -> Float[Tensor, " T"]:
-        return loss(
-            mean_cross_entropy(learner.answer(weights, support), y), learner.answer(weights, others)
+    Scores are taken as τ (z·w − |w|²/2), as what they have in common does not change the
+    probabilities. With G the gradient for them, that for W is τ (Gᵀ z − Σ G ∘ w).
+    """
+    support = z.detach()
+    every = torch.cat((support, queries.detach()), 1)  # [T N+Q D]
+    target = F.one_hot(y, n).to(z.dtype)
+    n_support = z.shape[1]
+    weight = support_weight / n_support
+
+    def gradient(w: Tensor) -> tuple[Tensor]:
+        half = w.square().sum(-1)[:, None] * (-learner.temperature / 2)
+        out = torch.baddbmm(half, every, w.transpose(1, 2), alpha=learner.temperature)
+        log_p = out.log_softmax(-1)
+        p = log_p.exp()
+        of_support = (p[:, :n_support] - target) * weight
+        known, log_known = p[:, n_support:], log_p[:, n_support:]
+        of_queries = through_softmax(known, slope(known, log_known))
+        g = torch.cat((of_support, of_queries), 1)
+        pull = w * g.sum(1)[:, :, None]
+        return (
+            torch.baddbmm(
+                pull,
+                g.transpose(1, 2),
+                every,
+                beta=-learner.temperature,
+                alpha=learner.temperature,
+            ),
         )
 
-    return descended(
-        (class_means(support, y, n),),
-        [of] * learner.steps,
-        lambda p: torch.optim.Adam(p, lr=learner.lr),
-    )
+    return descended((class_means(support, y, n),), [gradient] * learner.steps, Adam(learner.lr))
 
 
 def _check(steps: int, lr: float, temperature: float, *weights: Any) -> None:

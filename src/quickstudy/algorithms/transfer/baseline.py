@@ -12,7 +12,12 @@ from quickstudy.algorithms.transfer.feature_head import FeatureHead
 from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.rng import generator
-from quickstudy.functional.descent import descended, mean_cross_entropy
+from quickstudy.functional.descent import (
+    SGD,
+    cross_entropy_slope,
+    descended,
+    through_normalise,
+)
 
 _PROMISES: dict[str, Any] = {
     "order_free": False,
@@ -69,6 +74,12 @@ class Baseline(FeatureHead):
     def answer(self, learned: tuple[Tensor, ...], z: Tensor) -> Float[Tensor, "T Q C"]:
         weight, bias = learned
         return z @ weight.transpose(1, 2) + bias[:, None]
+
+    def gradient(
+        self, parameters: tuple[Tensor, ...], z: Tensor, slope: Float[Tensor, "T N C"]
+    ) -> tuple[Tensor, ...]:
+        """That for the parameters, from the ``slope`` for the scores of ``z``."""
+        return slope.transpose(1, 2) @ z, slope.sum(1)
 
 
 class BaselinePP(FeatureHead):
@@ -129,16 +140,30 @@ class BaselinePP(FeatureHead):
         weight, norm = learned
         return self.scale * z @ (norm * F.normalize(weight, dim=-1)).transpose(1, 2)
 
+    def gradient(
+        self, parameters: tuple[Tensor, ...], z: Tensor, slope: Float[Tensor, "T N C"]
+    ) -> tuple[Tensor, ...]:
+        """That for the parameters, from the ``slope`` for the scores of ``z``."""
+        weight, norm = parameters
+        of_row = self.scale * (slope.transpose(1, 2) @ z)  # of norm · direction
+        of_norm = (of_row * F.normalize(weight, dim=-1)).sum(-1, keepdim=True)
+        return through_normalise(weight, norm * of_row), of_norm
+
 
 def _trained(
     learner: Baseline | BaselinePP, start: list[Tensor], z: Tensor, y: Tensor
 ) -> tuple[Tensor, ...]:
     g, fixed = generator("baseline", "batches"), z.detach()
+    target = F.one_hot(y, start[0].shape[1]).to(z.dtype)
 
-    def loss_on(rows: Tensor) -> Callable[..., Tensor]:
-        return lambda *parameters: mean_cross_entropy(
-            learner.answer(parameters, fixed[:, rows]), y[:, rows]
-        )
+    def of_rows(rows: Tensor) -> Callable[..., tuple[Tensor, ...]]:
+        x, wanted = fixed[:, rows], target[:, rows]
+
+        def gradient(*parameters: Tensor) -> tuple[Tensor, ...]:
+            slope = cross_entropy_slope(learner.answer(parameters, x), wanted)
+            return learner.gradient(parameters, x, slope)
+
+        return gradient
 
     n = z.shape[1]
     batches = [
@@ -146,17 +171,11 @@ def _trained(
         for _ in range(learner.epochs)
         for rows in torch.randperm(n, generator=g).split(learner.batch)
     ]
-
-    def optimiser(parameters: list[Tensor]) -> torch.optim.Optimizer:
-        return torch.optim.SGD(
-            parameters,
-            lr=learner.lr,
-            momentum=0.9,
-            dampening=0.9,
-            weight_decay=learner.weight_decay,
-        )
-
-    return descended(start, [loss_on(rows) for rows in batches], optimiser)
+    return descended(
+        start,
+        [of_rows(rows) for rows in batches],
+        SGD(learner.lr, momentum=0.9, dampening=0.9, weight_decay=learner.weight_decay),
+    )
 
 
 def _uniform(n: int, z: Float[Tensor, "T N D"]) -> Float[Tensor, "T C D"]:

@@ -14,7 +14,14 @@ from quickstudy.algorithms.transfer.feature_head import FeatureHead
 from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import ConfigError, did_you_mean
 from quickstudy.core.rng import generator
-from quickstudy.functional.descent import descended, mean_cross_entropy, mean_entropy
+from quickstudy.functional.descent import (
+    SGD,
+    cross_entropy_slope,
+    descended,
+    entropy_slope,
+    mean_cross_entropy,
+    through_normalise,
+)
 from quickstudy.functional.prototypes import class_means
 
 ENTROPIES = ("none", "support", "queries")
@@ -127,12 +134,10 @@ class CosineTuning(FeatureHead):
             for k, p in zip(kept, parameters, strict=True):
                 k[best == step] = p[best == step]
 
-        def loss(*parameters: Tensor) -> Float[Tensor, " T"]:
-            return mean_cross_entropy(self.answer(parameters, z), y) + self._spread(
-                parameters, others
-            )
+        def slope(out: Tensor) -> Tensor:
+            return cross_entropy_slope(out, member)
 
-        self._descend(start, loss, keep)
+        self._descend(start, slope, z, others, keep)
         return tuple(kept)
 
     def answer(self, learned: tuple[Tensor, ...], z: Tensor) -> Float[Tensor, "T Q C"]:
@@ -153,45 +158,48 @@ class CosineTuning(FeatureHead):
         def each(a: Tensor) -> Tensor:
             return a[:, None].expand(-1, n, *a.shape[1:]).flatten(0, 1)
 
-        every, labels = each(z), each(y)
-        means = class_means(every, each(member) * taken[:, :, None], member.shape[2]).nan_to_num()
+        every, target = each(z), each(member)
+        means = class_means(every, target * taken[:, :, None], member.shape[2]).nan_to_num()
         left = z.reshape(t * n, 1, d)
         of_left = y.reshape(t * n, 1)
         shared = None if others is None else each(others)
         losses = list[Tensor]()
 
-        def loss(*parameters: Tensor) -> Tensor:
-            out = self.answer(parameters, every)
-            ce = F.cross_entropy(out.flatten(0, 1), labels.flatten(), reduction="none").view(
-                labels.shape
-            )
-            return (ce * taken).sum(1) / (n - 1) + self._spread(parameters, shared)
+        def slope(out: Tensor) -> Tensor:
+            return cross_entropy_slope(out, target) * (taken[:, :, None] * (n / (n - 1)))
 
         def note(_: int, parameters: tuple[Tensor, ...]) -> None:
             losses.append(
                 mean_cross_entropy(self.answer(parameters, left), of_left).view(t, n).mean(1)
             )
 
-        self._descend((F.normalize(means, dim=-1), z.new_zeros(t * n, member.shape[2])), loss, note)
+        start = (F.normalize(means, dim=-1), z.new_zeros(t * n, member.shape[2]))
+        self._descend(start, slope, every, shared, note)
         return torch.stack(losses).argmin(0)
 
     def _descend(
         self,
         start: tuple[Tensor, ...],
-        loss: Callable[..., Tensor],
+        slope: Callable[[Tensor], Tensor],
+        z: Float[Tensor, "T N D"],
+        others: Float[Tensor, "T Q D"] | None,
         seen: Callable[[int, tuple[Tensor, ...]], None],
     ) -> None:
-        descended(
-            start,
-            [loss] * self.steps,
-            lambda p: torch.optim.SGD(p, lr=self.lr, momentum=0.9),
-            seen=seen,
-        )
+        """Descend the loss of the support ``z``, which the ``slope`` of it for its scores stands
+        for, and the entropy of ``others``.
+        """
+        every = F.normalize(z if others is None else torch.cat((z, others), 1), dim=-1)
+        n = z.shape[1]
 
-    def _spread(self, parameters: tuple[Tensor, ...], others: Tensor | None) -> Tensor | float:
-        return (
-            0.0 if others is None else self.weight * mean_entropy(self.answer(parameters, others))
-        )
+        def gradient(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+            unit = F.normalize(weight, dim=-1)
+            out = torch.baddbmm(bias[:, None], every, unit.transpose(1, 2), alpha=self.scale)
+            g = slope(out[:, :n])
+            if others is not None:
+                g = torch.cat((g, self.weight * entropy_slope(out[:, n:])), 1)
+            return through_normalise(weight, self.scale * (g.transpose(1, 2) @ every)), g.sum(1)
+
+        descended(start, [gradient] * self.steps, SGD(self.lr, momentum=0.9), seen=seen)
 
     def _noisy(self, z: Float[Tensor, "T N D"]) -> Float[Tensor, "T V·N D"]:
         """Every vector ``views`` times, with noise of the wanted length."""
