@@ -28,7 +28,7 @@ def test_the_cell_is_that_of_torch() -> None:
     second = rule.second(first[0], (before[2], before[3]))
     expected = rule.out(second[0])[:, 0]
     for found, wanted in zip((out, h1, c1, h2, c2), (expected, *first, *second), strict=True):
-        torch.testing.assert_close(found, wanted.T, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(found.movedim(0, -1), wanted, rtol=1e-12, atol=1e-12)
     weights = list(rule.parameters())
     of_rule = torch.autograd.grad((out**2).sum() + (c1 * h2).sum(), weights)
     of_torch = torch.autograd.grad((expected**2).sum() + (first[1] * second[0]).sum(), weights)
