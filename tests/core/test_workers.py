@@ -37,6 +37,7 @@ from work_for_workers import (
     pid,
     shaped,
     threads,
+    unsendable,
 )
 
 
@@ -253,6 +254,36 @@ def test_auto_stays_with_threads_where_nothing_can_be_sent(monkeypatch) -> None:
         for _ in range(4):
             assert workers.map(lambda _, piece: piece**2, range(3)) == [0, 1, 4]
     assert said == ["threads"]
+
+
+def test_an_error_of_the_learner_is_raised_once_and_not_done_again_by_threads(monkeypatch) -> None:
+    monkeypatch.setattr(module_of_workers, "_SECONDS_TO_COME", 0.0)
+    monkeypatch.setattr(module_of_workers, "_N_TIMED", 10**6)
+    said: list[str] = []
+    until = time.monotonic() + 120
+    with Workers(
+        nn.Linear(1, 1), 2, kind="auto", n_maps=10**9, on_choice=lambda _, text: said.append(text)
+    ) as workers:
+        here = {os.getpid()}
+        while set(workers.map(pid, range(2))) == here and time.monotonic() < until:
+            pass
+        assert set(workers.map(pid, range(2))) == here  # they take turns
+        with pytest.raises(ValueError, match="piece 1") as caught:
+            workers.map(fail, range(2))
+    assert "In a worker process" in caught.value.__notes__[0]
+    assert not said
+
+
+def test_results_that_cannot_be_sent_leave_the_work_to_threads(monkeypatch) -> None:
+    monkeypatch.setattr(module_of_workers, "_SECONDS_TO_COME", 0.0)
+    said: list[str] = []
+    until = time.monotonic() + 120
+    with Workers(
+        nn.Linear(1, 1), 2, kind="auto", n_maps=10**9, on_choice=lambda _, text: said.append(text)
+    ) as workers:
+        while not said and time.monotonic() < until:
+            assert [answer(3) for answer in workers.map(unsendable, [1, 2, 4])] == [3, 6, 12]
+    assert said[0].startswith("Workers are threads: A result cannot be sent")
 
 
 def test_workers_end_with_the_program_that_is_killed(tmp_path: Path) -> None:

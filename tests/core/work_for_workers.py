@@ -49,6 +49,10 @@ def fail(_, piece):
         raise ValueError(f"piece {piece}")
 
 
+def unsendable(_, piece):
+    return lambda x: piece * x
+
+
 def kill_others(_, number):
     if number == os.getpid():
         os.kill(number, signal.SIGKILL)

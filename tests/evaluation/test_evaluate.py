@@ -340,3 +340,42 @@ def test_tasks_that_cannot_have_unknowns_are_refused() -> None:
     y[0, y[0] == 2] = 1
     with pytest.raises(EpisodeError, match=r"these have \[4, 6\] examples of the 2 known classes"):
         with_unknowns(replace(episode, support=Examples(episode.support.x, y)), 2)
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_the_workers_do_not_change_a_report(kind: str) -> None:
+    torch.manual_seed(0)
+    learner = maml(MLP(4, widths=(8,)), n_out=3, inner_steps=2, inner_lr=0.5)
+    done: list[int] = []
+    for n_unknown in (0, 2):
+        setting = many(5) if n_unknown else many(3)
+        alone = evaluate(learner, setting, n_tasks=10, batch=3, n_unknown=n_unknown, workers=1)
+        several = evaluate(
+            learner,
+            setting,
+            n_tasks=10,
+            batch=3,
+            n_unknown=n_unknown,
+            workers=2,
+            workers_kind=kind,
+            on_batch=done.append,
+        )
+        assert alone == several
+    assert done == [3, 6, 9, 10] * 2
+    assert all(p.is_leaf and not p.is_shared() for p in learner.parameters())
+
+
+def test_answers_that_are_no_numbers_are_named_by_a_worker_process() -> None:
+    learner = ProtoNet(MLP(4, widths=(8,)))
+    with torch.no_grad():
+        next(learner.parameters()).fill_(float("nan"))
+    with pytest.raises(EvaluationError, match="in the tasks 0"):
+        evaluate(learner, many(3), n_tasks=6, batch=2, workers=2, workers_kind="processes")
+
+
+def test_other_workers_are_refused() -> None:
+    learner = ProtoNet(MLP(4, widths=(8,)))
+    with pytest.raises(ConfigError, match="processes"):
+        evaluate(learner, many(3), workers_kind="proceses")
+    with pytest.raises(ConfigError, match="at least 0"):
+        evaluate(learner, many(3), workers=-1)

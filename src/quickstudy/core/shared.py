@@ -12,7 +12,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from quickstudy.core.errors import TrainingError
+
 _ALIGNMENT = 64  # bytes, as torch aligns what it allocates
+
+
+class UnsentError(TrainingError):
+    """Something cannot be sent to another process, or no process can be had."""
 
 
 class _View(NamedTuple):

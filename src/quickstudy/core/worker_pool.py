@@ -19,7 +19,7 @@ from torch import nn
 
 from quickstudy.core.batching import threads_per_operation
 from quickstudy.core.errors import TrainingError
-from quickstudy.core.shared import SharedMemory, read, to_private_memory
+from quickstudy.core.shared import SharedMemory, UnsentError, read, to_private_memory
 from quickstudy.core.worker_process import Settings
 
 _PATIENCE = 5.0  # seconds for a process that was asked to end
@@ -44,14 +44,14 @@ class WorkerPool:
         n: how many processes.
 
     Raises:
-        TrainingError: where the module cannot be sent to another process, or none can be started.
+        UnsentError: where the module cannot be sent to another process, or none can be started.
     """
 
     def __init__(self, module: nn.Module, n: int) -> None:
         tensors = {id(t): t for t in (*module.parameters(), *module.buffers())}
         self._tensors = list(tensors.values())
         if why := _unable(self._tensors):
-            raise TrainingError(why)
+            raise UnsentError(why)
         self._module = module
         self._weights = SharedMemory()
         self._members: list[_Member] = []
@@ -61,7 +61,7 @@ class WorkerPool:
                 content = self._weights.write_with((Settings.now(), module), self._shared)
             except Exception as error:
                 # What holds a lock, a file or a lambda says so by errors of any kind.
-                raise TrainingError(
+                raise UnsentError(
                     f"This module cannot be sent to worker processes: {error}. Set "
                     "workers_kind='threads'."
                 ) from error
@@ -80,7 +80,7 @@ class WorkerPool:
             wait: until they have.
 
         Raises:
-            TrainingError: where the module cannot be read in another process.
+            UnsentError: where the module cannot be read in another process.
             WorkerLostError: when one has ended.
         """
         with self._closed_on_error():
@@ -96,7 +96,9 @@ class WorkerPool:
             pieces: what can be sent to other processes.
 
         Raises:
-            WorkerLostError: when a process has ended. The pool is closed then.
+            UnsentError: where function, pieces or results cannot be sent. The pool is closed then,
+                as after every error.
+            WorkerLostError: when a process has ended.
         """
         n = len(self._members) + 1
         grad = torch.is_grad_enabled()
@@ -181,7 +183,7 @@ class _Member:
                 try:
                     _value(content)
                 except Exception as error:
-                    raise TrainingError(
+                    raise UnsentError(
                         "This module cannot be read in a worker process: "
                         f"{type(error).__name__}: {error}. Define its classes in a module that can "
                         "be imported, or set workers_kind='threads'."
@@ -191,8 +193,16 @@ class _Member:
 
     def ask(self, work: Any) -> None:
         """Have it begin with a piece of work."""
+        try:
+            content = self._inbox.write(work)
+        except Exception as error:
+            # What holds a lock, a file or a lambda says so by errors of any kind.
+            raise UnsentError(
+                f"A piece of work cannot be sent to worker processes: {error}. Set "
+                "workers_kind='threads'."
+            ) from error
         with self._alive():
-            self._connection.send_bytes(self._inbox.write(work))
+            self._connection.send_bytes(content)
 
     def answer(self) -> Any:
         """Wait for its answer, and raise what it failed with."""

@@ -19,7 +19,7 @@ from torch import nn
 
 from quickstudy.core.errors import TrainingError
 from quickstudy.core.malloc import keep_freed_memory
-from quickstudy.core.shared import SharedMemory, read
+from quickstudy.core.shared import SharedMemory, UnsentError, read
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,44 @@ def work(connection: Connection, results: SharedMemory) -> None:
     module: nn.Module | None = None
     while True:
         content = connection.recv_bytes()
+        value: Any = None
+        failed: Exception | None = None
         try:
             if module is None:
                 settings, module = read(content)
                 settings.take()
-                value: Any = None
             else:
-                fn, pieces, grad = read(content)
+                fn, pieces, grad = _received(content)
                 with torch.set_grad_enabled(grad):
                     value = [fn(module, piece) for piece in pieces]
-            answer = results.write((value, None), lasts=True)
         except Exception as error:
-            answer = results.write((None, _sendable(error)), lasts=True)
-        connection.send_bytes(answer)
+            failed = _sendable(error)
+        connection.send_bytes(_written(results, value, failed))
+
+
+def _received(content: bytes) -> Any:
+    try:
+        return read(content)
+    except Exception as error:
+        # Whatever its classes raise when they are built or imported again.
+        raise UnsentError(
+            f"A piece of work cannot be read in a worker process: {type(error).__name__}: {error}. "
+            "Define functions and classes in a module that can be imported, or set "
+            "workers_kind='threads'."
+        ) from error
+
+
+def _written(results: SharedMemory, value: Any, failed: Exception | None) -> bytes:
+    if failed is None:
+        try:
+            return results.write((value, None), lasts=True)
+        except Exception as error:
+            # What holds a lock, a file or a lambda says so by errors of any kind.
+            failed = UnsentError(
+                f"A result cannot be sent from a worker process: {error}. Set "
+                "workers_kind='threads'."
+            )
+    return results.write((None, failed), lasts=True)
 
 
 def _sendable(error: Exception) -> Exception:

@@ -12,7 +12,8 @@ from torch import nn
 
 from quickstudy.core.batching import order_dependent
 from quickstudy.core.errors import TrainingError
-from quickstudy.core.worker_pool import WorkerPool
+from quickstudy.core.shared import UnsentError
+from quickstudy.core.worker_pool import WorkerLostError, WorkerPool
 
 R = TypeVar("R")
 _N_TIMED = 5  # calls of each kind, behind one that is not counted
@@ -37,7 +38,7 @@ class Workers:
             or "auto": threads at first. Where a minute of work or more is still to come, processes
             are started meanwhile, a few calls are done by each in turn, and those that took less
             time go on.
-        n_maps: how often `map` will be called; "auto" needs it.
+        n_maps: how often `map` will be called, calls ``beside`` left out; "auto" needs it.
         on_choice: called when "auto" has chosen, with the kind and a sentence.
 
     Raises:
@@ -72,8 +73,21 @@ class Workers:
             self._threads = _Threads(module, n)
             self._trial = _Trial(n_maps) if kind == "auto" else None
 
-    def map(self, fn: Callable[[nn.Module, Any], R], pieces: Sequence[Any]) -> list[R]:
-        """``fn(replica, piece)`` for every piece, results in the order of the pieces.
+    @property
+    def n(self) -> int:
+        """How many."""
+        return self._n
+
+    def map(
+        self, fn: Callable[[nn.Module, Any], R], pieces: Sequence[Any], *, beside: bool = False
+    ) -> list[R]:
+        """``fn(replica, piece)`` for every piece, results in the order of the pieces. What ``fn``
+        fails with is raised, once.
+
+        Args:
+            fn: what is done with each piece.
+            pieces: the work.
+            beside: whether this is other work than that by which "auto" chooses.
 
         Raises:
             WorkerLostError: when a worker process has ended; the parameters are as before.
@@ -83,7 +97,7 @@ class Workers:
         if self._threads is None:
             assert self._processes is not None
             return self._processes.map(fn, pieces)
-        if self._trial is None:
+        if self._trial is None or beside:
             return self._threads.map(fn, pieces)
         return self._timed(self._threads, self._trial, fn, pieces)
 
@@ -104,9 +118,7 @@ class Workers:
                 results = pool.map(fn, pieces)
                 trial.add("processes", time.perf_counter() - began)
                 return results
-        except Exception as error:
-            # What cannot be sent fails in many ways; what the learner itself does wrong, threads do
-            # again.
+        except (UnsentError, WorkerLostError) as error:
             self._keep_threads(f"{error}")
             return threads.map(fn, pieces)
         began = time.perf_counter()

@@ -1,21 +1,25 @@
 """How good a learner is on a stream of tasks."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from quickstudy.core.batching import is_small, threads_per_operation
-from quickstudy.core.errors import ConfigError, EpisodeError, EvaluationError
+from quickstudy.core.batching import is_small, order_dependent, threads_per_operation
+from quickstudy.core.errors import ConfigError, EpisodeError, EvaluationError, did_you_mean
 from quickstudy.core.learner import AbstractLearner, norm_policy, parameter_count
 from quickstudy.core.modes import in_mode
+from quickstudy.core.objective import MetaStep
 from quickstudy.core.predictive import AbstractPredictive
 from quickstudy.core.scalars import whole
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.types import Classes, Episode, Examples
+from quickstudy.core.worker_kinds import WORKER_KINDS
+from quickstudy.core.workers import Workers
 from quickstudy.evaluation.report import LOG_LIKELIHOOD, Origin, Report, commit, versions
 from quickstudy.metrics.intervals import mean_ci95
 from quickstudy.metrics.open_set import auroc, fpr_at_tpr, membership, oscr
@@ -47,6 +51,8 @@ def evaluate(
     unknown_score: str = "max_similarity",
     metric: str = "",
     on_batch: Callable[[int], None] | None = None,
+    workers: int = 0,
+    workers_kind: str = "auto",
 ) -> Report:
     """Score a learner on the first ``n_tasks`` tasks of a stream. The learner is in eval mode
     meanwhile and is not changed.
@@ -71,10 +77,15 @@ def evaluate(
             learner that answers with a distribution; empty = accuracy of classes, and the mean
             squared error of numbers.
         on_batch: called with the number of tasks done.
+        workers: on a CPU, how many take batches side by side, one thread each; does not change the
+            result. 0 = one for each core, unless tasks are small or the learner holds running
+            statistics or dropout.
+        workers_kind: "threads", "processes" or "auto", see `quickstudy.core.workers.Workers`.
 
     Raises:
-        ConfigError: for fewer than 2 tasks, tasks that cannot have unknown classes, or a metric
-            that does not fit learner and tasks.
+        ConfigError: for fewer than 2 tasks, tasks that cannot have unknown classes, a metric that
+            does not fit learner and tasks, or another kind of workers.
+        TrainingError: for several workers of a learner that cannot be shared among them.
         EvaluationError: when the learner's answers are not finite numbers.
     """
     asked = _Asked(
@@ -85,7 +96,12 @@ def evaluate(
         _checked_metric(metric, learner, tasks),
         on_batch,
     )
-    return _report(learner, tasks, asked, _ALL, origin or Origin(), published)
+    if workers_kind not in WORKER_KINDS:
+        raise ConfigError(
+            f"workers_kind cannot be '{workers_kind}'. {did_you_mean(workers_kind, WORKER_KINDS)}"
+        )
+    crew = _Crew(whole(workers, "workers", least=0), workers_kind)
+    return _report(learner, tasks, asked, _ALL, crew, origin or Origin(), published)
 
 
 def evaluate_shared(
@@ -97,12 +113,15 @@ def evaluate_shared(
     batch: int = 8,
     n_unknown: int = 0,
     unknown_score: str = "max_similarity",
+    workers: Workers | None = None,
 ) -> Report:
     """As `evaluate`, by several processes: each scores its own batches, and all get the report that
     one process would.
 
     Args:
         share: the part of this process.
+        workers: that take its batches side by side; they hold the learner, or the `MetaStep` that
+            it is trained by. None: threads.
         others: as of `evaluate`.
     """
     asked = _Asked(
@@ -113,7 +132,7 @@ def evaluate_shared(
         _checked_metric("", learner, tasks),
         None,
     )
-    return _report(learner, tasks, asked, share, Origin(), None)
+    return _report(learner, tasks, asked, share, _Crew(0, "threads", workers), Origin(), None)
 
 
 def with_unknowns(episode: Episode, n_known: int) -> Episode:
@@ -137,6 +156,15 @@ def with_unknowns(episode: Episode, n_known: int) -> Episode:
 
 
 _ALL = Share(slice(None), lambda own: own)
+
+
+@dataclass(frozen=True)
+class _Crew:
+    """Who takes the batches, as the arguments of `evaluate`; or workers that are there already."""
+
+    n: int
+    kind: str
+    workers: Workers | None = None
 
 
 @dataclass(frozen=True)
@@ -171,6 +199,7 @@ def _report(
     tasks: AbstractTasks,
     asked: _Asked,
     share: Share,
+    crew: _Crew,
     origin: Origin,
     published: float | None,
 ) -> Report:
@@ -180,7 +209,7 @@ def _report(
         _check_open(tasks, asked.n_unknown)
     device = next((p.device for p in learner.parameters()), torch.device("cpu"))
     with in_mode(learner, training=False), torch.no_grad():
-        scores, rates = _scores(learner, tasks, asked, share, device)
+        scores, rates = _scores(learner, tasks, asked, share, crew, device)
     every = share.total(scores).numpy()
     mean, half = mean_ci95(every)
     open_set: dict[str, Any] = {}
@@ -236,6 +265,7 @@ def _scores(
     tasks: AbstractTasks,
     asked: _Asked,
     share: Share,
+    crew: _Crew,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
     """The score of each task, ``[n_tasks]``, and its open-set rates, ``[3 n_tasks]``; 0 for the
@@ -244,37 +274,116 @@ def _scores(
     n = asked.n_tasks
     scores = torch.zeros(n, dtype=torch.float64)
     rates = torch.zeros(len(_RATES), n, dtype=torch.float64)
-    done = 0
     size = tasks.together(asked.batch)
-    for at in range(0, n, size)[share.own]:
+
+    def drawn(at: int) -> "_Batch":
         episode = tasks.batch(range(n)[at : at + size]).to(device)
         if asked.n_unknown:
             episode = with_unknowns(episode, tasks.setting.n_way - asked.n_unknown)
-        with threads_per_operation(_threads(episode)):
+        return _Batch(at, episode)
+
+    starts = list(range(0, n, size))[share.own]
+    done = 0
+    with contextlib.ExitStack() as stack:
+        workers = crew.workers
+        if workers is None:
+            workers = stack.enter_context(_workers(learner, crew, drawn, starts, device))
+        is_shared = device.type == "cpu" and len(starts) > 1 and not order_dependent(learner)
+        score = _Score(
+            replace(asked, on_batch=None), f"{tasks.data} {tasks.split}", 1 if is_shared else 0
+        )
+        for at in range(0, len(starts), workers.n):
+            batches = [drawn(start) for start in starts[at : at + workers.n]]
+            found = workers.map(score, batches, beside=crew.workers is not None)
+            for batch, (of_tasks, of_rates) in zip(batches, found, strict=True):
+                own = slice(batch.at, batch.at + batch.episode.n_tasks)
+                scores[own] = of_tasks
+                if of_rates is not None:
+                    rates[:, own] = of_rates
+                done += batch.episode.n_tasks
+                if asked.on_batch:
+                    asked.on_batch(done)
+    return scores, rates
+
+
+def _workers(
+    learner: AbstractLearner[Any],
+    crew: _Crew,
+    drawn: Callable[[int], "_Batch"],
+    starts: Sequence[int],
+    device: torch.device,
+) -> Workers:
+    """Those that the caller asked for, or those that suit learner, tasks and machine."""
+    n = crew.n
+    if not n:
+        is_alone = (
+            device.type != "cpu"
+            or len(starts) < 2
+            or torch.get_num_threads() == 1
+            or bool(order_dependent(learner))
+            or bool(_threads(drawn(starts[0]).episode))
+        )
+        n = 1 if is_alone else torch.get_num_threads()
+    n = max(1, min(n, len(starts)))
+    try:
+        return Workers(learner, n, kind=crew.kind, n_maps=-(-len(starts) // n))
+    except Exception:
+        # What cannot be replicated says so by errors of any kind.
+        if crew.n:
+            raise
+        return Workers(learner, 1)
+
+
+class _Batch(NamedTuple):
+    """Tasks that are scored together, and the number of the first."""
+
+    at: int
+    episode: Episode
+
+
+@dataclass(frozen=True)
+class _Score:
+    """What is done with a batch. A worker process gets it with its batches.
+
+    Args:
+        asked: what the evaluation is asked for.
+        stream: a name of the tasks, for messages.
+        threads: of one operation; 0 = as suits the batch.
+    """
+
+    asked: _Asked
+    stream: str
+    threads: int
+
+    def __call__(self, module: nn.Module, batch: _Batch) -> tuple[Tensor, Tensor | None]:
+        """The tasks' scores ``[T]`` and, with unknown classes, their rates ``[3 T]``."""
+        learner = module.learner if isinstance(module, MetaStep) else module
+        assert isinstance(learner, AbstractLearner)
+        asked, (at, episode) = self.asked, batch
+        rates: Tensor | None = None
+        with (
+            in_mode(learner, training=False),
+            threads_per_operation(self.threads or _threads(episode)),
+        ):
             if asked.metric == LOG_LIKELIHOOD:
                 assert isinstance(learner, AbstractPredictive)
                 out = _log_density(learner, episode)
             else:
                 out = learner(episode)
         if asked.metric == LOG_LIKELIHOOD:
-            scores[at : at + size] = out.double().mean((1, 2)).cpu()
+            scores = out.double().mean((1, 2)).cpu()
         elif asked.n_unknown:
-            scores[at : at + size], rates[:, at : at + size] = _open_rates(
-                out.cpu(), episode.query.y.cpu(), asked.unknown_score
-            )
+            scores, rates = _open_rates(out.cpu(), episode.query.y.cpu(), asked.unknown_score)
         else:
-            scores[at : at + size] = episode.target.score(out, episode.query.y).cpu()
+            scores = episode.target.score(out, episode.query.y).cpu()
         # A class may have the score −inf, but NaN and inf would win or lose by chance.
-        if (out.isnan() | out.isposinf()).any() or not scores[at : at + size].isfinite().all():
+        if (out.isnan() | out.isposinf()).any() or not scores.isfinite().all():
             raise EvaluationError(
                 f"{type(learner).__name__} answers with numbers that are not finite, in the tasks "
-                f"{at} … {at + episode.n_tasks - 1} of {tasks.data} {tasks.split}. They have no "
-                "score: check the learner's weights and the data."
+                f"{at} … {at + episode.n_tasks - 1} of {self.stream}. They have no score: check "
+                "the learner's weights and the data."
             )
-        done += episode.n_tasks
-        if asked.on_batch:
-            asked.on_batch(done)
-    return scores, rates
+        return scores, rates
 
 
 def _threads(episode: Episode) -> int:

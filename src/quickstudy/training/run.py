@@ -352,7 +352,7 @@ class TrainingRun:
         ):
             stack.callback(log.end)
             if self._validation_is_due():
-                self._validate(log, bar)
+                self._validate(workers, log, bar)
             while state.done < plan.steps and not stopped:
                 began = time.perf_counter()
                 loss, norm, stopped = self._one_step(workers, next(drawn), stop)
@@ -372,7 +372,7 @@ class TrainingRun:
                     }
                     log.write(state.done, values)
                 if self._validation_is_due():
-                    self._validate(log, bar)
+                    self._validate(workers, log, bar)
                 elif state.done % plan.checkpoint_every == 0 or last:
                     self.save()
             if state.done < plan.steps:
@@ -439,7 +439,7 @@ class TrainingRun:
             return False
         return self.state.done % plan.validate_every == 0 or self.state.done == plan.steps
 
-    def _validate(self, log: AbstractLogger, bar: ProgressBar) -> None:
+    def _validate(self, workers: Workers, log: AbstractLogger, bar: ProgressBar) -> None:
         assert self.job.val_tasks is not None
         engine = self.engine
         report = evaluate_shared(
@@ -447,6 +447,7 @@ class TrainingRun:
             self.job.val_tasks,
             Share(engine.own, engine.total),
             n_tasks=self.plan.n_val_tasks,
+            workers=workers if workers.n > 1 else None,
         )
         self.state.validated = self.state.done
         if report.mean > self.state.best_val:
