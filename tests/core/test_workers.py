@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -164,7 +165,7 @@ def test_results_outlive_the_next_call(pool) -> None:
 
 
 def test_tied_parameters_stay_tied() -> None:
-    tied = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    tied: Any = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     tied[1].weight = tied[0].weight
     tied.register_buffer("view", tied[0].bias.detach()[1:])
     content = tied[0].weight.detach().clone()
@@ -209,12 +210,12 @@ def test_a_pool_that_is_closed_before_it_is_ready_leaves_nothing() -> None:
 
 
 def test_what_cannot_be_sent_says_so() -> None:
-    unsendable = nn.Linear(1, 1)
-    unsendable.hook = lambda x: x
-    before = unsendable.weight.detach().clone()
+    locked: Any = nn.Linear(1, 1)
+    locked.hook = lambda x: x
+    before = locked.weight.detach().clone()
     with pytest.raises(TrainingError, match="workers_kind='threads'"):
-        Workers(unsendable, 2, kind="processes")
-    assert torch.equal(unsendable.weight, before)
+        Workers(locked, 2, kind="processes")
+    assert torch.equal(locked.weight, before)
 
 
 def test_auto_starts_no_process_for_little_work_and_chooses_by_time(monkeypatch) -> None:
@@ -246,7 +247,7 @@ def test_auto_starts_no_process_for_little_work_and_chooses_by_time(monkeypatch)
 def test_auto_stays_with_threads_where_nothing_can_be_sent(monkeypatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(module_of_workers, "_SECONDS_TO_COME", 0.0)
-    module = nn.Linear(1, 1)
+    module: Any = nn.Linear(1, 1)
     module.hook = lambda x: x
     with Workers(
         module, 2, kind="auto", n_maps=9, on_choice=lambda kind, text: said.append(kind)

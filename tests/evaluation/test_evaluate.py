@@ -179,7 +179,7 @@ def test_answers_that_are_no_numbers_have_no_score(value: float) -> None:
 # --- unknowns
 
 
-def many(n_way: int, *, n_shot: int = 2, n_query: int = 4, **more: float) -> Episodes:
+def many(n_way: int, *, n_shot: int = 2, n_query: int = 4, **more: Any) -> Episodes:
     """Ten classes that overlap a little, so that the rates are neither 0 nor 1."""
     x = torch.randn(100, 4, generator=torch.Generator().manual_seed(5))
     x[torch.arange(100), torch.arange(100) // 10 % 4] += torch.arange(100) // 10 * 0.7
