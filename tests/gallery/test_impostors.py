@@ -3,6 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quickstudy.gallery.impostors import Impostors, ImpostorTracker, sample_rows
+from quickstudy.gallery.index import ExactIndex
 from quickstudy.gallery.vectors import NO_OWNER, VectorTable, unit
 
 DIM = 4
@@ -60,7 +61,8 @@ def test_following_equals_a_new_start(seed: int, cohort: bool, size: int) -> Non
             rows = rows[sample_rows(table.owners[rows], table.ids[rows], size, 0)]
             vectors, own, numbers = table.vectors[rows], table.owners[rows], table.ids[rows]
         impostors = Impostors(vectors, own, numbers, own, "cohort")
-        scores = tracker.follow(impostors, table, np.asarray(sorted(touched), np.int64))
+        some = np.asarray(sorted(touched), np.int64)
+        scores = tracker.follow(impostors, table, some, index=ExactIndex())
         touched.clear()
         assert sorted(scores.similarity.tolist()) == near(vectors, own, table)
 

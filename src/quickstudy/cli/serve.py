@@ -32,6 +32,13 @@ def serve(
     name: Annotated[
         list[str] | None, typer.Option(help="A further host name it is called by.")
     ] = None,
+    index: Annotated[
+        str,
+        typer.Option(
+            help="How galleries are searched: exact, approximate (faiss) or pgvector "
+            "(in PostgreSQL)."
+        ),
+    ] = "exact",
     page: Annotated[bool, typer.Option(help="Serve the web page.")] = True,
     log: Annotated[bool, typer.Option(help="One line of JSON per request.")] = True,
     max_body: Annotated[int, typer.Option(help="Bytes of a request.")] = 32_000_000,
@@ -60,7 +67,7 @@ def serve(
         page=page,
         limits=limits,
     )
-    _run(serving, serving.open_registry(source), settings, log=log)
+    _run(serving, serving.open_registry(source, index=index), settings, log=log)
 
 
 def serve_demo(folder: Path, port: int) -> None:

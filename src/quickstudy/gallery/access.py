@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 
+from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine, RootTransaction
 from sqlalchemy.exc import DBAPIError
 
@@ -16,7 +17,7 @@ from quickstudy.gallery.database import explained, is_writable, reading, writing
 from quickstudy.gallery.location import Location
 from quickstudy.gallery.maintenance import checkpoint
 from quickstudy.gallery.snapshot import Cohort, Snapshot
-from quickstudy.gallery.tables import TABLES
+from quickstudy.gallery.tables import SERVER_VECTORS, TABLES
 
 _UNKNOWN = "It is unknown whether the change was made: look with `identities` before trying again."
 _ATTEMPTS = 3
@@ -149,6 +150,7 @@ class Access:
         """Drop the gallery's tables, and no others."""
         self.flush()
         with explained(self.location), self._writer.begin() as connection:
+            connection.execute(text(f"DROP TABLE IF EXISTS {SERVER_VECTORS}"))
             TABLES.drop_all(connection)
         self.snapshot.forget()
 

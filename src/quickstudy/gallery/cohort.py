@@ -12,7 +12,6 @@ from quickstudy.core.errors import GalleryError
 from quickstudy.gallery.calibration import realised_range, smallest_rate
 from quickstudy.gallery.names import normal_name
 from quickstudy.gallery.policy import BY_HAND, COHORT, LEAVE_ONE_OUT, NOT_CALIBRATED, Policy
-from quickstudy.gallery.search import nearest
 from quickstudy.gallery.snapshot import Cohort, Snapshot
 from quickstudy.gallery.vectors import SAME_PHOTO, Vectors
 from quickstudy.metrics.thresholds import needed
@@ -76,8 +75,7 @@ def refuse_enrolled(
     Raises:
         GalleryError: with whom it found.
     """
-    table = snapshot.templates
-    ranked = nearest(cohort.vectors, table.vectors, table.owners, 1)
+    ranked = snapshot.index.exact(cohort.vectors, 1, snapshot.templates)
     same = {int(owner[0]) for owner, s in ranked if len(s) and s[0] >= SAME_PHOTO}
     if persons is not None:
         labels = {normal_name(label) for label in np.asarray(persons).tolist() if _is_name(label)}
@@ -99,8 +97,7 @@ def cohort_warnings(
     own = _typical_own_similarity(snapshot)
     if own is None or not len(cohort):
         return ()
-    table = snapshot.templates
-    ranked = nearest(cohort.vectors, table.vectors, table.owners, 1)
+    ranked = snapshot.index.exact(cohort.vectors, 1, snapshot.templates)
     close = [
         (int(person), int(owner[0]))
         for person, (owner, s) in zip(cohort.persons, ranked, strict=True)
@@ -164,7 +161,8 @@ def _typical_own_similarity(snapshot: Snapshot) -> float | None:
     _, starts = np.unique(table.owners[rows], return_index=True)
     for some in np.split(rows, starts[1:])[:1000]:
         if len(some) > 1:
-            similarity = table.vectors[some] @ table.vectors[some].T
+            x = table.take(some)
+            similarity = x @ x.T
             np.fill_diagonal(similarity, -1)
             values += similarity.max(1).tolist()
     return float(np.median(values)) if values else None

@@ -104,10 +104,16 @@ class VectorGallery:
         self.dim = description.dim
         self.kind = description.kind
         self.source = description.source
+        search = index_named(index)
+        try:
+            search.prepare(engine, self.place, description.dim)
+        except BaseException:
+            engine.dispose()
+            raise
         self._snapshot = Snapshot(
             self.place,
             description.dim,
-            index=index_named(index),
+            index=search,
             measured=description.measured,
         )
         self._access = Access(engine, location=location, snapshot=self._snapshot, operator=operator)
@@ -170,8 +176,9 @@ class VectorGallery:
                 with a short code of each, and exactly with the nearest by these; from 20,000
                 templates on several times as fast, but it may miss somebody: see `recall`. It needs
                 the extra ``index``, takes a sixteenth of the templates' memory, and is built at the
-                first search. Enrolling compares exactly either way. An `AbstractIndex` of one's own
-                is taken as it is.
+                first search. "pgvector": in a PostgreSQL server with that extension, by its graph,
+                and exactly with the nearest by that; this process holds no vectors. Enrolling
+                compares exactly in any case. An `AbstractIndex` of one's own is taken as it is.
             operator: as in `create`.
 
         Raises:
@@ -639,7 +646,7 @@ class VectorGallery:
                     {**people[owner], "templates": n}
                     for owner, n in zip(owners.tolist(), counts.tolist(), strict=True)
                 ],
-                table.vectors[rows],
+                table.take(rows),
                 self._snapshot.cohort(connection),
             )
         moved.write(target)
@@ -744,8 +751,9 @@ class VectorGallery:
                 change.note(AuditEntry(kind))
 
     def _hint(self) -> None:
-        is_large = len(self._snapshot.searched) > LARGE
-        if self._snapshot.index.is_exact and is_large and not self._hinted:
+        if self._hinted or not self._snapshot.index.is_exact:
+            return
+        if len(self._snapshot.searched) > LARGE:
             self._hinted = True
             warnings.warn(
                 f"{self.place} has {len(self._snapshot.templates):,} templates, and each search "

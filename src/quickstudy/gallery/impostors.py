@@ -2,13 +2,15 @@
 gallery changes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from quickstudy.core.arrays import NDArray
-from quickstudy.gallery.search import nearest
+from quickstudy.gallery.index import AbstractIndex
+from quickstudy.gallery.search import Ranked, nearest
 from quickstudy.gallery.vectors import Integers, Vectors, VectorTable
 
 MAX_LEFT_OUT = 5_000
@@ -73,7 +75,12 @@ class ImpostorTracker:
         self._similarity = np.empty(0, np.float32)
 
     def follow(
-        self, impostors: Impostors, table: VectorTable, touched: Int[Integers, " t"]
+        self,
+        impostors: Impostors,
+        table: VectorTable,
+        touched: Int[Integers, " t"],
+        *,
+        index: AbstractIndex,
     ) -> ImpostorScores:
         """The scores of these impostors, in no order.
 
@@ -81,6 +88,7 @@ class ImpostorTracker:
             impostors: who they are now.
             table: who is enrolled now.
             touched: the identities that came, went or changed since the last call.
+            index: what compares with everybody, exactly.
         """
         stay = np.isin(self._ids, impostors.ids) & ~np.isin(self._own, touched)
         new = ~np.isin(impostors.ids, self._ids[stay])
@@ -94,18 +102,20 @@ class ImpostorTracker:
         self._nearest = np.r_[self._nearest[stay], np.zeros(count, np.int64)]
         rows = table.rows_of(touched) if len(touched) else np.empty(0, np.int64)
         if len(rows) and known.any():
-            self._compare(np.flatnonzero(known), table.vectors[rows], table.owners[rows])
+            self._keep_nearer(
+                np.flatnonzero(known),
+                lambda x, **rest: nearest(x, table.take(rows), table.owners[rows], 1, **rest),
+            )
         if not known.all():
             self._similarity[~known] = -np.inf
-            self._compare(np.flatnonzero(~known), table.vectors, table.owners)
+            self._keep_nearer(
+                np.flatnonzero(~known), lambda x, **rest: index.exact(x, 1, table, **rest)
+            )
         return ImpostorScores(self._similarity, self._nearest, self._persons, impostors.rule)
 
-    def _compare(self, which: Integers, vectors: Vectors, owners: Integers) -> None:
-        ranked = nearest(
+    def _keep_nearer(self, which: Integers, search: Callable[..., list[Ranked]]) -> None:
+        ranked = search(
             self._vectors[which],
-            vectors,
-            owners,
-            1,
             without_owner=self._own[which],
             above=self._similarity[which],
         )

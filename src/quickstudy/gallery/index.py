@@ -3,6 +3,7 @@
 import abc
 
 from jaxtyping import Float
+from sqlalchemy.engine import Connection, Engine
 
 from quickstudy.gallery.search import Ranked, nearest
 from quickstudy.gallery.vectors import Integers, Vectors, VectorTable
@@ -40,6 +41,54 @@ class AbstractIndex(abc.ABC):
         Returns:
             For each probe, its owners and their similarities.
         """
+
+    def exact(
+        self,
+        x: Float[Vectors, "P D"],
+        k: int,
+        table: VectorTable,
+        *,
+        without_owner: Integers | None = None,
+        without_row: Integers | None = None,
+        above: Vectors | None = None,
+    ) -> list[Ranked]:
+        """As `nearest`, but nobody is missed: each probe is compared with every vector.
+
+        Args:
+            x, k, table, without_row: as of `nearest`.
+            without_owner: an owner for each probe that is passed over, ``[P]``.
+            above: a similarity for each probe, ``[P]``; what is not above it may be left out.
+        """
+        return nearest(
+            x,
+            table.vectors,
+            table.owners,
+            k,
+            without_owner=without_owner,
+            without_row=without_row,
+            above=above,
+        )
+
+    def prepare(self, engine: Engine, place: str, dim: int) -> None:
+        """Make what it needs in the database of a gallery that is opened.
+
+        Args:
+            engine: connections to it.
+            place: where it is, for messages.
+            dim: D, length of a vector.
+
+        Raises:
+            GalleryError: when it cannot be used there.
+        """
+        return
+
+    def new_table(self, dim: int) -> VectorTable:
+        """An empty table of vectors of length D, as this index searches them."""
+        return VectorTable(dim)
+
+    def follow(self, connection: Connection) -> None:
+        """From now on it is asked within this transaction."""
+        return
 
     @property
     def nbytes(self) -> int:

@@ -3,7 +3,7 @@
 from quickstudy.core.errors import GalleryError, did_you_mean
 from quickstudy.gallery.index import AbstractIndex, ExactIndex
 
-INDEXES = ("exact", "approximate")
+INDEXES = ("exact", "approximate", "pgvector")
 
 
 def index_named(index: str | AbstractIndex) -> AbstractIndex:
@@ -21,4 +21,8 @@ def index_named(index: str | AbstractIndex) -> AbstractIndex:
         from quickstudy.gallery.faiss_index import FaissIndex
 
         return FaissIndex()
+    if index == "pgvector":
+        from quickstudy.gallery.pgvector_index import PgvectorIndex
+
+        return PgvectorIndex()
     raise GalleryError(f"There is no index '{index}'. {did_you_mean(index, INDEXES)}")

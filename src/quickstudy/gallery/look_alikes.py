@@ -19,7 +19,6 @@ from quickstudy.gallery.identities import (
     insert_templates,
 )
 from quickstudy.gallery.impostors import sample_rows
-from quickstudy.gallery.search import nearest
 from quickstudy.gallery.snapshot import Snapshot
 from quickstudy.gallery.tables import AUDIT, IDENTITY
 
@@ -56,7 +55,7 @@ def look_alikes(connection: Connection, snapshot: Snapshot, most: int) -> list[L
     owners = table.owners[alive]
     rows = alive[sample_rows(owners, table.ids[alive], MOST_COMPARED, MOST_COMPARED)]
     mine = table.owners[rows]
-    ranked = nearest(table.vectors[rows], table.vectors, table.owners, _OTHERS, without_owner=mine)
+    ranked = snapshot.index.exact(table.take(rows), _OTHERS, table, without_owner=mine)
     pairs: dict[tuple[int, int], float] = {}
     for owner, (others, similarities) in zip(mine.tolist(), ranked, strict=True):
         for other, similarity in zip(others.tolist(), similarities.tolist(), strict=True):

@@ -18,7 +18,7 @@ from quickstudy.core.errors import GalleryError
 from quickstudy.gallery.database import PATIENCE, explained, raw
 from quickstudy.gallery.location import Location
 from quickstudy.gallery.moments import shown
-from quickstudy.gallery.tables import AUDIT, COHORT, COPY, IDENTITY, TEMPLATE
+from quickstudy.gallery.tables import AUDIT, COHORT, COPY, IDENTITY, SERVER_VECTORS, TEMPLATE
 
 SMALL = 256 * 2**20
 """Files of up to so many bytes are written anew at each deletion; in larger ones deleted content is
@@ -118,6 +118,7 @@ def _purge_postgres(engine: Engine, location: Location, *, always: bool) -> tupl
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             names = [table.name for table in (IDENTITY, TEMPLATE, COHORT, AUDIT)]
+            names += [SERVER_VECTORS]
             names = [name for name in names if inspect(connection).has_table(name)]
             if not always and _postgres_bytes(connection, names) > SMALL:
                 return (

@@ -26,7 +26,7 @@ from quickstudy.gallery.impostors import (
 from quickstudy.gallery.index import AbstractIndex
 from quickstudy.gallery.policy import COHORT as COHORT_RULE
 from quickstudy.gallery.policy import LEAVE_ONE_OUT, LEAVE_ONE_OUT_SAMPLE, Policy
-from quickstudy.gallery.search import Ranked, exact, nearest
+from quickstudy.gallery.search import Ranked, exact
 from quickstudy.gallery.tables import CHANGE, COHORT, COHORT_ID, GALLERY, IDENTITY, TEMPLATE
 from quickstudy.gallery.vectors import NO_OWNER, Integers, Vectors, VectorTable
 from quickstudy.metrics.thresholds import needed
@@ -96,7 +96,7 @@ class Snapshot:
 
     def _clear(self) -> None:
         self.index.forget()
-        self.templates = VectorTable(self.dim)
+        self.templates = self.index.new_table(self.dim)
         self._means: VectorTable | None = None
         self._names: dict[int, str] = {}
         self._cohort: Cohort | None = None
@@ -119,13 +119,15 @@ class Snapshot:
     def follow(self, connection: Connection, *, uncommitted: bool = False) -> None:
         """Know what this transaction sees."""
         self._uncommitted |= uncommitted
+        self.index.follow(connection)
         row = connection.execute(select(GALLERY.c.changes, GALLERY.c.token)).one()
         now, before = (row.changes, row.token), self._at
         if now == before:
             return
         self._at = None  # whatever stops this half-way, the next reads everything
         some = None if before is None else touched(connection, before, now)
-        if before is None or some is None or len(some) > max(MANY, len(self.templates) // 4):
+        is_much = some is not None and len(some) > MANY and len(some) > len(self.templates) // 4
+        if before is None or some is None or is_much:
             self._read(connection)
         else:
             self._reread(connection, before[0], some)
@@ -139,6 +141,8 @@ class Snapshot:
 
     def _read(self, connection: Connection) -> None:
         self._clear()
+        if not self.templates.is_local:
+            return  # it reads what it needs when it is asked for
         self.templates.reserve(
             connection.execute(select(func.count()).select_from(TEMPLATE)).scalar_one()
         )
@@ -150,7 +154,13 @@ class Snapshot:
                 self._add(rows)
 
     def _add(self, rows: Sequence[Any]) -> None:
-        owners = _integers(row.identity for row in rows)
+        owners, ids = (
+            _integers(row.identity for row in rows),
+            _integers(row.id for row in rows),
+        )
+        if not self.templates.is_local:
+            self.templates.add(np.empty((len(rows), 0), np.float32), owners, ids)
+            return
         vectors = checked_vectors(
             [row.vector for row in rows],
             [row.checksum for row in rows],
@@ -158,7 +168,7 @@ class Snapshot:
             dim=self.dim,
             place=self.place,
         )
-        self.templates.add(vectors, owners, _integers(row.id for row in rows))
+        self.templates.add(vectors, owners, ids)
 
     def _reread(self, connection: Connection, since: int, some: set[int]) -> None:
         if COHORT_ID in some:
@@ -168,21 +178,25 @@ class Snapshot:
             return
         for identity in some:
             self._names.pop(identity, None)
+        if not self.templates.is_read:
+            return
         owners, ids = self.templates.owners, self.templates.ids
         gone = {
             (int(owners[row]), int(ids[row])): row
             for row in self.templates.rows_of(identities).tolist()
         }
         changed = select(CHANGE.c.identity).where(CHANGE.c.number > since)
-        query = (
-            select(TEMPLATE.c.id, TEMPLATE.c.identity, TEMPLATE.c.vector, TEMPLATE.c.checksum)
-            .where(TEMPLATE.c.identity.in_(changed))
-            .order_by(TEMPLATE.c.id)
-        )
+        columns = [TEMPLATE.c.id, TEMPLATE.c.identity]
+        if self.templates.is_local:
+            columns += [TEMPLATE.c.vector, TEMPLATE.c.checksum]
+        query = select(*columns).where(TEMPLATE.c.identity.in_(changed)).order_by(TEMPLATE.c.id)
         new = []
         for row in connection.execute(query):
             at = gone.get((row.identity, row.id))
-            if at is not None and self.templates.vectors[at].tobytes() == row.vector:
+            is_same = at is not None and (
+                not self.templates.is_local or self.templates.vectors[at].tobytes() == row.vector
+            )
+            if is_same:
                 del gone[row.identity, row.id]
             else:
                 new.append(row)
@@ -205,6 +219,12 @@ class Snapshot:
         if self.policy.score != "mean":
             self._means = None
             return self.templates
+        if not self.templates.is_local:
+            raise GalleryError(
+                f"{self.place} compares with the mean of each identity's templates, but this index "
+                "searches the templates themselves. Open the gallery with the index 'exact', or "
+                "set a policy with the score 'max'."
+            )
         if self._means is None:
             self._means = VectorTable(self.dim)
             self._means.add(*_means(self.templates, self.templates.by_owner()))
@@ -221,8 +241,20 @@ class Snapshot:
     def nearest_other(self, x: Float[Vectors, "n D"], identity: int | None) -> list[Ranked]:
         """The identity nearest to each probe, exactly, but for one; None leaves nobody out."""
         without = np.full(len(x), NO_OWNER if identity is None else identity)
-        table = self.searched
-        return nearest(x, table.vectors, table.owners, 1, without_owner=without)
+        return self.nearest(x, 1, without_owner=without)
+
+    def nearest(
+        self,
+        x: Float[Vectors, "n D"],
+        k: int,
+        *,
+        without_owner: Integers | None = None,
+        without_row: Integers | None = None,
+    ) -> list[Ranked]:
+        """As `search`, exactly; ``without_owner`` are identities to pass over, one per probe."""
+        return self.index.exact(
+            x, k, self.searched, without_owner=without_owner, without_row=without_row
+        )
 
     def similarity(self, x: Float[Vectors, "n D"], identity: int) -> Float[Vectors, " n"]:
         """Of each probe to one identity."""
@@ -332,7 +364,7 @@ class Snapshot:
             before = _Compared(self.policy.score, cohort, tracker, (0, 0))
             some = set[int]()
         self._compared = None
-        scores = before.tracker.follow(impostors, self.searched, _integers(some))
+        scores = before.tracker.follow(impostors, self.searched, _integers(some), index=self.index)
         if self._at is not None:
             self._compared = dataclasses.replace(before, at=self._at)
         return scores
@@ -356,7 +388,7 @@ class Snapshot:
         chosen = rows[sample_rows(owners[rows], self.templates.ids[rows], MAX_LEFT_OUT, persons)]
         rule = LEAVE_ONE_OUT if len(chosen) == len(rows) else LEAVE_ONE_OUT_SAMPLE
         of, ids = owners[chosen], self.templates.ids[chosen]
-        return Impostors(self.templates.vectors[chosen], of, ids, of, rule)
+        return Impostors(self.templates.take(chosen), of, ids, of, rule)
 
     def recall(self, n_probes: int, top_k: int) -> float:
         """Of the search, against the exact one; see `Gallery.recall`."""
@@ -367,10 +399,10 @@ class Snapshot:
             )
         rows = np.random.default_rng(0).permutation(self.templates.alive)[:n_probes]
         table = self.searched
-        x, without = self.templates.vectors[rows], rows if table is self.templates else None
+        x, without = self.templates.take(rows), rows if table is self.templates else None
         pairs = zip(
             self.search(x, top_k, without_row=without),
-            nearest(x, table.vectors, table.owners, top_k, without_row=without),
+            self.nearest(x, top_k, without_row=without),
             strict=True,
         )
         shares = [np.isin(true, found).mean() for (found, _), (true, _) in pairs if len(true)]

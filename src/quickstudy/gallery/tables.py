@@ -16,6 +16,10 @@ from sqlalchemy import (
 
 FORMAT = 3
 PREFIX = "quickstudy_"
+SERVER_VECTORS = f"{PREFIX}vector"
+"""A table that only galleries with the index "pgvector" have: the templates' vectors in half
+precision, see `quickstudy.gallery.pgvector_index`.
+"""
 COHORT_ID = 0
 """What the log of changes says in place of an identity when the cohort was changed; identities are
 numbered from 1.

@@ -51,7 +51,14 @@ class VectorTable:
 
     Args:
         dim: D, length of a vector.
+
+    Attributes:
+        is_local: the vectors are in this process.
+        is_read: the rows are; what is not read yet needs not be followed.
     """
+
+    is_local: bool = True
+    is_read: bool = True
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
@@ -99,9 +106,9 @@ class VectorTable:
         vectors = np.empty((room, self.dim), np.float32)
         owners = np.empty(room, np.int64)
         ids = np.empty(room, np.int64)
-        vectors[: self.used] = self.vectors
-        owners[: self.used] = self.owners
-        ids[: self.used] = self.ids
+        vectors[: self.used] = self._vectors[: self.used]
+        owners[: self.used] = self._owners[: self.used]
+        ids[: self.used] = self._ids[: self.used]
         self._vectors, self._owners, self._ids = vectors, owners, ids
 
     def add(
@@ -139,6 +146,10 @@ class VectorTable:
         return np.flatnonzero(
             self.owners == owners[0] if len(owners) == 1 else np.isin(self.owners, owners)
         )
+
+    def take(self, rows: Int[Integers, " n"]) -> Float[Vectors, "n D"]:
+        """The vectors of some rows."""
+        return self.vectors[rows]
 
     def of(self, owner: int) -> Float[Vectors, "m D"]:
         """The vectors of one owner."""

@@ -283,19 +283,24 @@ class Registry:
             served.gallery.close()
 
 
-def open_registry(place: str) -> Registry:
+def open_registry(place: str, *, index: str = "exact") -> Registry:
     """What a path or an address names: a model, a gallery, or a folder of them.
+
+    Args:
+        place: the path or address.
+        index: how galleries are searched, as of `Gallery.open`.
 
     Raises:
         ConfigError: when it names nothing that can be served.
         GalleryError, LoadError: when what it names cannot be opened.
     """
     if "://" in place:
-        gallery = Gallery.open(place)
+        gallery = Gallery.open(place, index=index)
         return Registry(galleries=[ServedGallery(slug(gallery.location.name), gallery)])
     path = Path(place).expanduser()
     if path.is_file():
-        return Registry(galleries=[ServedGallery(slug(path.stem), Gallery.open(path))])
+        gallery = Gallery.open(path, index=index)
+        return Registry(galleries=[ServedGallery(slug(path.stem), gallery)])
     if not path.is_dir():
         raise ConfigError(
             f"There is no {path}. Give a fitted model, a gallery, or a folder of them."
@@ -307,7 +312,7 @@ def open_registry(place: str) -> Registry:
     files = [p for p in inside if p.is_file() and p.suffix.lower() in _DATABASES]
     return Registry(
         [ServedModel(slug(p.name), p) for p in models],
-        [ServedGallery(slug(p.stem), Gallery.open(p)) for p in files],
+        [ServedGallery(slug(p.stem), Gallery.open(p, index=index)) for p in files],
     )
 
 
