@@ -58,6 +58,24 @@ def test_answers_are_the_models_and_a_bad_item_fails_alone(
     assert bare["answers"][0]["answer"] == body["answers"][1]["answer"]
 
 
+def test_prediction_sets_are_the_models(
+    client: Client, place: Path, files: Files, drawing: Callable[..., Any]
+) -> None:
+    http = client()
+    address = "/v1/models/shapes/predict"
+    model = FittedModel.load(place / "shapes")
+    x = model.encoder.encode([drawing(shape, 7) for shape in SHAPES])
+    said = http.post(f"{address}?sets=0.15", files=files(*SHAPES)).json()["answers"]
+    expected = model.with_sets(0.15).answer_vectors(SHAPES, x.astype(float))
+    assert [one["classes"] for one in said] == [list(one.classes) for one in expected]
+    plain = http.post(address, files=files("cross")).json()["answers"]
+    assert plain[0]["classes"] is None
+    for share, words in (("0.01", "99 examples"), ("1.5", "less than 1")):
+        refused = http.post(f"{address}?sets={share}", files=files("cross"))
+        assert refused.status_code == 422
+        assert words in refused.json()["detail"]
+
+
 def test_the_inference_protocol_says_the_same(client: Client, files: Files, png: Png) -> None:
     http = client()
     assert http.get("/v2/health/ready").json() == {"ready": True}

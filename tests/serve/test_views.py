@@ -56,6 +56,27 @@ def test_no_view_has_a_serious_fault(address: str, browse: Callable[..., Any]) -
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], view
 
 
+def test_prediction_sets_are_shown_or_refused_in_words(
+    address: str, browse: Callable[..., Any], png: Callable[..., bytes]
+) -> None:
+    page = browse(address)
+    page.click("#tab-try")
+    page.click("#mode-file")
+    files = {"name": "cross.png", "mimeType": "image/png", "buffer": png("cross", 7)}
+    page.set_input_files("#files", [files])
+    expect(page.locator("#answer")).not_to_have_class("answer idle")
+    expect(page.locator("#set")).to_be_hidden()
+    page.check("#sets")
+    expect(page.locator("#set")).to_contain_text("It may be: ")
+    page.click("#tab-teach")
+    page.click("[aria-label='Remove bars']")
+    expect(page.locator("#classes > li")).to_have_count(2)
+    page.click("#tab-try")
+    expect(page.locator("#sets")).not_to_be_checked()
+    expect(page.locator("#try-note")).to_contain_text("9 examples")
+    expect(page.locator("#bars li")).to_have_count(2)
+
+
 def test_methods_and_what_can_be_kept(address: str, browse: Callable[..., Any]) -> None:
     page = browse(address)
     page.click("#tab-methods")

@@ -74,7 +74,10 @@ class ConformalSets:
             ConfigError: for α outside of (0, 1), or too few examples for it.
         """
         if not 0 < alpha < 1:
-            raise ConfigError(f"alpha is the share of misses, between 0 and 1, got {alpha}.")
+            raise ConfigError(
+                "Prediction sets take the share of cases in which they may miss the right class, "
+                f"between 0 and 1 such as 0.1, got {alpha}."
+            )
         fewest = int(self._counts(by_class).min())
         if fewest < needed_for_sets(alpha):
             of = " of each class" if by_class else ""

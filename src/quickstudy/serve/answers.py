@@ -40,6 +40,11 @@ class Answer(Form):
         description="Of a model the probability of each class among the known ones; of a gallery "
         "the similarity of the nearest identities.",
     )
+    classes: list[str | float] | None = Field(
+        default=None,
+        description="The prediction set, the most likely class first; null where none was asked "
+        "for.",
+    )
     error: str | None = Field(default=None, description="Why there is no answer.")
 
 

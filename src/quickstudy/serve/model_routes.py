@@ -1,8 +1,10 @@
 """Models over HTTP: ask, teach, rename, forget, comment, measure."""
 
 import asyncio
+import functools
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +40,7 @@ from quickstudy.serve.uploads import read_upload
 _READ = [Depends(need("read"))]
 _ENROL = [Depends(need("enrol"))]
 _ADMINISTER = [Depends(need("administer"))]
+_BYTES = "application/octet-stream"
 
 
 def model_routes(service: Service) -> APIRouter:
@@ -56,13 +59,28 @@ def model_routes(service: Service) -> APIRouter:
         return await asyncio.to_thread(_card, registry.model(model))
 
     @router.post("/{model}/predict", dependencies=_READ, openapi_extra=ITEMS)
-    async def predict(model: str, request: Request) -> Answers:
+    async def predict(
+        model: str,
+        request: Request,
+        sets: Annotated[
+            float | None,
+            Query(
+                gt=0,
+                lt=1,
+                description="Name also so many classes that the right one is missing in this "
+                "share of cases at most.",
+                examples=[0.1],
+            ),
+        ] = None,
+    ) -> Answers:
         """What each item is, or that it is unknown. One that cannot be read fails alone."""
         served = registry.model(model)
         await asyncio.to_thread(served.fitted)
         upload = await read_upload(request, limits)
         encoded = await service.encode_for(upload, served, request)
-        return await asyncio.to_thread(service.model_answers, request, served, upload, encoded)
+        return await asyncio.to_thread(
+            service.model_answers, request, served, upload, encoded, sets=sets
+        )
 
     @router.post("/{model}/score", dependencies=_READ, openapi_extra=LABELLED)
     async def score(model: str, request: Request) -> Measured:
@@ -206,45 +224,28 @@ def model_routes(service: Service) -> APIRouter:
             for row in rows
         ]
 
-    @router.get(
-        "/{model}/download",
-        dependencies=_ADMINISTER,
-        response_class=Response,
-        responses=_file_of("application/zip"),
-    )
+    @router.get("/{model}/download", dependencies=_ADMINISTER, **_file_of("application/zip"))
     async def download(model: str) -> Response:
         """The model as a folder in a zip file: vectors and settings, no item."""
         served = registry.model(model)
-        content = await asyncio.to_thread(served.packed)
-        return _attached(content, "application/zip", f"{served.name}.zip")
+        return await _sent(served.packed, "application/zip", f"{served.name}.zip")
 
-    @router.get(
-        "/{model}/onnx",
-        dependencies=_ADMINISTER,
-        response_class=Response,
-        responses=_file_of("application/octet-stream"),
-    )
+    @router.get("/{model}/onnx", dependencies=_ADMINISTER, **_file_of(_BYTES))
     async def onnx(model: str) -> Response:
         """The model as one graph, for programs without torch; see `quickstudy export`. It takes
         some seconds, and is kept until the model changes.
         """
         served = registry.model(model)
-        content = await asyncio.to_thread(served.exported)
-        return _attached(content, "application/octet-stream", f"{served.name}.onnx")
+        return await _sent(served.exported, _BYTES, f"{served.name}.onnx")
 
-    @router.get(
-        "/{model}/report",
-        dependencies=_READ,
-        response_class=Response,
-        responses=_file_of("text/html"),
-    )
+    @router.get("/{model}/report", dependencies=_READ, **_file_of("text/html"))
     async def report(model: str) -> Response:
         """The page of the fit: how well the examples recognise each other, and what to do next. It
         shows no item, as the model holds none.
         """
         served = registry.model(model)
-        content = await asyncio.to_thread(_page_of, served)
-        return _attached(content, "text/html; charset=utf-8", f"{served.name}.html")
+        page = functools.partial(_page_of, served)
+        return await _sent(page, "text/html; charset=utf-8", f"{served.name}.html")
 
     @router.get("/{model}/curve", dependencies=_READ)
     async def curve(model: str) -> Curve:
@@ -285,13 +286,16 @@ def model_routes(service: Service) -> APIRouter:
     return router
 
 
-def _file_of(media_type: str) -> dict[int | str, dict[str, Any]]:
-    """An answer that is a file, for the description."""
-    content = {"type": "string", "contentMediaType": media_type}
-    return {200: {"description": "The file.", "content": {media_type: {"schema": content}}}}
+def _file_of(media_type: str) -> dict[str, Any]:
+    """What a route says that answers with a file, for the description."""
+    schema = {"type": "string", "contentMediaType": media_type}
+    answer = {"description": "The file.", "content": {media_type: {"schema": schema}}}
+    return {"response_class": Response, "responses": {200: answer}}
 
 
-def _attached(content: bytes, media_type: str, name: str) -> Response:
+async def _sent(write: Callable[[], bytes], media_type: str, name: str) -> Response:
+    """A file that is written for this answer, in a thread."""
+    content = await asyncio.to_thread(write)
     disposition = f'attachment; filename="{name}"'
     return Response(content, media_type=media_type, headers={"Content-Disposition": disposition})
 

@@ -1,7 +1,7 @@
 """What routes share: items to vectors in common batches, and answers in one form."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,34 +95,44 @@ class Service:
         return await self.encode(upload, served.encoder, deadline=deadline_of(request))
 
     def model_answers(
-        self, request: Request, served: ServedModel, upload: Upload, encoded: Encoded
+        self,
+        request: Request,
+        served: ServedModel,
+        upload: Upload,
+        encoded: Encoded,
+        *,
+        sets: float | None = None,
     ) -> Answers:
-        """What a model says, kept for feedback."""
+        """What a model says, kept for feedback.
+
+        Args:
+            request: what asks.
+            served: the model.
+            upload: all items.
+            encoded: those that became vectors.
+            sets: the share of misses of prediction sets that answers carry; None = none.
+
+        Raises:
+            ConfigError: when there are too few examples for such sets.
+        """
         model = served.fitted()
+        if sets is not None:
+            model = model.with_sets(sets)
         predictions = model.answer_vectors([i.name for i in encoded.items], encoded.vectors)
         shares = model.classifier.predict_proba(encoded.vectors) if len(encoded.items) else []
         names = [str(label) for label in model.known.classes_.tolist()]
-        said = dict(zip(map(id, encoded.items), zip(predictions, shares, strict=True), strict=True))
-        rows = dict(zip(map(id, encoded.items), encoded.vectors, strict=True))
-        answers = []
-        for i, item in enumerate(upload.items):
-            key = f"{request_id_of(request)}/{i}"
-            if id(item) not in said:
-                answers.append(_failed(key, item))
-                continue
-            prediction, share = said[id(item)]
-            scores = dict(zip(names, map(float, share), strict=True))
-            one = _of_prediction(key, item, prediction, scores, model)
-            self.measures.answers.labels(served.name, kind_of(one)).inc()
-            self._keep(key, served.name, one, rows[id(item)])
-            answers.append(one)
+
+        def say(row: int) -> dict[str, Any]:
+            scores = dict(zip(names, map(float, shares[row]), strict=True))
+            return _of_prediction(predictions[row], scores, model)
+
         promise = promise_of(model)
         return Answers(
             name=served.name,
             version=version_of(model),
             request_id=request_id_of(request),
             promise=None if promise is None else Promise(**promise),
-            answers=answers,
+            answers=self._said(request, served.name, upload, encoded, say),
         )
 
     def gallery_answers(
@@ -134,37 +144,39 @@ class Service:
         decisions: Sequence[Decision],
     ) -> Answers:
         """What a gallery says, kept for feedback."""
-        by_item = dict(
-            zip(map(id, encoded.items), zip(decisions, encoded.vectors, strict=True), strict=True)
-        )
-        answers = []
-        for i, item in enumerate(upload.items):
-            key = f"{request_id_of(request)}/{i}"
-            if id(item) not in by_item:
-                answers.append(_failed(key, item))
-                continue
-            decision, vector = by_item[id(item)]
-            nearest = decision.candidates[0][0] if decision.candidates else None
-            one = Answer(
-                id=key,
-                item=item.name,
-                answer=decision.answer,
-                nearest=nearest,
-                certain=decision.certain,
-                score=decision.similarity,
-                scores=dict(decision.candidates),
-            )
-            self.measures.answers.labels(served.name, kind_of(one)).inc()
-            self._keep(key, served.name, one, vector)
-            answers.append(one)
         policy = served.gallery.policy
         return Answers(
             name=served.name,
             version=str(decisions[0].policy if decisions else 0),
             request_id=request_id_of(request),
             promise=self.gallery_promise(served) if policy.threshold is not None else None,
-            answers=answers,
+            answers=self._said(
+                request, served.name, upload, encoded, lambda row: _of_decision(decisions[row])
+            ),
         )
+
+    def _said(
+        self,
+        request: Request,
+        name: str,
+        upload: Upload,
+        encoded: Encoded,
+        say: Callable[[int], dict[str, Any]],
+    ) -> list[Answer]:
+        """An answer to each item, in order: what is said of its row of vectors, counted and kept,
+        or its error.
+        """
+        rows = {id(item): row for row, item in enumerate(encoded.items)}
+        answers = []
+        for i, item in enumerate(upload.items):
+            row = rows.get(id(item))
+            said = {"answer": None, "error": item.error} if row is None else say(row)
+            one = Answer(id=f"{request_id_of(request)}/{i}", item=item.name, **said)
+            if row is not None:
+                self.measures.answers.labels(name, kind_of(one)).inc()
+                self._keep(one, name, encoded.vectors[row])
+            answers.append(one)
+        return answers
 
     def gallery_promise(self, served: ServedGallery) -> Promise:
         """What a gallery promises now."""
@@ -182,7 +194,7 @@ class Service:
             threshold=policy.threshold,
         )
 
-    def _keep(self, key: str, name: str, one: Answer, vector: NDArray[np.float64]) -> None:
+    def _keep(self, one: Answer, name: str, vector: NDArray[np.float64]) -> None:
         asked = Asked(
             name,
             vector,
@@ -191,7 +203,7 @@ class Service:
             time.monotonic(),
             {"item": one.item, "nearest": one.nearest, "score": one.score, "scores": one.scores},
         )
-        self.registry.memory.keep(key, asked)
+        self.registry.memory.keep(one.id, asked)
 
     def _batcher(self, encoder: AbstractPretrained) -> Batcher:
         if encoder.key not in self._batchers:
@@ -242,27 +254,32 @@ def skipped(upload: Upload) -> list[dict[str, str]]:
     return [{"item": item.name, "error": item.error} for item in upload.items if item.error]
 
 
-def _failed(key: str, item: Item) -> Answer:
-    return Answer(id=key, item=item.name, answer=None, error=item.error)
+def _of_decision(decision: Decision) -> dict[str, Any]:
+    """The fields of an answer."""
+    return {
+        "answer": decision.answer,
+        "nearest": decision.candidates[0][0] if decision.candidates else None,
+        "certain": decision.certain,
+        "score": decision.similarity,
+        "scores": dict(decision.candidates),
+    }
 
 
 def _of_prediction(
-    key: str, item: Item, prediction: Prediction, scores: dict[str, float], model: FittedModel
-) -> Answer:
-    nearest = prediction.nearest if prediction.nearest is not None else prediction.label
-    answer = Answer(
-        id=key,
-        item=item.name,
-        answer=NOT_CALIBRATED,
-        nearest=nearest,
-        certain=prediction.certain,
-        score=prediction.score,
-        scores=scores,
-    )
+    prediction: Prediction, scores: dict[str, float], model: FittedModel
+) -> dict[str, Any]:
+    """The fields of an answer."""
+    answer = NOT_CALIBRATED
     if model.is_calibrated:
-        is_unknown = prediction.nearest is not None
-        answer.answer = "unknown" if is_unknown else prediction.label
-    return answer
+        answer = prediction.label if prediction.nearest is None else "unknown"
+    return {
+        "answer": answer,
+        "nearest": prediction.label if prediction.nearest is None else prediction.nearest,
+        "certain": prediction.certain,
+        "score": prediction.score,
+        "scores": scores,
+        "classes": None if model.set_alpha is None else list(prediction.classes),
+    }
 
 
 def _rows(upload: Upload, model: FittedModel) -> Encoded:

@@ -153,9 +153,16 @@ async function ask(items) {
     byId("answer").textContent = items.length ? "Teach it a class first." : "Draw or choose something.";
     byId("answer").className = "answer idle";
     byId("bars").replaceChildren();
+    byId("set").hidden = true;
     return;
   }
-  const body = await sendItems(url("/predict"), items);
+  let refused = "";
+  const body = await sendItems(url(byId("sets").checked ? "/predict?sets=0.1" : "/predict"), items).catch((problem) => {
+    if (!byId("sets").checked) throw problem;
+    byId("sets").checked = false;
+    refused = problem.message;
+    return sendItems(url("/predict"), items);
+  });
   if (number !== state.asked) return;
   const good = body.answers.filter((one) => !one.error);
   const bad = body.answers.filter((one) => one.error);
@@ -163,7 +170,10 @@ async function ask(items) {
   if (bad.length) note("try-note", bad.map((one) => `${one.item}: ${one.error}`).join(" "), "bad");
   else if (good.length > 1) note("try-note", good.map((one) => `${one.item}: ${one.answer}`).join(", "));
   await showAnswer();
+  if (refused) note("try-note", refused, "warn");
 }
+
+byId("sets").addEventListener("change", guarded(() => ask(input.items)));
 
 async function showAnswer() {
   const one = state.answer;
@@ -177,6 +187,8 @@ async function showAnswer() {
   if (limit === null) note("try-note", "Not calibrated: whatever you show, it names a class.", "warn");
   else if (isUnknown) note("try-note", `Nearest is ${one.nearest}, but not near enough. The bars compare the known classes only.`);
   showBars(byId("bars"), one.scores);
+  byId("set").hidden = !one.classes;
+  byId("set").textContent = one.classes ? `It may be: ${one.classes.join(", ")}.` : "";
   byId("verdict").hidden = false;
   byId("truth").value = state.card.promise ? "" : (Object.keys(state.card.classes)[0] ?? "");
 }
