@@ -101,7 +101,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
         with psycopg.connect(
             f"host={socket} user=test dbname=postgres", autocommit=True
         ) as connection:
-            connection.execute(f"CREATE SCHEMA {name}")
+            connection.execute(f"CREATE SCHEMA {name}".encode())
         return f"postgresql://test@/postgres?host={socket}&options=-csearch_path%3D{name}"
 
     return made

@@ -32,6 +32,7 @@ def test_answers_are_the_models_and_a_bad_item_fails_alone(
     assert said.status_code == 200
     body = said.json()
     model = FittedModel.load(place / "shapes")
+    assert model.encoder is not None
     x = model.encoder.encode([drawing(shape, 7) for shape in SHAPES])
     expected = model.answer_vectors(SHAPES, x.astype(float))
     for answer, one in zip(body["answers"], expected, strict=False):
@@ -64,6 +65,7 @@ def test_prediction_sets_are_the_models(
     http = client()
     address = "/v1/models/shapes/predict"
     model = FittedModel.load(place / "shapes")
+    assert model.encoder is not None
     x = model.encoder.encode([drawing(shape, 7) for shape in SHAPES])
     said = http.post(f"{address}?sets=0.15", files=files(*SHAPES)).json()["answers"]
     expected = model.with_sets(0.15).answer_vectors(SHAPES, x.astype(float))
@@ -298,6 +300,7 @@ def test_a_model_as_one_graph_and_as_a_page(
     file.write_bytes(http.get("/v1/models/shapes/onnx").content)
     exported = runtime.ExportedClassifier(file)
     model = FittedModel.load(place / "shapes")
+    assert model.encoder is not None
     images = [drawing(shape, 7) for shape in (*SHAPES, "scribble")]
     vectors = model.encoder.encode(images).astype(float)
     for one, other in zip(
