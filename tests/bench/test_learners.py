@@ -1,8 +1,11 @@
 import json
 
 import pytest
+import torch
 
-from quickstudy.bench import LearnersReport, measure_learners
+from quickstudy.bench import WORKLOADS, LearnersReport, measure_learners
+from quickstudy.bench.entry import Job
+from quickstudy.bench.plain_learners import plain_learner
 
 
 def test_learners_are_measured_beside_their_arithmetic() -> None:
@@ -21,6 +24,18 @@ def test_learners_are_measured_beside_their_arithmetic() -> None:
     assert cost.of_plain is not None
     assert report.costs["cnp"].of_plain is None
     values = json.loads(json.dumps(report.to_json()))
-    assert values["learners"]["protonet"]["of_arithmetic"] == pytest.approx(
-        cost.seconds * report.rate / cost.flops
-    )
+    assert values["learners"]["protonet"]["of_arithmetic"] == pytest.approx(cost.of_arithmetic)
+
+
+@pytest.mark.parametrize(
+    "name", ["tim", "alpha_tim", "baseline", "imaml", "meta_lstm", "learned_optimiser", "mann"]
+)
+def test_a_plain_loop_does_a_step_with_a_gradient(name: str) -> None:
+    workload = WORKLOADS["W1"].changed(n_tasks=1, width=4)
+    with Job.of(workload, torch.device("cpu")) as job:
+        step = plain_learner(name, job)
+        assert step is not None
+        gradient = step()["gradient"]
+    assert gradient[0] is not None
+    assert all(g.isfinite().all() for g in gradient if g is not None)
+    assert any(g is not None and g.abs().max() > 0 for g in gradient)

@@ -1,10 +1,11 @@
 """What one training step of every learner costs, on one common task, beside its own arithmetic."""
 
+import contextlib
 import dataclasses
 import inspect
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from quickstudy.bench.ceiling import convolution
 from quickstudy.bench.entry import Job, Step
 from quickstudy.bench.machine import about
 from quickstudy.bench.peers.plain import PLAIN
+from quickstudy.bench.plain_learners import plain_learner
 from quickstudy.bench.speed import write_json
 from quickstudy.bench.timing import old_objects_left_alone
 from quickstudy.bench.workloads import WORKLOADS
@@ -39,7 +41,9 @@ _SETTING = Setting(5, 1, 15)
 _SEMANTIC_DIM = 312
 _REPEATS = 7
 _PLAIN = {"maml": "W1", "fomaml": "W3", "anil": "W4", "protonet": "W6-5way"}
-"""Learners whose arithmetic the plain loop does too, and the workload that it does then."""
+"""Learners whose arithmetic the plain loop of `bench speed` does too, and the workload that it does
+then; `quickstudy.bench.plain_learners` has others.
+"""
 
 
 @dataclass(frozen=True)
@@ -50,24 +54,19 @@ class Cost:
         seconds: of processor time, the median over the rounds, on one thread.
         flops: counted operations of its convolutions and matrix products.
         calls: operations that torch is asked for, views included.
+        of_arithmetic: how many times what its counted operations take at the rate of a convolution,
+            measured beside each step; the median over the rounds. None where it has none.
         plain_seconds: of a plain loop that does the same; None where there is none.
+        of_plain: how many times what the plain loop takes, which does a step of its own beside
+            each; the median over the rounds.
     """
 
     seconds: float
     flops: int
     calls: int
+    of_arithmetic: float | None
     plain_seconds: float | None = None
-
-    def of_arithmetic(self, rate: float) -> float | None:
-        """How many times what its counted operations take at ``rate`` FLOP a second; None where it
-        has none.
-        """
-        return self.seconds * rate / self.flops if self.flops else None
-
-    @property
-    def of_plain(self) -> float | None:
-        """How many times what the plain loop takes."""
-        return None if self.plain_seconds is None else self.seconds / self.plain_seconds
+    of_plain: float | None = None
 
 
 @dataclass(frozen=True)
@@ -93,14 +92,7 @@ class LearnersReport:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values, with what follows from it."""
-        learners = {
-            name: {
-                **dataclasses.asdict(cost),
-                "of_arithmetic": cost.of_arithmetic(self.rate),
-                "of_plain": cost.of_plain,
-            }
-            for name, cost in self.costs.items()
-        }
+        learners = {name: dataclasses.asdict(cost) for name, cost in self.costs.items()}
         return {
             "about": dict(self.about),
             "rounds": self.rounds,
@@ -164,15 +156,24 @@ def measure_learners(
 
 def _cost(name: str, *, n_tasks: int, width: int, rounds: int) -> Cost:
     step = _step(name, n_tasks=n_tasks, width=width)
-    seconds = _processor_seconds(step, rounds)
     # the fused operations of stock torch, as those of numba are not seen
     with backend("torch"), FlopCounterMode(display=False) as flops, _Calls() as calls:
         step()
+    convolve, of_one = convolution(_CPU)
+    with _plain(name, n_tasks=n_tasks, width=width) as plain:
+        steps = [step, convolve] if plain is None else [step, convolve, plain]
+        for each in steps:
+            each()
+        taken = [[_processor_seconds(each) for each in steps] for _ in range(rounds)]
+    counted = flops.get_total_flops()
+    in_one = counted / of_one  # as many convolutions would be as much arithmetic
     return Cost(
-        seconds,
-        flops.get_total_flops(),
+        statistics.median(row[0] for row in taken),
+        counted,
         calls.n,
-        _plain_seconds(name, n_tasks=n_tasks, width=width, rounds=rounds),
+        statistics.median(row[0] / row[1] for row in taken) / in_one if counted else None,
+        statistics.median(row[2] for row in taken) if plain else None,
+        statistics.median(row[0] / row[2] for row in taken) if plain else None,
     )
 
 
@@ -217,29 +218,26 @@ def _episode(n_tasks: int, *, numbers: bool, described: bool) -> Episode:
     )
 
 
-def _plain_seconds(name: str, *, n_tasks: int, width: int, rounds: int) -> float | None:
-    if name not in _PLAIN:
-        return None
-    workload = WORKLOADS[_PLAIN[name]].changed(n_tasks=n_tasks, width=width)
+@contextlib.contextmanager
+def _plain(name: str, *, n_tasks: int, width: int) -> Iterator[Step | None]:
+    """A step of the learner's plain loop; None where there is no such loop."""
+    workload = WORKLOADS[_PLAIN.get(name, "W1")].changed(n_tasks=n_tasks, width=width)
     with Job.of(workload, _CPU) as job:
-        return _processor_seconds(PLAIN.step(job), rounds)
+        yield PLAIN.step(job) if name in _PLAIN else plain_learner(name, job)
 
 
 def _rate() -> float:
     """FLOP a second of processor time of a 3×3 convolution on one thread."""
     step, flops = convolution(_CPU)
-    return flops / min(_processor_seconds(step, 1) for _ in range(_REPEATS))
-
-
-def _processor_seconds(step: Step, rounds: int) -> float:
     step()
-    taken = []
+    return flops / min(_processor_seconds(step) for _ in range(_REPEATS))
+
+
+def _processor_seconds(step: Step) -> float:
     with old_objects_left_alone():
-        for _ in range(rounds):
-            began = time.process_time()
-            step()
-            taken.append(time.process_time() - began)
-    return statistics.median(taken)
+        began = time.process_time()
+        step()
+        return time.process_time() - began
 
 
 class _Calls(TorchDispatchMode):

@@ -272,7 +272,7 @@ def learners(
 def _print_learners(out: Console, report: LearnersReport) -> None:
     shown = table("learner", "ms per step", "GFLOP", "calls", "× its arithmetic", "× plain loop")
     for name, cost in report.costs.items():
-        arithmetic, plain = cost.of_arithmetic(report.rate), cost.of_plain
+        arithmetic, plain = cost.of_arithmetic, cost.of_plain
         shown.add_row(
             name,
             f"{1000 * cost.seconds:.4g}",
