@@ -2,6 +2,7 @@
 
 import multiprocessing
 import sqlite3
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from quickstudy.core.errors import ConfigError, DataError, LoadError, PassedOver
 from quickstudy.core.predictor import Predictor
 from quickstudy.core.saving import save_folder
 from quickstudy.core.types import Classes, Examples
-from quickstudy.data import read_picture
+from quickstudy.data import Glyphs, read_picture
 from quickstudy.encoders import MLP, Conv4
 from quickstudy.estimators import FittedModel, fit_folder, fit_table, load, score_model
 from quickstudy.estimators.encoding import PixelLearner
@@ -167,6 +168,94 @@ def test_a_table_of_files(tmp_path: Path) -> None:
         fit_table(table, encoder=mean_colour(), on_bad="skip")
     with pytest.raises(ConfigError, match="but got 2 of these"):
         fit_table(table, text="picture", paths="picture")
+
+
+def drawings(folder: Path) -> dict[Path, str]:
+    """Two drawings each of six characters, and their classes."""
+    test = Glyphs().split("test")
+    labels: dict[Path, str] = {}
+    for c in range(6):
+        (folder / f"c{c}").mkdir(parents=True)
+        for k, row in enumerate(test.index.rows_of(15 * c)[:2]):
+            path = folder / f"c{c}" / f"{k}.png"
+            Image.fromarray(255 - test.x[int(row), 0].numpy()).resize((84, 84)).save(path)
+            labels[path] = f"c{c}"
+    return labels
+
+
+def test_a_list_of_files_gets_the_encoder_that_their_folder_gets(tmp_path: Path) -> None:
+    labels = drawings(tmp_path / "drawn")
+    (tmp_path / "drawn" / "c0" / "notes.pdf").write_bytes(b"no picture")
+    lines = [f"{path.relative_to(tmp_path)},{label}" for path, label in labels.items()]
+    (tmp_path / "list.csv").write_text("\n".join(["file,label", *lines]))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        of_folder = fit_folder(tmp_path / "drawn", head="prototype")
+    # What is passed over is said once.
+    assert [w.category for w in caught].count(PassedOverWarning) == 1
+    of_list = fit_table(tmp_path / "list.csv", head="prototype")
+    assert of_list.encoding.source == of_folder.encoding.source == "symbols"
+    assert of_folder.summary is not None
+    assert of_list.summary is not None
+    assert set(of_folder.summary.notes) <= set(of_list.summary.notes)
+
+
+def test_invert_that_contradicts_the_drawings_is_noticed(tmp_path: Path) -> None:
+    labels = drawings(tmp_path / "drawn")
+    wrong = fit_folder(tmp_path / "drawn", invert=False, head="prototype")
+    right = fit_folder(tmp_path / "drawn", invert=True, head="prototype")
+    assert wrong.summary is not None
+    assert right.summary is not None
+    against = [note for note in wrong.summary.notes if f"{len(labels)} of {len(labels)}" in note]
+    assert len(against) == 1
+    assert len(right.summary.notes) == len(wrong.summary.notes) - 1
+
+
+def test_a_model_of_files_is_asked_about_a_list_of_files(tmp_path: Path) -> None:
+    known = colours(tmp_path / "known")
+    model = fit_folder(known, encoder=mean_colour())
+    table = tmp_path / "list.csv"
+    table.write_text("n,file,kind\n1,known/red/0.png,red\n2,gone.png,red\n3,known/blue/1.png,red\n")
+    answers = model.predict_table(table)
+    assert [(a.item.name, a.label) for a in answers] == [
+        ("0.png", "red"),
+        ("gone.png", None),
+        ("1.png", "blue"),
+    ]
+    assert "gone.png" in answers[1].error
+    score = score_model(model, table, target="kind")
+    assert score.accuracy == 0.5
+    assert len(score.unread) == 1
+    table.write_text("n,kind\n1,red\n")
+    with pytest.raises(DataError, match="one column"):
+        model.predict_table(table)
+
+
+def test_pictures_in_memory_are_as_good_as_files(tmp_path: Path) -> None:
+    known = colours(tmp_path / "known")
+    model = fit_folder(known, encoder=mean_colour())
+    path = known / "red" / "0.png"
+    image = Image.open(path)
+    array = np.asarray(image)
+    given = [path, str(path), path.read_bytes(), image, array, array / 255]
+    answers = model.predict_files(given, cache=tmp_path / "cache")
+    assert len({(a.label, a.probability, a.score) for a in answers}) == 1
+    assert [str(a.item) for a in answers[2:]] == [f"<item {n}>" for n in (3, 4, 5, 6)]
+    assert len(set(model.decide(given))) == 1
+    # One picture needs no list; a stack of them is one.
+    for one in (array, image, path.read_bytes()):
+        assert [a.label for a in model.predict_files(one)] == ["red"]
+    assert len(model.predict_files(np.stack([array] * 3))) == 3
+    bad = model.predict_files([array, b"no picture", array[:, :, :2]])
+    assert [a.label for a in bad] == ["red", None, None]
+    assert [a.error.split(":")[0] for a in bad[1:]] == ["<item 2>", "<item 3>"]
+    counts = model.add_class("reds", [array, path]).counts
+    assert counts["reds"] == 2
+
+
+def test_a_model_is_shown_in_a_line(tmp_path: Path) -> None:
+    model = fit_folder(colours(tmp_path / "known"), encoder=mean_colour(), head="ridge")
+    assert repr(model) == "FittedModel(images, 3 classes from 12 examples, head ridge)"
 
 
 def test_a_folder_of_texts(tmp_path: Path) -> None:

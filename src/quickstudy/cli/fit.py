@@ -73,8 +73,8 @@ PathsOption = Annotated[
 InvertOption = Annotated[
     bool | None,
     typer.Option(
-        help="Of drawings: turn dark ink on light paper to light on dark; default as the "
-        "encoder was trained."
+        help="Of drawings: --invert takes each for dark ink on light paper, --no-invert for light "
+        "ink on dark; default: the border of each tells."
     ),
 ]
 NormOption = Annotated[

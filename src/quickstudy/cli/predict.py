@@ -6,8 +6,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from rich.table import Table
@@ -182,12 +183,19 @@ def _predictions(
 ) -> Iterator[Prediction]:
     """The answers to what stands on the command line."""
     kind = fitted.encoding.kind
+    if "" in items:
+        raise DataError("One of the items is empty. Name a file, or leave it out.")
     tables = [item for item in items if Path(item).suffix.lower() in ENDINGS]
     if kind in ("images", "audio"):
         stdin = _from_stdin(kind, stack) if _STDIN in items else None
         given = [stdin if item == _STDIN and stdin else item for item in items]
-        for answer in fitted.stream_files(given, cache=cache or None):
-            yield replace(answer, item=_STDIN) if answer.item == stdin else answer
+        for is_table, some in groupby(given, lambda item: item in tables):
+            if is_table:
+                for item in some:
+                    yield from fitted.predict_table(cast("str", item), cache=cache or None)
+                continue
+            for answer in fitted.stream_files(list(some), cache=cache or None):
+                yield replace(answer, item=_STDIN) if answer.item == stdin else answer
     elif kind == TABLE or tables:
         gone = [item for item in items if item != _STDIN and not Path(item).exists()]
         if gone:

@@ -169,12 +169,11 @@ class HeadComparison:
 
     def __str__(self) -> str:
         if not self.n_judged:
-            return f"{self.choice} (no class has two examples to compare heads by)"
-        best = self.scores[self.chosen]
-        return (
-            f"{best.choice}: {100 * best.accuracy:.1f} % of {self.n_judged} examples left out, "
-            f"preferred in {100 * best.preferred:.0f} % of resamples"
-        )
+            return f"{self.choice} (too few examples to compare heads by)"
+        chosen, n = self.scores[self.chosen], len(self.scores)
+        if chosen.preferred < max(score.preferred for score in self.scores):
+            return f"{chosen.choice} (of {n} heads none is surely better)"
+        return f"{chosen.choice} (the best of {n} heads in {100 * chosen.preferred:.0f} % of resamples)"
 
 
 def compare_heads(

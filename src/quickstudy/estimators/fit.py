@@ -1,8 +1,8 @@
 """From a folder or a table to a fitted model, in one call."""
 
 import warnings
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ from quickstudy.core.errors import (
     did_you_mean,
 )
 from quickstudy.core.learner import AbstractLearner
-from quickstudy.data import ImageFormat, find_classes
+from quickstudy.data import ImageFormat
 from quickstudy.estimators.advice import listed
 from quickstudy.estimators.classifier import HEADS as ALL_HEADS
 from quickstudy.estimators.classifier import FewShotClassifier
@@ -39,6 +39,7 @@ from quickstudy.estimators.support import (
     table_support,
 )
 from quickstudy.pretrained import AbstractPretrained, FeatureCache, choose_encoder, open_encoder
+from quickstudy.pretrained.choose import against_borders
 from quickstudy.recipes import learner_extra, load
 
 HEADS = tuple(head for head in ALL_HEADS if head != "learner")
@@ -126,15 +127,16 @@ def fit_folder(
         _refuse(norm, "norm", "is for a run only, and none was given")
         _check_head(head)
 
-        support = _support_of_folder(
-            root,
-            encoder=encoder,
-            kind=kind,
-            invert=invert,
-            on_bad=on_bad,
-            cache=cache,
-            progress=progress,
-        )
+        with _opening(encoder, invert, cache) as open_as:
+            support = folder_support(
+                root,
+                kind=kind,
+                open_as=open_as,
+                on_bad=on_bad,
+                cache=open_as.cache,
+                progress=progress,
+            )
+        support = replace(support, notes=(*open_as.reasons, *support.notes))
         classifier = FewShotClassifier(head)
     else:
         usual = {"encoder": "auto", "head": "auto", "kind": "auto"}
@@ -200,19 +202,22 @@ def fit_table(
     wanted = _Wanted(false_accept_rate, review_rate, unknown_score, cohort)
     wanted.check()
     _check_head(head)
-    support = table_support(
-        Path(table),
-        target=target,
-        text=text,
-        columns=columns,
-        paths=paths,
-        kind=kind,
-        encoder=encoder,
-        invert=invert,
-        on_bad=on_bad,
-        cache=cache,
-        progress=progress,
-    )
+    with _opening(encoder, invert, cache) as open_as:
+        support = table_support(
+            Path(table),
+            target=target,
+            text=text,
+            columns=columns,
+            paths=paths,
+            kind=kind,
+            encoder=encoder,
+            invert=invert,
+            open_as=open_as,
+            on_bad=on_bad,
+            cache=open_as.cache,
+            progress=progress,
+        )
+    support = replace(support, notes=(*open_as.reasons, *support.notes))
     options: dict[str, Any] = {}
     if support.encoding.kind == "table":
         # Columns differ in scale, and how far a row is from the mean says something.
@@ -224,45 +229,59 @@ def fit_table(
     return _fit(support, classifier, wanted, on_bad=on_bad, cache=cache, progress=progress)
 
 
-def _support_of_folder(
-    folder: Path,
-    *,
-    encoder: str | Path | AbstractPretrained,
-    kind: str,
-    invert: bool | None,
-    on_bad: str,
-    cache: Cache,
-    progress: Progress | None,
-) -> SupportSet:
-    """The files of a folder as vectors of the encoder, which the examples choose where it is
-    "auto".
+class _Opener:
+    """Opens the encoder of labelled files: where it is "auto", the one that they prefer.
+
+    Args:
+        encoder, invert: as of `fit_folder`.
+        cache: where what is encoded to choose is kept.
+
+    Attributes:
+        reasons: why it was this one, in plain sentences.
+    """
+
+    def __init__(
+        self, encoder: str | Path | AbstractPretrained, invert: bool | None, cache: Cache
+    ) -> None:
+        self.encoder = encoder
+        self.invert = invert
+        self.cache = cache
+        self.reasons: list[str] = []
+
+    def __call__(
+        self, kind: str, labels: Mapping[Path, str]
+    ) -> tuple[AbstractPretrained, Encoding]:
+        if self.encoder == "auto" and kind in ("images", "audio") and self.invert is None:
+            choice = choose_encoder(
+                list(labels),
+                list(labels.values()),
+                kind=kind,
+                cache=None if isinstance(self.cache, FeatureCache) else self.cache,
+            )
+            self.reasons.append(f"Encoder '{choice.encoder.source}': {choice.reason}.")
+            opened = choice.encoder
+        else:
+            opened = open_encoder(self.encoder, kind=kind, invert=self.invert)
+            if self.invert is not None and kind == "images":
+                if self.encoder == "auto":
+                    self.reasons.append(
+                        f"Encoder '{opened.source}': as invert was given, drawings are meant."
+                    )
+                self.reasons += against_borders(list(labels), invert=self.invert)
+        return opened, Encoding(kind, opened.source, opened.key, self.invert)
+
+
+@contextmanager
+def _opening(
+    encoder: str | Path | AbstractPretrained, invert: bool | None, cache: Cache
+) -> Iterator[_Opener]:
+    """An opener, whose cache is there as long as the context is: what was encoded to choose is not
+    encoded again.
     """
     with ExitStack() as stack:
-        kept = cache
         if encoder == "auto" and (cache is None or cache is False):
-            # What was encoded to choose is not encoded again.
-            kept = stack.enter_context(TemporaryDirectory())
-        reasons = []
-
-        def open_as(chosen: str) -> tuple[AbstractPretrained, Encoding]:
-            if encoder == "auto" and chosen in ("images", "audio") and invert is None:
-                classes = find_classes(folder, kind=chosen)
-                choice = choose_encoder(
-                    [path for files in classes.values() for path in files],
-                    [name for name, files in classes.items() for _ in files],
-                    kind=chosen,
-                    cache=None if isinstance(kept, FeatureCache) else kept,
-                )
-                reasons.append(f"Encoder '{choice.encoder.source}': {choice.reason}.")
-                opened = choice.encoder
-            else:
-                opened = open_encoder(encoder, kind=chosen, invert=invert)
-            return opened, Encoding(chosen, opened.source, opened.key, invert)
-
-        support = folder_support(
-            folder, kind=kind, open_as=open_as, on_bad=on_bad, cache=kept, progress=progress
-        )
-        return replace(support, notes=(*reasons, *support.notes))
+            cache = stack.enter_context(TemporaryDirectory())
+        yield _Opener(encoder, invert, cache)
 
 
 def _fit(
@@ -362,7 +381,7 @@ def _support_of_run(
     support = folder_support(
         folder,
         kind="images",
-        open_as=lambda _: (encoder, encoding),
+        open_as=lambda *_: (encoder, encoding),
         on_bad=on_bad,
         cache=None,
         progress=progress,

@@ -7,11 +7,13 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, cast
 
 import numpy as np
 from jaxtyping import Float
+from PIL import Image
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.describe import Modules
@@ -28,10 +30,10 @@ from quickstudy.estimators.model_header import damage_is_a_load_error
 from quickstudy.estimators.open_set import OpenSetClassifier, OpenSetPrediction
 from quickstudy.estimators.prediction import Prediction
 from quickstudy.estimators.summary import FitSummary
-from quickstudy.estimators.support import Cache
+from quickstudy.estimators.support import Cache, paths_of_rows
 from quickstudy.estimators.tables import ENDINGS, read_table, row_numbers, texts
 from quickstudy.pretrained import AbstractPretrained, FeatureCache, encode_files
-from quickstudy.pretrained.files import cache_for
+from quickstudy.pretrained.files import Source, cache_for, names_of
 
 UNKNOWN = "unknown"
 _AT_ONCE = 256
@@ -39,7 +41,7 @@ _AT_ONCE = 256
 Classifier: TypeAlias = FewShotClassifier | OpenSetClassifier
 
 
-@dataclass
+@dataclass(repr=False)
 class FittedModel:
     """A classifier and how items become vectors: what `fit_folder`, `fit_table` and ``quickstudy
     fit`` make.
@@ -76,6 +78,10 @@ class FittedModel:
     history: tuple[Change, ...] = field(default=(), compare=False)
     set_alpha: float | None = field(default=None, compare=False)
 
+    def __repr__(self) -> str:
+        classes = f"{len(self.counts)} classes from {sum(self.counts.values())} examples"
+        return f"FittedModel({self.encoding.kind}, {classes}, head {self.known.head})"
+
     @property
     def known(self) -> FewShotClassifier:
         """The classifier of the known classes."""
@@ -99,7 +105,7 @@ class FittedModel:
     def vectors(
         self, items: Sequence[Any] | NDArray[Any], *, cache: Cache = None
     ) -> Float[NDArray[np.float64], "n D"]:
-        """The vectors of items: paths, texts, or rows of numbers.
+        """The vectors of items: paths or pictures in memory, texts, or rows of numbers.
 
         Raises:
             ConfigError: for one item where a list was expected, or without an encoder.
@@ -109,7 +115,7 @@ class FittedModel:
         if self.encoding.kind == TABLE:
             return self.encoding.standardised(np.asarray(items, dtype=np.float64))
         encoder = self._opened_encoder()
-        files = [Path(item) for item in items if self._is_file(item)]
+        files = [item for item in items if self._is_file(item)]
         if len(files) == len(items):
             return encode_files(encoder, files, cache=self._cache(cache)).vectors.astype(np.float64)
         if files:
@@ -133,13 +139,15 @@ class FittedModel:
         return _decide(self.classifier, self.vectors(items))
 
     def predict_files(
-        self, files: Sequence[str | Path] | str | Path, *, cache: Cache = None
+        self, files: Sequence[Source] | Source, *, cache: Cache = None
     ) -> list[Prediction]:
         """What the model says of each file; one that cannot be read has an error in place of an
         answer.
 
         Args:
-            files: paths of files, or of folders with files of the model's kind.
+            files: paths of files, or of folders with files of the model's kind; of images also
+                pictures in memory (the bytes of a file, Pillow images, arrays), which are called
+                "<item 1>" and so on in the answers.
             cache: where vectors are kept, as in `quickstudy.pretrained.encode_files`.
 
         Raises:
@@ -149,14 +157,12 @@ class FittedModel:
         return list(self.stream_files(files, cache=cache))
 
     def stream_files(
-        self, files: Sequence[str | Path] | str | Path, *, cache: Cache = None
+        self, files: Sequence[Source] | Source, *, cache: Cache = None
     ) -> Iterator[Prediction]:
         """As `predict_files`, one by one, so that any number of files fits into memory."""
-        paths = self.find_files([files] if isinstance(files, str | Path) else files)
-        encoder = self._opened_encoder()
-        with cache_for(encoder, self._cache(cache)) as opened:
-            for start in range(0, len(paths), _AT_ONCE):
-                yield from self._of_files(encoder, paths[start : start + _AT_ONCE], opened)
+        given: Any = files
+        given = [given] if _is_one(files) else list(given)
+        yield from self._stream(self.find_files(given), cache)
 
     def predict_texts(self, items: Sequence[str]) -> list[Prediction]:
         """What the model says of each text; an empty one has an error in place of an answer.
@@ -178,23 +184,21 @@ class FittedModel:
             for i, text in enumerate(items)
         ]
 
-    def predict_table(self, table: str | Path | Sequence[dict[str, Any]]) -> list[Prediction]:
+    def predict_table(
+        self, table: str | Path | Sequence[dict[str, Any]], *, cache: Cache = None
+    ) -> list[Prediction]:
         """What the model says of each row of a table; a row that lacks a value has an error in
         place of an answer.
 
         Args:
-            table: a file (.csv, .tsv, .jsonl), or its rows as dictionaries.
+            table: a file (.csv, .tsv, .jsonl), or its rows as dictionaries. Of a model of files it
+                has a column with their paths, relative to the table's folder.
+            cache: of files: as of `predict_files`.
 
         Raises:
-            ConfigError: of a model of files.
             DataError: when the table cannot be read, or has not the columns of the model.
         """
         kind = self.encoding.kind
-        if not (self.encoding.columns and kind in (TABLE, "text")):
-            raise ConfigError(
-                f"The model was fitted to {NOUNS[kind]}, so it takes files, not tables. Use "
-                "predict_files."
-            )
         if isinstance(table, str | Path) and Path(table).suffix.lower() not in ENDINGS:
             raise ConfigError(
                 f"The model was fitted to {NOUNS[kind]} of a table, so it takes tables "
@@ -202,6 +206,8 @@ class FittedModel:
             )
         file = Path(table) if isinstance(table, str | Path) else Path("the table given")
         rows = read_table(file) if isinstance(table, str | Path) else list(table)
+        if not self.encoding.columns:
+            return list(self._stream(paths_of_rows(rows, file), cache))
         if kind == TABLE:
             x, wrong = row_numbers(rows, self.encoding.table_columns, file)
             items: list[Any] = list(range(1, len(rows) + 1))
@@ -266,7 +272,7 @@ class FittedModel:
         if kind == "text":
             return self.predict_texts(columns[names[0]])
         paths = [Path(path) for path in columns["path"]]
-        return self._of_files(self._opened_encoder(), paths, None)
+        return self._of_files(self._opened_encoder(), paths, None, names=paths)
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the encoder, which is opened again where the model arrives."""
@@ -276,8 +282,8 @@ class FittedModel:
         self.__dict__.update(state)
         self.encoder = _opened_here(self.encoding) if state["encoder"] else None
 
-    def find_files(self, paths: Sequence[str | Path]) -> list[Path]:
-        """The files of the model's kind in files and folders.
+    def find_files(self, paths: Sequence[Source]) -> list[Source]:
+        """The files of the model's kind in files and folders; what is in memory stays as it is.
 
         Raises:
             ConfigError: of a model of a table.
@@ -288,7 +294,10 @@ class FittedModel:
                 "The model was fitted to rows of a table, so it takes no files of items. Change "
                 "the table and fit again, or ask with predict_table."
             )
-        return find_files(paths, kind=self.encoding.kind)
+        found: list[Source] = []
+        for is_path, some in groupby(paths, lambda path: isinstance(path, str | Path)):
+            found += find_files(cast("Any", some), kind=self.encoding.kind) if is_path else some
+        return found or cast("Any", find_files([], kind=self.encoding.kind))
 
     def with_rate(self, false_accept_rate: float) -> "FittedModel":
         """The model with another false-accept rate; where it has no cohort, each class plays the
@@ -691,7 +700,7 @@ class FittedModel:
         return None if self.encoding.image is not None else cache
 
     def _is_file(self, item: Any) -> bool:
-        return isinstance(item, Path) or (self.encoding.kind != "text" and isinstance(item, str))
+        return isinstance(item, Path) or self.encoding.kind in ("images", "audio")
 
     def _vectors_of_class(self, items: Sequence[Any] | NDArray[Any]) -> NDArray[np.float64]:
         _check_list(items)
@@ -704,17 +713,33 @@ class FittedModel:
             return self.vectors(self.find_files(list(items)))
         return self.vectors(items)
 
+    def _stream(self, sources: Sequence[Source], cache: Cache) -> Iterator[Prediction]:
+        encoder = self._opened_encoder()
+        names = names_of(sources)
+        with cache_for(encoder, self._cache(cache)) as opened:
+            for start in range(0, len(sources), _AT_ONCE):
+                part = slice(start, start + _AT_ONCE)
+                yield from self._of_files(encoder, sources[part], opened, names=names[part])
+
     def _of_files(
-        self, encoder: AbstractPretrained, paths: list[Path], cache: FeatureCache | None
+        self,
+        encoder: AbstractPretrained,
+        sources: Sequence[Source],
+        cache: FeatureCache | None,
+        *,
+        names: Sequence[Path],
     ) -> list[Prediction]:
-        encoded = encode_files(encoder, paths, cache=cache, on_bad="skip")
+        """The answers to files, which are called ``names``."""
+        encoded = encode_files(encoder, sources, cache=cache, on_bad="skip")
         answers = dict(
             zip(encoded.paths, self.answer_vectors(encoded.paths, encoded.vectors), strict=True)
         )
         errors = dict(encoded.skipped)
         return [
-            answers[path] if path in answers else Prediction(path, error=errors[path])
-            for path in paths
+            replace(answers[path], item=name)
+            if path in answers
+            else Prediction(name, error=errors[path])
+            for path, name in zip(names_of(sources), names, strict=True)
         ]
 
     def answer_vectors(self, items: Sequence[Any], vectors: NDArray[Any]) -> list[Prediction]:
@@ -781,6 +806,13 @@ def _decide(classifier: Classifier, x: NDArray[np.float64]) -> list[OpenSetPredi
         OpenSetPrediction(label, label, float(score), -np.inf, False)
         for label, score in zip(best, scores.max(1), strict=True)
     ]
+
+
+def _is_one(files: Any) -> bool:
+    """Whether it is one file or picture, not a list of them."""
+    if isinstance(files, np.ndarray):
+        return files.ndim < 4
+    return isinstance(files, str | Path | bytes | bytearray | Image.Image)
 
 
 def _check_list(items: Any) -> None:

@@ -107,8 +107,8 @@ def score_model(
 
     Args:
         model: a fitted model.
-        labelled: a folder with one sub-folder per class; of a model of a table a table. Classes
-            that the model does not know count as unknowns.
+        labelled: a folder with one sub-folder per class; or a table, of a model of files with the
+            paths of some. Classes that the model does not know count as unknowns.
         target: of a table: the column with the class.
         cache: as of `FittedModel.predict_files`.
 
@@ -137,8 +137,8 @@ def _asked(
     model: FittedModel, labelled: Path, *, target: str, cache: Cache
 ) -> tuple[list[str], list[Prediction]]:
     if model.encoding.kind == TABLE or labelled.suffix.lower() in ENDINGS:
-        rows = read_table(labelled)
-        return column(rows, target, labelled), model.predict_table(rows)
+        names = column(read_table(labelled), target, labelled)
+        return names, model.predict_table(labelled, cache=cache)
     found = find_classes(labelled, kind=model.encoding.kind)
     names = [name for name, files in found.items() for _ in files]
     paths = [path for files in found.values() for path in files]

@@ -5,7 +5,7 @@ items of a cohort, which belong to no class.
 import hashlib
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,8 @@ from quickstudy.pretrained import AbstractPretrained, FeatureCache, encode_files
 Cache: TypeAlias = FeatureCache | str | Path | bool | None
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done and how much there is."""
+Opener: TypeAlias = Callable[[str, Mapping[Path, str]], tuple[AbstractPretrained, Encoding]]
+"""Opens the encoder of files of a kind, given with their labels."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def folder_support(
     folder: Path,
     *,
     kind: str,
-    open_as: Callable[[str], tuple[AbstractPretrained, Encoding]],
+    open_as: Opener,
     on_bad: str,
     cache: Cache,
     progress: Progress | None,
@@ -87,7 +89,7 @@ def folder_support(
     Args:
         folder: it.
         kind: "images", "audio", "text", or "auto": what most of its files are.
-        open_as: opens the encoder of a kind.
+        open_as: opens the encoder for files of a kind, which it is given with their labels.
         on_bad, cache, progress: as of `quickstudy.pretrained.encode_files`.
 
     Raises:
@@ -95,8 +97,8 @@ def folder_support(
     """
     chosen = kind_of_folder(folder) if kind == "auto" else kind
     classes = find_classes(folder, kind=chosen)
-    encoder, encoding = open_as(chosen)
     labels = {path: name for name, files in classes.items() for path in files}
+    encoder, encoding = open_as(chosen, labels)
     return files_support(
         labels, encoder, encoding, where=str(folder), on_bad=on_bad, cache=cache, progress=progress
     )
@@ -174,11 +176,13 @@ def table_support(
     kind: str,
     encoder: str | Path | AbstractPretrained,
     invert: bool | None,
+    open_as: Opener,
     on_bad: str,
     cache: Cache,
     progress: Progress | None,
 ) -> SupportSet:
-    """The rows of a table: numbers, texts, or the paths of files.
+    """The rows of a table: numbers, texts, or the paths of files, which ``open_as`` opens the
+    encoder for.
 
     Raises:
         ConfigError: for columns that cannot be.
@@ -206,8 +210,7 @@ def table_support(
             file=file,
             column_name=paths,
             kind=kind,
-            encoder=encoder,
-            invert=invert,
+            open_as=open_as,
             on_bad=on_bad,
             cache=cache,
             progress=progress,
@@ -265,6 +268,22 @@ def _column_of_files(rows: list[dict[str, Any]], *, but: str) -> str:
     return found[0] if len(found) == 1 else ""
 
 
+def paths_of_rows(rows: list[dict[str, Any]], file: Path) -> list[Path]:
+    """The files that the rows of a table name, in the one column that looks like it.
+
+    Raises:
+        DataError: when there is no such column, or more than one.
+    """
+    name = _column_of_files(rows, but="")
+    if not name:
+        raise DataError(
+            f"'{file}' has not one column in which every value ends like the name of a file, such "
+            "as photos/1.jpg; the model was fitted to files. Give a table with their paths in one "
+            "column, or the files."
+        )
+    return [file.parent / Path(path).expanduser() for path in column(rows, name, file)]
+
+
 def _files_of_table(
     names: list[Path],
     labels: list[str],
@@ -272,8 +291,7 @@ def _files_of_table(
     file: Path,
     column_name: str,
     kind: str,
-    encoder: str | Path | AbstractPretrained,
-    invert: bool | None,
+    open_as: Opener,
     on_bad: str,
     cache: Cache,
     progress: Progress | None,
@@ -289,11 +307,10 @@ def _files_of_table(
     if kind == "auto":
         kinds = Counter(filter(None, map(kind_of, of)))
         kind = kinds.most_common(1)[0][0] if kinds else "images"
-    opened = open_encoder(encoder, kind=kind, invert=invert)
-    encoding = Encoding(kind, opened.source, opened.key, invert)
+    encoder, encoding = open_as(kind, of)
     return files_support(
         of,
-        opened,
+        encoder,
         encoding,
         where=f"'{file}' (column '{column_name}')",
         on_bad=on_bad,

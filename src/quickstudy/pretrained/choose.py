@@ -1,6 +1,7 @@
 """Which encoder suits a user's own labelled files: the one that leave-one-out prefers."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError
 from quickstudy.data import read_picture
 from quickstudy.pretrained.auto import general_encoder
-from quickstudy.pretrained.drawings import is_drawn
+from quickstudy.pretrained.drawings import has_light_paper, is_drawn
 from quickstudy.pretrained.encoder import AbstractPretrained
 from quickstudy.pretrained.files import encode_files
 from quickstudy.pretrained.open import open_encoder
@@ -165,9 +166,33 @@ def left_out(x: Float[NDArray[np.float32], "n D"], y: NDArray[np.int64]) -> Bool
     return (scores.argmax(1) == y)[counts[y] > 1]
 
 
+def against_borders(paths: Sequence[Path], *, invert: bool) -> tuple[str, ...]:
+    """A note where ``invert`` says that drawings are dark on light (True) or light on dark (False),
+    and the borders of most of them say the opposite.
+    """
+    looked, against = 0, 0
+    for path in _sample_of(paths):
+        with suppress(DataError):
+            grey = read_picture(path, at_least=_READ_AT).convert("L").resize((28, 28))
+            looked += 1
+            against += has_light_paper(np.asarray(grey)) is (not invert)
+    if 2 * against <= looked:
+        return ()
+    ink, paper = ("light", "dark") if invert else ("dark", "light")
+    return (
+        f"{against} of {looked} images look like {ink} ink on {paper} paper, but invert says the "
+        "opposite of each. Leave it out (on the command line --invert, --no-invert), and the border "
+        "of each image tells.",
+    )
+
+
+def _sample_of(paths: Sequence[Path]) -> Sequence[Path]:
+    return paths[:: max(1, len(paths) // _SAMPLE)]
+
+
 def _mostly_drawn(paths: list[Path]) -> bool:
     answers = []
-    for path in paths[:: max(1, len(paths) // _SAMPLE)]:
+    for path in _sample_of(paths):
         try:
             answers.append(is_drawn(read_picture(path, at_least=_READ_AT)))
         except DataError:

@@ -1,6 +1,9 @@
-"""Files to vectors: any number of them, in bounded memory, those that cannot be read by name."""
+"""Files to vectors: any number of them, in bounded memory, those that cannot be read by name.
+Pictures in memory may stand wherever a path may.
+"""
 
 import hashlib
+import io
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -10,13 +13,15 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError, did_you_mean
+from quickstudy.data import read_picture
+from quickstudy.data.image_files import Picture
 from quickstudy.pretrained.cache import FeatureCache, feature_folder
 from quickstudy.pretrained.encoder import AbstractPretrained
 
@@ -29,6 +34,9 @@ _LARGEST = 50_000_000
 # Files per job: with one each, handing out the jobs would take longer than reading small pictures.
 _PIECE = 8
 
+Source: TypeAlias = str | Path | Picture
+"""A file by its path, the content of one, or a picture as `quickstudy.data.read_picture` takes it."""
+
 
 @dataclass(frozen=True)
 class EncodedFiles:
@@ -36,7 +44,7 @@ class EncodedFiles:
 
     Args:
         vectors: of the files that could be read, in their order.
-        paths: the file of each row.
+        paths: the file of each row; of what is in memory its name, "<item 3>" for the third.
         skipped: the files that could not, each with the reason.
         notes: what went wrong with the cache, see `FeatureCache`.
     """
@@ -52,6 +60,8 @@ class _File:
     """One file on its way: then either its item, its vector or a reason is there."""
 
     path: Path
+    picture: Any = None  # what is in memory
+    in_memory: bool = False
     content: bytes | None = None
     item: Any = None
     vector: NDArray[np.float32] | None = None
@@ -60,7 +70,7 @@ class _File:
 
 def encode_files(
     encoder: AbstractPretrained,
-    paths: Sequence[str | Path],
+    paths: Sequence[Source],
     *,
     cache: FeatureCache | str | Path | bool | None = None,
     batch_size: int = 64,
@@ -71,7 +81,8 @@ def encode_files(
 
     Args:
         encoder: what encodes.
-        paths: the files.
+        paths: the files; of encoders of images also pictures in memory, and of all the content of a
+            file.
         cache: True for one in the user's cache folder, the folder for one, or a `FeatureCache`;
             None keeps nothing. What an interrupted call encoded is in the cache and is not encoded
             again.
@@ -111,7 +122,7 @@ def encode_files(
 
 def stream_files(
     encoder: AbstractPretrained,
-    paths: Sequence[str | Path],
+    paths: Sequence[Source],
     *,
     cache: FeatureCache | None = None,
     batch_size: int = 64,
@@ -165,7 +176,7 @@ def cache_for(
 
 def _streamed(
     encoder: AbstractPretrained,
-    paths: Sequence[str | Path],
+    paths: Sequence[Source],
     cache: FeatureCache | None,
     batch_size: int,
     on_bad: str,
@@ -175,7 +186,7 @@ def _streamed(
     bad: list[str] = []
     pool = ThreadPoolExecutor(_READERS, thread_name_prefix="quickstudy-read")
 
-    def reading(batch: list[Path]) -> "list[Future[list[_File]]]":
+    def reading(batch: list[_File]) -> "list[Future[list[_File]]]":
         return [
             pool.submit(_read, encoder, batch[i : i + _PIECE], cache)
             for i in range(0, len(batch), _PIECE)
@@ -211,44 +222,76 @@ def _streamed(
         )
 
 
-def _batches(paths: Sequence[str | Path], batch_size: int) -> Iterator[list[Path]]:
-    batch: list[Path] = []
+def names_of(sources: Sequence[Source]) -> list[Path]:
+    """What each file is called: by its path, and what is in memory by its place in the list.
+
+    >>> [str(name) for name in names_of(["a.png", b"..."])]
+    ['a.png', '<item 2>']
+    """
+    return [
+        Path(source) if isinstance(source, str | Path) else Path(f"<item {n}>")
+        for n, source in enumerate(sources, 1)
+    ]
+
+
+def _batches(sources: Sequence[Source], batch_size: int) -> Iterator[list[_File]]:
+    batch: list[_File] = []
     total = 0
-    for path in map(Path, paths):
-        stamp = _stamp(path)
+    for name, source in zip(names_of(sources), sources, strict=True):
+        in_memory = not isinstance(source, str | Path)
+        stamp = () if in_memory else _stamp(name)
         size = stamp[0] if stamp else 0
         if batch and (len(batch) == batch_size or total + size > _LARGEST):
             yield batch
             batch, total = [], 0
-        batch.append(path)
+        batch.append(_File(name, source if in_memory else None, in_memory))
         total += size
     if batch:
         yield batch
 
 
 def _read(
-    encoder: AbstractPretrained, paths: list[Path], cache: FeatureCache | None
+    encoder: AbstractPretrained, files: list[_File], cache: FeatureCache | None
 ) -> list[_File]:
     """Of each file its vector if it is known, else its item or why there is none."""
-    files, stamps = [_File(path) for path in paths], {}
+    stamps: dict[Path, tuple[int, ...]] = {}
+    for f in files:
+        if f.in_memory:
+            try:
+                f.picture = _as_content(f.picture)
+            except DataError as error:
+                f.reason = f"{f.path}: {error}"
     if cache is not None:
         for f in files:
+            if f.in_memory:
+                f.content = hashlib.sha256(f.picture).digest() if not f.reason else None
+                continue
             stamps[f.path] = _stamp(f.path)
             f.content = _content(f.path)
         known = cache.get(f.content for f in files if f.content is not None)
         for f in files:
             f.vector = known.get(f.content or b"")
     for f in files:
-        if f.vector is None:
+        if f.vector is None and not f.reason:
             try:
-                f.item = encoder.read(f.path)
+                f.item = encoder.read(f.picture if f.in_memory else f.path)
             except DataError as error:
-                f.reason = str(error)
-            if f.content is not None and stamps[f.path] != _stamp(f.path):
+                f.reason = f"{f.path}: {error}" if f.in_memory else str(error)
+            if not f.in_memory and f.content is not None and stamps[f.path] != _stamp(f.path):
                 f.content = (
                     None  # it was written to in between, so this may not be what the content says
                 )
+        f.picture = None
     return files
+
+
+def _as_content(picture: Any) -> bytes:
+    """What is in memory as the content of a file, so that it is encoded as files are."""
+    if isinstance(picture, bytes | bytearray):
+        return bytes(picture)
+    stream = io.BytesIO()
+    read_picture(picture).save(stream, "PPM")
+    return stream.getvalue()
 
 
 def _encode(encoder: AbstractPretrained, files: list[_File], cache: FeatureCache | None) -> None:
