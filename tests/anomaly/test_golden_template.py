@@ -66,6 +66,19 @@ def test_another_shape_and_options_without_sense_are_refused(template: GoldenTem
         GoldenTemplate().fit([])
 
 
+@pytest.mark.parametrize(
+    "scores", [np.zeros((2, 2)), np.asarray([1.0, np.nan]), np.asarray([np.inf])]
+)
+def test_saved_scores_that_make_no_sense_are_refused(
+    template: GoldenTemplate, scores: np.ndarray
+) -> None:
+    arrays = template.to_arrays()
+    again = GoldenTemplate.from_saved(template.to_json(), arrays)
+    assert again.threshold_ == template.threshold_
+    with pytest.raises(ValueError, match="scores of good parts"):
+        GoldenTemplate.from_saved(template.to_json(), {**arrays, "good_scores": scores})
+
+
 def test_a_memory_of_registered_parts_carries_a_template(tmp_path: Path) -> None:
     parts = [board(seed) for seed in range(6)]
     memory = PatchMemory("symbols").fit(parts)

@@ -149,7 +149,8 @@ def test_people_come_and_go(quickstudy: Callable, drawings: Path, place: Path) -
         "gallery", "enrol", place, "guest", *sorted((drawings / "new").iterdir())[:1]
     )
     assert "1 of the photos were enrolled for guest already." in again.stdout
-    quickstudy("gallery", "rename", place, "guest", "Guest")
+    said = quickstudy("gallery", "rename", place, "guest", "  Guest ").stdout
+    assert said == "guest is called Guest now.\n"
     names = [row["name"] for row in lines(quickstudy("gallery", "list", place, "--json").stdout)]
     assert "Guest" in names
     quickstudy("gallery", "remove", place, "Guest")
@@ -223,7 +224,7 @@ def test_what_cannot_be_read_is_named(
         in quickstudy("gallery", "enrol", place, "guest", good, bad, status=2).stderr
     )
     assert (
-        "so guest was not enrolled"
+        "so nothing of guest was enrolled"
         in quickstudy("gallery", "enrol", place, "guest", bad, "--on-bad", "skip", status=2).stderr
     )
     said = quickstudy(

@@ -1005,7 +1005,7 @@ def test_one_text_in_quotes(quickstudy: Callable, tmp_path: Path) -> None:
     (row,) = lines(quickstudy("predict", m, tmp_path / "said" / "music" / "1.txt", "--json").stdout)
     assert row["label"] == "music"
     # An empty text is not the current folder.
-    assert "is empty" in quickstudy("predict", m, "", code=2).stderr
+    assert "is empty" in quickstudy("predict", m, "", status=2).stderr
     assert "weather has 1 example." in quickstudy("add-class", m, "weather", "is it wet").stdout
 
 

@@ -273,7 +273,8 @@ def test_a_folder_of_texts(tmp_path: Path) -> None:
     assert answers[1].error
     model.add_class("tiny", ["a", "b"])
     assert model.counts["tiny"] == 2
-    with pytest.raises(ConfigError, match="takes files, not tables"):
+    (tmp_path / "x.csv").write_text("text\na b\n")
+    with pytest.raises(DataError, match="one column"):
         model.predict_table(tmp_path / "x.csv")
 
 

@@ -194,9 +194,13 @@ class GoldenTemplate(OutlierMixin, BaseEstimator):
         is_finite = np.isfinite(out.template_).all() and np.isfinite(out.reference_).all()
         if not is_finite or not (out.spread_ > 0).all():
             raise ValueError("the template holds values that make no sense")
+        scores = out.good_scores_
+        if scores.ndim != 1 or not np.isfinite(scores).all():
+            raise ValueError(f"scores of good parts of shape {scores.shape} make no sense")
         registration = about["registration"]
         out.registration_ = float("nan") if registration is None else float(registration)
-        out.threshold_ = about["threshold"]
+        threshold = about["threshold"]
+        out.threshold_ = None if threshold is None else float(threshold)
         return out
 
     def check_options(self) -> None:

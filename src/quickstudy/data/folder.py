@@ -394,9 +394,13 @@ def _named(kind: str) -> _FileKind:
 
 def _warn_passed_over(files: Sequence[Path], word: str, where: str) -> None:
     if files:
+        said = (
+            f"1 file in {where} is not read, as its ending is not that"
+            if len(files) == 1
+            else f"{len(files)} files in {where} are not read, as their endings are not those"
+        )
         warnings.warn(
-            f"{len(files)} files in {where} are not read, as their endings are not those of a "
-            f"{word}.{_endings_of(files)}",
+            f"{said} of a {word}.{_endings_of(files)}",
             PassedOverWarning,
             stacklevel=4,
         )

@@ -173,7 +173,8 @@ class HeadComparison:
         chosen, n = self.scores[self.chosen], len(self.scores)
         if chosen.preferred < max(score.preferred for score in self.scores):
             return f"{chosen.choice} (of {n} heads none is surely better)"
-        return f"{chosen.choice} (the best of {n} heads in {100 * chosen.preferred:.0f} % of resamples)"
+        share = f"{100 * chosen.preferred:.0f} %"
+        return f"{chosen.choice} (the best of {n} heads in {share} of resamples)"
 
 
 def compare_heads(

@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Self, TypeAlias, cast
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -296,8 +296,11 @@ class FittedModel:
             )
         found: list[Source] = []
         for is_path, some in groupby(paths, lambda path: isinstance(path, str | Path)):
-            found += find_files(cast("Any", some), kind=self.encoding.kind) if is_path else some
-        return found or cast("Any", find_files([], kind=self.encoding.kind))
+            items: Any = list(some)
+            found += find_files(items, kind=self.encoding.kind) if is_path else items
+        if not found:
+            find_files([], kind=self.encoding.kind)  # says what is expected
+        return found
 
     def with_rate(self, false_accept_rate: float) -> "FittedModel":
         """The model with another false-accept rate; where it has no cohort, each class plays the

@@ -58,7 +58,7 @@ class SortedFiles:
         """What became of the files, in words."""
         parts = [f"{name} {n}" for name, n in sorted(self.counts.items())]
         more = [f"and {len(parts) - 10} more folders"] if len(parts) > 10 else []
-        left = [f"{self.left} left out"] if self.left else []
+        left = [f"{self.left} left out, as no file that could be read"] if self.left else []
         return f"{', '.join([*parts[:10], *more, *left])}."
 
     def _copy(self, file: Path, answer: Prediction) -> None:

@@ -477,8 +477,8 @@ class Gallery(VectorGallery):
         if not kept:
             reason = left_out[0][1] if left_out else "there is none"
             raise DataError(
-                f"None of the {len(left_out)} files can be used, so {name} was not enrolled. The "
-                f"first, {left_out[0][0] if left_out else name}: {reason}"
+                f"None of the {len(left_out)} files can be used, so nothing of {name} was "
+                f"enrolled. The first, {left_out[0][0] if left_out else name}: {reason}"
             )
         result = self.enrol(
             name,
@@ -546,7 +546,8 @@ def _people_in(
     if not folders:
         raise DataError(
             f"{folder} has no sub-folders, but one per identity was expected: "
-            f"{folder / 'NAME' / 'photo.jpg'}."
+            f"{folder / 'NAME' / 'photo.jpg'}. A folder with the files of one identity is enrolled "
+            "by its name: enrol_files(name, [folder]), on the command line gallery enrol."
         )
     people, empty = dict[str, list[Path]](), list[tuple[str, str]]()
     for sub in folders:

@@ -181,8 +181,8 @@ def against_borders(paths: Sequence[Path], *, invert: bool) -> tuple[str, ...]:
     ink, paper = ("light", "dark") if invert else ("dark", "light")
     return (
         f"{against} of {looked} images look like {ink} ink on {paper} paper, but invert says the "
-        "opposite of each. Leave it out (on the command line --invert, --no-invert), and the border "
-        "of each image tells.",
+        "opposite of each. Leave it out (on the command line --invert, --no-invert), and the "
+        "border of each image tells.",
     )
 
 

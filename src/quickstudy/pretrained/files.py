@@ -35,7 +35,8 @@ _LARGEST = 50_000_000
 _PIECE = 8
 
 Source: TypeAlias = str | Path | Picture
-"""A file by its path, the content of one, or a picture as `quickstudy.data.read_picture` takes it."""
+"""A file by its path, the content of one, or a picture as `quickstudy.data.read_picture` takes
+it."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quickstudy.cli.screen import results, table
+from quickstudy.cli.screen import results, table, warnings_as_notes
 from quickstudy.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def opened(
     """The gallery at a place, closed at the end; with ``encoder`` or ``invert`` also its encoder is
     opened at once.
     """
-    with gallery_class().open(place, operator=operator) as gallery:
+    with warnings_as_notes(), gallery_class().open(place, operator=operator) as gallery:
         if encoder or invert is not None:
             gallery.pretrained(encoder, invert=invert)
         yield gallery

@@ -33,9 +33,11 @@ def rename(
     operator: Operator = "",
 ) -> None:
     """Give an identity another name."""
+    from quickstudy.gallery.names import normal_name
+
     with opened(place, operator=operator) as gallery:
         gallery.rename(name, new)
-    results().print(f"{name} is called {new} now.")
+    results().print(f"{normal_name(name)} is called {normal_name(new)} now.")
 
 
 def remove(
