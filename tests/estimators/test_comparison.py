@@ -66,7 +66,7 @@ def test_one_example_each_says_nothing_and_the_usual_head_is_taken() -> None:
     assert model.head_comparison_ is not None
     assert model.head_comparison_.choice.head == "logistic"
     assert model.head_comparison_.n_judged == 0
-    assert "no class has two examples" in str(model.head_comparison_)
+    assert "too few examples" in str(model.head_comparison_)
     table = FewShotClassifier("auto", scaling="standardise").fit(x, y)
     assert table.head_comparison_ is not None
     assert table.head_comparison_.choice.head == "in-context"
