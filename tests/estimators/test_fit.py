@@ -56,8 +56,8 @@ class Lengths(AbstractPretrained):
     source = key = "lengths"
     dim = 2
 
-    def read(self, path: Path) -> str:
-        text = path.read_text()
+    def read(self, path: Path | bytes) -> str:
+        text = path.decode() if isinstance(path, bytes) else path.read_text()
         if not text:
             raise DataError(f"'{path}' is empty.")
         return text
