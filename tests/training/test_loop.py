@@ -6,6 +6,7 @@ import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from quickstudy.data import ClassDataset, ClassIndex, Episodes, VariableEpisodes
 from quickstudy.encoders import MLP, Conv4
 from quickstudy.evaluation import evaluate
 from quickstudy.objectives import QueryLoss
-from quickstudy.training import Advanced, Optimiser, Plan, train
+from quickstudy.training import Advanced, Optimiser, Plan, TrainResult, train
 from quickstudy.training.checkpoint import load_checkpoint, save_checkpoint
 from quickstudy.training.log import read_log
 
@@ -94,9 +95,16 @@ def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
+def trained(
+    step: MetaStep, on: Episodes | None = None, *, plan: Plan = PLAN, **options: Any
+) -> TrainResult:
+    """The training of these tests, with validation."""
+    return train(step, on or tasks(), plan=plan, optimiser=OPTIMISER, val_tasks=tasks(5), **options)
+
+
 @pytest.mark.parametrize("kind", ["protonet", "maml"])
 def test_training_learns(kind: str) -> None:
-    step = step_of("maml")
+    step = step_of(kind)
     before = evaluate(step.learner, tasks(9), n_tasks=40).mean
     result = train(
         step, tasks(), plan=replace(PLAN, steps=60, validate_every=0), optimiser=OPTIMISER
@@ -110,18 +118,12 @@ def test_chunks_and_workers_do_not_change_the_result() -> None:
     ends = []
     for chunk, n in ((1, 1), (1, 2), (1, 3)):
         step = step_of("maml")
-        train(
-            step,
-            tasks(),
-            plan=replace(PLAN, chunk=chunk, workers=n),
-            optimiser=OPTIMISER,
-            val_tasks=tasks(5),
-        )
+        trained(step, plan=replace(PLAN, chunk=chunk, workers=n))
         ends.append(weights(step))
     assert same(ends[0], ends[1])
     assert same(ends[0], ends[2])
     whole = step_of("maml")
-    train(whole, tasks(), plan=replace(PLAN, chunk=3), optimiser=OPTIMISER, val_tasks=tasks(5))
+    trained(whole, plan=replace(PLAN, chunk=3))
     for a, b in zip(ends[0], weights(whole), strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
 
@@ -131,7 +133,7 @@ def test_a_killed_worker_process_costs_no_step(
 ) -> None:
     threads, broken, resumed = step_of("maml"), step_of("maml"), step_of("maml")
     plan = replace(PLAN, workers=2, workers_kind="threads")
-    train(threads, tasks(), plan=plan, optimiser=OPTIMISER, val_tasks=tasks(5))
+    trained(threads, plan=plan)
     pools: list[WorkerPool] = []
 
     class Noted(WorkerPool):
@@ -145,50 +147,27 @@ def test_a_killed_worker_process_costs_no_step(
         os.kill(pools[0].pids[0], signal.SIGKILL)
 
     with pytest.raises(TrainingError, match=r"killed by signal 9.*after 4 of 12 steps.*resume"):
-        train(
+        trained(
             broken,
-            tasks(),
             plan=replace(plan, workers_kind="processes"),
-            optimiser=OPTIMISER,
-            val_tasks=tasks(5),
             out=tmp_path,
             on_validation=kill,
         )
     assert not pools[0].pids
-    train(
-        resumed,
-        tasks(),
-        plan=plan,
-        optimiser=OPTIMISER,
-        val_tasks=tasks(5),
-        out=tmp_path,
-        resume=True,
-    )
+    trained(resumed, plan=plan, out=tmp_path, resume=True)
     assert same(weights(threads), weights(resumed))
 
 
 def test_resumed_training_is_bit_equal(tmp_path: Path) -> None:
     straight = step_of()
-    train(straight, tasks(), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path / "a")
-    broken = step_of()
-
+    trained(straight, out=tmp_path / "a")
     with pytest.raises(RuntimeError, match="killed"):
-        train(
-            broken, Dies(21), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path / "b"
-        )
+        trained(step_of(), Dies(21), out=tmp_path / "b")
     fresh = step_of()
     with torch.no_grad():
         for p in fresh.parameters():
             p.zero_()
-    result = train(
-        fresh,
-        tasks(),
-        plan=PLAN,
-        optimiser=OPTIMISER,
-        val_tasks=tasks(5),
-        out=tmp_path / "b",
-        resume=True,
-    )
+    result = trained(fresh, out=tmp_path / "b", resume=True)
     assert result.finished
     assert same(weights(straight), weights(fresh))
     a, b = (load_checkpoint(tmp_path / d / "last.pt") for d in "ab")
@@ -216,10 +195,9 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {here!r})
-from test_loop import OPTIMISER, PLAN, step_of, tasks
+from test_loop import PLAN, step_of, tasks, trained
 from dataclasses import replace
 from quickstudy.data import Episodes
-from quickstudy.training import train
 
 class Slow(Episodes):
     def batch(self, numbers):
@@ -227,8 +205,7 @@ class Slow(Episodes):
         return super().batch(numbers)
 
 t = Slow(tasks().dataset, tasks().setting)
-r = train(step_of(), t, plan=replace(PLAN, steps=40), optimiser=OPTIMISER,
-    val_tasks=tasks(5), out=Path(sys.argv[1]), resume="--resume" in sys.argv)
+r = trained(step_of(), t, plan=replace(PLAN, steps=40), out=Path(sys.argv[1]))
 print(r.finished, r.steps)
 """
 
@@ -304,24 +281,16 @@ def test_a_killed_process_is_resumed_to_the_same_weights(
     else:
         assert process.returncode == -signal.SIGKILL
     step = step_of()
-    result = train(
-        step,
-        tasks(),
-        plan=replace(PLAN, steps=40),
-        optimiser=OPTIMISER,
-        val_tasks=tasks(5),
-        out=out,
-        resume=True,
-    )
-    assert result.finished
+    plan = replace(PLAN, steps=40)
+    assert trained(step, plan=plan, out=out, resume=True).finished
     straight = step_of()
-    train(straight, tasks(), plan=replace(PLAN, steps=40), optimiser=OPTIMISER, val_tasks=tasks(5))
+    trained(straight, plan=plan)
     assert same(weights(straight), weights(step))
 
 
 def test_the_best_weights_are_kept() -> None:
     step = step_of()
-    result = train(step, tasks(), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5))
+    result = trained(step)
     assert result.best_step in (4, 8, 12)
     assert evaluate(step.learner, tasks(5), n_tasks=6).mean == result.best_val
 
@@ -372,47 +341,14 @@ def test_a_loss_that_is_no_number_stops_the_training() -> None:
 
 def test_resuming_needs_a_checkpoint_of_the_same_training(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match="nothing to resume"):
-        train(
-            step_of(),
-            tasks(),
-            plan=PLAN,
-            optimiser=OPTIMISER,
-            val_tasks=tasks(5),
-            out=tmp_path,
-            resume=True,
-        )
-    train(
-        step_of(),
-        tasks(),
-        plan=PLAN,
-        optimiser=OPTIMISER,
-        val_tasks=tasks(5),
-        out=tmp_path,
-        advanced=Advanced(identity={"a": 1}),
-    )
+        trained(step_of(), out=tmp_path, resume=True)
+    first, other = (Advanced(identity={"a": number}) for number in (1, 2))
+    trained(step_of(), out=tmp_path, advanced=first)
     with pytest.raises(LoadError, match="other settings"):
-        train(
-            step_of(),
-            tasks(),
-            plan=PLAN,
-            optimiser=OPTIMISER,
-            val_tasks=tasks(5),
-            out=tmp_path,
-            advanced=Advanced(identity={"a": 2}),
-            resume=True,
-        )
+        trained(step_of(), out=tmp_path, advanced=other, resume=True)
     (tmp_path / "last.pt").write_bytes(b"PK\x03\x04 broken")
     with pytest.raises(LoadError, match=r"last\.pt"):
-        train(
-            step_of(),
-            tasks(),
-            plan=PLAN,
-            optimiser=OPTIMISER,
-            val_tasks=tasks(5),
-            out=tmp_path,
-            advanced=Advanced(identity={"a": 1}),
-            resume=True,
-        )
+        trained(step_of(), out=tmp_path, advanced=first, resume=True)
 
 
 def test_a_checkpoint_never_executes_code(tmp_path: Path) -> None:
@@ -465,20 +401,12 @@ def test_an_inner_loop_in_half_precision_is_refused() -> None:
 
 
 def test_a_checkpoint_of_an_older_version_is_refused(tmp_path: Path) -> None:
-    train(step_of(), tasks(), plan=PLAN, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path)
+    trained(step_of(), out=tmp_path)
     saved = load_checkpoint(tmp_path / "last.pt")
     del saved["chunk"]
     save_checkpoint(tmp_path / "last.pt", saved)
     with pytest.raises(LoadError, match=r"lacks chunk\. Start again"):
-        train(
-            step_of(),
-            tasks(),
-            plan=PLAN,
-            optimiser=OPTIMISER,
-            val_tasks=tasks(5),
-            out=tmp_path,
-            resume=True,
-        )
+        trained(step_of(), out=tmp_path, resume=True)
 
 
 def test_a_second_request_to_end_does_not_interrupt(tmp_path: Path) -> None:
@@ -508,45 +436,22 @@ def test_a_second_request_to_end_does_not_interrupt(tmp_path: Path) -> None:
 def test_the_chunk_is_chosen_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = replace(PLAN, tasks_per_step=6, chunk=0)
     straight = step_of("maml")
-    train(straight, tasks(), plan=plan, optimiser=OPTIMISER, val_tasks=tasks(5), out=tmp_path / "a")
+    trained(straight, plan=plan, out=tmp_path / "a")
     # all of the tasks: they are small
     assert load_checkpoint(tmp_path / "a" / "last.pt")["chunk"] == 6
     monkeypatch.setattr(batching, "_NUMBERS_PER_GRAPH", 0)
     with pytest.raises(RuntimeError, match="killed"):
-        train(
-            step_of("maml"),
-            Dies(36),
-            plan=plan,
-            optimiser=OPTIMISER,
-            val_tasks=tasks(5),
-            out=tmp_path / "b",
-        )
+        trained(step_of("maml"), Dies(36), plan=plan, out=tmp_path / "b")
     monkeypatch.undo()
     drawn = Sizes()
-    train(
-        step_of("maml"),
-        drawn,
-        plan=plan,
-        optimiser=OPTIMISER,
-        val_tasks=tasks(5),
-        out=tmp_path / "b",
-        resume=True,
-    )
+    trained(step_of("maml"), drawn, plan=plan, out=tmp_path / "b", resume=True)
     assert drawn.sizes == {1}
     assert load_checkpoint(tmp_path / "b" / "last.pt")["chunk"] == 1
     other = replace(plan, chunk=2)
     with pytest.raises(
         LoadError, match=r"was trained with train.chunk=1, not 2. Leave it out, or use that"
     ):
-        train(
-            step_of("maml"),
-            tasks(),
-            plan=other,
-            optimiser=OPTIMISER,
-            val_tasks=tasks(5),
-            out=tmp_path / "b",
-            resume=True,
-        )
+        trained(step_of("maml"), plan=other, out=tmp_path / "b", resume=True)
 
 
 def test_validation_needs_tasks_and_names_are_known() -> None:
