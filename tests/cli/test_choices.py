@@ -12,7 +12,7 @@ from quickstudy.cli.app import COMMANDS
 from quickstudy.data import folder
 from quickstudy.encoders.norm import NORMS
 from quickstudy.estimators import fit
-from quickstudy.gallery import files, policy
+from quickstudy.gallery import files, indexes, policy
 from quickstudy.metrics import open_set
 from quickstudy.pretrained.files import _ON_BAD
 from quickstudy.training.trackers import TRACKERS
@@ -26,6 +26,7 @@ _LIBRARY = {
     choices.UnknownScore: open_set.SCORES,
     choices.OutputScore: tuple(open_set.MEMBERSHIP),
     choices.TemplateScore: policy.SCORES,
+    choices.GalleryIndex: indexes.INDEXES,
     choices.PatchScore: patch_memory.SCORES,
     get_args(choices.OnBad)[0]: _ON_BAD,
     get_args(choices.OnPoor)[0]: files.ON_POOR,

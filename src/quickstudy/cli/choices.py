@@ -20,6 +20,7 @@ UnknownScore: TypeAlias = Literal[
 ]
 OutputScore: TypeAlias = Literal["max_similarity", "energy", "max_probability"]
 TemplateScore: TypeAlias = Literal["nearest", "mean"]
+GalleryIndex: TypeAlias = Literal["exact", "approximate", "pgvector"]
 PatchScore: TypeAlias = Literal["max", "top1"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 SuiteName: TypeAlias = Literal[

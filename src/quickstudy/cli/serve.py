@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from quickstudy.cli.choices import GalleryIndex
 from quickstudy.cli.screen import progress, results, table
 from quickstudy.core.errors import ConfigError
 
@@ -33,11 +34,8 @@ def serve(
         list[str] | None, typer.Option(help="A further host name it is called by.")
     ] = None,
     index: Annotated[
-        str,
-        typer.Option(
-            help="How galleries are searched: exact, approximate (faiss) or pgvector "
-            "(in PostgreSQL)."
-        ),
+        GalleryIndex,
+        typer.Option(help="How galleries are searched; pgvector is for those in PostgreSQL."),
     ] = "exact",
     page: Annotated[bool, typer.Option(help="Serve the web page.")] = True,
     log: Annotated[bool, typer.Option(help="One line of JSON per request.")] = True,

@@ -223,7 +223,7 @@ class Snapshot:
             raise GalleryError(
                 f"{self.place} compares with the mean of each identity's templates, but this index "
                 "searches the templates themselves. Open the gallery with the index 'exact', or "
-                "set a policy with the score 'max'."
+                "set a policy with the score 'nearest'."
             )
         if self._means is None:
             self._means = VectorTable(self.dim)
