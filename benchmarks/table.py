@@ -772,6 +772,11 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
     (ROOT / "docs" / "applications" / "gallery.md", "galleries", galleries),
     (
         ROOT / "docs" / "applications" / "gallery.md",
+        "gallery_servers",
+        functools.partial(_rows_of, "gallery_servers"),
+    ),
+    (
+        ROOT / "docs" / "applications" / "gallery.md",
         "promises",
         functools.partial(_rows_of, "gallery_promises"),
     ),

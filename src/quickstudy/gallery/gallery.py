@@ -176,9 +176,9 @@ class VectorGallery:
                 with a short code of each, and exactly with the nearest by these; from 20,000
                 templates on several times as fast, but it may miss somebody: see `recall`. It needs
                 the extra ``index``, takes a sixteenth of the templates' memory, and is built at the
-                first search. "pgvector": in a PostgreSQL server with that extension, by its graph,
-                and exactly with the nearest by that; this process holds no vectors. Enrolling
-                compares exactly in any case. An `AbstractIndex` of one's own is taken as it is.
+                first search. "pgvector": with every template as well, but in a PostgreSQL
+                server with that extension; this process holds no vectors. Enrolling compares
+                exactly in any case. An `AbstractIndex` of one's own is taken as it is.
             operator: as in `create`.
 
         Raises:
@@ -751,7 +751,8 @@ class VectorGallery:
                 change.note(AuditEntry(kind))
 
     def _hint(self) -> None:
-        if self._hinted or not self._snapshot.index.is_exact:
+        snapshot = self._snapshot
+        if self._hinted or not (snapshot.index.is_exact and snapshot.templates.is_local):
             return
         if len(self._snapshot.searched) > LARGE:
             self._hinted = True

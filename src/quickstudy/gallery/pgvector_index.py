@@ -24,8 +24,6 @@ from quickstudy.gallery.search import NO_MATCHES, Ranked, better, nearest, round
 from quickstudy.gallery.tables import SERVER_VECTORS, TEMPLATE
 from quickstudy.gallery.vectors import NO_OWNER, Integers, Vectors, VectorTable
 
-FETCHED = 100
-"""So many of the nearest by half precision are compared exactly."""
 BLOCK = 5_000
 """Rows that are read or written at once."""
 SCANNED = 8
@@ -33,22 +31,13 @@ SCANNED = 8
 which reads the vectors block by block.
 """
 MAX_DIM = 4_000
-"""The longest vectors of half precision that pgvector has a graph for."""
-MOST_MEMORY = 2 * 2**30
-"""Bytes that the server may use at most to make the graph."""
-_LINKS = 512  # bytes of a node of the graph besides its vector
+"""The longest vectors of half precision that fit on a page of the server."""
 _HALF = 2.0**-10 + 2.0**-20
 """By how much a product of two unit vectors may be off when both are rounded to half precision."""
 _PAUSE = 60.0
-_INDEX = f"{SERVER_VECTORS}_hnsw"
 _LAST = select(func.coalesce(func.max(column("template")), 0)).select_from(table(SERVER_VECTORS))
 _COLUMNS = "t.id, t.identity, t.vector, t.checksum"
-_NEAREST = text(
-    f"SELECT {_COLUMNS} FROM (SELECT template FROM {SERVER_VECTORS} "
-    "ORDER BY embedding <#> CAST(:x AS halfvec) LIMIT :n) AS near "
-    f"JOIN {TEMPLATE.name} AS t ON t.id = near.template"
-)
-# OFFSET 0 has all distances computed, by no graph, before they are sorted without the vectors.
+# OFFSET 0 has all distances computed before they are sorted without the vectors.
 _SCAN = text(
     f"SELECT {_COLUMNS}, near.distance FROM (SELECT * FROM (SELECT template, "
     f"embedding <#> CAST(:x AS halfvec) AS distance FROM {SERVER_VECTORS} "
@@ -118,19 +107,21 @@ class ServerTable(VectorTable):
 
 
 class PgvectorIndex(AbstractIndex):
-    """A graph over vectors of half precision in the PostgreSQL server.
+    """Vectors of half precision in the PostgreSQL server, all of which it compares.
 
-    The server finds the `FETCHED` nearest by the graph, and these are compared exactly with the
-    vectors of single precision that the gallery keeps. Templates that are not in the graph yet are
-    compared all, so whoever was enrolled a moment ago is found; a thread puts them into the graph,
-    of one process at a time. A process holds no vectors, so it answers as soon as it is started.
+    What may be among the nearest within the error of half precision is compared again, exactly,
+    with the vectors of single precision that the gallery keeps: nobody is missed. Templates that
+    are not in the server's table yet are compared as well, so whoever was enrolled a moment ago is
+    found; a thread puts them there, of one process at a time. A process holds no vectors, so it
+    answers as soon as it is started.
 
-    What the graph may miss is an owner: `quickstudy.gallery.Gallery.recall` says how often.
-    Enrolment, thresholds and look-alikes compare exactly, by the server or block by block.
-
-    Source: Malkov, Yashunin 2016, Efficient and robust approximate nearest neighbor search using
-        hierarchical navigable small world graphs, arXiv:1603.09320.
+    There is no graph (HNSW): the templates of one identity lie near each other and far from all
+    others, and to such islands hardly any link of a graph leads. With the defaults of pgvector and
+    100,000 templates it missed the right identity of one probe in five
+    (benchmarks/gallery_servers.json).
     """
+
+    is_exact = True
 
     def __init__(self) -> None:
         self._dim = 0
@@ -191,21 +182,8 @@ class PgvectorIndex(AbstractIndex):
         *,
         without_row: Integers | None = None,
     ) -> list[Ranked]:
-        connection, n = self._asking(), max(FETCHED, 20 * k)
-        connection.execute(text(f"SET LOCAL hnsw.ef_search = {min(2 * n, 1000)}"))
-        out, without = list[Ranked](), _ids(table, without_row, len(x))
-        for probe, id_ in zip(x, without.tolist(), strict=True):
-            rows = connection.execute(_NEAREST, {"x": _written(probe), "n": n}).all()
-            out.append(self._ranked(probe, rows, k, without_id=id_))
-        self._with_new_rows(out, x, k, without)
-        # Where all that was fetched belongs to fewer owners than were asked for.
-        short = np.asarray([p for p, (owners, _) in enumerate(out) if len(owners) < k], np.int64)
-        if len(short):
-            rest = None if without_row is None else without_row[short]
-            full = self.exact(x[short], k, table, without_row=rest)
-            for p, ranked in zip(short.tolist(), full, strict=True):
-                out[p] = ranked
-        return out
+        without = _ids(table, without_row, len(x))
+        return self._all_scanned(x, k, without, np.full(len(x), NO_OWNER))
 
     def exact(
         self,
@@ -223,9 +201,7 @@ class PgvectorIndex(AbstractIndex):
             self._compare(out, x, k, without, without_owner, after=0)
             return out
         owner = np.full(len(x), NO_OWNER) if without_owner is None else without_owner
-        out = [self._scanned(probe, k, int(owner[p]), int(without[p])) for p, probe in enumerate(x)]
-        self._with_new_rows(out, x, k, without, without_owner)
-        return out
+        return self._all_scanned(x, k, without, owner)
 
     # --- rows
 
@@ -241,8 +217,8 @@ class PgvectorIndex(AbstractIndex):
         return self._checked(self._asking().execute(query.where(where).order_by("id")).all())
 
     def fill(self, engine: Engine) -> int:
-        """Put the templates into the graph that are not there yet; returns how many. Nothing is
-        done where another process does it.
+        """Put the templates into the server's table that are not there yet; returns how many.
+        Nothing is done where another process does it.
 
         Raises:
             psycopg.Error, sqlalchemy.exc.DBAPIError: where it may not be written.
@@ -259,8 +235,6 @@ class PgvectorIndex(AbstractIndex):
                         return count
                     block = next(self._blocks(connection), None)
                     if block is None:
-                        if not _exists(connection, _INDEX):
-                            _make_graph(connection, self._dim)
                         return count
                     _copy(connection, *block)
                     count += len(block[0])
@@ -292,6 +266,14 @@ class PgvectorIndex(AbstractIndex):
         ids, vectors, owners = self._checked([row for row in rows if row.id != without_id])
         return better(NO_MATCHES, x, vectors, owners, np.arange(len(ids)), vectors @ x, k)
 
+    def _all_scanned(
+        self, x: Vectors, k: int, without: Integers, without_owner: Integers
+    ) -> list[Ranked]:
+        pairs = zip(x, without_owner.tolist(), without.tolist(), strict=True)
+        out = [self._scanned(probe, k, owner, id_) for probe, owner, id_ in pairs]
+        self._with_new_rows(out, x, k, without, without_owner)
+        return out
+
     def _scanned(self, x: Vectors, k: int, without_owner: int, without_id: int) -> Ranked:
         """The k owners nearest of all that the server has in half precision, exactly."""
         connection, n = self._asking(), 4 * k + 16
@@ -312,7 +294,7 @@ class PgvectorIndex(AbstractIndex):
         x: Vectors,
         k: int,
         without: Integers,
-        without_owner: Integers | None = None,
+        without_owner: Integers,
     ) -> None:
         """Compare also with the templates that the server's table does not have yet."""
         if self._compare(out, x, k, without, without_owner):
@@ -354,7 +336,7 @@ class PgvectorIndex(AbstractIndex):
             after = rows[-1].id
 
     def _fill_soon(self, engine: Engine) -> None:
-        """Have a thread put them into the graph; after a failure not for a while."""
+        """Have a thread put them into the table; after a failure not for a while."""
         if time.monotonic() < self._paused_until or not self._filling.acquire(blocking=False):
             return
         # not of the transaction that asks, whose isolation it would inherit
@@ -372,7 +354,7 @@ class PgvectorIndex(AbstractIndex):
             self._paused_until = time.monotonic() + _PAUSE
             reason = str(error.orig if isinstance(error, DBAPIError) else error).splitlines()[0]
             warnings.warn(
-                f"New templates of {self._place} do not get into the graph of pgvector: {reason}. "
+                f"New templates of {self._place} do not get into the table of pgvector: {reason}. "
                 "They are found all the same, more slowly.",
                 stacklevel=1,
             )
@@ -400,22 +382,6 @@ def _written(x: Vectors) -> str:
 
 def _exists(connection: Connection, name: str) -> bool:
     return connection.execute(select(func.to_regclass(name))).scalar() is not None
-
-
-def _make_graph(connection: Connection, dim: int) -> None:
-    """With the memory that it takes, up to a limit; with less, pgvector takes many times as
-    long.
-    """
-    rows = connection.execute(text(f"SELECT count(*) FROM {SERVER_VECTORS}")).scalar_one()
-    wanted = min(rows * (2 * dim + _LINKS) // 1024, MOST_MEMORY // 1024)
-    now = connection.execute(
-        text("SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'")
-    ).scalar_one()
-    if wanted > now:
-        connection.execute(text(f"SET LOCAL maintenance_work_mem = {wanted}"))
-    connection.execute(
-        text(f"CREATE INDEX {_INDEX} ON {SERVER_VECTORS} USING hnsw (embedding halfvec_ip_ops)")
-    )
 
 
 def _copy(connection: Connection, ids: Integers, vectors: Vectors, owners: Integers) -> None:
