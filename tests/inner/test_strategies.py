@@ -4,6 +4,7 @@ float64, written from the equations.
 
 import functools
 import weakref
+from typing import Any
 
 import pytest
 import torch
@@ -63,7 +64,8 @@ def learner_of(
             if ".norm." in name:  # scales of both signs, other shifts
                 p.copy_(torch.randn(p.shape, dtype=torch.float64))
         if norm == "running":
-            for block in encoder.blocks:
+            blocks: Any = encoder.blocks
+            for block in blocks:
                 block.norm.norm.running_mean.normal_()
                 block.norm.norm.running_var.uniform_(0.5, 2)
             learner.eval()
@@ -111,7 +113,7 @@ def reference(learner, episode, *, first_order=False):
             p["head.bias"],
         ), seen
 
-    total = 0.0
+    total = torch.zeros((), dtype=torch.float64)
     for t in range(TASKS):
         fast = {n: every[n] for n in learner.fast_names}
         for _ in range(STEPS):
@@ -174,14 +176,11 @@ def ours(learner, episode, *, chunk, workers=1, compiled=""):
 def distance(found, wanted):
     assert [g is None for g in found] == [g is None for g in wanted]
     pairs = [(a.double(), b) for a, b in zip(found, wanted, strict=True) if b is not None]
-    return (
-        (sum((a - b).square().sum() for a, b in pairs) / sum(b.square().sum() for _, b in pairs))
-        .sqrt()
-        .item()
-    )
+    off = sum(float((a - b).square().sum()) for a, b in pairs)
+    return (off / sum(float(b.square().sum()) for _, b in pairs)) ** 0.5
 
 
-STRATEGIES = {
+STRATEGIES: dict[str, dict[str, Any]] = {
     "a loop over tasks": {"chunk": 1},
     "one graph over all tasks": {"chunk": TASKS},
     "graphs of two tasks": {"chunk": 2},
@@ -326,7 +325,7 @@ def test_memory_grows_with_the_steps_unless_they_are_recomputed():
 
     def kept(steps, recompute):
         learner, episode = learner_of("batch", recompute=recompute), pieces_of(tasks(), 1)[0]
-        learner.loop, held = InnerLoop(learner.loop.rule, steps=steps, recompute=recompute), []
+        learner.loop, held = InnerLoop(FixedRate(LR), steps=steps, recompute=recompute), []
 
         def pack(t):
             held.append(weakref.ref(t))

@@ -1,11 +1,13 @@
 """The two networks of the gradient-based files, with the weights of the file."""
 
+from typing import Any
+
 import torch
 
 from quickstudy.encoders import MLP, Conv4
 
 
-def network(d, kind, factory, **k):
+def network(d, kind, factory, **k) -> tuple[Any, dict[str, str], dict[str, Any]]:
     """A quickstudy learner with the weights of the file, and the names of its parameters there."""
     enc = (
         MLP(6, widths=(8,))

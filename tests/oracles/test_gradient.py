@@ -1,6 +1,7 @@
 """MAML and its relatives beside other people's code, from the same weights."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any, Sequence
 
 import pytest
 import torch
@@ -329,7 +330,7 @@ def test_reptile(golden: Callable[[str], Golden]) -> None:
                     adapts=Selection(("*",)),
                 )
             ).double()
-            own = dict(q.named_parameters())
+            own: dict[str, Any] = dict(q.named_parameters())
             with torch.no_grad():
                 for k, m in names.items():
                     own[m].copy_(T(k, d[f"weights.{k}"]))

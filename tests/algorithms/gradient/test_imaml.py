@@ -51,6 +51,7 @@ def test_where_the_loop_has_converged_the_gradient_equals_finite_differences(cas
         measured = slope(learner, e, p, direction / direction.norm())
         promised = float((g * direction).sum() / direction.norm())
         assert promised == pytest.approx(measured, rel=1e-4, abs=1e-8), name
+    assert isinstance(learner.loop, ImplicitLoop)
     learner.loop.cg_steps = 1
     rough = torch.autograd.grad(QueryLoss()(learner, e), [p for _, p in named])
     assert (rough[0] - gradients[0]).norm() > 1e-4 * gradients[0].norm()
