@@ -366,7 +366,7 @@ def test_find_images_keeps_files_as_given_and_searches_folders(tmp_path: Path) -
         picture(tmp_path / name)
     for name in ("box/notes.txt", "odd.dat"):
         (tmp_path / name).write_text("text")
-    with pytest.warns(PassedOverWarning, match=r"1 files .* 1 \.txt"):
+    with pytest.warns(PassedOverWarning, match=r"1 file .* 1 \.txt"):
         found = find_images([tmp_path / "z.png", str(tmp_path / "box"), tmp_path / "odd.dat"])
     assert [path.relative_to(tmp_path).as_posix() for path in found] == [
         "z.png",
