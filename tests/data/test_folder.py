@@ -3,6 +3,7 @@ import random
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def classes(root: Path, names: str, n: int = 2) -> Path:
     return root
 
 
-def refused(root: Path, **options: object) -> str:
+def refused(root: Path, **options: Any) -> str:
     with pytest.raises(DataError) as caught:
         read_folder(root, GREY, **options)
     return str(caught.value)
