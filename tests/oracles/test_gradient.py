@@ -1,7 +1,7 @@
 """MAML and its relatives beside other people's code, from the same weights."""
 
-from collections.abc import Callable
-from typing import Any, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
