@@ -202,10 +202,11 @@ def speed() -> list[str]:
 
 def learners() -> list[str]:
     """The table of what a training step of each learner costs, dearest first by its arithmetic."""
-    measured = measured_in("learners.json")
+    measured, later = measured_in("learners.json"), measured_in("learners_again.json")
+    again = later["learners"]
     rows = [
         (
-            f"`{name}`",
+            f"`{name}` again" if name in again else f"`{name}`",
             f"{1000 * cost['seconds']:.0f}",
             f"{cost['flops'] / 1e9:.1f}",
             f"{cost['calls']:,}",
@@ -213,22 +214,30 @@ def learners() -> list[str]:
             "" if cost["of_plain"] is None else f"{cost['of_plain']:.2f}",
         )
         for name, cost in sorted(
-            measured["learners"].items(), key=lambda item: -item[1]["of_arithmetic"]
+            (measured["learners"] | again).items(), key=lambda item: -item[1]["of_arithmetic"]
         )
     ]
     columns = columns_of(
         "learner", "ms per step", "GFLOP", "calls", "× its arithmetic", "× plain loop"
     )
-    about = measured["about"]
     notes = (
-        f"Processor time of one thread, medians of {measured['rounds']} steps of "
-        f"{measured['n_tasks']} {'task' if measured['n_tasks'] == 1 else 'tasks'}, "
-        f"{measured['width']} filters; {about['processor']}, {measured['rate'] / 1e9:.0f} GFLOP/s "
-        f"of processor time, load {about['load']:.0f} on {about['cores']} cores; torch "
-        f"{about['versions']['torch']}.",
+        _steps_measured_on(measured),
+        f"Rows with *again*: {_steps_measured_on(later)}",
         *(f"`{name}` is left out: {reason}" for name, reason in measured["skipped"].items()),
     )
     return Table(columns, rows, notes).lines()
+
+
+def _steps_measured_on(measured: dict[str, Any]) -> str:
+    about, rounds = measured["about"], measured["rounds"]
+    steps = "one step" if rounds == 1 else f"medians of {rounds} steps"
+    return (
+        f"Processor time of one thread, {steps} of {measured['n_tasks']} "
+        f"{'task' if measured['n_tasks'] == 1 else 'tasks'}, {measured['width']} filters; "
+        f"{about['processor']}, {measured['rate'] / 1e9:.0f} GFLOP/s of processor time, load "
+        f"{about['load']:.0f} on {about['cores']} cores; torch {about['versions']['torch']}; "
+        f"commit {about['commit']}."
+    )
 
 
 def _speed_rows(
