@@ -40,16 +40,16 @@ def omniglot_lake_protonet() -> Recipe:
     """
     return Recipe(
         name="omniglot-lake-protonet",
-        summary="Prototypical networks on Omniglot's 30 background alphabets: 2,500 steps of one "
-        "20-way 1-shot task.",
+        summary="Prototypical networks on Omniglot's 30 background alphabets: 8,000 steps of one "
+        "60-way 1-shot task.",
         data=Part("omniglot", {"protocol": "lake", "rotations": True}),
         encoder=Part("conv4", {"size": 28, "norm": "running"}),
         learner=Part("protonet"),
         transform=Part("affine"),
-        episodes=Setting(n_way=20, n_shot=1, n_query=5),
+        episodes=Setting(n_way=60, n_shot=1, n_query=5),
         validation=Setting(n_way=20, n_shot=1, n_query=15),
         train_split="trainval",
-        train=Plan(steps=2_500, validate_every=0),
+        train=Plan(steps=8_000, validate_every=0),
         optimiser=Optimiser(lr=3e-3, schedule="one_cycle"),
         evaluations=(Evaluation(Setting(20, 1, 15)),),
         paper="Lake, Salakhutdinov, Tenenbaum 2015, doi:10.1126/science.aab3050 (the task); Snell, "
