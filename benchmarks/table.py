@@ -879,6 +879,11 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
         "several-sources",
         functools.partial(_rows_of, "several_sources"),
     ),
+    (
+        ROOT / "docs" / "experiments" / "evaluation.md",
+        "lake",
+        functools.partial(_rows_of, "lake"),
+    ),
     (ROOT / "docs" / "methods" / "caml.md", "caml", functools.partial(_rows_of, "caml")),
     (
         ROOT / "docs" / "methods" / "neural_processes.md",
