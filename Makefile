@@ -43,10 +43,11 @@ format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The site: pages, API and glossary; a warning is an error.
+# The site: pages, API and glossary; a warning is an error. The small tensors of its examples gain
+# nothing from threads, which wait for one another where other programs run.
 docs: $(VENV)/ready
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[docs]'
-	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --jobs auto docs docs/_build/html
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --jobs auto docs docs/_build/html
 	@echo "The site is docs/_build/html/index.html; make docs-serve shows it."
 
 # Looks at the built site in a headless Chromium: searches, widths and pictures.
