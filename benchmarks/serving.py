@@ -43,6 +43,7 @@ ROOT = Path(__file__).parent.parent
 FILE = ROOT / "benchmarks" / "serving.json"
 SHAPES = ("circle", "cross", "bars")
 PICTURES = 60
+MOMENTS = ("at the start", "in the middle", "at the end")
 TITLES = {
     "service": "the service",
     "one item a batch": "the service, one item a batch",
@@ -237,7 +238,6 @@ def counted(address: str) -> tuple[int, float]:
 def summary(seen: Seen) -> dict[str, Any]:
     """What is kept of a server."""
     p50, p95, p99 = (1000 * np.percentile(seen.seconds, (50, 95, 99))).tolist()
-    tenth = max(1, len(seen.memory) // 10)
     return {
         "items": len(seen.seconds),
         "items per second": len(seen.seconds) / seen.lasted,
@@ -245,7 +245,8 @@ def summary(seen: Seen) -> dict[str, Any]:
         "statuses": dict(seen.statuses),
         "wrong": seen.wrong,
         "megabytes": {
-            "after a tenth": seen.memory[tenth] / 1e6,
+            "at the start": seen.memory[0] / 1e6,
+            "in the middle": seen.memory[len(seen.memory) // 2] / 1e6,
             "at the end": seen.memory[-1] / 1e6,
             "most": max(seen.memory) / 1e6,
         },
@@ -285,8 +286,8 @@ def rows() -> list[str]:
     saved = json.loads(FILE.read_text(encoding="utf-8"))
     lines = [
         "| server | items per second | p50 | p95 | p99 | items per batch | lost, twice, wrong "
-        "| 5xx |",
-        "|---|---|---|---|---|---|---|---|",
+        "| 5xx | memory at the start, in the middle, at the end |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, title in TITLES.items():
         one = saved["servers"][name]
@@ -294,9 +295,10 @@ def rows() -> list[str]:
         batch = f"{one['items per batch']:.1f}" if "items per batch" in one else "–"
         faults = "–" if name == "bare" else f"{one['lost']}, {one['twice']}, {one['wrong']}"
         failed = sum(n for status, n in one["statuses"].items() if status.startswith("5"))
+        memory = [one["megabytes"][when] for when in MOMENTS]
         cells = [title, f"{one['items per second']:.0f}", *times, batch, faults, str(failed)]
+        cells.append(f"{', '.join(f'{size:.0f}' for size in memory)} MB")
         lines.append(f"| {' | '.join(cells)} |")
-    memory = saved["servers"]["service"]["megabytes"]
     machine = saved["about"]
     return [
         *lines,
@@ -304,9 +306,8 @@ def rows() -> list[str]:
         f"{saved['clients']} clients for {saved['seconds']:.0f} s at each server, in "
         f"{saved['rounds']} turns, each client asking again as soon as it is answered; encoder "
         f"{saved['encoder']}; clients and servers share {machine['cores']} cores of "
-        f"{machine['processor']} with other work (load {machine['load']:.0f}). The service took "
-        f"{memory['after a tenth']:.0f} MB after a tenth of the time and "
-        f"{memory['at the end']:.0f} MB at the end; commit {machine['commit']}.",
+        f"{machine['processor']} with other work (load {machine['load']:.0f}); memory is what lies "
+        f"in memory of the server's process; commit {machine['commit']}.",
     ]
 
 
