@@ -74,7 +74,8 @@ def check(gallery: Gallery, people: dict[str, int]) -> None:
         found = gallery.identify(
             np.concatenate([templates(name, n) for name, n in people.items()]), top_k=1
         )
-        assert [d.identity for d in found] == names
+        # too few people to promise anything are not named, only likened
+        assert [d.candidates[0][0] for d in found] == names
         np.testing.assert_allclose([d.similarity for d in found], 1, atol=1e-6)
 
 

@@ -228,7 +228,14 @@ class PgvectorIndex(AbstractIndex):
         count = 0
         while True:
             try:
-                with engine.begin() as connection:
+                # Each statement sees what others have changed by then; engines that are made of
+                # others keep the isolation of those, whatever they ask for.
+                with (
+                    engine.connect().execution_options(
+                        isolation_level="READ COMMITTED"
+                    ) as connection,
+                    connection.begin(),
+                ):
                     key = {"key": SERVER_VECTORS}
                     lock = text("SELECT pg_try_advisory_xact_lock(hashtext(:key))")
                     if not connection.execute(lock, key).scalar():
@@ -339,10 +346,8 @@ class PgvectorIndex(AbstractIndex):
         """Have a thread put them into the table; after a failure not for a while."""
         if time.monotonic() < self._paused_until or not self._filling.acquire(blocking=False):
             return
-        # not of the transaction that asks, whose isolation it would inherit
-        plain = engine.execution_options(isolation_level="READ COMMITTED")
         threading.Thread(
-            target=self._fill_once, args=(plain,), name="quickstudy-pgvector", daemon=True
+            target=self._fill_once, args=(engine,), name="quickstudy-pgvector", daemon=True
         ).start()
 
     def _fill_once(self, engine: Engine) -> None:
