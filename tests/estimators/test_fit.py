@@ -486,7 +486,7 @@ def test_categories_and_missing_values(tmp_path: Path) -> None:
     model = fit_table(file)
     assert model.summary is not None
     notes = " ".join(model.summary.notes)
-    assert "columns colour, weight; these are no numbers: remark." in notes
+    assert "columns colour, weight; neither numbers nor categories: remark." in notes
     assert "colour (green, red)" in notes
     assert "missing in 2 of 12 rows (columns colour, weight)" in notes
     x = model.known.support_

@@ -51,8 +51,8 @@ class PatchMemory(OutlierMixin, BaseEstimator):
     its most anomalous place.
 
     Args:
-        encoder: what `quickstudy.pretrained.open_encoder` takes and sees places: a run with a
-            Conv4, a vision model of the hub.
+        encoder: what `quickstudy.pretrained.open_encoder` takes and sees places: "photographs", a
+            run with a Conv4, a vision model of the hub.
         keep: the share of the places that is kept, in (0, 1].
         score: of a picture: "max", its most anomalous place, or "top1", the mean of the most
             anomalous hundredth of its places, which is steadier.

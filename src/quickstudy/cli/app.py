@@ -62,7 +62,7 @@ COMMANDS = (
     Command("serve", "serve:serve", OWN_DATA, "Serve models and galleries over HTTP."),
     Command("serve-key", "serve:serve_key", OWN_DATA, "Make and remove the keys of a server."),
     Command("gallery", "gallery:gallery", GALLERIES, "Enrol, identify and verify identities."),
-    Command("demo", "demo:demo", RESEARCH, "Train on drawn characters in about a minute."),
+    Command("demo", "demo:demo", RESEARCH, "Train on drawn characters in a few minutes."),
     Command("list", "recipes:list_parts", RESEARCH, "List recipes by family, encoders, data."),
     Command("show", "recipes:show", RESEARCH, "Show everything that a recipe fixes, as JSON."),
     Command("train", "research:train", RESEARCH, "Meta-train a recipe and score it."),

@@ -60,7 +60,8 @@ TextOption = Annotated[str, typer.Option(help="Of a table of texts: the column w
 ColumnsOption = Annotated[
     str,
     typer.Option(
-        help="Of a table of numbers: the columns, with commas; default all that are numbers."
+        help="Of a table of numbers: the columns, with commas; default all of numbers and of "
+        "categories."
     ),
 ]
 PathsOption = Annotated[

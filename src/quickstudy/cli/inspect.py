@@ -47,7 +47,8 @@ def fit(
     encoder: Annotated[
         str,
         typer.Option(
-            help="auto, the folder of a trained run with a Conv4, or a vision model of the hub."
+            help="auto, photographs, the folder of a trained run with a Conv4, or a vision model "
+            "of the hub."
         ),
     ] = "auto",
     keep: Annotated[float, typer.Option(help="The share of the places that is kept.")] = 0.1,

@@ -368,7 +368,7 @@ def _notes_of_columns(
     chosen: Columns, others: list[str], x: Float[NDArray[np.float64], "n D"]
 ) -> tuple[str, ...]:
     """What was learned from, and what became of categories and of missing values."""
-    ignored = f"; these are no numbers: {', '.join(others[:10])}." if others else "."
+    ignored = f"; neither numbers nor categories: {', '.join(others[:10])}." if others else "."
     notes = [f"Learned from the columns {', '.join(chosen.names[:10])}{ignored}"]
     kinds = [
         f"{name} ({', '.join(known[:5])}{', …' if len(known) > 5 else ''})"
