@@ -770,6 +770,11 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
     ),
     (
         ROOT / "docs" / "applications" / "serving.md",
+        "strokes",
+        functools.partial(_rows_of, "strokes"),
+    ),
+    (
+        ROOT / "docs" / "applications" / "serving.md",
         "serving",
         functools.partial(_rows_of, "serving"),
     ),
