@@ -34,8 +34,6 @@ SEARCHES = {
     "PostgreSQL, exact": ("postgresql", "exact"),
     "PostgreSQL, every vector by pgvector": ("postgresql", "pgvector"),
 }
-DROPPED = {"PostgreSQL, pgvector": "PostgreSQL, pgvector's graph (not kept)"}
-"""What was measured once, by its name in the file."""
 
 
 def binaries() -> Path:
@@ -170,7 +168,7 @@ def rows() -> list[str]:
     table = Table(
         (
             Column("templates", lambda r: f"{r[0]:,}"),
-            Column("gallery, index", lambda r: DROPPED.get(r[1], r[1])),
+            Column("gallery, index", lambda r: r[1]),
             Column("first answer after", lambda r: f"{r[2]['start_seconds']:.2g} s"),
             Column("memory", lambda r: f"{r[2]['memory'] / 1e6:,.0f} MB"),
             Column("one probe", lambda r: f"{r[2]['milliseconds']['p50']:.3g} ms"),
