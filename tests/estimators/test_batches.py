@@ -1,11 +1,13 @@
 """Tables of items, asked in other processes: the method is pickled, bad items are rows."""
 
 import csv
+import importlib
 import json
 import pickle
 import runpy
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +103,19 @@ def test_the_recipe_with_dask(
     answers = json.loads(file.read_text())
     assert answers["label"] == ["bar", "plus", "bar", "plus", None]
     assert answers["error"][4]
+
+
+@pytest.mark.skipif(not (find_spec("ray") and find_spec("pyarrow")), reason="needs ray[data]")
+def test_the_recipe_with_ray(model: FittedModel, pictures: Path, tmp_path: Path) -> None:
+    # A process of its own: Ray starts servers, and warns where pytest makes errors of warnings.
+    out = tmp_path / "answers"
+    command = [sys.executable, DEPLOY / "predict_ray.py", model.origin[0], pictures, out]
+    subprocess.run(list(map(str, command)), check=True, timeout=300)
+    read_table = importlib.import_module("pyarrow.parquet").read_table
+    rows = {Path(row["item"]).name: row for row in read_table(out).to_pylist()}
+    assert [rows[f"{n}.png"]["label"] for n in range(4)] == ["bar", "plus", "bar", "plus"]
+    assert rows["note.png"]["label"] is None
+    assert rows["note.png"]["error"]
+    again = subprocess.run(list(map(str, command)), capture_output=True, timeout=300)
+    assert again.returncode
+    assert len(read_table(out)) == len(rows) == 5
