@@ -79,19 +79,19 @@ def filled(gallery: Gallery) -> int:
         return index.fill(gallery._access.engine)
 
 
-def in_graph(gallery: Gallery) -> int:
+def in_the_server(gallery: Gallery) -> int:
     with gallery._access.reading() as connection:
         return int(
             connection.exec_driver_sql("SELECT count(*) FROM quickstudy_vector").scalar_one()
         )
 
 
-def test_it_answers_before_and_after_the_graph_is_made(pair: tuple[Gallery, Gallery]) -> None:
+def test_it_answers_before_and_after_the_server_has_copies(pair: tuple[Gallery, Gallery]) -> None:
     plain, server = pair
     expected = plain.identify(PROBES, top_k=3)
     assert server.identify(PROBES, top_k=3) == expected
     filled(server)
-    assert in_graph(server) == 2 * PEOPLE
+    assert in_the_server(server) == 2 * PEOPLE
     assert filled(server) == 0
     assert server.identify(PROBES, top_k=3) == expected
     assert server.verify(PROBES[0], "p0") == plain.verify(PROBES[0], "p0")
@@ -117,10 +117,10 @@ def test_it_follows_who_comes_and_goes(pair: tuple[Gallery, Gallery]) -> None:
     plain.enrol("late", photos(999, 0))
     assert server.identify(photos(999, 1, 1))[0].identity == "late"
     filled(server)
-    assert in_graph(server) == 2 * PEOPLE + 2
+    assert in_the_server(server) == 2 * PEOPLE + 2
     plain.remove("late")
     plain.remove("p0")
-    assert in_graph(server) == 2 * PEOPLE - 2
+    assert in_the_server(server) == 2 * PEOPLE - 2
     names = {
         name
         for d in server.identify(np.r_[photos(999, 1, 1), photos(0, 1, 1)], top_k=20)
@@ -203,7 +203,7 @@ def test_a_reader_that_may_not_write_finds_who_is_new(
             assert index._paused_until > 0
     assert len(owners) == 1
     assert any("permission denied" in str(one.message) for one in caught)
-    assert in_graph(server) == 2 * PEOPLE
+    assert in_the_server(server) == 2 * PEOPLE
     reader._access.engine.dispose()
     plain.erase()
     with plain._access.engine.begin() as connection:

@@ -116,9 +116,8 @@ class PgvectorIndex(AbstractIndex):
     answers as soon as it is started.
 
     There is no graph (HNSW): the templates of one identity lie near each other and far from all
-    others, and to such islands hardly any link of a graph leads. With the defaults of pgvector and
-    100,000 templates it missed the right identity of one probe in five
-    (benchmarks/gallery_servers.json).
+    others, and to such islands hardly any link of a graph leads. docs/about/decisions.md has the
+    numbers.
     """
 
     is_exact = True
