@@ -25,7 +25,13 @@ from quickstudy.core.setting import Setting
 from quickstudy.data import ImageFormat
 from quickstudy.evaluation import Report
 from quickstudy.recipes import Evaluation, load_run, recipe_named
-from quickstudy.recipes.common_budget import NOT_COMPARED, TASKS, common_learners, common_recipe
+from quickstudy.recipes.common_budget import (
+    COMMON_BUDGET,
+    NOT_COMPARED,
+    SHORT_BUDGET,
+    common_learners,
+    common_recipe,
+)
 from quickstudy.training import Optimiser
 
 
@@ -242,13 +248,14 @@ def test_regress_names_what_became_worse_beyond_its_interval(
         records_in(tmp_path / "runs" / "rows" / "family")
 
 
-def test_every_learner_is_compared_on_one_budget_or_has_a_reason() -> None:
+@pytest.mark.parametrize("budget", [COMMON_BUDGET, SHORT_BUDGET], ids=lambda b: b.prefix)
+def test_every_learner_is_compared_on_one_budget_or_has_a_reason(budget) -> None:
     assert {*common_learners(), *NOT_COMPARED} == set(ALGORITHMS)
     assert not {*common_learners()} & {*NOT_COMPARED}
     for learner in common_learners():
-        recipe = common_recipe(learner)
+        recipe = common_recipe(learner, budget)
         tasks = sum(r.train.steps * r.train.tasks_per_step for r in chain_of(recipe))
-        assert tasks == TASKS, learner
+        assert tasks == budget.tasks, learner
         assert all(learner in (r.learner.name, e.learner) for r in (recipe,) for e in r.evaluations)
 
 

@@ -9,7 +9,13 @@ from quickstudy.bench.real_tables import on_tables
 from quickstudy.bench.returns import navigation
 from quickstudy.core.errors import ConfigError, did_you_mean
 from quickstudy.recipes import RECIPES, Recipe, recipe_named
-from quickstudy.recipes.common_budget import common_learners, common_recipe
+from quickstudy.recipes.common_budget import (
+    COMMON_BUDGET,
+    SHORT_BUDGET,
+    Budget,
+    common_learners,
+    common_recipe,
+)
 
 
 @dataclass(frozen=True)
@@ -28,8 +34,8 @@ class Row:
     measurement: Measurement | None = None
 
 
-def _common() -> tuple[Row, ...]:
-    return tuple(Row(name, common_recipe(name)) for name in common_learners())
+def _common(budget: Budget) -> tuple[Row, ...]:
+    return tuple(Row(name, common_recipe(name, budget)) for name in common_learners())
 
 
 def _of(prefix: str, *, paper: bool = False) -> tuple[Row, ...]:
@@ -47,7 +53,8 @@ def _measured(measurements: Iterable[tuple[str, Measurement]]) -> tuple[Row, ...
 
 
 _SUITES: dict[str, Callable[[], tuple[Row, ...]]] = {
-    "omniglot": lambda: (*_common(), *_of("omniglot-")),
+    "omniglot": lambda: (*_common(COMMON_BUDGET), *_of("omniglot-")),
+    "omniglot-short": lambda: _common(SHORT_BUDGET),
     "mini-imagenet": lambda: _of("mini-imagenet-"),
     "regression": _regression,
     "family": lambda: _of("family-"),
