@@ -25,6 +25,7 @@ PatchScore: TypeAlias = Literal["max", "top1"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 SuiteName: TypeAlias = Literal[
     "omniglot",
+    "omniglot-short",
     "mini-imagenet",
     "regression",
     "family",
