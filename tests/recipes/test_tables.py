@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from quickstudy.algorithms.in_context import TabularInContext
+from quickstudy.core.errors import ConfigError
 from quickstudy.core.rng import seed_everything
 from quickstudy.data.priors import TableSizes
-from quickstudy.recipes import tables
+from quickstudy.recipes import save_learner, tables
 from quickstudy.recipes.tables import TablesPlan, train_tables
 
 PLAN = TablesPlan(
@@ -21,6 +22,10 @@ def _learner():
     return TabularInContext(width=16, heads=1, n_summary=1, grid_layers=1, row_layers=1, n_bins=8)
 
 
+needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch 2.9 has Muon")
+
+
+@needs_muon
 def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "EVERY", 3)
     through, stopped = _learner(), _learner()
@@ -45,6 +50,7 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, mon
     assert [json.loads(line)["step"] for line in log] == [3, 6]
 
 
+@needs_muon
 def test_training_on_the_prior_lowers_the_loss(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "EVERY", 40)
     learner = _learner()
@@ -54,3 +60,35 @@ def test_training_on_the_prior_lowers_the_loss(tmp_path, monkeypatch):
     )
     assert lines[-1]["classification"] < lines[0]["classification"] - 0.02
     assert not learner.training
+
+
+@needs_muon
+def test_the_command_begins_with_a_saved_learner(tmp_path, monkeypatch):
+    saved = TabularInContext()
+    save_learner(saved, tmp_path / "saved")
+    seen = {}
+
+    def started(learner, folder, **_):
+        seen.update({name: value.clone() for name, value in learner.state_dict().items()})
+        return [{}]
+
+    monkeypatch.setattr(tables, "train_tables", started)
+    monkeypatch.setattr("sys.argv", ["tables", "out", "--start", str(tmp_path / "saved")])
+    tables.main()
+    for name, value in saved.state_dict().items():
+        assert torch.equal(seen[name], value), name
+
+
+@pytest.mark.parametrize("kind", [pytest.param("muon", marks=needs_muon), "adamw"])
+def test_every_parameter_has_one_optimiser(kind):
+    learner = _learner()
+    optimisers = TablesPlan(optimiser=kind).optimisers(learner)
+    each = [id(p) for o in optimisers for group in o.param_groups for p in group["params"]]
+    assert sorted(each) == sorted(id(p) for p in learner.parameters())
+
+
+def test_what_optimisers_there_are_is_said(monkeypatch):
+    monkeypatch.delattr(torch.optim, "Muon", raising=False)
+    for plan in (TablesPlan(), TablesPlan(optimiser="sgd")):
+        with pytest.raises(ConfigError, match="adamw"):
+            plan.optimisers(_learner())
