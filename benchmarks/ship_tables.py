@@ -1,10 +1,11 @@
 """Put a training of `quickstudy.recipes.tables` into the package.
 
-python -m quickstudy.recipes.tables runs/tables --steps 14000 --rows 192 --columns 20 --decay 0.15
+python -m quickstudy.recipes.tables runs/tables --steps 30000 --rows 192 --columns 20
 python benchmarks/ship_tables.py runs/tables
 
 Writes the weights in half precision, how they were trained, and their scores on synthetic tables
-that they never saw, into src/quickstudy/pretrained/weights/tabular.
+that they never saw, into src/quickstudy/pretrained/weights/tabular. With --goes-on the training
+began with the weights that are there (--start of the recipe), and how those came about is kept.
 """
 
 import argparse
@@ -59,7 +60,11 @@ def score() -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Ship the in-context learner of tables.")
     parser.add_argument("run", type=Path, help="a folder of quickstudy.recipes.tables")
-    run = parser.parse_args().run
+    parser.add_argument("--goes-on", action="store_true", help="it began with the weights there")
+    asked = parser.parse_args()
+    run: Path = asked.run
+    report = TABULAR / "report.json"
+    earlier = json.loads(report.read_text(encoding="utf-8")) if asked.goes_on else None
     tree = commit()  # before the weights change it
     ship(run)
     log, plans = (
@@ -73,8 +78,9 @@ def main() -> None:
         "steps": log[-1]["step"],
         "validation": score(),
         "log": log,
+        "began with": earlier,
     }
-    (TABULAR / "report.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    report.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     size = sum(file.stat().st_size for file in TABULAR.iterdir())
     print(json.dumps(about["validation"], indent=1), f"{TABULAR}: {size:,} bytes", sep="\n")
     if size > LARGEST:
