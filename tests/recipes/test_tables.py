@@ -79,16 +79,6 @@ def test_the_command_begins_with_a_saved_learner(tmp_path, monkeypatch):
         assert torch.equal(seen[name], value), name
 
 
-@pytest.mark.parametrize("kind", [pytest.param("muon", marks=needs_muon), "adamw"])
-def test_every_parameter_has_one_optimiser(kind):
-    learner = _learner()
-    optimisers = TablesPlan(optimiser=kind).optimisers(learner)
-    each = [id(p) for o in optimisers for group in o.param_groups for p in group["params"]]
-    assert sorted(each) == sorted(id(p) for p in learner.parameters())
-
-
-def test_what_optimisers_there_are_is_said(monkeypatch):
-    monkeypatch.delattr(torch.optim, "Muon", raising=False)
-    for plan in (TablesPlan(), TablesPlan(optimiser="sgd")):
-        with pytest.raises(ConfigError, match="adamw"):
-            plan.optimisers(_learner())
+def test_an_unknown_optimiser_is_refused():
+    with pytest.raises(ConfigError, match="adamw"):
+        TablesPlan(optimiser="sgd").optimiser_of(_learner())

@@ -20,6 +20,7 @@ from quickstudy.core.types import Classes
 from quickstudy.data.priors import PriorTables, TableSizes
 from quickstudy.recipes.runs import load
 from quickstudy.training.checkpoint import load_checkpoint, save_checkpoint
+from quickstudy.training.muon import MuonAndAdamW
 
 EVERY = 100
 """Steps between two checkpoints."""
@@ -30,13 +31,10 @@ class TablesPlan:
     """How the network is fitted to the prior: matrices by Muon, everything else by AdamW, on one
     block of tasks a step.
 
-    Muon makes the momentum of a matrix orthogonal before the step, which here does in 500 steps
-    what AdamW does in about 800.
-
     Args:
         sizes: of the synthetic tables.
         optimiser: "muon", or "adamw" for everything.
-        lr: the rate of Muon, once it has risen; a step has the size that AdamW's would have.
+        lr: the rate of Muon, once it has risen.
         lr_rest: the rate of AdamW likewise.
         warmup: steps in which they rise from 0.
         decay: the share of the steps in which they fall to 0 at the end.
@@ -44,8 +42,7 @@ class TablesPlan:
         clip: the largest length of the gradient.
         seed: of weights and tasks.
 
-    Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; arXiv:2502.16982 (the
-        size of a step). Qu et al. 2026, arXiv:2602.11139, fit tables with it.
+    Source: Qu et al. 2026, arXiv:2602.11139, fit tables with Muon.
     """
 
     sizes: TableSizes = field(default_factory=lambda: TableSizes(rows=(8, 256), columns=(2, 20)))
@@ -67,33 +64,27 @@ class TablesPlan:
         """
         return min(1.0, (step + 1) / self.warmup, (steps - step) / max(1, self.decay * steps))
 
-    def optimisers(self, learner: TabularInContext) -> tuple[torch.optim.Optimizer, ...]:
-        """Muon for the matrices, AdamW for vectors, and for the matrices that are lists of vectors:
-        the tokens that sum up a row, and what comes from one or goes to many numbers.
+    def optimiser_of(self, learner: TabularInContext) -> torch.optim.Optimizer:
+        """The optimiser of the learner's parameters, at its full rate.
 
         Raises:
             ConfigError: for another name than "muon" and "adamw", and for Muon where torch has none
-                yet (2.9 has it).
+                yet.
         """
-        if self.optimiser not in ("muon", "adamw"):
-            raise ConfigError(f"optimiser is 'muon' or 'adamw', got '{self.optimiser}'.")
-        if self.optimiser == "muon" and not hasattr(torch.optim, "Muon"):
-            raise ConfigError(
-                f"torch {torch.__version__} has no Muon. Install torch 2.9 or later, or take "
-                "optimiser='adamw' (--optimiser adamw)."
+        parameters, betas = learner.parameters(), (0.9, 0.98)
+        if self.optimiser == "muon":
+            return MuonAndAdamW(
+                parameters,
+                lr=self.lr,
+                lr_rest=self.lr_rest,
+                weight_decay=self.weight_decay,
+                betas=betas,
             )
-        matrices, rest = [], []
-        for name, p in learner.named_parameters():
-            is_matrix = p.ndim == 2 and min(p.shape) > 4 and name != "summary"
-            (matrices if is_matrix and self.optimiser == "muon" else rest).append(p)
-        decay = self.weight_decay
-        adamw = torch.optim.AdamW(rest, lr=self.lr_rest, weight_decay=decay, betas=(0.9, 0.98))
-        if not matrices:
-            return (adamw,)
-        muon = torch.optim.Muon(
-            matrices, lr=self.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
-        )
-        return muon, adamw
+        if self.optimiser == "adamw":
+            return torch.optim.AdamW(
+                parameters, lr=self.lr_rest, weight_decay=self.weight_decay, betas=betas
+            )
+        raise ConfigError(f"optimiser is 'muon' or 'adamw', got '{self.optimiser}'.")
 
 
 def train_tables(
@@ -119,14 +110,13 @@ def train_tables(
     plan = plan or TablesPlan()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "checkpoint.pt"
-    optimisers = plan.optimisers(learner)
-    rates = [[group["lr"] for group in o.param_groups] for o in optimisers]
+    optimiser = plan.optimiser_of(learner)
+    rates = [group["lr"] for group in optimiser.param_groups]
     first = 0
     if path.exists():
         saved = load_checkpoint(path)
         learner.load_state_dict(saved["learner"])
-        for optimiser, state in zip(optimisers, saved["optimisers"], strict=True):
-            optimiser.load_state_dict(state)
+        optimiser.load_state_dict(saved["optimiser"])
         first = int(saved["step"])
     with (folder / "plans.jsonl").open("a", encoding="utf-8") as plans:
         plans.write(json.dumps({"from_step": first, "steps": steps, **asdict(plan)}) + "\n")
@@ -142,10 +132,9 @@ def train_tables(
         learner.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learner.parameters(), plan.clip)
-        for optimiser, each in zip(optimisers, rates, strict=True):
-            for group, rate in zip(optimiser.param_groups, each, strict=True):
-                group["lr"] = rate * plan.share(step, steps)
-            optimiser.step()
+        for group, rate in zip(optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate * plan.share(step, steps)
+        optimiser.step()
         kind = "classification" if isinstance(episode.target, Classes) else "regression"
         losses[kind].append(loss.item())
         if (step + 1) % EVERY and step + 1 < steps:
@@ -158,8 +147,8 @@ def train_tables(
         lines.append(line)
         with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
-        content = {"learner": learner.state_dict(), "step": step + 1}
-        save_checkpoint(path, {**content, "optimisers": [o.state_dict() for o in optimisers]})
+        content = {"learner": learner.state_dict(), "optimiser": optimiser.state_dict()}
+        save_checkpoint(path, {**content, "step": step + 1})
     learner.eval()
     return lines
 

@@ -13,7 +13,9 @@ class Optimiser:
     """The outer optimiser and its schedule, both torch's.
 
     Args:
-        name: adamw (with no weight decay it is Adam) or sgd (with Nesterov momentum).
+        name: adamw (with no weight decay it is Adam), sgd (with Nesterov momentum), or muon
+            (matrices by Muon, everything else by AdamW, see `quickstudy.training.muon`; for
+            networks that are mostly matrices it learns several times as fast).
         lr: the rate; with one_cycle its peak.
         weight_decay: decoupled weight decay.
         momentum: of sgd.
