@@ -1,6 +1,6 @@
 """Neural processes on curves of Gaussian processes: log-likelihood and pictures.
 
-for l in cnp anp tnp; do quickstudy train gp-$l --out runs/gp-$l; done      some hours on one core
+for l in cnp anp tnp; do quickstudy train gp-$l --out runs/gp-$l; done      an hour of one core
 python benchmarks/neural_processes.py runs/gp-cnp runs/gp-anp runs/gp-tnp
     writes benchmarks/neural_processes.json and docs/images/neural_processes.png
 """
@@ -79,8 +79,7 @@ def rows() -> list[str]:
     """The table, from the file."""
     measured = json.loads(RESULT.read_text(encoding="utf-8"))
     lines = [
-        "| recipe | log-likelihood (95 % interval) | published | weights | curves seen | minutes "
-        "on a busy core |",
+        "| recipe | log-likelihood (95 % interval) | published | weights | curves seen | minutes |",
         "|---|---|---|---|---|---|",
     ]
     lines += [
