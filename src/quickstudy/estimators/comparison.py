@@ -195,12 +195,12 @@ def compare_heads(
         The comparison, the chosen head, fitted to all examples, and the scores of each example
         from that head without it.
     """
-    heads = [choice.make().fit(x, y, n, weight) for choice in choices]
+    heads = [choice.make() for choice in choices]
+    scores = [head.fit_and_leave_out(x, y, n, weight) for head in heads]
     fitted = [
         HeadChoice(c.head, c.scaling, c.metric, _penalty(h))
         for c, h in zip(choices, heads, strict=True)
     ]
-    scores = [head.left_out(x, y, n, weight) for head in heads]
     known = np.isfinite(scores[0]).all(1)
     if n < 2 or known.sum() < _ENOUGH:
         rows = tuple(HeadScore(c, float("nan"), float("nan"), float("nan")) for c in fitted)
