@@ -77,7 +77,8 @@ def measured(data: str, encoder: str, shots: int, *, draws: int, folder: Path) -
         for head in HEADS:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                model = FewShotClassifier(head).fit(x[train], labels)
+                scaling = "centre" if head == "auto" else "auto"  # as `fit_folder`
+                model = FewShotClassifier(head, scaling=scaling).fit(x[train], labels)
             scores = model.class_scores(x[test])
             usual = model.head_.temperature
             scaled = best_temperature(model.left_out_scores(), model.labels_, usual)

@@ -5,9 +5,9 @@ python benchmarks/own_heads.py --encoder symbols --draws 200
 Draws so many examples per class of data that the encoder was not trained on, fits every head, and
 asks about up to ten others of each class. Vectors are kept in a folder, and the results in
 benchmarks/own_heads.json: a later call adds what is missing, or replaces what had fewer draws. The
-heads that "auto" tries, and their order, were chosen on pictures by "symbols" and by pixels, and of
-tables on glass, haberman, ionosphere, pima-diabetes and wine, which are left out unless they are
-named; columns are standardised by the examples.
+heads that "auto" tries, and their order, were chosen on steel, glyphs and faces by "symbols" and
+"photographs", with other draws, and of tables on glass, haberman, ionosphere, pima-diabetes and
+wine, which are left out unless they are named; columns are standardised by the examples.
 """
 
 import argparse
@@ -160,11 +160,14 @@ def add_missing(
 
 
 def methods(is_table: bool) -> dict[str, Any]:
-    """What is compared. Of tables the columns are standardised and vectors keep their length."""
+    """What is compared. Of tables the columns are standardised and vectors keep their length. Head
+    "auto" gets the scaling that `fit_folder` and `fit_table` give it.
+    """
     scaling = {"scaling": "standardise"} if is_table else {}
+    of_auto = scaling or {"scaling": "centre"}
     metric = {"metric": "euclidean"} if is_table else {}
     ours = {
-        head: FewShotClassifier(head, **scaling, **({} if head == "auto" else metric))
+        head: FewShotClassifier(head, **(of_auto if head == "auto" else scaling | metric))
         for head in (*HEADS, *(("in-context",) if is_table else ()))
     }
     return {

@@ -44,6 +44,21 @@ def test_the_check_sees_what_is_imported() -> None:
     assert "torch" in modules_of("import quickstudy; quickstudy.Episode")[1]
 
 
+def test_no_garbage_is_looked_for_while_a_command_is_imported() -> None:
+    code = """
+import gc
+from quickstudy.cli.app import COMMANDS
+looked = []
+def note(phase, about):
+    module = sys.modules.get("quickstudy.cli.fit")
+    looked.append(module is not None and not hasattr(module, "fit"))
+gc.callbacks.append(note)
+[command.load() for command in COMMANDS if command.name == "fit"]
+print(sum(looked), gc.isenabled(), gc.get_freeze_count() > 100_000)
+"""
+    assert modules_of(code)[0] == "0 True True\n"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("--help",), ("--version",), ("list",), ("list", "encoders"), ("show", "glyphs-fomaml")],

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from quickstudy.core.errors import ConfigError
 from quickstudy.estimators import FewShotClassifier, HeadComparison
-from quickstudy.estimators.comparison import CHOICES, IN_CONTEXT, compare_heads
+from quickstudy.estimators.comparison import CHOICES, IN_CONTEXT, OF_ENCODERS, compare_heads
 from quickstudy.estimators.linear_heads import GaussianHead, LogisticHead, RidgeHead
 from quickstudy.estimators.logistic import fit_logistic
 from quickstudy.estimators.scaling import balanced, fit_scaling, unit
@@ -70,6 +70,21 @@ def test_one_example_each_says_nothing_and_the_usual_head_is_taken() -> None:
     table = FewShotClassifier("auto", scaling="standardise").fit(x, y)
     assert table.head_comparison_ is not None
     assert table.head_comparison_.choice.head == "in-context"
+    encoded = FewShotClassifier("auto", scaling="centre").fit(x, y)
+    assert encoded.head_comparison_ is not None
+    assert str(encoded.head_comparison_.choice) == "logistic, centred"
+
+
+def test_of_an_encoder_the_gaussian_is_kept_unless_another_is_surely_better() -> None:
+    x, y = stretched(0, 2)
+    compared = FewShotClassifier("auto", scaling="centre").fit(x, y).head_comparison_
+    assert compared is not None
+    assert [str(s.choice) for s in compared.scores] == [str(c) for c in OF_ENCODERS]
+
+    first = compared.scores[0]
+    assert first.choice.head == "gaussian"
+    assert compared.chosen == 0
+    assert first.loss > min(s.loss for s in compared.scores)
 
 
 def test_a_change_chooses_anew_and_a_comparison_can_be_kept() -> None:

@@ -78,9 +78,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             anew.
         scaling: how vectors are made comparable by the mean and deviation of the examples: "none",
             "centre", "standardise", or "auto": none for "prototype" and "cosine", centred for the
-            others. Head "auto" tries several; "standardise" says which to prefer where the
-            examples cannot say, as for the columns of a table, where "in-context" takes part and
-            comes first. Not for "in-context" and "learner".
+            others. Head "auto" tries several of vectors of any kind; with "centre", as of vectors
+            of an encoder, it tries the centred heads and "prototype" only, and with "standardise",
+            as of the columns of a table, "in-context" takes part and the standardised ones come
+            first. Not for "in-context" and "learner".
         metric: "cosine", vectors have length 1; "euclidean", they keep their length, as numbers of
             a table should.
         alpha: penalty of "ridge"; None = chosen by leaving examples out.

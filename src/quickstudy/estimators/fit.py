@@ -137,7 +137,7 @@ def fit_folder(
                 progress=progress,
             )
         support = replace(support, notes=(*open_as.reasons, *support.notes))
-        classifier = FewShotClassifier(head)
+        classifier = _classifier_of(head, support.encoding)
     else:
         usual = {"encoder": "auto", "head": "auto", "kind": "auto"}
         for name, value in {"encoder": encoder, "head": head, "kind": kind}.items():
@@ -218,15 +218,23 @@ def fit_table(
             progress=progress,
         )
     support = replace(support, notes=(*open_as.reasons, *support.notes))
+    classifier = _classifier_of(head, support.encoding)
+    return _fit(support, classifier, wanted, on_bad=on_bad, cache=cache, progress=progress)
+
+
+def _classifier_of(head: str, encoding: Encoding) -> FewShotClassifier:
+    """The classifier for columns of a table, which differ in scale, and in which it says something
+    how far a row is from the mean; or for vectors of an encoder.
+    """
     options: dict[str, Any] = {}
-    if support.encoding.kind == "table":
-        # Columns differ in scale, and how far a row is from the mean says something.
+    if encoding.kind == "table":
         if head != "prototype":
             options["scaling"] = "standardise"
         if head in ("ridge", "logistic", "gaussian"):
             options["metric"] = "euclidean"
-    classifier = FewShotClassifier(head, **options)
-    return _fit(support, classifier, wanted, on_bad=on_bad, cache=cache, progress=progress)
+    elif head == "auto":
+        options["scaling"] = "centre"
+    return FewShotClassifier(head, **options)
 
 
 class _Opener:

@@ -180,7 +180,20 @@ class GaussianHead(AbstractHead):
         return {"shrinkage": chosen, "scaling": self.scaling, "metric": self.metric}
 
     def fit(self, x: Array, y: NDArray[np.int64], n: int, weight: Array) -> Self:
-        self.shrinkage_ = self._best(x, y, n, weight) if self.shrinkage is None else self.shrinkage
+        chosen = self._best(x, y, n, weight)[0] if self.shrinkage is None else self.shrinkage
+        return self._fit_with(chosen, x, y, n, weight)
+
+    def fit_and_leave_out(self, x: Array, y: NDArray[np.int64], n: int, weight: Array) -> Array:
+        if self.shrinkage is not None:
+            return super().fit_and_leave_out(x, y, n, weight)
+        chosen, left_out = self._best(x, y, n, weight)
+        self._fit_with(chosen, x, y, n, weight)
+        return self.left_out(x, y, n, weight) if left_out is None else left_out
+
+    def _fit_with(
+        self, shrinkage: float, x: Array, y: NDArray[np.int64], n: int, weight: Array
+    ) -> Self:
+        self.shrinkage_ = shrinkage
         self.scaled = fit_scaling(self.scaling, self.metric, x, y, n, weight)
         x = self.scaled(x)
         share = balanced(weight, y, n)
@@ -194,7 +207,7 @@ class GaussianHead(AbstractHead):
         _, sizes, right = np.linalg.svd(within, full_matrices=False)
         self.variances = sizes**2
         self.axes = right.T  # [D r]
-        return self._shrunken(self.shrinkage_)
+        return self._shrunken(shrinkage)
 
     def _shrunken(self, shrinkage: float) -> Self:
         """Of the covariance (1 − g) V S² V' + base I, the inverse is (I − V k V') / base."""
@@ -212,9 +225,14 @@ class GaussianHead(AbstractHead):
         inner = gap @ self.means.T - (gap @ self.directions) @ self.projected.T
         return inner / self.base - self.constant
 
-    def _best(self, x: Array, y: NDArray[np.int64], n: int, weight: Array) -> float:
+    def _best(
+        self, x: Array, y: NDArray[np.int64], n: int, weight: Array
+    ) -> tuple[float, Array | None]:
+        """The shrinkage, and the scores of the examples left out with it; None where none could
+        be.
+        """
         if n < 2 or np.bincount(y[weight > 0], minlength=n).max() < 2:
-            return _USUAL_SHRINKAGE
+            return _USUAL_SHRINKAGE, None
         scores = np.full((len(_SHRINKAGES), len(x), n), np.nan)
         usual = type(self)(shrinkage=_USUAL_SHRINKAGE, scaling=self.scaling, metric=self.metric)
         for left, head in usual.without_some(x, y, n, weight):
@@ -222,7 +240,8 @@ class GaussianHead(AbstractHead):
                 scores[i, left] = head._shrunken(shrinkage).scores(x[left])
         known = np.isfinite(scores[0]).all(1)
         losses = [losses_at_best_temperature(s[known], y[known]).mean() for s in scores]
-        return _SHRINKAGES[int(np.argmin(losses))]
+        best = int(np.argmin(losses))
+        return _SHRINKAGES[best], scores[best]
 
 
 def losses_at_best_temperature(scores: Array, y: NDArray[np.int64]) -> Array:

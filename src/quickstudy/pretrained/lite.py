@@ -112,7 +112,8 @@ class EfficientNetLite0(nn.Module):
             KeyError: when a weight is missing.
             RuntimeError: when one has another shape.
         """
-        network = cls()
+        with torch.device("meta"):  # no random weights, which would be replaced
+            network = cls()
 
         def fold(conv: nn.Conv2d, conv_name: str, norm_name: str) -> None:
             norm = {
@@ -122,7 +123,8 @@ class EfficientNetLite0(nn.Module):
             scale = norm["weight"] / (norm["running_var"] + _EPS).sqrt()
             kernel = weights[f"{conv_name}.weight"].double() * scale[:, None, None, None]
             bias = norm["bias"] - norm["running_mean"] * scale
-            conv.load_state_dict({"weight": kernel, "bias": bias})
+            state = {"weight": kernel.float(), "bias": bias.float()}
+            conv.load_state_dict(state, assign=True)
 
         fold(network.stem, "_conv_stem", "_bn0")
         fold(network.head, "_conv_head", "_bn1")

@@ -54,8 +54,9 @@ class PhotographEncoder(AbstractImagePretrained):
         file = package_folder(entry) / _FILE
         check_weights(file, entry.checksum)
         self.device = pick_device(device)
-        weights = torch.load(file, map_location="cpu", weights_only=True)
-        self.network = EfficientNetLite0.from_weights(weights).to(self.device)
+        with threads_per_operation(1):  # of such short ones others would only wait for the next
+            weights = torch.load(file, map_location="cpu", weights_only=True)
+            self.network = EfficientNetLite0.from_weights(weights).to(self.device)
         self._see = Preprocessing(
             resize=(_SIDE, _SIDE),
             crop=(),
