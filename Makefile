@@ -64,6 +64,7 @@ wheel: $(VENV)/ready
 bench: $(VENV)/ready
 	$(BIN)/quickstudy bench speed --json benchmarks/speed.json --plot docs/images/speed.png
 	$(BIN)/quickstudy bench growth --json benchmarks/growth.json --plot docs/images/growth.png
+	$(BIN)/quickstudy bench learners --n-tasks 1 --rounds 5 --json benchmarks/learners.json
 	$(BIN)/python benchmarks/table.py
 
 $(VENV)/ready: pyproject.toml constraints.txt

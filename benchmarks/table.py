@@ -1,6 +1,6 @@
 """Render the tables of README.md and the docs from the committed JSON: results from
-benchmarks/results/**/*.json, speed from benchmarks/speed.json, growth.json and, for a workload that
-was measured again after a change, speed_*.json.
+benchmarks/results/**/*.json; speed from benchmarks/speed.json, growth.json and learners.json, and
+from speed_*.json and learners_*.json where something was measured again after a change.
 
 python benchmarks/table.py          writes the tables into the files
 python benchmarks/table.py --check  fails where a file differs from what would be written
@@ -49,6 +49,11 @@ CHANGED_COMMIT = re.compile(r'"commit": *"[0-9a-f]+\+"')
 def measured_in(name: str) -> dict[str, Any]:
     """What a script wrote into a file of benchmarks."""
     return json.loads((ROOT / "benchmarks" / name).read_text(encoding="utf-8"))
+
+
+def measured_again(pattern: str) -> list[dict[str, Any]]:
+    """What was measured again after a change, in files of benchmarks that are named like this."""
+    return [measured_in(file.name) for file in sorted((ROOT / "benchmarks").glob(pattern))]
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,7 @@ def minutes(report: Report) -> str:
 def speed() -> list[str]:
     """The table of speed, and below it what was measured beside and on what."""
     measured, grown = measured_in("speed.json"), measured_in("growth.json")
-    again = [measured_in(file.name) for file in sorted((ROOT / "benchmarks").glob("speed_*.json"))]
+    again = measured_again("speed_*.json")
     rows = [
         row
         for name, workload in measured["workloads"].items()
@@ -202,8 +207,8 @@ def speed() -> list[str]:
 
 def learners() -> list[str]:
     """The table of what a training step of each learner costs, dearest first by its arithmetic."""
-    measured, later = measured_in("learners.json"), measured_in("learners_again.json")
-    again = later["learners"]
+    measured, later = measured_in("learners.json"), measured_again("learners_*.json")
+    again = {name: cost for each in later for name, cost in each["learners"].items()}
     rows = [
         (
             f"`{name}` again" if name in again else f"`{name}`",
@@ -222,7 +227,7 @@ def learners() -> list[str]:
     )
     notes = (
         _steps_measured_on(measured),
-        f"Rows with *again*: {_steps_measured_on(later)}",
+        *(f"Rows with *again*: {_steps_measured_on(each)}" for each in later),
         *(f"`{name}` is left out: {reason}" for name, reason in measured["skipped"].items()),
     )
     return Table(columns, rows, notes).lines()

@@ -9,6 +9,7 @@ from quickstudy.anomaly import patch_memory
 from quickstudy.bench import AXES, PEERS, WORKLOADS, suites
 from quickstudy.cli import choices
 from quickstudy.cli.app import COMMANDS
+from quickstudy.core.worker_kinds import WORKER_KINDS
 from quickstudy.data import folder
 from quickstudy.encoders.norm import NORMS
 from quickstudy.estimators import fit
@@ -24,6 +25,7 @@ _LIBRARY = {
     choices.Split: folder._SPLITS,
     choices.SuiteName: suites.SUITES,
     choices.UnknownScore: open_set.SCORES,
+    choices.WorkersKind: WORKER_KINDS,
     choices.OutputScore: tuple(open_set.MEMBERSHIP),
     choices.TemplateScore: policy.SCORES,
     choices.GalleryIndex: indexes.INDEXES,

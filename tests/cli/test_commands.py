@@ -195,6 +195,24 @@ def test_eval_in_another_setting(quickstudy: Command, run_folder: Path, tmp_path
     assert "inductive" in said
 
 
+@pytest.mark.parametrize("options", [[], ["--vary", "6"], ["--as", "nil", "--unknown", "2"]])
+def test_workers_do_not_change_what_eval_reports(
+    quickstudy: Command, run_folder: Path, tmp_path: Path, options: list[str]
+) -> None:
+    several = [["--workers", "2", "--workers-kind", "threads"]]
+    if not options:
+        several.append(["--workers", "2", "--workers-kind", "processes"])
+    said = []
+    for n, workers in enumerate([["--workers", "1"], *several]):
+        size = [] if "--vary" in options else ["--n-way", "5"]
+        file = ["--json", tmp_path / f"{n}.json"]
+        quickstudy("eval", run_folder, *options, *size, "--n-tasks", "20", *workers, *file)
+        said.append(Report.load(tmp_path / f"{n}.json"))
+    assert said == [said[0]] * len(said)
+    refused = quickstudy("eval", run_folder, "--workers-kind", "process", status=2)
+    assert "Invalid value for '--workers-kind'" in refused.stderr
+
+
 def test_eval_sets_baselines_beside_it(quickstudy: Command, run_folder: Path) -> None:
     said = quickstudy("eval", run_folder, "--n-way", "5", "--n-tasks", "15", "--baselines").stdout
     assert "untrained: " in said

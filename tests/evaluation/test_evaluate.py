@@ -1,4 +1,5 @@
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import torch
 from scipy.stats import t as student
 
 from quickstudy.algorithms import ProtoNet, maml
-from quickstudy.core.errors import ConfigError, EpisodeError, EvaluationError
+from quickstudy.core.batching import threads_per_operation
+from quickstudy.core.errors import ConfigError, EpisodeError, EvaluationError, TrainingError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.setting import Setting
 from quickstudy.core.types import Classes, Examples, Target
@@ -342,6 +344,13 @@ def test_tasks_that_cannot_have_unknowns_are_refused() -> None:
         with_unknowns(replace(episode, support=Examples(episode.support.x, y)), 2)
 
 
+def wide() -> Episodes:
+    """Tasks of so many numbers that several workers share them."""
+    index = ClassIndex([i // 10 for i in range(60)], list("abcdef"))
+    x = torch.randn(60, 400, generator=torch.Generator().manual_seed(0))
+    return Episodes(ClassDataset("wide", "test", x, index), Setting(3, 2, 4))
+
+
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_the_workers_do_not_change_a_report(kind: str) -> None:
     torch.manual_seed(0)
@@ -371,6 +380,26 @@ def test_answers_that_are_no_numbers_are_named_by_a_worker_process() -> None:
         next(learner.parameters()).fill_(float("nan"))
     with pytest.raises(EvaluationError, match="in the tasks 0"):
         evaluate(learner, many(3), n_tasks=6, batch=2, workers=2, workers_kind="processes")
+
+
+def test_a_learner_that_cannot_be_copied_is_scored_alone_unless_workers_are_asked_for() -> None:
+    learner: Any = ProtoNet(Identity(400))
+    with threads_per_operation(2):
+        alone = evaluate(learner, wide(), n_tasks=4, batch=1, workers=1)
+        learner.lock = threading.Lock()
+        assert evaluate(learner, wide(), n_tasks=4, batch=1) == alone
+        with pytest.raises(TrainingError, match="ProtoNet cannot be copied for 2 workers") as error:
+            evaluate(learner, wide(), n_tasks=4, batch=1, workers=2)
+    assert "workers=1" in str(error.value)
+
+
+def test_a_mistake_in_copying_a_learner_is_not_hidden() -> None:
+    class Mistaken(Identity):
+        def __deepcopy__(self, memo: Any) -> "Mistaken":
+            raise KeyError("a mistake")
+
+    with threads_per_operation(2), pytest.raises(KeyError, match="a mistake"):
+        evaluate(ProtoNet(Mistaken(400)), wide(), n_tasks=4, batch=1)
 
 
 def test_other_workers_are_refused() -> None:

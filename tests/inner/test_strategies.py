@@ -4,18 +4,21 @@ float64, written from the equations.
 
 import functools
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
+from quickstudy.algorithms import maml
 from quickstudy.core.compiled import CompiledGradient
 from quickstudy.core.errors import ConfigError, TrainingError
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.types import Classes, Episode, Examples
 from quickstudy.core.workers import Workers
-from quickstudy.encoders import Conv4
+from quickstudy.encoders import Conv4, Wrapped
 from quickstudy.encoders.norm import EPS
 from quickstudy.inner.learner import GradientLearner
 from quickstudy.inner.loop import InnerLoop
@@ -24,6 +27,7 @@ from quickstudy.inner.select import Selection, everything, head_only
 from quickstudy.inner.start import LinearHead
 from quickstudy.kernels import backend
 from quickstudy.objectives import QueryLoss
+from quickstudy.testing import toy_episode
 
 WAY, WIDTH, SIZE, STEPS, LR, TASKS = 3, 5, 16, 2, 0.01, 3
 
@@ -340,3 +344,39 @@ def test_memory_grows_with_the_steps_unless_they_are_recomputed():
         return sum(alive.values())
 
     assert kept(6, False) - kept(2, False) > 8 * (kept(6, True) - kept(2, True))
+
+
+class Tied(nn.Module):
+    """Two layers of one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.second.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x).relu())
+
+
+def test_a_weight_of_two_layers_is_adapted_in_both() -> None:
+    torch.manual_seed(0)
+    network = Tied().double()
+    learner = maml(Wrapped(network, out_dim=4), n_out=3, inner_steps=1, inner_lr=0.5).double()
+    e = in_precision(toy_episode(n_tasks=1, shape=(4,), n_way=3), torch.float64)
+    head = dict(learner.head.named_parameters())
+
+    def scores(p: Sequence[Tensor], x: Tensor) -> Tensor:
+        w, first, second, *above = p
+        return F.linear(F.linear(F.linear(x, w, first).relu(), w, second), *above)
+
+    start = [
+        network.first.weight,
+        network.first.bias,
+        network.second.bias,
+        head["weight"],
+        head["bias"],
+    ]
+    loss = F.cross_entropy(scores(start, e.support.x[0]), e.support.y[0])
+    slopes = torch.autograd.grad(loss, start)
+    after = [p - 0.5 * g for p, g in zip(start, slopes, strict=True)]
+    torch.testing.assert_close(learner(e)[0], scores(after, e.query.x[0]))

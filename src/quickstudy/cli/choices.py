@@ -23,6 +23,7 @@ TemplateScore: TypeAlias = Literal["nearest", "mean"]
 GalleryIndex: TypeAlias = Literal["exact", "approximate", "pgvector"]
 PatchScore: TypeAlias = Literal["max", "top1"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+WorkersKind: TypeAlias = Literal["auto", "threads", "processes"]
 SuiteName: TypeAlias = Literal[
     "omniglot",
     "omniglot-short",

@@ -10,7 +10,7 @@ import typer
 
 from quickstudy.algorithms import NearestNeighbour
 from quickstudy.analysis import episode_page, learning_curve
-from quickstudy.cli.choices import OutputScore, Split, TrackerName
+from quickstudy.cli.choices import OutputScore, Split, TrackerName, WorkersKind
 from quickstudy.cli.options import ChangedFields, DeviceOption, NormOption, RecipeName, RunFolder
 from quickstudy.cli.recipes import changed
 from quickstudy.cli.screen import progress, results
@@ -119,6 +119,18 @@ VaryOption = Annotated[
         help="Tasks whose way (5 to MAX_WAY) and shots vary from task to task, as in Meta-Dataset.",
     ),
 ]
+WorkersOption = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="On a CPU, how many score batches of tasks side by side; 0 = one per core. Does not "
+        "change the result.",
+    ),
+]
+WorkersKindOption = Annotated[
+    WorkersKind,
+    typer.Option(help="What they are. By default threads, and what is faster in long evaluations."),
+]
 JsonFileOption = Annotated[
     Path | None,
     typer.Option("--json", help="Write the report here. With several settings, a folder."),
@@ -213,6 +225,8 @@ def evaluate_run(
     protocol: ProtocolOption = "tasks",
     archive: ArchiveOption = None,
     vary: VaryOption = None,
+    workers: WorkersOption = 0,
+    workers_kind: WorkersKindOption = "auto",
     json_file: JsonFileOption = None,
 ) -> None:
     """Score a trained run: in the settings of its recipe, or in the one given."""
@@ -222,7 +236,7 @@ def evaluate_run(
     if protocol == "lake20":
         tasks = {"--n-tasks": n_tasks, "--data": data, "--split": split, "--vary": vary}
         _refuse_beside("--protocol lake20", sizes | others | tasks)
-        lake = score_lake20(run, archive, seed=seed)
+        lake = score_lake20(run, archive, seed=seed, workers=workers, workers_kind=workers_kind)
         _show_one(str(lake), lake.report, json_file)
         return
     if archive is not None:
@@ -232,15 +246,28 @@ def evaluate_run(
     if vary is not None:
         _refuse_beside("--vary", sizes | others)
         report = run.evaluate_varying(
-            max_way=vary, n_tasks=n_tasks or 600, split=split or "test", seed=seed
+            max_way=vary,
+            n_tasks=n_tasks or 600,
+            split=split or "test",
+            seed=seed,
+            workers=workers,
+            workers_kind=workers_kind,
         )
         _show_one(str(report), report, json_file)
         return
     settings = _settings(run.recipe, list(sizes.values()), n_tasks, split or "", norm or "", as_)
     for evaluation in settings:
-        report = _scored(run, evaluation, seed=seed, n_unknown=unknown, unknown_score=score)
+        report = _scored(
+            run,
+            evaluation,
+            seed=seed,
+            n_unknown=unknown,
+            unknown_score=score,
+            workers=workers,
+            workers_kind=workers_kind,
+        )
         if baselines:
-            _beside(run, evaluation, report)
+            _beside(run, evaluation, report, workers, workers_kind)
         if json_file is not None:
             name = f"{evaluation.title}-{unknown}u" if unknown else evaluation.title
             report.save(json_file if len(settings) == 1 else json_file / f"{name}.json")
@@ -320,6 +347,8 @@ def _scored(
     seed: int,
     n_unknown: int = 0,
     unknown_score: str = "max_similarity",
+    workers: int = 0,
+    workers_kind: str = "auto",
 ) -> Report:
     with progress().status(f"{run.recipe.name} {evaluation.title}") as status:
         report = run.evaluate(
@@ -330,13 +359,17 @@ def _scored(
             on_batch=lambda n: status.update(
                 f"{evaluation.title}: {n} of {evaluation.n_tasks} tasks"
             ),
+            workers=workers,
+            workers_kind=workers_kind,
         )
     beside = f"  published {report.published_value}" if report.published_value else ""
     results().print(f"{report}{beside}")
     return report
 
 
-def _beside(run: Run, evaluation: Evaluation, report: Report) -> None:
+def _beside(
+    run: Run, evaluation: Evaluation, report: Report, workers: int, workers_kind: str
+) -> None:
     """The baselines on the tasks of a report, and how much better the run is."""
     data = run.build_data()
     setting = dataclasses.replace(
@@ -355,6 +388,8 @@ def _beside(run: Run, evaluation: Evaluation, report: Report) -> None:
             origin=Origin(algorithm=name),
             n_unknown=report.n_unknown,
             unknown_score=report.unknown_score or "max_similarity",
+            workers=workers,
+            workers_kind=workers_kind,
         )
         results().print(f"  {other}\n  the run is better by {compare_reports(other, report)}")
 

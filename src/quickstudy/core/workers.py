@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pickle import PicklingError
 from typing import Any, Self, TypeVar
 
 import torch
@@ -18,6 +19,10 @@ from quickstudy.core.worker_pool import WorkerLostError, WorkerPool
 R = TypeVar("R")
 _N_TIMED = 5  # calls of each kind, behind one that is not counted
 _SECONDS_TO_COME = 60.0  # so much work must be left for processes to be tried
+
+
+class UncopiedError(TrainingError):
+    """A module of which there can be no second replica in this process."""
 
 
 class Workers:
@@ -42,6 +47,7 @@ class Workers:
         on_choice: called when "auto" has chosen, with the kind and a sentence.
 
     Raises:
+        UncopiedError: when the module cannot be copied for threads.
         TrainingError: when the module cannot be shared among several workers, or not be sent to
             processes.
     """
@@ -164,7 +170,14 @@ class _Threads:
 
     def __init__(self, module: nn.Module, n: int) -> None:
         shared = {id(t): t for t in (*module.parameters(), *module.buffers())}
-        self._replicas = [module, *(copy.deepcopy(module, dict(shared)) for _ in range(n - 1))]
+        try:
+            copies = [copy.deepcopy(module, dict(shared)) for _ in range(n - 1)]
+        except (TypeError, RuntimeError, PicklingError, copy.Error) as error:
+            # What holds a lock, a file or a tensor with a history.
+            raise UncopiedError(
+                f"{type(module).__name__} cannot be copied for {n} workers: {error}. Set workers=1."
+            ) from error
+        self._replicas = [module, *copies]
         self._pool = ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,))
 
     def map(self, fn: Callable[[nn.Module, Any], R], pieces: Sequence[Any]) -> list[R]:

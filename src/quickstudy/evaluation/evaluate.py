@@ -19,7 +19,7 @@ from quickstudy.core.scalars import whole
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.types import Classes, Episode, Examples
 from quickstudy.core.worker_kinds import WORKER_KINDS
-from quickstudy.core.workers import Workers
+from quickstudy.core.workers import UncopiedError, Workers
 from quickstudy.evaluation.report import LOG_LIKELIHOOD, Origin, Report, commit, versions
 from quickstudy.metrics.intervals import mean_ci95
 from quickstudy.metrics.open_set import auroc, fpr_at_tpr, membership, oscr
@@ -327,8 +327,7 @@ def _workers(
     n = max(1, min(n, len(starts)))
     try:
         return Workers(learner, n, kind=crew.kind, n_maps=-(-len(starts) // n))
-    except Exception:
-        # What cannot be replicated says so by errors of any kind.
+    except UncopiedError:
         if crew.n:
             raise
         return Workers(learner, 1)

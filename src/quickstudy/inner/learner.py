@@ -1,6 +1,7 @@
 """The one learner behind the gradient-based family."""
 
 import copy
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -61,6 +62,7 @@ class GradientLearner(AbstractLearner[GradientState]):
         self.loss = TargetLoss() if loss is None else loss
         self.fast_names = fast_names(encoder, adapts)
         self._body_is_fast = any(n.startswith("encoder.") for n in self.fast_names)
+        self._has_ties = _has_ties(encoder)
         adapts_head = [n for n in _HEAD if n in self.fast_names]
         if len(adapts_head) < 2 and head.any_way:
             raise ConfigError(
@@ -246,12 +248,12 @@ class GradientLearner(AbstractLearner[GradientState]):
         """
         body = {n: p for n, p in fast.items() if n.startswith("encoder.")}
         of_step = self.per_step.at(step) if self.per_step else {}
+        # Looking for ties takes a walk through the encoder at every step.
+        call = functools.partial(functional_call, module, tie_weights=self._has_ties)
         if self.encoder.stacks or inputs[0].shape[0] == 1:
-            return functional_call(module, body | of_step, inputs)
+            return call(body | of_step, inputs)
         return per_task(
-            lambda one, *inputs: functional_call(
-                module, {n: p[0] for n, p in one.items()} | of_step, inputs
-            ),
+            lambda one, *inputs: call({n: p[0] for n, p in one.items()} | of_step, inputs),
             body,
             *inputs,
         )
@@ -314,6 +316,15 @@ def fast_shapes(
     shapes = {f"encoder.{n}": tuple(p.shape) for n, p in named}
     shapes |= {"head.weight": (n_out, encoder.out_dim), "head.bias": (n_out,)}
     return {n: shapes[n] for n in fast_names(encoder, adapts)}
+
+
+def _has_ties(encoder: AbstractEncoder) -> bool:
+    """Whether one parameter or buffer has several names."""
+    tensors = [
+        *encoder.named_parameters(remove_duplicate=False),
+        *encoder.named_buffers(remove_duplicate=False),
+    ]
+    return len({id(t) for _, t in tensors}) < len(tensors)
 
 
 class _Encode(nn.Module):

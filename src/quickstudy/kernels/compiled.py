@@ -105,7 +105,7 @@ def _statistics1(a, shift, s1, s2):
 
 
 @inlined
-def extreme(p, winner, a, b, e, f, sign):
+def _extreme(p, winner, a, b, e, f, sign):
     """The largest of four after multiplication with a sign, and which: the first, where several
     are. Maximum first, then comparisons.
     """
@@ -230,7 +230,7 @@ def measure(z, gamma, shift, d1, d2, p, winner):
                 f = z[n, 2 * i + 1, 2 * j + 1]
                 _statistics2(a, b, shift, s1, s2)
                 _statistics2(e, f, shift, s1, s2)
-                extreme(p[n, i, j], winner[n, i, j], a, b, e, f, sign)
+                _extreme(p[n, i, j], winner[n, i, j], a, b, e, f, sign)
             if width % 2:
                 _statistics2(z[n, 2 * i, width - 1], z[n, 2 * i + 1, width - 1], shift, s1, s2)
         if height % 2:

@@ -15,7 +15,6 @@ import math
 import numpy as np
 
 from quickstudy.kernels.compiled import (
-    extreme,
     finish,
     inlined,
     kernel,
@@ -25,61 +24,130 @@ from quickstudy.kernels.compiled import (
 )
 
 
+@inlined
+def _row(image, tap, i, width):
+    """Row i of a column of the convolution, as an image."""
+    return image[i + tap // 3, tap % 3 : tap % 3 + width]
+
+
+@inlined
+def _dot(a, b):
+    """Σ a·b in double."""
+    total = 0.0
+    for j in range(len(a)):
+        total += float(a[j]) * float(b[j])
+    return total
+
+
+@inlined
+def _total(a):
+    """Σ a in double."""
+    total = 0.0
+    for j in range(len(a)):
+        total += float(a[j])
+    return total
+
+
 @kernel
 def gram(x, g, s):
     """G and s of padded images."""
-    col = np.zeros(9, x.dtype)
+    height, width = x.shape[1] - 2, x.shape[2] - 2
     g[:] = 0
     s[:] = 0
     for n in range(x.shape[0]):
-        for i in range(x.shape[1] - 2):
-            for j in range(x.shape[2] - 2):
-                for a in range(9):
-                    col[a] = x[n, i + a // 3, j + a % 3]
-                for a in range(9):
-                    v = float(col[a])
-                    s[a] += v
-                    for b in range(a + 1):
-                        g[a, b] += v * col[b]
+        for a in range(9):
+            for b in range(a + 1):
+                for i in range(height):
+                    g[a, b] += _dot(_row(x[n], a, i, width), _row(x[n], b, i, width))
+            for i in range(height):
+                s[a] += _total(_row(x[n], a, i, width))
     for a in range(9):
         for b in range(a):
             g[b, a] = g[a, b]
 
 
 @inlined
-def _three(out, w0, w1, w2, v0, v1, v2):
-    for c in range(len(out)):
-        out[c] += v0 * w0[c] + v1 * w1[c] + v2 * w2[c]
+def _patch(x, i, j):
+    """The 4×4 pixels that a window of 2×2 outputs sees, by rows."""
+    return (
+        (x[i, j], x[i, j + 1], x[i, j + 2], x[i, j + 3]),
+        (x[i + 1, j], x[i + 1, j + 1], x[i + 1, j + 2], x[i + 1, j + 3]),
+        (x[i + 2, j], x[i + 2, j + 1], x[i + 2, j + 2], x[i + 2, j + 3]),
+        (x[i + 3, j], x[i + 3, j + 1], x[i + 3, j + 2], x[i + 3, j + 3]),
+    )
 
 
 @inlined
-def _convolve(out, x, w, i, j):
-    """The convolution at one pixel, all channels."""
-    out[:] = 0
-    for r in range(3):
-        _three(
-            out, w[3 * r], w[3 * r + 1], w[3 * r + 2], x[i + r, j], x[i + r, j + 1], x[i + r, j + 2]
-        )
+def _pixel(above, at, below, w):
+    """The convolution at one pixel, of three pixels of each of three rows."""
+    first = above[0] * w[0] + above[1] * w[1] + above[2] * w[2]
+    second = at[0] * w[3] + at[1] * w[4] + at[2] * w[5]
+    third = below[0] * w[6] + below[1] * w[7] + below[2] * w[8]
+    return first + second + third
 
 
 @inlined
-def _won(out, winner, u, v0, v1, v2, v3):
-    """Out += the winner's value · u."""
+def _window(patch, w, c):
+    """The convolution at the four pixels of a window, one channel: each weight is read once, and
+    nothing is stored in between.
+    """
+    a, b, e, f = patch
+    taps = w[0, c], w[1, c], w[2, c], w[3, c], w[4, c], w[5, c], w[6, c], w[7, c], w[8, c]
+    return (
+        _pixel(a[:3], b[:3], e[:3], taps),
+        _pixel(a[1:], b[1:], e[1:], taps),
+        _pixel(b[:3], e[:3], f[:3], taps),
+        _pixel(b[1:], e[1:], f[1:], taps),
+    )
+
+
+@inlined
+def _extreme(p, winner, patch, w, sign):
+    """The largest of a window of the convolution after multiplication with a sign, and which, as in
+    `compiled`.
+    """
+    for c in range(len(p)):
+        s = sign[c]
+        y0, y1, y2, y3 = _window(patch, w, c)
+        x0, x1, x2, x3 = y0 * s, y1 * s, y2 * s, y3 * s
+        m = max(max(x0, x1), max(x2, x3))
+        p[c] = m * s
+        k = np.uint8(2) if x2 == m else np.uint8(3)
+        k = np.uint8(1) if x1 == m else k
+        winner[c] = np.uint8(0) if x0 == m else k
+
+
+@inlined
+def _won(out0, out1, out2, winner, u, upper, lower):
+    """Out += the winner's value · u, for the three taps of a row: a winner of the upper row of a
+    window sees the upper row of pixels there.
+    """
+    for c in range(len(u)):
+        k = winner[c]
+        for_all = u[c]
+        v = lower[0] if k == 2 else lower[1]
+        v = upper[1] if k == 1 else v
+        v = upper[0] if k == 0 else v
+        out0[c] += v * for_all
+        v = lower[1] if k == 2 else lower[2]
+        v = upper[2] if k == 1 else v
+        v = upper[1] if k == 0 else v
+        out1[c] += v * for_all
+        v = lower[2] if k == 2 else lower[3]
+        v = upper[3] if k == 1 else v
+        v = upper[2] if k == 0 else v
+        out2[c] += v * for_all
+
+
+@inlined
+def _take(out, winner, patch, w):
+    """The convolution at the winners of a window."""
     for c in range(len(out)):
         k = winner[c]
-        v = v2 if k == 2 else v3
-        v = v1 if k == 1 else v
-        v = v0 if k == 0 else v
-        out[c] += v * u[c]
-
-
-@inlined
-def _take(out, winner, a, b, e, f):
-    for c in range(len(out)):
-        k = winner[c]
-        v = e[c] if k == 2 else f[c]
-        v = b[c] if k == 1 else v
-        out[c] = a[c] if k == 0 else v
+        y0, y1, y2, y3 = _window(patch, w, c)
+        v = y2 if k == 2 else y3
+        v = y1 if k == 1 else v
+        out[c] = y0 if k == 0 else v
 
 
 @kernel
@@ -94,28 +162,21 @@ def _product(g, w):
 
 
 @inlined
-def _rectified_maximum(y, a, b, e, f, shift):
+def _rectified_maximum(y, patch, w, shift):
     zero = y.dtype.type(0)
     for c in range(len(y)):
-        v = max(max(a[c], b[c]), max(e[c], f[c])) + shift[c]
+        y0, y1, y2, y3 = _window(patch, w, c)
+        v = max(max(y0, y1), max(y2, y3)) + shift[c]
         y[c] = zero if v < 0 else v
 
 
 @kernel
 def answer(x, w, shift, y):
     """Y = max(0, max of each window + shift)."""
-    a = np.empty_like(shift)
-    b = np.empty_like(shift)
-    e = np.empty_like(shift)
-    f = np.empty_like(shift)
     for n in range(x.shape[0]):
         for i in range(y.shape[1]):
             for j in range(y.shape[2]):
-                _convolve(a, x[n], w, 2 * i, 2 * j)
-                _convolve(b, x[n], w, 2 * i, 2 * j + 1)
-                _convolve(e, x[n], w, 2 * i + 1, 2 * j)
-                _convolve(f, x[n], w, 2 * i + 1, 2 * j + 1)
-                _rectified_maximum(y[n, i, j], a, b, e, f, shift)
+                _rectified_maximum(y[n, i, j], _patch(x[n], 2 * i, 2 * j), w, shift)
 
 
 @kernel
@@ -126,21 +187,14 @@ def forward(x, g, s, w, gamma, beta, y, p, winner, mean, rstd, eps):
     scale = np.empty_like(gamma)
     shift = np.empty_like(gamma)
     zw = _product(g, w)
-    a = np.empty_like(gamma)
-    b = np.empty_like(gamma)
-    e = np.empty_like(gamma)
-    f = np.empty_like(gamma)
     for c in range(c_all):
         if gamma[c] < 0:
             sign[c] = -1
     for n in range(x.shape[0]):
         for i in range(p.shape[1]):
             for j in range(p.shape[2]):
-                _convolve(a, x[n], w, 2 * i, 2 * j)
-                _convolve(b, x[n], w, 2 * i, 2 * j + 1)
-                _convolve(e, x[n], w, 2 * i + 1, 2 * j)
-                _convolve(f, x[n], w, 2 * i + 1, 2 * j + 1)
-                extreme(p[n, i, j], winner[n, i, j], a, b, e, f, sign)
+                patch = _patch(x[n], 2 * i, 2 * j)
+                _extreme(p[n, i, j], winner[n, i, j], patch, w, sign)
     for c in range(c_all):
         mu, square = 0.0, 0.0
         for k in range(9):
@@ -171,13 +225,11 @@ def backward(dy, x, g, s, w, gamma, y, p, winner, mean, rstd, won, dw, dgamma, d
         for i in range(p.shape[1]):
             for j in range(p.shape[2]):
                 rectified(u, dy[n, i, j], y[n, i, j], one)
-                for k in range(9):
-                    row, column = 2 * i + k // 3, 2 * j + k % 3
-                    v0 = x[n, row, column]
-                    v1 = x[n, row, column + 1]
-                    v2 = x[n, row + 1, column]
-                    v3 = x[n, row + 1, column + 1]
-                    _won(part[k], winner[n, i, j], u, v0, v1, v2, v3)
+                patch = _patch(x[n], 2 * i, 2 * j)
+                won_here = winner[n, i, j]
+                _won(part[0], part[1], part[2], won_here, u, patch[0], patch[1])
+                _won(part[3], part[4], part[5], won_here, u, patch[1], patch[2])
+                _won(part[6], part[7], part[8], won_here, u, patch[2], patch[3])
         for k in range(9):
             for c in range(c_all):
                 total[k, c] += part[k, c]
@@ -218,16 +270,12 @@ def double_backward(
     a = np.empty_like(gamma)
     b = np.empty_like(gamma)
     e = np.empty_like(gamma)
-    f = np.empty_like(gamma)
     zw, gw = _product(g, w), _product(g, g_dw)
     for n in range(x.shape[0]):
         for i in range(p.shape[1]):
             for j in range(p.shape[2]):
-                _convolve(a, x[n], g_dw, 2 * i, 2 * j)
-                _convolve(b, x[n], g_dw, 2 * i, 2 * j + 1)
-                _convolve(e, x[n], g_dw, 2 * i + 1, 2 * j)
-                _convolve(f, x[n], g_dw, 2 * i + 1, 2 * j + 1)
-                _take(h_dy[n, i, j], winner[n, i, j], a, b, e, f)
+                patch = _patch(x[n], 2 * i, 2 * j)
+                _take(h_dy[n, i, j], winner[n, i, j], patch, g_dw)
     for c in range(c_all):
         g_beta, g_z, g_p = 0.0, 0.0, 0.0
         for k in range(9):

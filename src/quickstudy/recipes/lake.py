@@ -43,7 +43,14 @@ class LakeScore:
         return "\n".join(lines)
 
 
-def score_lake20(run: Run, archive: str | Path | None = None, *, seed: int = 0) -> LakeScore:
+def score_lake20(
+    run: Run,
+    archive: str | Path | None = None,
+    *,
+    seed: int = 0,
+    workers: int = 0,
+    workers_kind: str = "auto",
+) -> LakeScore:
     """Score a run in 20 tasks within one alphabet: in the official ones, or in some that are drawn
     like them.
 
@@ -52,11 +59,24 @@ def score_lake20(run: Run, archive: str | Path | None = None, *, seed: int = 0) 
         archive: the folder of the official runs, ``all_runs``; None draws runs from the evaluation
             alphabets.
         seed: of the runs that are drawn.
+        workers, workers_kind: see `quickstudy.evaluate`.
 
     Raises:
         ConfigError: for a run whose examples are no images, or of another size than Omniglot's
             where the runs are drawn.
     """
+
+    def score(tasks: AbstractTasks, n_tasks: int) -> Report:
+        return evaluate(
+            run.learner,
+            tasks,
+            n_tasks=n_tasks,
+            batch=1,
+            origin=run.origin,
+            workers=workers,
+            workers_kind=workers_kind,
+        )
+
     data = run.recipe.build_data()
     if data.image_format is None:
         raise ConfigError(
@@ -65,7 +85,7 @@ def score_lake20(run: Run, archive: str | Path | None = None, *, seed: int = 0) 
         )
     if archive is not None:
         official = LakeArchive(archive, ImageFormat.from_json(data.image_format))
-        report = _score(run, official, len(official.runs))
+        report = score(official, len(official.runs))
         trained = _trained_characters(run)
         return LakeScore(
             report, (), any(n in trained for n in _evaluation().split("test").index.names)
@@ -79,11 +99,7 @@ def score_lake20(run: Run, archive: str | Path | None = None, *, seed: int = 0) 
     runs = LakeRuns(_evaluation().split("test"), seed=seed)
     trained = _trained_characters(run)
     seen = sorted({c for i in range(RUNS) for c in runs.characters(i) if c in trained})
-    return LakeScore(_score(run, runs, RUNS), tuple(seen), unknown=False)
-
-
-def _score(run: Run, tasks: AbstractTasks, n_tasks: int) -> Report:
-    return evaluate(run.learner, tasks, n_tasks=n_tasks, batch=1, origin=run.origin)
+    return LakeScore(score(runs, RUNS), tuple(seen), unknown=False)
 
 
 def _evaluation() -> Omniglot:

@@ -90,9 +90,11 @@ class Run:
         n_unknown: int = 0,
         unknown_score: str = "max_similarity",
         on_batch: Callable[[int], None] | None = None,
+        workers: int = 0,
+        workers_kind: str = "auto",
     ) -> Report:
         """Score the learner in one setting, with ``n_unknown`` unknown classes beside those of the
-        setting (see `quickstudy.evaluate`).
+        setting (see `quickstudy.evaluate`, also for the workers).
 
         Where the learner sees examples through its encoder alone, each example of the split is
         encoded once, not once per task. A published number is kept only where the recipe is the
@@ -124,11 +126,20 @@ class Run:
             unknown_score=unknown_score,
             metric=evaluation.metric,
             on_batch=on_batch,
+            workers=workers,
+            workers_kind=workers_kind,
         )
         return replace(report, parameters=n)
 
     def evaluate_varying(
-        self, *, max_way: int, n_tasks: int = 600, split: str = "test", seed: int = 0
+        self,
+        *,
+        max_way: int,
+        n_tasks: int = 600,
+        split: str = "test",
+        seed: int = 0,
+        workers: int = 0,
+        workers_kind: str = "auto",
     ) -> Report:
         """Score the learner on tasks whose way (5 to ``max_way``) and shots vary from task to task,
         see `quickstudy.data.VariableEpisodes`.
@@ -151,7 +162,14 @@ class Run:
         if can_be_encoded(learner):
             learner, dataset = on_features(learner), encoded(dataset, encoder_of(learner))
         varying = VariableEpisodes(dataset, max_way=max_way, seed=seed)
-        report = evaluate(learner, varying, n_tasks=n_tasks, origin=self.origin)
+        report = evaluate(
+            learner,
+            varying,
+            n_tasks=n_tasks,
+            origin=self.origin,
+            workers=workers,
+            workers_kind=workers_kind,
+        )
         return replace(report, parameters=parameter_count(self.learner))
 
     def _learner(self, evaluation: Evaluation) -> tuple[AbstractLearner[Any], Origin]:
