@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError, LoadError
-from quickstudy.data.image_files import Picture, read_picture
+from quickstudy.data.image_files import Picture, check_list, is_one_picture, read_picture
 from quickstudy.data.square_pixels import SquarePixels
 from quickstudy.estimators.prediction import Prediction
 from quickstudy.pretrained.drawings import has_light_paper
@@ -85,8 +84,9 @@ class ExportedGraph:
             ConfigError: for no item, or one item where a list was expected.
             ImageError: when a picture cannot be read.
         """
-        if isinstance(items, str | Path | bytes | Image.Image) or not len(items):
-            raise ConfigError("A list of at least one item was expected. Put it in brackets.")
+        check_list(items, of="items")
+        if not len(items):
+            raise ConfigError("There is no item. Give at least one.")
         return self._run([self.read(item) for item in items])
 
     def _run(self, rows: list[NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -122,23 +122,26 @@ class ExportedClassifier(ExportedGraph):
         """
         return self._answers(items, self.outputs(items))
 
-    def predict_files(self, files: Sequence[str | Path]) -> list[Prediction]:
-        """What the model says of files of pictures; one that cannot be read has an error in place
-        of an answer.
+    def predict_files(self, files: Sequence[Picture] | Picture) -> list[Prediction]:
+        """What the model says of files of pictures, or of pictures in memory, which are called
+        "<item 1>" and so on; one that cannot be read has an error in place of an answer.
         """
         if self.about["preprocessing"]["way"] == ROWS:
             raise ConfigError("The model takes rows of numbers, so it takes no files. Use predict.")
         rows: dict[int, NDArray[Any]] = {}
         answers: dict[int, Prediction] = {}
-        for i, file in enumerate(files):
+        given: Any = [files] if is_one_picture(files) else files
+        names: list[Any] = []
+        for i, file in enumerate(given):
+            names.append(file if isinstance(file, str | Path) else f"<item {i + 1}>")
             try:
                 rows[i] = self.read(file)
             except DataError as error:
-                answers[i] = Prediction(file, error=str(error))
+                answers[i] = Prediction(names[i], error=str(error))
         if rows:
-            good = self._answers([files[i] for i in rows], self._run(list(rows.values())))
+            good = self._answers([names[i] for i in rows], self._run(list(rows.values())))
             answers |= dict(zip(rows, good, strict=True))
-        return [answers[i] for i in range(len(files))]
+        return [answers[i] for i in range(len(names))]
 
     def _answers(self, items: Sequence[Any], out: dict[str, NDArray[Any]]) -> list[Prediction]:
         best = out["scores"].argmax(1)

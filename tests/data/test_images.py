@@ -22,7 +22,7 @@ from torch import Tensor
 
 from quickstudy.core.errors import ConfigError, ImageError, LoadError
 from quickstudy.data import image_files
-from quickstudy.data.image_files import picture_endings
+from quickstudy.data.image_files import check_list, picture_endings, picture_size
 from quickstudy.data.images import ImageFormat, read_picture
 
 GREY, COLOUR = ImageFormat(8, 1), ImageFormat(8, 3)
@@ -215,6 +215,15 @@ def test_exif_orientation_is_undone(tmp_path: Path, orientation: int, ending: st
     path = tmp_path / f"photo{ending}"
     stored.save(path, exif=exif, **({"lossless": True} if ending == ".webp" else {}))
     assert mean_error(COLOUR.read(path), COLOUR.convert(quarters())) < 12
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_is_that_of_the_upright_picture(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    blank("RGB", (40, 20)).save(tmp_path / "turned.jpg", exif=exif)
+    for picture in (tmp_path / "turned.jpg", (tmp_path / "turned.jpg").read_bytes()):
+        assert picture_size(picture) == read_picture(picture).size
 
 
 def test_orientation_counts_before_the_crop(tmp_path: Path) -> None:
@@ -711,6 +720,13 @@ def test_only_formats_of_the_list_are_opened_whatever_the_name_says(
     assert not {"EPS", "WMF", "HDF5", "GRIB", "BUFR", "MPEG", "FITS"} & set(image_files._formats())
 
 
+def written_to(content: bytes) -> io.BytesIO:
+    """An open file, at its end as after writing."""
+    file = io.BytesIO()
+    file.write(content)
+    return file
+
+
 def test_pictures_in_memory_are_those_in_files(tmp_path: Path) -> None:
     image = quarters()
     image.save(tmp_path / "picture.png")
@@ -720,6 +736,7 @@ def test_pictures_in_memory_are_those_in_files(tmp_path: Path) -> None:
         image,
         str(tmp_path / "picture.png"),
         (tmp_path / "picture.png").read_bytes(),
+        written_to((tmp_path / "picture.png").read_bytes()),
         array,
         array / 255.0,
         array.astype(np.float32) / 255,
@@ -737,6 +754,8 @@ def test_pictures_in_memory_are_those_in_files(tmp_path: Path) -> None:
     [
         (b"abc", "the picture given as 3 bytes is not a picture"),
         (b"", "is empty"),
+        (io.BytesIO(b"abc"), "the picture given as 3 bytes is not a picture"),
+        (io.StringIO("abc"), "gives str, not bytes. Open it with mode 'rb'"),
         (np.full((4, 4), 200.0), "run from 200 to 200"),
         (np.full((4, 4), np.nan), "between 0 and 1"),
         (np.zeros((4, 4), np.int64), "but int64 came"),
@@ -904,3 +923,11 @@ def test_a_whole_picture_that_cannot_be_read_is_named(tmp_path):
     whole.write_bytes(whole.read_bytes()[:-500])
     with pytest.raises(ImageError, match="damaged or incomplete"):
         read_picture(whole)
+
+
+def test_one_picture_is_no_list(tmp_path: Path) -> None:
+    for one in ("a.png", tmp_path, b"abc", bytearray(b"abc"), io.BytesIO(b"abc"), quarters()):
+        with pytest.raises(ConfigError, match="A list of images was expected, but one came"):
+            check_list(one, of="images")
+    for several in (["a.png"], (), np.zeros((3, 4, 4))):
+        check_list(several, of="images")

@@ -1,5 +1,6 @@
 """From folders and tables to fitted models, by an encoder that sees the mean colour only."""
 
+import io
 import multiprocessing
 import sqlite3
 import warnings
@@ -231,26 +232,37 @@ def test_a_model_of_files_is_asked_about_a_list_of_files(tmp_path: Path) -> None
         model.predict_table(table)
 
 
+def written_to(content: bytes) -> io.BytesIO:
+    """An open file, at its end as after writing."""
+    file = io.BytesIO()
+    file.write(content)
+    return file
+
+
 def test_pictures_in_memory_are_as_good_as_files(tmp_path: Path) -> None:
     known = colours(tmp_path / "known")
     model = fit_folder(known, encoder=mean_colour())
     path = known / "red" / "0.png"
     image = Image.open(path)
     array = np.asarray(image)
-    given = [path, str(path), path.read_bytes(), image, array, array / 255]
+    image.load()
+    content = path.read_bytes()
+    given = [path, str(path), content, image, array, array / 255, written_to(content)]
     answers = model.predict_files(given, cache=tmp_path / "cache")
     assert len({(a.label, a.probability, a.score) for a in answers}) == 1
-    assert [str(a.item) for a in answers[2:]] == [f"<item {n}>" for n in (3, 4, 5, 6)]
+    assert [str(a.item) for a in answers[2:]] == [f"<item {n}>" for n in (3, 4, 5, 6, 7)]
     assert len(set(model.decide(given))) == 1
     # One picture needs no list; a stack of them is one.
-    for one in (array, image, path.read_bytes()):
+    for one in (array, image, content, written_to(content), torch.tensor(array).permute(2, 0, 1)):
         assert [a.label for a in model.predict_files(one)] == ["red"]
     assert len(model.predict_files(np.stack([array] * 3))) == 3
     bad = model.predict_files([array, b"no picture", array[:, :, :2]])
     assert [a.label for a in bad] == ["red", None, None]
     assert [a.error.split(":")[0] for a in bad[1:]] == ["<item 2>", "<item 3>"]
-    counts = model.add_class("reds", [array, path]).counts
-    assert counts["reds"] == 2
+    counts = model.add_class("reds", [array, path, written_to(content)]).counts
+    assert counts["reds"] == 3
+    with pytest.raises(ConfigError, match="brackets"):
+        model.add_class("again", content)
 
 
 def test_a_model_is_shown_in_a_line(tmp_path: Path) -> None:

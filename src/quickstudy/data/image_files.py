@@ -21,7 +21,8 @@ import numpy as np
 from PIL import Image
 
 from quickstudy.core.arrays import NDArray
-from quickstudy.core.errors import ImageError
+from quickstudy.core.errors import ConfigError, DataError, ImageError
+from quickstudy.data.open_files import OpenFile, content_of
 
 MAX_PIXELS = 100_000_000
 """The largest picture that is decoded, as width × height."""
@@ -33,13 +34,20 @@ MAX_SIDE = 65_535
 class TensorLike(Protocol):
     """A tensor of torch, which is not imported here: `quickstudy.runtime` works without it."""
 
+    @property
+    def ndim(self) -> int:
+        """How many axes it has."""
+        ...
+
     def detach(self) -> Any:
         """The numbers alone."""
 
 
-Picture: TypeAlias = str | Path | bytes | bytearray | Image.Image | NDArray[Any] | TensorLike
-"""A picture: the path of a file, the content of one, a Pillow image, or an array [H W] or [H W C]
-(a tensor [C H W] too) of bytes or of numbers between 0 and 1."""
+Picture: TypeAlias = (
+    str | Path | bytes | bytearray | OpenFile | Image.Image | NDArray[Any] | TensorLike
+)
+"""A picture: the path of a file, the content of one, an open file (`io.BytesIO`), a Pillow image,
+or an array [H W] or [H W C] (a tensor [C H W] too) of bytes or of numbers between 0 and 1."""
 
 # The usual ones are tried first. Pillow knows more: film, fonts, data files that only look like
 # pictures, and formats that it hands to another program (EPS to Ghostscript).
@@ -61,6 +69,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE = tuple(_UPRIGHT[value] for value in (5, 6, 7, 8))
 _QUIET = threading.Lock()
 _WHITE_12 = 4095
 _STRIP = 1 << 22  # values that are scaled at a time
@@ -96,13 +105,14 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def picture_size(picture: Picture) -> tuple[int, int]:
-    """Width and height, without decoding the picture.
+    """Width and height of the upright picture, without decoding it.
 
     Raises:
         ImageError: as `read_picture`.
     """
     with picture_of(picture) as (image, _):
-        return image.size
+        width, height = image.size
+        return (height, width) if _turn(image) in _ON_ITS_SIDE else (width, height)
 
 
 def picture_endings() -> frozenset[str]:
@@ -128,6 +138,36 @@ def how_to_read(ending: str) -> str:
     return ""
 
 
+def is_one_picture(given: Any) -> bool:
+    """Whether it is one file or picture, not several of them: an array of four axes is several.
+
+    >>> is_one_picture("bird.jpg"), is_one_picture(["bird.jpg"])
+    (True, False)
+    """
+    if isinstance(given, np.ndarray | TensorLike):
+        return given.ndim < 4
+    return isinstance(given, str | Path | bytes | bytearray | OpenFile | Image.Image)
+
+
+def check_list(items: Any, *, of: str) -> None:
+    """Refuse one item where several were expected; arrays are taken for several.
+
+    Args:
+        items: what came.
+        of: what they are, as the message calls them.
+
+    Raises:
+        ConfigError: for one.
+    """
+    if isinstance(items, np.ndarray) or not is_one_picture(items):
+        return
+    shown = repr(str(items)) if isinstance(items, str | Path) else type(items).__name__
+    how = f": [{shown}]" if isinstance(items, str | Path) else ""
+    raise ConfigError(
+        f"A list of {of} was expected, but one came: {shown}. Put it in brackets{how}."
+    )
+
+
 @contextmanager
 def picture_of(picture: Picture) -> Iterator[tuple[Image.Image, str]]:
     """A picture from wherever it is, not decoded yet where it is in a file, and what error messages
@@ -139,9 +179,13 @@ def picture_of(picture: Picture) -> Iterator[tuple[Image.Image, str]]:
     if isinstance(picture, str | Path):
         with _opened_file(picture) as (file, name), opened_image(file, name) as image:
             yield image, name
-    elif isinstance(picture, bytes | bytearray):
-        name = f"the picture given as {len(picture)} bytes"
-        with opened_image(io.BytesIO(picture), name) as image:
+    elif isinstance(picture, bytes | bytearray | OpenFile):
+        try:
+            content = content_of(picture)
+        except DataError as error:
+            raise ImageError(str(error)) from error
+        name = f"the picture given as {len(content)} bytes"
+        with opened_image(io.BytesIO(content), name) as image:
             yield image, name
     else:
         image = picture if isinstance(picture, Image.Image) else _from_array(picture)
@@ -274,8 +318,8 @@ def _from_array(picture: Any) -> Image.Image:
         array = array.transpose(1, 2, 0) if array.ndim == 3 else array
     if not isinstance(array, np.ndarray):
         raise ImageError(
-            f"A picture is the path of a file, its bytes, a Pillow image or an array, but "
-            f"{type(picture).__name__} came."
+            "A picture is the path of a file, its bytes, an open file, a Pillow image or an array, "
+            f"but {type(picture).__name__} came."
         )
     array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
