@@ -69,11 +69,11 @@ class ExportedGraph:
         self._prepare = _preparation(self.about["preprocessing"], self.path)
 
     def read(self, item: Any) -> NDArray[Any]:
-        """One item as the graph takes it: of a picture (a path, bytes, a Pillow image or an array)
+        """One item as the graph takes it: of an image (a path, bytes, a Pillow image or an array)
         the resized pixels ``[C H W]``, of a row its numbers.
 
         Raises:
-            ImageError: when a picture cannot be read.
+            ImageError: when an image cannot be read.
         """
         return self._prepare(item)
 
@@ -82,7 +82,7 @@ class ExportedGraph:
 
         Raises:
             ConfigError: for no item, or one item where a list was expected.
-            ImageError: when a picture cannot be read.
+            ImageError: when an image cannot be read.
         """
         check_list(items, of="items")
         if not len(items):
@@ -115,7 +115,7 @@ class ExportedClassifier(ExportedGraph):
         self.threshold: float | None = self.about["threshold"]
 
     def predict(self, items: Sequence[Any]) -> list[Prediction]:
-        """What the model says of items: pictures, or rows of numbers.
+        """What the model says of items: images, or rows of numbers.
 
         Raises:
             ConfigError, ImageError: as `outputs`.
@@ -123,7 +123,7 @@ class ExportedClassifier(ExportedGraph):
         return self._answers(items, self.outputs(items))
 
     def predict_files(self, files: Sequence[Picture] | Picture) -> list[Prediction]:
-        """What the model says of files of pictures, or of pictures in memory, which are called
+        """What the model says of files of images, or of images in memory, which are called
         "<item 1>" and so on; one that cannot be read has an error in place of an answer.
         """
         if self.about["preprocessing"]["way"] == ROWS:
@@ -171,7 +171,7 @@ class ExportedPatchMemory(ExportedGraph):
     """An exported `quickstudy.anomaly.PatchMemory`.
 
     Attributes:
-        threshold: above which a picture is a defect; None where there is none.
+        threshold: above which an image is a defect; None where there is none.
     """
 
     kind = PATCH_MEMORY
@@ -181,7 +181,7 @@ class ExportedPatchMemory(ExportedGraph):
         self.threshold: float | None = self.about["threshold"]
 
     def anomaly(self, pictures: Sequence[Picture]) -> NDArray[np.float64]:
-        """How much each picture differs from good parts, ``[n]``, higher = more.
+        """How much each image differs from good parts, ``[n]``, higher = more.
 
         Raises:
             ConfigError, ImageError: as `outputs`.
@@ -216,9 +216,9 @@ def load(path: str | Path) -> ExportedClassifier | ExportedPatchMemory:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print one line of JSON for each picture."""
+    """Print one line of JSON for each image."""
     if len(arguments) < 2:
-        print("usage: python -m quickstudy.runtime FILE.onnx PICTURE...", file=sys.stderr)
+        print("usage: python -m quickstudy.runtime FILE.onnx IMAGE...", file=sys.stderr)
         sys.exit(2)
     model = load(arguments[0])
     if isinstance(model, ExportedPatchMemory):
@@ -268,7 +268,7 @@ def _preparation(about: dict[str, Any], path: Path) -> Any:
             see = Preprocessing(**values)
             return lambda picture: see.pixels(read_picture(picture, at_least=at_least))
     except (LookupError, TypeError, ConfigError) as error:
-        raise LoadError(f"{path} says wrongly how pictures are prepared: {error}.") from error
+        raise LoadError(f"{path} says wrongly how images are prepared: {error}.") from error
     raise LoadError(f"{path} asks for a preparation '{way}' that is not known here.")
 
 

@@ -193,7 +193,7 @@ def test_mistakes() -> None:
             PatchMemory(Blocks(), **wrong).fit(good)
     with pytest.raises(ConfigError, match=r"no score 'mean'.*max"):
         PatchMemory(Blocks(), score="mean").fit(good)
-    with pytest.raises(ConfigError, match="There is no picture"):
+    with pytest.raises(ConfigError, match="There is no image"):
         PatchMemory(Blocks()).fit([])
     assert clone(PatchMemory("symbols", keep=0.3)).keep == 0.3
     assert PatchMemory(Blocks()).fit(good[:1]).threshold_ is None

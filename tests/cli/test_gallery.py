@@ -215,7 +215,7 @@ def test_what_cannot_be_read_is_named(
     quickstudy: Callable, drawings: Path, place: Path, tmp_path: Path
 ) -> None:
     good, bad = sorted((drawings / "new").iterdir())[0], tmp_path / "bad.png"
-    bad.write_bytes(b"no picture")
+    bad.write_bytes(b"no image")
     told = lines(quickstudy("gallery", "identify", place, good, bad, "--json", status=1).stdout)
     assert ["error" in row for row in told] == [False, True]
     assert "bad.png" in quickstudy("gallery", "identify", place, good, bad, status=1).stdout
@@ -254,7 +254,7 @@ def test_a_folder_goes_through_to_its_end_and_changes_nothing_again(
     ).stdout
     assert f"Made {place} for the encoder symbols" in said  # as it was not there
     assert "Refused Än: bild 0.png of Än looks like Äm (similarity 1.000" in said
-    assert "Refused empty: There is no picture in" in said
+    assert "Refused empty: There is no image in" in said
     assert "1 files lie beside the sub-folders" in said
     assert "Enrolled 2 identities with 8 templates; 0 were there already, 2 were refused." in said
     before = lines(quickstudy("gallery", "audit", "show", place, "--json").stdout)

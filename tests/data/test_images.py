@@ -493,7 +493,7 @@ def test_a_text_file_named_png(tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("milk, bread")
     with pytest.raises(
         ImageError,
-        match=r"notes\.png' is not a picture in a format that can be read here.*Export it as PNG "
+        match=r"notes\.png' is not an image in a format that can be read here.*Export it as PNG "
         r"or JPEG",
     ):
         GREY.read(tmp_path / "notes.png")
@@ -511,7 +511,7 @@ def test_truncated_files(tmp_path: Path, ending: str, options: dict[str, bool]) 
     path.write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
     with pytest.raises(
         ImageError,
-        match=rf"half\{ending}' is (damaged|not a picture).*Pillow says.*Copy or download it again",
+        match=rf"half\{ending}' is (damaged|not an image).*Pillow says.*Copy or download it again",
     ) as caught:
         COLOUR.read(path)
     assert str(path) in str(caught.value)
@@ -541,7 +541,7 @@ def test_a_link_to_itself(tmp_path: Path) -> None:
 
 
 def test_a_folder_given_as_a_file(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="is a folder where a picture file was expected"):
+    with pytest.raises(ImageError, match="is a folder where an image file was expected"):
         GREY.read(tmp_path)
 
 
@@ -625,7 +625,7 @@ def test_below_our_limit_pillows_warning_is_not_heard(
 def test_the_limit_holds_for_pictures_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_files, "MAX_PIXELS", 99)
     with pytest.raises(
-        ImageError, match=r"'the picture given' has 10 × 10 = 100 pixels, but at most 99"
+        ImageError, match=r"'the image given' has 10 × 10 = 100 pixels, but at most 99"
     ):
         GREY.convert(Image.new("L", (10, 10)))
 
@@ -637,7 +637,7 @@ def test_a_picture_without_pixels() -> None:
 
 def test_formats_that_start_another_program_are_not_read(tmp_path: Path) -> None:
     quarters().save(tmp_path / "drawing.eps")
-    with pytest.raises(ImageError, match="is not a picture in a format that can be read here"):
+    with pytest.raises(ImageError, match="is not an image in a format that can be read here"):
         GREY.read(tmp_path / "drawing.eps")
     assert ".eps" not in picture_endings()
 
@@ -715,7 +715,7 @@ def test_only_formats_of_the_list_are_opened_whatever_the_name_says(
     quarters().save(tmp_path / "drawing.eps")
     (tmp_path / f"drawing{ending}").write_bytes((tmp_path / "drawing.eps").read_bytes())
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("started a program"))
-    with pytest.raises(ImageError, match="not a picture in a format that can be read here"):
+    with pytest.raises(ImageError, match="not an image in a format that can be read here"):
         COLOUR.read(tmp_path / f"drawing{ending}")
     assert not {"EPS", "WMF", "HDF5", "GRIB", "BUFR", "MPEG", "FITS"} & set(image_files._formats())
 
@@ -752,9 +752,9 @@ def test_pictures_in_memory_are_those_in_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("picture", "message"),
     [
-        (b"abc", "the picture given as 3 bytes is not a picture"),
+        (b"abc", "the image given as 3 bytes is not an image"),
         (b"", "is empty"),
-        (io.BytesIO(b"abc"), "the picture given as 3 bytes is not a picture"),
+        (io.BytesIO(b"abc"), "the image given as 3 bytes is not an image"),
         (io.StringIO("abc"), "gives str, not bytes. Open it with mode 'rb'"),
         (np.full((4, 4), 200.0), "run from 200 to 200"),
         (np.full((4, 4), np.nan), "between 0 and 1"),
@@ -863,7 +863,7 @@ def test_json_and_back(values: tuple[int, int, bool, str]) -> None:
         ({"size": 8}, "needs the entries channels, got only size"),
         ({"size": "8", "channels": 1}, "'size' of an image format must be of type int, got '8'"),
         ({"size": True, "channels": 1}, "must be of type int, got True"),
-        ({"size": 8, "channels": 2}, "cannot be used: Pictures have channels=1"),
+        ({"size": 8, "channels": 2}, "cannot be used: Images have channels=1"),
     ],
 )
 def test_json_that_is_refused(values: dict[str, object], message: str) -> None:

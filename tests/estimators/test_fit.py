@@ -92,7 +92,7 @@ def test_a_folder_becomes_a_model_that_answers(tmp_path: Path) -> None:
 
 def test_what_the_fit_found_out_is_data(tmp_path: Path) -> None:
     known = colours(tmp_path / "known")
-    (known / "red" / "bad.png").write_bytes(b"no picture")
+    (known / "red" / "bad.png").write_bytes(b"no image")
     (known / "green" / "same.png").write_bytes((known / "red" / "0.png").read_bytes())
     with pytest.raises(DataError, match=r"bad\.png"):
         fit_folder(known, encoder=mean_colour())
@@ -186,7 +186,7 @@ def drawings(folder: Path) -> dict[Path, str]:
 
 def test_a_list_of_files_gets_the_encoder_that_their_folder_gets(tmp_path: Path) -> None:
     labels = drawings(tmp_path / "drawn")
-    (tmp_path / "drawn" / "c0" / "notes.pdf").write_bytes(b"no picture")
+    (tmp_path / "drawn" / "c0" / "notes.pdf").write_bytes(b"no image")
     lines = [f"{path.relative_to(tmp_path)},{label}" for path, label in labels.items()]
     (tmp_path / "list.csv").write_text("\n".join(["file,label", *lines]))
     with warnings.catch_warnings(record=True) as caught:
@@ -256,7 +256,7 @@ def test_pictures_in_memory_are_as_good_as_files(tmp_path: Path) -> None:
     for one in (array, image, content, written_to(content), torch.tensor(array).permute(2, 0, 1)):
         assert [a.label for a in model.predict_files(one)] == ["red"]
     assert len(model.predict_files(np.stack([array] * 3))) == 3
-    bad = model.predict_files([array, b"no picture", array[:, :, :2]])
+    bad = model.predict_files([array, b"no image", array[:, :, :2]])
     assert [a.label for a in bad] == ["red", None, None]
     assert [a.error.split(":")[0] for a in bad[1:]] == ["<item 2>", "<item 3>"]
     counts = model.add_class("reds", [array, path, written_to(content)]).counts
@@ -356,7 +356,7 @@ def test_the_learner_of_a_run_is_a_head(kind: str, tmp_path: Path) -> None:
 def test_runs_that_cannot_be_heads(tmp_path: Path) -> None:
     known = colours(tmp_path / "known", n=1)
     vectors = save_learner(ProtoNet(MLP(4)), tmp_path / "vectors")
-    with pytest.raises(LoadError, match="was not trained on pictures"):
+    with pytest.raises(LoadError, match="was not trained on images"):
         fit_folder(known, run=vectors)
     image = {"size": 16, "channels": 3}
     batch = ProtoNet(Conv4(size=16, in_channels=3, width=4, norm="batch"))
@@ -371,7 +371,7 @@ def test_runs_that_cannot_be_heads(tmp_path: Path) -> None:
 def test_files_are_sorted_into_folders(tmp_path: Path) -> None:
     model = fit_folder(colours(tmp_path / "known"), encoder=mean_colour())
     new = colours(tmp_path / "new", n=2)
-    (new / "red" / "bad.png").write_bytes(b"no picture")
+    (new / "red" / "bad.png").write_bytes(b"no image")
     for _ in range(2):  # again: nothing is replaced
         sorter = SortedFiles(tmp_path / "sorted", model)
         list(sorter.copying(model.predict_files(new)))
@@ -389,7 +389,7 @@ def test_a_model_is_scored_on_labelled_files(tmp_path: Path) -> None:
     model = fit_folder(known, encoder=mean_colour(), head="prototype")
     new = colours(tmp_path / "new", n=5)
     (new / "green" / "0.png").write_bytes((known / "red" / "0.png").read_bytes())
-    (new / "red" / "bad.png").write_bytes(b"no picture")
+    (new / "red" / "bad.png").write_bytes(b"no image")
     score = score_model(model, new)
     assert (len(score.known), len(score.unknown), len(score.unread)) == (10, 5, 1)
     assert score.accuracy == 0.9

@@ -86,7 +86,7 @@ def test_the_key_tells_encoders_apart(run: Path, tmp_path: Path) -> None:
 
 def test_mistakes(run: Path, tmp_path: Path) -> None:
     save_learner(ProtoNet(MLP(4)), tmp_path / "vectors")
-    with pytest.raises(LoadError, match="has no encoder of pictures"):
+    with pytest.raises(LoadError, match="has no encoder of images"):
         ImageEncoder(tmp_path / "vectors").fit()
     save_learner(
         maml(Conv4(size=28, width=8, norm="batch"), n_out=5),
@@ -97,7 +97,7 @@ def test_mistakes(run: Path, tmp_path: Path) -> None:
         ImageEncoder(tmp_path / "maml").fit()
     (tmp_path / "x.png").write_bytes(b"x")
     with pytest.raises(
-        DataError, match=r"1 of 1 files cannot be encoded:\n'.*x\.png' is not a picture"
+        DataError, match=r"1 of 1 files cannot be encoded:\n'.*x\.png' is not an image"
     ):
         ImageEncoder(run).fit().transform([tmp_path / "x.png"])
     with pytest.raises(NotFittedError):

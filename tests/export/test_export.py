@@ -116,7 +116,7 @@ def test_files_get_the_answers_of_the_model(
     }
     for name, image in kinds.items():
         image.save(tmp_path / name)
-    (tmp_path / "f.png").write_bytes(b"no picture")
+    (tmp_path / "f.png").write_bytes(b"no image")
     files = [tmp_path / name for name in (*kinds, "f.png")]
     model = runtime.ExportedClassifier(exported)
     expected = drawings.predict_files(files)

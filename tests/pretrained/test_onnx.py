@@ -100,7 +100,7 @@ def test_other_forms_are_refused_with_what_came(tmp_path: Path) -> None:
     assert OnnxEncoder(tmp_path / "two.onnx").dim == 3
     (tmp_path / "two.json").write_text(json.dumps({**FACES, "size": {"height": 8, "width": 8}}))
     with pytest.raises(
-        ConfigError, match="takes pictures of 12×10, but its preprocessing makes them"
+        ConfigError, match="takes images of 12×10, but its preprocessing makes them"
     ):
         OnnxEncoder(tmp_path / "two.onnx")
     (tmp_path / "bad.onnx").write_bytes(b"no model")

@@ -112,7 +112,7 @@ def fifty(tmp_path: Path) -> tuple[FewShotClassifier, list[Path]]:
 
 def test_a_page_with_pictures(fifty: tuple[FewShotClassifier, list[Path]], tmp_path: Path) -> None:
     model, paths = fifty
-    paths[int(worst(model))].write_bytes(b"not a picture")
+    paths[int(worst(model))].write_bytes(b"not an image")
     page = page_of(
         model,
         tmp_path / "a" / "b",
@@ -121,7 +121,7 @@ def test_a_page_with_pictures(fifty: tuple[FewShotClassifier, list[Path]], tmp_p
         notes=["a & b"],
         encoder="dinov2-small",
     )
-    assert {"Fifty <kinds>", "a & b", "no picture"} <= set(page.texts)
+    assert {"Fifty <kinds>", "a & b", "no image"} <= set(page.texts)
     assert "dinov2-small; 16 numbers per example" in page.said
     stored = re.findall(r'href="(data:image/jpeg;base64,[^"]+)"', page.html)
     assert len(stored) == len(set(stored))  # each once
@@ -201,7 +201,7 @@ def test_the_smallest(tmp_path: Path) -> None:
     assert "Every class has a single example, so nothing can be said yet" in page.said
     assert "2 of 2 classes have one example (a, b)" in page.said
     assert "a and b: 1.41 apart, not tried." in page.said
-    assert "no picture" in page.texts
+    assert "no image" in page.texts
     assert f"{tmp_path.name}/a.wav" in page.texts
     assert "matrix" not in page.ids
     page = page_of(FewShotClassifier().fit([[1.0, 0.0], [0.9, 0.1]], ["a", "a"]), tmp_path, [0, 1])

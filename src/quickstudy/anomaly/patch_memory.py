@@ -261,7 +261,7 @@ class PatchMemory(OutlierMixin, BaseEstimator):
             )
         if self.score not in SCORES:
             raise ConfigError(
-                f"A picture has no score '{self.score}'. {did_you_mean(str(self.score), SCORES)}"
+                f"An image has no score '{self.score}'. {did_you_mean(str(self.score), SCORES)}"
             )
         if self.template not in TEMPLATES:
             raise ConfigError(
@@ -282,7 +282,7 @@ class PatchMemory(OutlierMixin, BaseEstimator):
     def _open(self, encoder: Any, *, trusted: bool = True) -> None:
         opened = open_encoder(encoder, kind="images", trusted=trusted)
         if not isinstance(opened, AbstractImagePretrained):
-            raise ConfigError(f"'{opened.source}' does not encode pictures.")
+            raise ConfigError(f"'{opened.source}' does not encode images.")
         self.encoder_, self.key_ = opened, opened.key
 
     def _checked(self, X: Iterable[Any]) -> _Patches:
@@ -291,7 +291,7 @@ class PatchMemory(OutlierMixin, BaseEstimator):
 
     def _patches_of(self, pictures: Sequence[Any]) -> _Patches:
         if not pictures:
-            raise ConfigError("There is no picture. Give at least one.")
+            raise ConfigError("There is no image. Give at least one.")
         parts, sizes = [], []
         # One by one: in a batch the last digits of a picture's features depend on the others.
         for picture in pictures:

@@ -17,6 +17,7 @@ from quickstudy.cli.overwrite import check_replaceable
 from quickstudy.cli.screen import results, table
 from quickstudy.core.errors import ConfigError, DataError
 from quickstudy.core.saving import load_folder
+from quickstudy.core.words import counted
 from quickstudy.data import find_classes, find_images, read_picture
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _Encoder = Annotated[
 def fit(
     good: Annotated[
         list[Path],
-        typer.Argument(help="Pictures of good parts, or folders of them.", show_default=False),
+        typer.Argument(help="Images of good parts, or folders of them.", show_default=False),
     ],
     model: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the memory.", show_default=False)
@@ -75,7 +76,9 @@ def fit(
     made.save(model)
     for note in made.encoder_.notes:
         results().print(f"Note: {note}")
-    results().print(f"Remembered {len(made.memory_)} places of {len(paths)} good parts: {model}.")
+    results().print(
+        f"Remembered {counted(len(made.memory_), 'place')} of {len(paths)} good parts: {model}."
+    )
     if made.threshold_ is None:
         results().print(
             "Look: too few good parts to promise a false-reject rate of "
@@ -94,18 +97,18 @@ def fit(
 
 
 @inspect.command("score")
-def score_pictures(
+def score_images(
     model: _Model,
-    pictures: Annotated[
-        list[Path], typer.Argument(help="Pictures, or folders of them.", show_default=False)
+    images: Annotated[
+        list[Path], typer.Argument(help="Images, or folders of them.", show_default=False)
     ],
     maps: Annotated[
         Path | None,
-        typer.Option(help="Write a picture of where it is anomalous into this folder, for each."),
+        typer.Option(help="Write an image of where each is anomalous into this folder."),
     ] = None,
     page: Annotated[
         Path | None,
-        typer.Option(help="Write a page (HTML) with every picture and what is seen on it."),
+        typer.Option(help="Write a page (HTML) with every image and what is seen on it."),
     ] = None,
     form: Annotated[
         Format, typer.Option("--format", help="Of the scores; jsonl is one JSON object per line.")
@@ -113,11 +116,11 @@ def score_pictures(
     as_json: JsonLines = False,
     encoder: _Encoder = "",
 ) -> None:
-    """How much each picture differs from good parts, and where. Pictures that cannot be read are
+    """How much each image differs from good parts, and where. Images that cannot be read are
     named, and the command then ends with status 1.
     """
     memory, rows = PatchMemory.load(model, encoder=encoder), list[dict[str, Any]]()
-    paths, inspected = find_images(pictures), list["InspectedImage"]()
+    paths, inspected = find_images(images), list["InspectedImage"]()
     for at in range(0, len(paths), _AT_ONCE):
         some = paths[at : at + _AT_ONCE]
         good = []
@@ -129,12 +132,12 @@ def score_pictures(
                 rows.append({"image": str(path), "error": str(error)})
         if not good:
             continue
-        images = _inspected(memory, good, with_heat=maps is not None or page is not None)
-        rows += [_row(image) for image in images]
+        seen = _inspected(memory, good, with_heat=maps is not None or page is not None)
+        rows += [_row(image) for image in seen]
         if maps is not None:
-            _write_maps(images, maps)
+            _write_maps(seen, maps)
         if page is not None:
-            inspected += images
+            inspected += seen
     _tell(rows, "jsonl" if as_json else form)
     if page is not None and inspected:
         from quickstudy.report import inspection_page
@@ -163,7 +166,7 @@ def evaluate(
     found = find_classes(folder)
     if "good" not in found:
         raise DataError(
-            f"{folder} has no sub-folder 'good', only {', '.join(found)}. Put pictures of good "
+            f"{folder} has no sub-folder 'good', only {', '.join(found)}. Put images of good "
             "parts there that the memory has not seen."
         )
     memory = PatchMemory.load(model, encoder=encoder)
@@ -251,8 +254,8 @@ def _row(image: "InspectedImage") -> dict[str, Any]:
 
 
 def _write_maps(images: list["InspectedImage"], folder: Path) -> None:
-    """The picture with the heat over it, on one scale for all: up to the hottest place of these
-    pictures, or twice the threshold where that is more.
+    """The image with the heat over it, on one scale for all: up to the hottest place of these
+    images, or twice the threshold where that is more.
     """
     from quickstudy.report.inspection import hottest, overlaid
 
@@ -289,7 +292,7 @@ def _tell(rows: list[dict[str, Any]], form: Format) -> None:
         writer.writerows(rows)
     else:
         more = ("template", "by the template") if has_template else ()
-        shown = table("picture", "anomaly", "verdict", *more)
+        shown = table("image", "anomaly", "verdict", *more)
         for row in rows:
             cells = [row["image"], _number(row, "anomaly")]
             cells.append(row.get("verdict", row.get("error", "—")))

@@ -184,12 +184,12 @@ def picture_of(picture: Picture) -> Iterator[tuple[Image.Image, str]]:
             content = content_of(picture)
         except DataError as error:
             raise ImageError(str(error)) from error
-        name = f"the picture given as {len(content)} bytes"
+        name = f"the image given as {len(content)} bytes"
         with opened_image(io.BytesIO(content), name) as image:
             yield image, name
     else:
         image = picture if isinstance(picture, Image.Image) else _from_array(picture)
-        name = repr(str(getattr(image, "filename", "") or "the picture given"))
+        name = repr(str(getattr(image, "filename", "") or "the image given"))
         check_size(image, name)
         yield image, name
 
@@ -213,8 +213,8 @@ def opened_image(file: io.BufferedReader | io.BytesIO, name: str) -> Iterator[Im
         raise _too_large(name, f"{int(counted[0]):,}" if counted else "too many") from None
     except Image.UnidentifiedImageError:
         raise ImageError(
-            f"{name} is not a picture in a format that can be read here, whatever its name says. "
-            "Export it as PNG or JPEG with a picture viewer, or remove it."
+            f"{name} is not an image in a format that can be read here, whatever its name says. "
+            "Export it as PNG or JPEG with an image viewer, or remove it."
         ) from None
     except Exception as error:  # Pillow raises whatever error the damaged byte happens to cause
         raise _damaged(name, error) from error
@@ -236,8 +236,7 @@ def reading(name: str) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise ImageError(
-            f"{name} needs more memory than there is. Shrink it with a picture editor, or remove "
-            "it."
+            f"{name} needs more memory than there is. Shrink it with an image editor, or remove it."
         ) from error
     except Exception as error:
         raise _damaged(name, error) from error
@@ -287,11 +286,11 @@ def _open(path: str | Path, shown: str) -> io.BufferedReader:
         mode = Path(path).stat().st_mode
         if stat.S_ISDIR(mode):
             raise ImageError(
-                f"{shown} is a folder where a picture file was expected. Give the files in it."
+                f"{shown} is a folder where an image file was expected. Give the files in it."
             )
         # Opening a pipe would wait for ever.
         if not stat.S_ISREG(mode):
-            raise ImageError(f"{shown} is not a regular file. Give a picture file.")
+            raise ImageError(f"{shown} is not a regular file. Give an image file.")
         return Path(path).open("rb")
     except ImageError:
         raise
@@ -318,13 +317,13 @@ def _from_array(picture: Any) -> Image.Image:
         array = array.transpose(1, 2, 0) if array.ndim == 3 else array
     if not isinstance(array, np.ndarray):
         raise ImageError(
-            "A picture is the path of a file, its bytes, an open file, a Pillow image or an array, "
+            "An image is the path of a file, its bytes, an open file, a Pillow image or an array, "
             f"but {type(picture).__name__} came."
         )
     array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise ImageError(
-            "An array is a picture where its shape is [H W], [H W 1], [H W 3] or [H W 4], but "
+            "An array is an image where its shape is [H W], [H W 1], [H W 3] or [H W 4], but "
             f"{list(array.shape)} came."
         )
     if array.dtype == np.bool_:
@@ -333,7 +332,7 @@ def _from_array(picture: Any) -> Image.Image:
         low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
         if not 0 <= low <= high <= 1:  # also where one of them is NaN
             raise ImageError(
-                "Numbers of a picture lie between 0 and 1, or are bytes, but these run from "
+                "Numbers of an image lie between 0 and 1, or are bytes, but these run from "
                 f"{low:.4g} to {high:.4g}. Convert them, for instance x.astype('uint8')."
             )
         array = np.rint(array * 255).astype(np.uint8)
@@ -341,7 +340,7 @@ def _from_array(picture: Any) -> Image.Image:
         return Image.fromarray(array)
     if array.dtype != np.uint8:
         raise ImageError(
-            f"An array is a picture where it holds bytes (uint8) or floats, but {array.dtype} came."
+            f"An array is an image where it holds bytes (uint8) or floats, but {array.dtype} came."
         )
     return Image.fromarray(np.ascontiguousarray(array))
 
@@ -388,7 +387,7 @@ def _quiet() -> Iterator[None]:
 def _too_large(name: str, pixels: str) -> ImageError:
     return ImageError(
         f"{name} has {pixels} pixels, but at most {MAX_PIXELS:,} are read, and {MAX_SIDE:,} to a "
-        "side. Shrink it with a picture editor, or remove it."
+        "side. Shrink it with an image editor, or remove it."
     )
 
 

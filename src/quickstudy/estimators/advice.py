@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from quickstudy.core.words import counted
 from quickstudy.estimators.findings import Findings
 from quickstudy.estimators.scaling import Array
 
@@ -224,7 +225,8 @@ def _overlaps(findings: Findings) -> list[Advice]:
         if _is_overlap(findings, pair):
             text = (
                 f"{findings.names[a]} and {findings.names[b]} overlap: {n} of their "
-                f"{findings.counts[a] + findings.counts[b]} examples are taken for the other's. "
+                f"{counted(findings.counts[a] + findings.counts[b], 'example')} are taken for "
+                f"the other's. "
                 "Give more examples of both, or join them."
             )
             i = next(
@@ -291,7 +293,9 @@ def _unknowns(rejection: Rejection | None) -> list[Advice]:
     if rejection.n < rejection.wanted:
         low, high = rejection.interval
         if rejection.rule == "cohort":
-            more = f"Bring the cohort to {rejection.wanted} items that belong to no class."
+            more = (
+                f"Bring the cohort to {counted(rejection.wanted, 'item')} that belong to no class."
+            )
         else:
             more = (
                 f"Give a cohort of {rejection.wanted} items that belong to no class; at present "
@@ -316,7 +320,8 @@ def _alike(findings: Findings) -> list[Advice]:
         if 0 < spread * (_ALIKE if findings.counts[c] > 2 else _TWO_ALIKE) < usual:
             times = usual / spread
             text = (
-                f"The {findings.counts[c]} examples of {findings.names[c]} are {times:.0f} times "
+                f"The {counted(findings.counts[c], 'example')} of {findings.names[c]} are "
+                f"{times:.0f} times "
                 "closer together than is usual here, as if they were taken in one go. Add one from "
                 "another time and setting: other light, background, distance or device."
             )

@@ -17,6 +17,7 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.describe import Modules
 from quickstudy.core.errors import ConfigError, DataError
 from quickstudy.core.saving import locked, write_file
+from quickstudy.core.words import counted
 from quickstudy.data.image_files import check_list
 from quickstudy.estimators import hub, model_files
 from quickstudy.estimators.card import model_card
@@ -77,8 +78,11 @@ class FittedModel:
     set_alpha: float | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
-        classes = f"{len(self.counts)} classes from {sum(self.counts.values())} examples"
-        return f"FittedModel({self.encoding.kind}, {classes}, head {self.known.head})"
+        classes = counted(len(self.counts), "class", "classes")
+        examples = counted(sum(self.counts.values()), "example")
+        return (
+            f"FittedModel({self.encoding.kind}, {classes} from {examples}, head {self.known.head})"
+        )
 
     @property
     def known(self) -> FewShotClassifier:

@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError
+from quickstudy.core.words import counted
 from quickstudy.data import find_classes, find_files, kind_of
 from quickstudy.estimators.encoding import TABLE, Encoding, encode_texts
 from quickstudy.estimators.tables import (
@@ -397,7 +398,8 @@ def _all_numbers(
     bad = [i for i, why in enumerate(wrong) if why]
     if bad:
         raise DataError(
-            f"In '{file}', row {bad[0] + 1}, {wrong[bad[0]]}. Of {len(rows)} rows {len(bad)} are "
+            f"In '{file}', row {bad[0] + 1}, {wrong[bad[0]]}. Of {counted(len(rows), 'row')} "
+            f"{len(bad)} are "
             "like this. Correct them, or leave the column out with --columns."
         )
     return x
@@ -436,7 +438,7 @@ def read_cohort(
     )
     if not encoded.paths:
         raise DataError(
-            f"None of the {len(paths)} files of {cohort} can be read. The first: "
+            f"None of the {counted(len(paths), 'file')} of {cohort} can be read. The first: "
             f"{encoded.skipped[0][1]}"
         )
     groups = np.asarray([cohort_group(path, root) for path in encoded.paths])

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import DataError, did_you_mean
+from quickstudy.core.words import counted
 
 ENDINGS = (".csv", ".tsv", ".jsonl")
 _MISSING = ("", "na", "n/a", "nan", "null", "?")
@@ -161,7 +162,7 @@ def usable_columns(
             row, value = bad[0]
             raise DataError(
                 f"In '{file}' the column '{name}' holds numbers in {len(present) - len(bad)} of "
-                f"{len(rows)} rows, but {value!r} in row {row + 1}. "
+                f"{counted(len(rows), 'row')}, but {value!r} in row {row + 1}. "
                 "Correct it, or say with --columns what to learn from."
             )
         known = tuple(sorted({value for _, value in bad}))

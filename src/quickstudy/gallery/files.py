@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from quickstudy.core.errors import ConfigError, DataError, GalleryError, did_you_mean
+from quickstudy.core.words import counted
 from quickstudy.gallery.cohort import Calibration
 from quickstudy.gallery.gallery import DEFAULT_RATE, VectorGallery
 from quickstudy.gallery.names import normal_name
@@ -336,7 +337,7 @@ class Gallery(VectorGallery):
         folders = [Path(item).expanduser() for item in items if is_path(item)]
         if not encoded.paths:
             raise DataError(
-                f"None of the {len(sources)} files of the cohort "
+                f"None of the {counted(len(sources), 'file')} of the cohort "
                 f"({', '.join(map(str, folders[:10])) or 'in memory'}) can be read. The first: "
                 f"{encoded.skipped[0][1]}"
             )
@@ -499,7 +500,8 @@ class Gallery(VectorGallery):
         if not kept:
             reason = left_out[0][1] if left_out else "there is none"
             raise DataError(
-                f"None of the {len(left_out)} files can be used, so nothing of {name} was "
+                f"None of the {counted(len(left_out), 'file')} can be used, so nothing of {name} "
+                f"was "
                 f"enrolled. The first, {left_out[0][0] if left_out else name}: {reason}"
             )
         result = self.enrol(
@@ -581,7 +583,7 @@ def _people_in(
         else:
             people.setdefault(name, []).extend(paths)
     loose = len(visible) - len(folders)
-    note = f"{loose} files lie beside the sub-folders in {folder} and belong to nobody."
+    note = f"{counted(loose, 'file')} lie beside the sub-folders in {folder} and belong to nobody."
     return people, empty, (note,) if loose else ()
 
 

@@ -20,6 +20,7 @@ from jaxtyping import Float
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError, did_you_mean
+from quickstudy.core.words import counted
 from quickstudy.data import find_files, read_picture
 from quickstudy.data.image_files import Picture, is_one_picture
 from quickstudy.data.open_files import OpenFile, content_of
@@ -153,7 +154,8 @@ def stream_files(
         raise ConfigError(f"on_bad cannot be '{on_bad}'. {did_you_mean(on_bad, _ON_BAD)}")
     if cache is not None and (cache.key, cache.dim) != (encoder.key, encoder.dim):
         raise ConfigError(
-            f"The cache holds {cache.dim} numbers per file by the encoder {cache.key}, but "
+            f"The cache holds {counted(cache.dim, 'number')} per file by the encoder "
+            f"{cache.key}, but "
             f"'{encoder.source}' gives {encoder.dim} and its key is "
             f"{encoder.key}. Open the cache with this key and dim."
         )
@@ -357,7 +359,7 @@ def _encode(encoder: AbstractPretrained, files: list[_File], cache: FeatureCache
     if vectors.shape != (len(files), encoder.dim):
         raise ConfigError(
             f"The encoder '{encoder.source}' gave vectors of shape {vectors.shape} for "
-            f"{len(files)} files, not ({len(files)}, {encoder.dim})."
+            f"{counted(len(files), 'file')}, not ({len(files)}, {encoder.dim})."
         )
     for f, vector in zip(files, vectors, strict=True):
         f.item = None

@@ -62,7 +62,7 @@ class OnnxEncoder(AbstractImagePretrained):
             isinstance(s, int) and s != t for s, t in zip(shape[2:], self._see.size, strict=True)
         ):
             raise ConfigError(
-                f"{file} takes pictures of {height}×{width}, but its preprocessing makes them "
+                f"{file} takes images of {height}×{width}, but its preprocessing makes them "
                 f"{self._see.size}. Correct the JSON beside it."
             )
         # One model file may be many at once: a batch of a fixed size is filled up.
@@ -79,7 +79,7 @@ class OnnxEncoder(AbstractImagePretrained):
             ()
             if about
             else (
-                f"Nothing says how {file.name} wants its pictures, so they are normalised by "
+                f"Nothing says how {file.name} wants its images, so they are normalised by "
                 f"ImageNet's mean and deviation. Put a {file.stem}.json beside it if that "
                 "is wrong.",
             )
@@ -109,7 +109,7 @@ def _picture_input(session: Any, file: Path) -> tuple[str, list[Any]]:
     ):
         inputs_text = ", ".join(f"{i.name} {i.shape} {i.type}" for i in inputs)
         raise ConfigError(
-            f"{file} takes {inputs_text}, but one input of pictures was expected: "
+            f"{file} takes {inputs_text}, but one input of images was expected: "
             "float, [n, 3, height, width]. Export the model in that form."
         )
     return inputs[0].name, inputs[0].shape

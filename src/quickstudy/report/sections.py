@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from quickstudy.core.words import counted
 from quickstudy.estimators.advice import Advice, Rejection, listed, percent, shown
 from quickstudy.estimators.findings import Findings
 from quickstudy.report.charts import Chart, chart
@@ -69,7 +70,7 @@ def verdict(findings: Findings) -> dict[str, Any]:
             f"{'its' if alone == 1 else 'their'} class and could not be judged."
         )
     caveat = (
-        "This is how well your examples know each other, not a promise for new ones: pictures "
+        "This is how well your examples know each other, not a promise for new ones: images "
         "taken in one go resemble each other more than tomorrow's will. "
         "Each example is judged with one fewer of its class than the classifier has."
     )
@@ -99,7 +100,7 @@ def facts(
         if len("".join(findings.names)) < _NAMED
         else ""
     )
-    vectors = f"{findings.x.shape[1]:,} numbers per example"
+    vectors = f"{counted(findings.x.shape[1], 'number')} per example"
     out = [
         ("Classes", f"{n:,}{names}"),
         ("Examples", f"{len(findings.labels):,}; {each}"),
@@ -306,7 +307,7 @@ def unknowns(s: Rejection | None) -> dict[str, Any] | None:
         return None
     over = float((s.scores > s.threshold).mean())
     low, high = s.interval
-    several = "" if s.n == len(s.scores) else f" ({len(s.scores):,} scores)"
+    several = "" if s.n == len(s.scores) else f" ({counted(len(s.scores), 'score')})"
     said = (
         f"What scores above {shown(s.threshold)} is accepted. Of {s.n:,} unknowns{several} "
         f"{percent(over)} are; {percent(s.rate)} were asked for, and given so many "
@@ -434,7 +435,7 @@ def about(findings: Findings, score: str, *, is_exact: bool) -> list[str]:
         "example helps to recognise itself. An example that is alone in its class "
         f"cannot be judged. {score}",
         "The interval is Wilson's for a share. It takes the examples for independent; several "
-        "pictures of one object are not, so the truth may lie outside of it more often "
+        "images of one object are not, so the truth may lie outside of it more often "
         "than one time in twenty.",
         "An example may carry a wrong label where it scores far more for another class than for "
         "its own, while half or more of its classmates are recognised. It looks unlike "

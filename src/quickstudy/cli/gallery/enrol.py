@@ -23,6 +23,7 @@ from quickstudy.cli.gallery.options import (
     opened,
 )
 from quickstudy.cli.screen import Bar, results
+from quickstudy.core.words import counted
 
 if TYPE_CHECKING:
     from quickstudy.gallery import Enrolment, Gallery
@@ -167,7 +168,8 @@ def enrol_folder(
             out.print(f"Refused {name}: {reason}")
         known = len(result.enrolled) - len(result.changed)
         out.print(
-            f"Enrolled {len(result.changed)} identities with {result.new_templates} templates; "
+            f"Enrolled {counted(len(result.changed), 'identity', 'identities')} with "
+            f"{counted(result.new_templates, 'template')}; "
             f"{known} were there already, {len(result.refused)} were refused."
         )
         _tell_promise(gallery)
@@ -213,7 +215,8 @@ def _tell(result: "Enrolment") -> None:
         some = ", ".join(map(str, result.templates[:_LISTED]))
         more = " …" if len(result.templates) > _LISTED else ""
         out.print(
-            f"Enrolled {result.identity} with {len(result.templates)} templates: {some}{more}."
+            f"Enrolled {result.identity} with {counted(len(result.templates), 'template')}: "
+            f"{some}{more}."
         )
     if result.known:
         out.print(f"{result.known} of the photos were enrolled for {result.identity} already.")
