@@ -255,7 +255,7 @@ def test_a_folder_goes_through_to_its_end_and_changes_nothing_again(
     assert f"Made {place} for the encoder symbols" in said  # as it was not there
     assert "Refused Än: bild 0.png of Än looks like Äm (similarity 1.000" in said
     assert "Refused empty: There is no image in" in said
-    assert "1 files lie beside the sub-folders" in said
+    assert "1 file lies beside the sub-folders" in said
     assert "Enrolled 2 identities with 8 templates; 0 were there already, 2 were refused." in said
     before = lines(quickstudy("gallery", "audit", "show", place, "--json").stdout)
     said = quickstudy("gallery", "enrol-folder", place, folder, status=1).stdout
@@ -448,7 +448,7 @@ def test_evaluate_as_a_user_runs_it(
     assert told["rule"] == "leave one identity out"
     again = quickstudy("gallery", "evaluate", place, drawings / "known").stdout
     assert "All folders are of people who are enrolled, so nothing is known of impostors" in again
-    assert "12 probes equal a template: were they enrolled with?" in again
+    assert "12 probes equal a template" in again
     for name in ("Än", "three o", "ქართ"):
         quickstudy("gallery", "rename", place, name, f"not {name}")
     again = quickstudy("gallery", "evaluate", place, probes, "--plots", tmp_path / "none").stdout

@@ -522,3 +522,19 @@ def test_categories_and_missing_values(tmp_path: Path) -> None:
     complete.write_text("\n".join(r for r in rows if "?" not in r and ",," not in r) + "\n")
     answers = fit_table(complete).predict_table(asked)
     assert "holds 'NA'" in answers[1].error
+
+
+def test_a_missing_column_points_to_what_names_it(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("n,kind\n1,red\n2,blue\n3,red\n4,blue\n")
+    for options, name in (
+        ({}, "--label"),
+        ({"target": "kind", "text": "words"}, "--text"),
+        ({"target": "kind", "paths": "file"}, "--paths"),
+        ({"target": "kind", "columns": ["m"]}, "--columns"),
+    ):
+        with pytest.raises(DataError, match=rf"has no column .*{name}.*Known: kind, n"):
+            fit_table(table, **options)
+    model = fit_table(table, target="kind")
+    with pytest.raises(DataError, match="has no column 'label'.*--label"):
+        score_model(model, table)

@@ -60,6 +60,8 @@ DeviceOption = Annotated[
     str, typer.Option(help="Where the encoder runs, as torch calls it, e.g. cpu or cuda:1.")
 ]
 
+_ONE = {"images": "image", "audio": "recording", "text": "text"}
+
 
 def encode(
     folders: FoldersArgument,
@@ -112,7 +114,7 @@ def encode(
     for note in written.notes:
         console.print(f"Note: {note}")
     console.print(
-        f"Encoded {written.n} {kind} with {pretrained.source}, "
+        f"Encoded {counted(written.n, _ONE[kind])} with {pretrained.source}, "
         f"{counted(pretrained.dim, 'number')} each: "
         f"{out / VECTORS}, {out / PATHS}."
     )

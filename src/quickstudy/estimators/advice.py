@@ -224,9 +224,9 @@ def _overlaps(findings: Findings) -> list[Advice]:
         a, b, n = pair
         if _is_overlap(findings, pair):
             text = (
-                f"{findings.names[a]} and {findings.names[b]} overlap: {n} of their "
-                f"{counted(findings.counts[a] + findings.counts[b], 'example')} are taken for "
-                f"the other's. "
+                f"{findings.names[a]} and {findings.names[b]} overlap: of their "
+                f"{findings.counts[a] + findings.counts[b]} examples "
+                f"{counted(n, 'is', 'are')} taken for the other's. "
                 "Give more examples of both, or join them."
             )
             i = next(
@@ -320,8 +320,7 @@ def _alike(findings: Findings) -> list[Advice]:
         if 0 < spread * (_ALIKE if findings.counts[c] > 2 else _TWO_ALIKE) < usual:
             times = usual / spread
             text = (
-                f"The {counted(findings.counts[c], 'example')} of {findings.names[c]} are "
-                f"{times:.0f} times "
+                f"The {findings.counts[c]} examples of {findings.names[c]} are {times:.0f} times "
                 "closer together than is usual here, as if they were taken in one go. Add one from "
                 "another time and setting: other light, background, distance or device."
             )

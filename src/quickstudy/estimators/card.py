@@ -116,7 +116,7 @@ def learner_card(
         "## Data",
         "",
         (
-            f"Trained on {counted(trained[0].train_tasks, 'task')} of {trained[0].data} in "
+            f"Trained on {counted(trained[0].train_tasks or 0, 'task')} of {trained[0].data} in "
             f"{trained[0].train_seconds or 0:.0f} s; seed {trained[0].train_seed}."
             if trained
             else "It does not say what it was trained on."

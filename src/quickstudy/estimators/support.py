@@ -20,6 +20,7 @@ from quickstudy.core.words import counted
 from quickstudy.data import find_classes, find_files, kind_of
 from quickstudy.estimators.encoding import TABLE, Encoding, encode_texts
 from quickstudy.estimators.tables import (
+    TARGET,
     Columns,
     column,
     read_table,
@@ -191,7 +192,9 @@ def table_support(
     """
     rows = read_table(file)
     # As of folders: letters with accents are written in two ways that look the same.
-    labels = [unicodedata.normalize("NFC", name) for name in column(rows, target, file)]
+    labels = [
+        unicodedata.normalize("NFC", name) for name in column(rows, target, file, option=TARGET)
+    ]
     given = [name for name in (text, paths) if name]
     if len(given) + bool(columns) > 1:
         raise ConfigError(
@@ -204,7 +207,10 @@ def table_support(
         notes = (f"Learned from the files that the column '{paths}' names.",) if paths else ()
     _check_columns([*(columns or ()), *given], target)
     if paths:
-        names = [Path(file).parent / Path(name).expanduser() for name in column(rows, paths, file)]
+        names = [
+            Path(file).parent / Path(name).expanduser()
+            for name in column(rows, paths, file, option="paths, on the command line --paths")
+        ]
         return _files_of_table(
             names,
             labels,
@@ -219,7 +225,7 @@ def table_support(
         )
     if text:
         _refuse_options("texts", kind=kind in ("auto", "text"), invert=invert is None)
-        texts = column(rows, text, file)
+        texts = column(rows, text, file, option="text, on the command line --text")
         opened = open_encoder(encoder, kind="text")
         vectors, warned = encode_texts(
             opened,

@@ -111,9 +111,10 @@ def cohort_warnings(
     identities = {identity for _, identity in close}
     names = sorted(snapshot.names(connection, identities)[identity] for identity in identities)
     return (
-        f"{persons} of {len(np.unique(cohort.persons))} people of the cohort look like somebody "
-        f"enrolled as much as photos of one person look like each other ({own:.3f}): like "
-        f"{listed(names)}. If they are the same people, leave them out and calibrate again; "
+        f"{persons} of {len(np.unique(cohort.persons))} people of the cohort "
+        f"{'looks' if persons == 1 else 'look'} like somebody enrolled as much as photos of one "
+        f"person look like each other ({own:.3f}): like {listed(names)}. If they are the same "
+        "people, leave them out and calibrate again; "
         "otherwise this encoder can hardly tell these people apart.",
     )
 

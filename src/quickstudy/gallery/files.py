@@ -583,7 +583,8 @@ def _people_in(
         else:
             people.setdefault(name, []).extend(paths)
     loose = len(visible) - len(folders)
-    note = f"{counted(loose, 'file')} lie beside the sub-folders in {folder} and belong to nobody."
+    some = counted(loose, "file lies", "files lie")
+    note = f"{some} beside the sub-folders in {folder}; nobody is enrolled with it."
     return people, empty, (note,) if loose else ()
 
 

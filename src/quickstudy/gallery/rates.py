@@ -227,9 +227,9 @@ def _warnings(probes: Probes, result: dict[str, Any]) -> list[str]:
     copies = int((own >= SAME_PHOTO).sum())
     if copies:
         out.append(
-            f"{counted(copies, 'probe')} equal a template: were they enrolled with? The rates of "
-            f"people who "
-            "are enrolled are better than the truth then. Use other photos."
+            f"{counted(copies, 'probe equals', 'probes equal')} a template: was somebody enrolled "
+            "with that photo? The rates of people who are enrolled are better than the truth then. "
+            "Use other photos."
         )
     return out
 

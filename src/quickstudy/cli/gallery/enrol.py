@@ -170,7 +170,8 @@ def enrol_folder(
         out.print(
             f"Enrolled {counted(len(result.changed), 'identity', 'identities')} with "
             f"{counted(result.new_templates, 'template')}; "
-            f"{known} were there already, {len(result.refused)} were refused."
+            f"{counted(known, 'was', 'were')} there already, "
+            f"{counted(len(result.refused), 'was', 'were')} refused."
         )
         _tell_promise(gallery)
         if result.refused:
@@ -219,7 +220,8 @@ def _tell(result: "Enrolment") -> None:
             f"{some}{more}."
         )
     if result.known:
-        out.print(f"{result.known} of the photos were enrolled for {result.identity} already.")
+        some = counted(result.known, "of the photos was", "of the photos were")
+        out.print(f"{some} enrolled for {result.identity} already.")
     if result.retain_until is not None:
         out.print(f"{result.identity} is kept until {shown(result.retain_until)}.")
 

@@ -73,9 +73,11 @@ def _tell(rates: dict[str, Any], kind: str) -> None:
     from quickstudy.gallery.rates import rate_rows
 
     out, mated, non_mated = results(), rates["mated"], rates["non_mated"]
+    one = "recording" if kind == "audio" else "image"
     out.print(
-        f"{mated['probes']} {kind} of {mated['identities']} people who are enrolled and "
-        f"{non_mated['probes']} of {non_mated['identities']} impostors, against "
+        f"{counted(mated['probes'], one)} of "
+        f"{counted(mated['identities'], 'person who is', 'people who are')} enrolled and "
+        f"{non_mated['probes']:,} of {counted(non_mated['identities'], 'impostor')}, against "
         f"{counted(rates['enrolled'], 'identity', 'identities')}."
     )
     grid = table("", "rate", "95 % by identity")
