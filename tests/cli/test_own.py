@@ -399,7 +399,7 @@ def test_numbers_from_a_table(quickstudy: Callable, tmp_path: Path) -> None:
     (tmp_path / "parts.csv").write_text(text)
     said = quickstudy("fit", tmp_path / "parts.csv", "-o", tmp_path / "rows").stdout
     assert "from 10 rows" in said
-    assert "the columns width, weight, same; neither numbers nor categories: remark." in said
+    assert "neither numbers nor categories: remark." in said
     told = lines(quickstudy("predict", tmp_path / "rows", tmp_path / "parts.csv", "--json").stdout)
     assert [row["label"] for row in told] == ["a"] * 5 + ["b"] * 5
     # The oracle: the columns brought to mean 0 and deviation 1, as scikit-learn does.

@@ -498,7 +498,7 @@ def test_categories_and_missing_values(tmp_path: Path) -> None:
     model = fit_table(file)
     assert model.summary is not None
     notes = " ".join(model.summary.notes)
-    assert "columns colour, weight; neither numbers nor categories: remark." in notes
+    assert "neither numbers nor categories: remark." in notes
     assert "colour (green, red)" in notes
     assert "missing in 2 of 12 rows (columns colour, weight)" in notes
     x = model.known.support_
@@ -536,5 +536,19 @@ def test_a_missing_column_points_to_what_names_it(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=rf"has no column .*{name}.*Known: kind, n"):
             fit_table(table, **options)
     model = fit_table(table, target="kind")
-    with pytest.raises(DataError, match="has no column 'label'.*--label"):
+    with pytest.raises(DataError, match=r"has no column 'label'.*--label"):
         score_model(model, table)
+
+
+def test_columns_beyond_ten_are_not_passed_over_in_silence(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    names = [f"c{i}" for i in range(12)]
+    rows = [[str(i * (n + 2) % 7) for i in range(12)] for n in range(4)]
+    lines = [",".join([*names, "same", "label"])]
+    lines += [",".join([*row, "one", "ab"[n % 2]]) for n, row in enumerate(rows)]
+    table.write_text("\n".join(lines) + "\n")
+    notes = fit_table(table).notes
+    assert any(
+        note.startswith("Learned from the columns c0, ") and "c9 …" in note for note in notes
+    )
+    assert any("one value only" in note and note.endswith(": same.") for note in notes)

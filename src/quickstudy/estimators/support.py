@@ -18,6 +18,7 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError
 from quickstudy.core.words import counted
 from quickstudy.data import find_classes, find_files, kind_of
+from quickstudy.estimators.advice import listed
 from quickstudy.estimators.encoding import TABLE, Encoding, encode_texts
 from quickstudy.estimators.tables import (
     TARGET,
@@ -375,8 +376,12 @@ def _notes_of_columns(
     chosen: Columns, others: list[str], x: Float[NDArray[np.float64], "n D"]
 ) -> tuple[str, ...]:
     """What was learned from, and what became of categories and of missing values."""
-    ignored = f"; neither numbers nor categories: {', '.join(others[:10])}." if others else "."
-    notes = [f"Learned from the columns {', '.join(chosen.names[:10])}{ignored}"]
+    notes = [f"Learned from the columns {listed(chosen.names, most=10)}."]
+    if others:
+        notes.append(
+            "Left out, as they hold one value only, or are neither numbers nor categories: "
+            f"{listed(others, most=10)}."
+        )
     kinds = [
         f"{name} ({', '.join(known[:5])}{', …' if len(known) > 5 else ''})"
         for name, known in zip(chosen.names, chosen.categories, strict=False)
@@ -384,7 +389,8 @@ def _notes_of_columns(
     ]
     if kinds:
         notes.append(
-            f"Categories, each of which is a number of its own, 1 or 0: {'; '.join(kinds[:10])}. "
+            f"Categories, each of which is a number of its own, 1 or 0: "
+            f"{'; '.join(kinds[:10])}{' …' if len(kinds) > 10 else ''}. "
             "One that is not known counts as none of them."
         )
     if chosen.optional:
@@ -392,7 +398,7 @@ def _notes_of_columns(
         names = dict.fromkeys(np.asarray(chosen.of_numbers)[gaps.any(0)].tolist())
         notes.append(
             f"Values are missing in {int(gaps.any(1).sum())} of {len(x)} rows (columns "
-            f"{', '.join(list(names)[:10])}). They count as the mean of their column."
+            f"{listed(list(names), most=10)}). They count as the mean of their column."
         )
     return tuple(notes)
 

@@ -112,7 +112,7 @@ def cohort_warnings(
     names = sorted(snapshot.names(connection, identities)[identity] for identity in identities)
     return (
         f"{persons} of {len(np.unique(cohort.persons))} people of the cohort "
-        f"{'looks' if persons == 1 else 'look'} like somebody enrolled as much as photos of one "
+        f"{'looks' if persons == 1 else 'look'} like somebody enrolled as much as templates of one "
         f"person look like each other ({own:.3f}): like {listed(names)}. If they are the same "
         "people, leave them out and calibrate again; "
         "otherwise this encoder can hardly tell these people apart.",

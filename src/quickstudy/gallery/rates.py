@@ -228,8 +228,8 @@ def _warnings(probes: Probes, result: dict[str, Any]) -> list[str]:
     if copies:
         out.append(
             f"{counted(copies, 'probe equals', 'probes equal')} a template: was somebody enrolled "
-            "with that photo? The rates of people who are enrolled are better than the truth then. "
-            "Use other photos."
+            "with the same file? The rates of people who are enrolled are better than the truth "
+            "then. Use other files."
         )
     return out
 

@@ -26,6 +26,7 @@ _PRIOR = 1.0
 _PRIOR_WITHOUT_DRAWINGS = 5.0
 _SAMPLE = 50  # images that are looked at to tell drawings from photographs
 _READ_AT = 128
+_NOUNS = {"images": "images", "audio": "recordings"}
 _CANDIDATES = {"images": ("auto", "symbols"), "audio": ("voices", "spectrum")}
 
 
@@ -148,7 +149,7 @@ def choose_encoder(
     if not scores[1:]:
         return EncoderChoice(encoders[0], tuple(scores), f"the general one ({of})")
     sure = scores[best].ahead if best else 1 - max(s.ahead for s in scores[1:])
-    reason = f"the better one for {kind} like these with a probability of {sure:.2f} ({of})"
+    reason = f"the better one for {_NOUNS[kind]} like these with a probability of {sure:.2f} ({of})"
     return EncoderChoice(encoders[best], tuple(scores), reason)
 
 

@@ -220,7 +220,7 @@ def _tell(result: "Enrolment") -> None:
             f"{some}{more}."
         )
     if result.known:
-        some = counted(result.known, "of the photos was", "of the photos were")
+        some = counted(result.known, "of the files was", "of the files were")
         out.print(f"{some} enrolled for {result.identity} already.")
     if result.retain_until is not None:
         out.print(f"{result.identity} is kept until {shown(result.retain_until)}.")
