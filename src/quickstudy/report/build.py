@@ -193,6 +193,7 @@ def _content(
         "scores": sections.scores(findings),
         "scores_said": f"{score} The further an example's score for its own class lies right of "
         "its best score for another, the surer the answer.",
+        "sets": sections.prediction_sets(findings, known.temperature),
         "unknowns": sections.unknowns(rejection),
         "classes": sections.classes(findings, items),
         "has_marks": bool(len(findings.wrong) or findings.outliers),

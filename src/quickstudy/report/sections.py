@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import log_softmax
 
 from quickstudy.core.words import counted
 from quickstudy.estimators.advice import Advice, Rejection, listed, percent, shown
 from quickstudy.estimators.findings import Findings
+from quickstudy.estimators.sets import needed_for_sets
 from quickstudy.report.charts import Chart, chart
 from quickstudy.report.marks import as_other
 from quickstudy.report.thumbnails import Items
@@ -342,6 +344,39 @@ def unknowns(s: Rejection | None) -> dict[str, Any] | None:
         "said": said,
         "how": how,
         "chart": chart([*groups, (label, "unknowns", s.scores)], line=s.threshold, until=review),
+    }
+
+
+def prediction_sets(
+    findings: Findings, temperature: float, *, alpha: float = 0.1
+) -> dict[str, Any] | None:
+    """How many classes the prediction set of each example holds, by the classifier without it; None
+    where there are too few examples for this α, or one class.
+
+    Args:
+        findings: what they are of.
+        temperature: what scores are divided by before the softmax.
+        alpha: the share of cases in which a set may miss the right class.
+    """
+    rows = np.flatnonzero(findings.judged)
+    n, y = len(rows), findings.labels[rows]
+    if len(findings.names) < 2 or n < needed_for_sets(alpha) + 1:
+        return None
+    conformity = log_softmax(findings.scores[rows] / temperature, axis=1)
+    own = conformity[np.arange(n), y]
+    below = np.searchsorted(np.sort(own), conformity, side="right")
+    # The example itself is not compared with itself, but counts as the one that is asked about.
+    below = below - (own[:, None] <= conformity) + 1
+    inside = below / n > alpha
+    inside[np.arange(n), conformity.argmax(1)] = True
+    sizes = inside.sum(1)
+    hit = int(inside[np.arange(n), y].sum())
+    return {
+        "said": f"So many classes that the right one is missing in {percent(alpha)} of cases at "
+        f"most, for examples like these: {sizes.mean():.2g} of {len(findings.names)} on average. "
+        f"Each example was left out and asked about: {hit:,} of {n:,} sets hold its class.",
+        "how": f"quickstudy predict --sets {alpha:g}",
+        "sizes": [(int(k), int((sizes == k).sum())) for k in np.unique(sizes)],
     }
 
 
