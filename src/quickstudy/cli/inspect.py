@@ -53,8 +53,8 @@ def fit(
     encoder: Annotated[
         str,
         typer.Option(
-            help="auto, photographs, the folder of a trained run with a Conv4, or a vision model "
-            "of the hub."
+            help="auto, photographs, the folder of a trained run with a Conv4, a vision model of "
+            "the hub, or FILE.onnx that gives a feature map too."
         ),
     ] = "auto",
     keep: Annotated[float, typer.Option(help="The share of the places that is kept.")] = 0.1,
