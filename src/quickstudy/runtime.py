@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError, LoadError
-from quickstudy.data.image_files import Picture, read_picture
+from quickstudy.data.image_files import Picture, check_list, is_one_picture, read_picture
 from quickstudy.data.square_pixels import SquarePixels
 from quickstudy.estimators.prediction import Prediction
 from quickstudy.pretrained.drawings import has_light_paper
@@ -70,11 +69,11 @@ class ExportedGraph:
         self._prepare = _preparation(self.about["preprocessing"], self.path)
 
     def read(self, item: Any) -> NDArray[Any]:
-        """One item as the graph takes it: of a picture (a path, bytes, a Pillow image or an array)
+        """One item as the graph takes it: of an image (a path, bytes, a Pillow image or an array)
         the resized pixels ``[C H W]``, of a row its numbers.
 
         Raises:
-            ImageError: when a picture cannot be read.
+            ImageError: when an image cannot be read.
         """
         return self._prepare(item)
 
@@ -83,10 +82,11 @@ class ExportedGraph:
 
         Raises:
             ConfigError: for no item, or one item where a list was expected.
-            ImageError: when a picture cannot be read.
+            ImageError: when an image cannot be read.
         """
-        if isinstance(items, str | Path | bytes | Image.Image) or not len(items):
-            raise ConfigError("A list of at least one item was expected. Put it in brackets.")
+        check_list(items, of="items")
+        if not len(items):
+            raise ConfigError("There is no item. Give at least one.")
         return self._run([self.read(item) for item in items])
 
     def _run(self, rows: list[NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -115,30 +115,33 @@ class ExportedClassifier(ExportedGraph):
         self.threshold: float | None = self.about["threshold"]
 
     def predict(self, items: Sequence[Any]) -> list[Prediction]:
-        """What the model says of items: pictures, or rows of numbers.
+        """What the model says of items: images, or rows of numbers.
 
         Raises:
             ConfigError, ImageError: as `outputs`.
         """
         return self._answers(items, self.outputs(items))
 
-    def predict_files(self, files: Sequence[str | Path]) -> list[Prediction]:
-        """What the model says of files of pictures; one that cannot be read has an error in place
-        of an answer.
+    def predict_files(self, files: Sequence[Picture] | Picture) -> list[Prediction]:
+        """What the model says of files of images, or of images in memory, which are called
+        "<item 1>" and so on; one that cannot be read has an error in place of an answer.
         """
         if self.about["preprocessing"]["way"] == ROWS:
             raise ConfigError("The model takes rows of numbers, so it takes no files. Use predict.")
         rows: dict[int, NDArray[Any]] = {}
         answers: dict[int, Prediction] = {}
-        for i, file in enumerate(files):
+        given: Any = [files] if is_one_picture(files) else files
+        names: list[Any] = []
+        for i, file in enumerate(given):
+            names.append(file if isinstance(file, str | Path) else f"<item {i + 1}>")
             try:
                 rows[i] = self.read(file)
             except DataError as error:
-                answers[i] = Prediction(file, error=str(error))
+                answers[i] = Prediction(names[i], error=str(error))
         if rows:
-            good = self._answers([files[i] for i in rows], self._run(list(rows.values())))
+            good = self._answers([names[i] for i in rows], self._run(list(rows.values())))
             answers |= dict(zip(rows, good, strict=True))
-        return [answers[i] for i in range(len(files))]
+        return [answers[i] for i in range(len(names))]
 
     def _answers(self, items: Sequence[Any], out: dict[str, NDArray[Any]]) -> list[Prediction]:
         best = out["scores"].argmax(1)
@@ -168,7 +171,7 @@ class ExportedPatchMemory(ExportedGraph):
     """An exported `quickstudy.anomaly.PatchMemory`.
 
     Attributes:
-        threshold: above which a picture is a defect; None where there is none.
+        threshold: above which an image is a defect; None where there is none.
     """
 
     kind = PATCH_MEMORY
@@ -178,7 +181,7 @@ class ExportedPatchMemory(ExportedGraph):
         self.threshold: float | None = self.about["threshold"]
 
     def anomaly(self, pictures: Sequence[Picture]) -> NDArray[np.float64]:
-        """How much each picture differs from good parts, ``[n]``, higher = more.
+        """How much each image differs from good parts, ``[n]``, higher = more.
 
         Raises:
             ConfigError, ImageError: as `outputs`.
@@ -213,9 +216,9 @@ def load(path: str | Path) -> ExportedClassifier | ExportedPatchMemory:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print one line of JSON for each picture."""
+    """Print one line of JSON for each image."""
     if len(arguments) < 2:
-        print("usage: python -m quickstudy.runtime FILE.onnx PICTURE...", file=sys.stderr)
+        print("usage: python -m quickstudy.runtime FILE.onnx IMAGE...", file=sys.stderr)
         sys.exit(2)
     model = load(arguments[0])
     if isinstance(model, ExportedPatchMemory):
@@ -265,7 +268,7 @@ def _preparation(about: dict[str, Any], path: Path) -> Any:
             see = Preprocessing(**values)
             return lambda picture: see.pixels(read_picture(picture, at_least=at_least))
     except (LookupError, TypeError, ConfigError) as error:
-        raise LoadError(f"{path} says wrongly how pictures are prepared: {error}.") from error
+        raise LoadError(f"{path} says wrongly how images are prepared: {error}.") from error
     raise LoadError(f"{path} asks for a preparation '{way}' that is not known here.")
 
 

@@ -1,5 +1,6 @@
 """Defects, with only good parts."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from quickstudy.algorithms import ProtoNet
 from quickstudy.anomaly import PatchMemory
 from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.core.saving import load_folder, save_folder
-from quickstudy.data import ImageFormat
+from quickstudy.data import ImageFormat, read_picture
 from quickstudy.encoders import MLP, Conv4
 from quickstudy.pretrained import AbstractImagePretrained, open_encoder
 from quickstudy.recipes import save_learner
@@ -29,8 +30,8 @@ class Blocks(AbstractImagePretrained):
         self.source = self.key = key
         self.dim = 2
 
-    def read(self, path: Path) -> Any:
-        return Image.open(path)
+    def read(self, path: Path | bytes) -> Any:
+        return read_picture(path)
 
     def encode(self, things: Sequence[Any]) -> np.ndarray:
         return self.patches(things).mean((1, 2))
@@ -192,7 +193,7 @@ def test_mistakes() -> None:
             PatchMemory(Blocks(), **wrong).fit(good)
     with pytest.raises(ConfigError, match=r"no score 'mean'.*max"):
         PatchMemory(Blocks(), score="mean").fit(good)
-    with pytest.raises(ConfigError, match="There is no picture"):
+    with pytest.raises(ConfigError, match="There is no image"):
         PatchMemory(Blocks()).fit([])
     assert clone(PatchMemory("symbols", keep=0.3)).keep == 0.3
     assert PatchMemory(Blocks()).fit(good[:1]).threshold_ is None
@@ -210,3 +211,44 @@ def test_an_identical_part_is_no_defect_whatever_else_is_in_the_batch() -> None:
     assert memory.anomaly([part, part]).tolist() == [0, 0]
     assert memory.anomaly([others[0]])[0] == memory.anomaly([part, *others])[1]
     np.testing.assert_array_equal(memory.maps([others[0]])[0], memory.maps([part, *others])[1])
+
+
+def test_pictures_in_memory_are_as_good_as_files(tmp_path: Path) -> None:
+    images, paths = plates(21)[0], []
+    for n, image in enumerate(images):
+        paths.append(tmp_path / f"{n}.png")
+        image.save(paths[-1])
+    memory = PatchMemory(Blocks()).fit(paths)
+    assert memory.template_ is not None
+    content = paths[3].read_bytes()
+    forms = [str(paths[3]), content, io.BytesIO(content), images[3], np.asarray(images[3])]
+    expected, heat = memory.anomaly([paths[3]]), memory.maps([paths[3]])[0]
+    by_template = memory.template_.anomaly([paths[3]])
+    for form in forms:
+        assert memory.anomaly([form]) == expected
+        np.testing.assert_array_equal(memory.maps([form])[0], heat)
+        assert memory.template_.anomaly([form]) == by_template
+    again = PatchMemory(Blocks()).fit([io.BytesIO(path.read_bytes()) for path in paths])
+    assert again.anomaly(forms).tolist() == memory.anomaly(forms).tolist()
+    assert again.template_ is not None
+    for one in (str(paths[3]), io.BytesIO(content)):
+        for asked in (memory, memory.template_):
+            with pytest.raises(ConfigError, match="brackets"):
+                asked.anomaly(one)
+
+
+def test_a_photo_that_lies_on_its_side_is_mapped_upright(tmp_path: Path) -> None:
+    good, _ = plates(3)
+    memory = PatchMemory(Blocks()).fit(good)
+    marked = np.asarray(good[0]).copy()
+    marked[4:12, 36:44] = 250
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: it has to be turned by a quarter, clockwise
+    Image.fromarray(marked).transpose(Image.Transpose.ROTATE_90).save(
+        tmp_path / "photo.png", exif=exif
+    )
+    heat = memory.maps([tmp_path / "photo.png"])[0]
+    assert heat.shape == (32, 48)
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    assert 2 <= row <= 14
+    assert 34 <= column <= 46

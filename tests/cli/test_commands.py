@@ -260,7 +260,7 @@ def test_bad_pictures_are_named_and_cost_nothing(
 ) -> None:
     model = tmp_path / "model"
     quickstudy("fit", drawings / "known", "-o", model, "--run", run_folder)
-    (tmp_path / "note.png").write_text("not a picture")
+    (tmp_path / "note.png").write_text("not an image")
     done = quickstudy("predict", model, tmp_path / "note.png", drawings / "new", "--json", status=1)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [("error" in r) for r in rows].count(True) == 1

@@ -111,7 +111,7 @@ def test_pictures_that_cannot_be_read(
     assert f"and 2 more, all in {out / 'encoder.json'}" in done.stdout
     skipped = json.loads((out / "encoder.json").read_text(encoding="utf-8"))["skipped"]
     assert [s["path"] for s in skipped] == [str(tmp_path / "in" / f"{n}.png") for n in range(12)]
-    assert all("is not a picture" in s["reason"] for s in skipped)
+    assert all("is not an image" in s["reason"] for s in skipped)
     assert np.load(out / "vectors.npy").shape == (18, 64)
     before = (out / "vectors.npy").read_bytes()
     quickstudy("encode", tmp_path / "in", drawings, "-o", out, "--encoder", "symbols", status=2)

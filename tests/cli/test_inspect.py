@@ -54,6 +54,25 @@ def test_from_good_parts_to_maps(quickstudy: Callable, parts: Path, tmp_path: Pa
     (parts / "train" / "0.png").rename(tmp_path / "elsewhere.png")
     evaluated = quickstudy("inspect", "evaluate", tmp_path / "m", tmp_path / "parts").stdout
     assert "1.000" in evaluated
+    # Of good parts that the memory has not seen it is said how often each method refuses them.
+    asked = [
+        json.loads(line)
+        for line in quickstudy(
+            "inspect", "score", tmp_path / "m", parts / "good", "--json"
+        ).stdout.splitlines()
+    ]
+    wrong = [row["verdict"] == "defect" for row in asked]
+    by_template = [row["template_verdict"] == "defect" for row in asked]
+    either = sum(map(any, zip(wrong, by_template, strict=True)))
+    assert (
+        f"False rejects of 6 good parts: {sum(wrong)} by the memory, {sum(by_template)} by the "
+        f"template, {either} by one or the other; 5 % are allowed to each."
+    ) in evaluated
+    good = next(line for line in evaluated.splitlines() if line.split()[:1] == ["good"])
+    assert good.split()[1:] == [
+        "6",
+        *(part for share in (wrong, by_template) for part in (f"{100 * np.mean(share):.1f}", "%")),
+    ]
     assert "verdict" in quickstudy("inspect", "score", tmp_path / "m", parts / "good").stdout
     assert quickstudy(
         "inspect", "score", tmp_path / "m", parts / "good", "--format", "csv"
@@ -68,7 +87,15 @@ def test_mistakes_end_in_one_line(quickstudy: Callable, parts: Path, tmp_path: P
     few = quickstudy(
         "inspect", "fit", parts / "good", "-o", tmp_path / "few", "--encoder", "symbols"
     ).stdout
-    assert "too few good parts to promise" in few
+    assert "a false-reject rate of 5 % takes 19 good parts, and 6 were remembered" in few
+    scored = quickstudy("inspect", "score", tmp_path / "few", parts / "hole")
+    assert "takes 19 good parts, and 6 were remembered" in scored.stderr
+    assert "takes 19 good" in quickstudy("inspect", "evaluate", tmp_path / "few", parts).stdout
+    one = quickstudy(
+        "inspect", "fit", parts / "good" / "0.png", "-o", tmp_path / "one", "--encoder", "symbols"
+    )
+    assert "of 1 good part:" in one.stdout
+    assert "1 was remembered" in one.stdout
     again = ("inspect", "fit", parts / "good", "-o", tmp_path / "few", "--encoder", "symbols")
     assert "the encoder symbols" in quickstudy(*again, status=2).stderr.replace("\n", " ")
     quickstudy(*again, "--force")

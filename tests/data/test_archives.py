@@ -248,9 +248,9 @@ def test_where_the_part_cannot_be_written_nothing_is_cached(tmp_path):
 
 def test_an_error_of_the_maker_comes_out_and_nothing_is_cached(tmp_path):
     def fail():
-        raise KeyError("no such picture")
+        raise KeyError("no such image")
 
-    with pytest.raises(KeyError, match="no such picture"):
+    with pytest.raises(KeyError, match="no such image"):
         cached(tmp_path / "file.safetensors", fail)
     assert not list(tmp_path.iterdir())
 

@@ -184,7 +184,7 @@ def test_pictures_that_are_missing(root) -> None:
     files = folders()
     del files["cifar100/data/worm/worm_1.png"]
     write(root / "cifar100.zip", files)
-    with pytest.raises(DataError, match="of worm there are 1 pictures where 2 were published"):
+    with pytest.raises(DataError, match="of worm there are 1 images where 2 were published"):
         CifarFS().split("train")
     assert CifarFS(check=False).split("train").split == "own/train"
 
@@ -226,7 +226,7 @@ def test_damaged_pickles_of_cifar(root) -> None:
         (pickle.dumps({"data": np.zeros((4, 9)), "labels": [0] * 4}), r"but holds float64 of the"),
         (
             pickle.dumps({"data": np.zeros((4, 3072), np.uint8), "labels": [0] * 3}),
-            "has 4 pictures and 3 labels",
+            "has 4 images and 3 labels",
         ),
     ):
         write(root / "fc100.zip", {**files, "FC100_val.pickle": content})
@@ -267,14 +267,14 @@ def test_birds_that_are_incomplete_or_damaged(root, monkeypatch) -> None:
         CUB().split("train")
     assert CUB(check=False, size=16).split("train").split == "own/train"
     monkeypatch.setattr(cub, "_CLASSES", 8)
-    with pytest.raises(DataError, match="holds 16 pictures where 11,788 were published"):
+    with pytest.raises(DataError, match="holds 16 images where 11,788 were published"):
         CUB().split("train")
     picture = root / "CUB_200_2011" / "CUB_200_2011/images/002.Bird_2/Bird_2_0001.jpg"
     picture.write_bytes(picture.read_bytes()[:90])
     with pytest.raises(ImageError, match=r"Bird_2_0001\.jpg is damaged"):
         CUB(check=False).split("train")
     write(root / "flat", {"a.jpg": png(pixels(0))})
-    with pytest.raises(DataError, match="no pictures in folders called like the classes"):
+    with pytest.raises(DataError, match="no images in folders called like the classes"):
         CUB(path=str(root / "flat")).split("train")
 
 
@@ -324,7 +324,7 @@ def caches(*, compressed: bool, key: str) -> dict[str, bytes]:
 )
 def test_tiered_imagenet_in_caches(root, compressed, key) -> None:
     write(root / "tiered-imagenet", caches(compressed=compressed, key=key))
-    with pytest.raises(DataError, match="val has 6 pictures of 3 classes where 124,261 of 97"):
+    with pytest.raises(DataError, match="val has 6 images of 3 classes where 124,261 of 97"):
         TieredImageNet().split("val")
     data = TieredImageNet(check=False)
     part = data.split("val")
@@ -339,7 +339,7 @@ def test_damaged_caches_of_tiered_imagenet(root) -> None:
     data = TieredImageNet(check=False)
     for change, message in (
         ({"val_images_png.pkl": files["val_images_png.pkl"][:-300]}, "is no pickle of plain data"),
-        ({"val_images_png.pkl": pickle.dumps([])}, "holds 0 pictures for 6 labels"),
+        ({"val_images_png.pkl": pickle.dumps([])}, "holds 0 images for 6 labels"),
         ({"val_images_png.pkl": b""}, "is empty"),
         ({"val_labels.pkl": pickle.dumps({"a": 1})}, "must hold 'label_specific' or 'labels'"),
         ({"val_labels.pkl": pickle.dumps([1])}, "must be a dictionary"),

@@ -208,7 +208,7 @@ def test_a_file_as_root(tmp_path: Path) -> None:
     (tmp_path / "pictures.zip").touch()
     message = refused(tmp_path / "pictures.zip")
     assert (
-        "is a file, but a folder of pictures was expected. If it is an archive, unpack it first."
+        "is a file, but a folder of images was expected. If it is an archive, unpack it first."
         in message
     )
 
@@ -216,7 +216,7 @@ def test_a_file_as_root(tmp_path: Path) -> None:
 def test_an_empty_folder(tmp_path: Path) -> None:
     message = refused(tmp_path)
     assert "has no sub-folders, but one per class was expected" in message
-    assert str(tmp_path / "CLASS" / "picture.jpg") in message
+    assert str(tmp_path / "CLASS" / "image.jpg") in message
 
 
 def test_loose_pictures(tmp_path: Path) -> None:
@@ -224,10 +224,10 @@ def test_loose_pictures(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     message = refused(tmp_path)
     assert (
-        "holds 2 pictures that belong to no class, the first being 'a.png', beside 0 sub-folders. "
+        "holds 2 images that belong to no class, the first being 'a.png', beside 0 sub-folders. "
         "Give each class a sub-folder" in message
     )
-    assert str(tmp_path / "CLASS" / "picture.jpg") in message
+    assert str(tmp_path / "CLASS" / "image.jpg") in message
 
 
 def test_all_empty_classes_are_named_with_what_they_hold(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_all_empty_classes_are_named_with_what_they_hold(tmp_path: Path) -> None
         (tmp_path / "phone" / f"{i}.CR2").touch()
     message = refused(tmp_path, on_bad="skip")
     assert (
-        "hold no file with the ending of a picture: 'empty', 'phone' (3 files with the ending "
+        "hold no file with the ending of images: 'empty', 'phone' (3 files with the ending "
         ".cr2)." in message
     )
 
@@ -270,7 +270,7 @@ def test_too_few_pictures(tmp_path: Path) -> None:
     classes(tmp_path, "a b", 3)
     classes(tmp_path, "c", 2)
     classes(tmp_path, "d", 1)
-    assert "have fewer than min_per_class=3 pictures: 'c' (2), 'd' (1)." in refused(
+    assert "have fewer than min_per_class=3 images: 'c' (2), 'd' (1)." in refused(
         tmp_path, min_per_class=3
     )
 
@@ -293,7 +293,7 @@ def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monke
 
 def spoil(root: Path, *names: str) -> None:
     for name in names:
-        (root / name).write_text("no picture")
+        (root / name).write_text("no image")
 
 
 def test_all_bad_pictures_are_named_at_once(tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_all_bad_pictures_are_named_at_once(tmp_path: Path) -> None:
     spoil(tmp_path, "a/1.png", "b/0.png")
     (tmp_path / "b" / "2.png").write_bytes(b"")
     message = refused(tmp_path)
-    assert message.startswith(f"3 of 6 pictures in '{tmp_path}' cannot be read:")
+    assert message.startswith(f"3 of 6 images in '{tmp_path}' cannot be read:")
     for name in ("a/1.png", "b/0.png", "b/2.png"):
         assert f"'{tmp_path / name}'" in message
     assert message.endswith("(on the command line: --on-bad skip).")
@@ -311,8 +311,8 @@ def test_of_many_bad_pictures_ten_are_named(tmp_path: Path) -> None:
     classes(tmp_path, "a b", 15)
     spoil(tmp_path, *(f"a/{i}.png" for i in range(13)))
     message = refused(tmp_path)
-    assert message.startswith("13 of 30 pictures")
-    assert message.count("is not a picture") == 10
+    assert message.startswith("13 of 30 images")
+    assert message.count("is not an image") == 10
     assert "\nand 3 more\n" in message
 
 
@@ -324,7 +324,7 @@ def test_skipping_bad_pictures(tmp_path: Path) -> None:
     assert len(content.paths) == len(content.dataset.x) == 5
     ((path, reason),) = content.skipped
     assert path == tmp_path / "a" / "1.png"
-    assert "is not a picture" in reason
+    assert "is not an image" in reason
     assert all(
         torch.equal(content.dataset.x[row], GREY.read(path))
         for row, path in enumerate(content.paths)
@@ -335,8 +335,8 @@ def test_skipping_may_not_empty_a_class(tmp_path: Path) -> None:
     classes(tmp_path, "a b c")
     spoil(tmp_path, "a/0.png", "a/1.png", "c/0.png", "c/1.png")
     message = refused(tmp_path, on_bad="skip")
-    assert "these classes have no picture that can be read: 'a', 'c'. Repair" in message
-    assert "0.png' is not a picture" in message
+    assert "these classes have no image that can be read: 'a', 'c'. Repair" in message
+    assert "0.png' is not an image" in message
 
 
 def test_skipped_pictures_count_as_missing(tmp_path: Path) -> None:
@@ -385,9 +385,9 @@ def test_find_images_names_what_does_not_exist(tmp_path: Path) -> None:
 
 
 def test_find_images_without_pictures(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"There is no picture in '{re.escape(str(tmp_path))}'"):
+    with pytest.raises(DataError, match=f"There is no image in '{re.escape(str(tmp_path))}'"):
         find_images([tmp_path])
-    with pytest.raises(DataError, match="There is no picture in an empty list of paths"):
+    with pytest.raises(DataError, match="There is no image in an empty list of paths"):
         find_images([])
 
 

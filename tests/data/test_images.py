@@ -22,7 +22,7 @@ from torch import Tensor
 
 from quickstudy.core.errors import ConfigError, ImageError, LoadError
 from quickstudy.data import image_files
-from quickstudy.data.image_files import picture_endings
+from quickstudy.data.image_files import check_list, picture_endings, picture_size
 from quickstudy.data.images import ImageFormat, read_picture
 
 GREY, COLOUR = ImageFormat(8, 1), ImageFormat(8, 3)
@@ -215,6 +215,15 @@ def test_exif_orientation_is_undone(tmp_path: Path, orientation: int, ending: st
     path = tmp_path / f"photo{ending}"
     stored.save(path, exif=exif, **({"lossless": True} if ending == ".webp" else {}))
     assert mean_error(COLOUR.read(path), COLOUR.convert(quarters())) < 12
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_is_that_of_the_upright_picture(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    blank("RGB", (40, 20)).save(tmp_path / "turned.jpg", exif=exif)
+    for picture in (tmp_path / "turned.jpg", (tmp_path / "turned.jpg").read_bytes()):
+        assert picture_size(picture) == read_picture(picture).size
 
 
 def test_orientation_counts_before_the_crop(tmp_path: Path) -> None:
@@ -484,7 +493,7 @@ def test_a_text_file_named_png(tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("milk, bread")
     with pytest.raises(
         ImageError,
-        match=r"notes\.png' is not a picture in a format that can be read here.*Export it as PNG "
+        match=r"notes\.png' is not an image in a format that can be read here.*Export it as PNG "
         r"or JPEG",
     ):
         GREY.read(tmp_path / "notes.png")
@@ -502,7 +511,7 @@ def test_truncated_files(tmp_path: Path, ending: str, options: dict[str, bool]) 
     path.write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
     with pytest.raises(
         ImageError,
-        match=rf"half\{ending}' is (damaged|not a picture).*Pillow says.*Copy or download it again",
+        match=rf"half\{ending}' is (damaged|not an image).*Pillow says.*Copy or download it again",
     ) as caught:
         COLOUR.read(path)
     assert str(path) in str(caught.value)
@@ -532,7 +541,7 @@ def test_a_link_to_itself(tmp_path: Path) -> None:
 
 
 def test_a_folder_given_as_a_file(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="is a folder where a picture file was expected"):
+    with pytest.raises(ImageError, match="is a folder where an image file was expected"):
         GREY.read(tmp_path)
 
 
@@ -616,7 +625,7 @@ def test_below_our_limit_pillows_warning_is_not_heard(
 def test_the_limit_holds_for_pictures_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_files, "MAX_PIXELS", 99)
     with pytest.raises(
-        ImageError, match=r"'the picture given' has 10 × 10 = 100 pixels, but at most 99"
+        ImageError, match=r"'the image given' has 10 × 10 = 100 pixels, but at most 99"
     ):
         GREY.convert(Image.new("L", (10, 10)))
 
@@ -628,7 +637,7 @@ def test_a_picture_without_pixels() -> None:
 
 def test_formats_that_start_another_program_are_not_read(tmp_path: Path) -> None:
     quarters().save(tmp_path / "drawing.eps")
-    with pytest.raises(ImageError, match="is not a picture in a format that can be read here"):
+    with pytest.raises(ImageError, match="is not an image in a format that can be read here"):
         GREY.read(tmp_path / "drawing.eps")
     assert ".eps" not in picture_endings()
 
@@ -706,9 +715,16 @@ def test_only_formats_of_the_list_are_opened_whatever_the_name_says(
     quarters().save(tmp_path / "drawing.eps")
     (tmp_path / f"drawing{ending}").write_bytes((tmp_path / "drawing.eps").read_bytes())
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("started a program"))
-    with pytest.raises(ImageError, match="not a picture in a format that can be read here"):
+    with pytest.raises(ImageError, match="not an image in a format that can be read here"):
         COLOUR.read(tmp_path / f"drawing{ending}")
     assert not {"EPS", "WMF", "HDF5", "GRIB", "BUFR", "MPEG", "FITS"} & set(image_files._formats())
+
+
+def written_to(content: bytes) -> io.BytesIO:
+    """An open file, at its end as after writing."""
+    file = io.BytesIO()
+    file.write(content)
+    return file
 
 
 def test_pictures_in_memory_are_those_in_files(tmp_path: Path) -> None:
@@ -720,6 +736,7 @@ def test_pictures_in_memory_are_those_in_files(tmp_path: Path) -> None:
         image,
         str(tmp_path / "picture.png"),
         (tmp_path / "picture.png").read_bytes(),
+        written_to((tmp_path / "picture.png").read_bytes()),
         array,
         array / 255.0,
         array.astype(np.float32) / 255,
@@ -735,8 +752,10 @@ def test_pictures_in_memory_are_those_in_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("picture", "message"),
     [
-        (b"abc", "the picture given as 3 bytes is not a picture"),
+        (b"abc", "the image given as 3 bytes is not an image"),
         (b"", "is empty"),
+        (io.BytesIO(b"abc"), "the image given as 3 bytes is not an image"),
+        (io.StringIO("abc"), "gives str, not bytes. Open it with mode 'rb'"),
         (np.full((4, 4), 200.0), "run from 200 to 200"),
         (np.full((4, 4), np.nan), "between 0 and 1"),
         (np.zeros((4, 4), np.int64), "but int64 came"),
@@ -844,7 +863,7 @@ def test_json_and_back(values: tuple[int, int, bool, str]) -> None:
         ({"size": 8}, "needs the entries channels, got only size"),
         ({"size": "8", "channels": 1}, "'size' of an image format must be of type int, got '8'"),
         ({"size": True, "channels": 1}, "must be of type int, got True"),
-        ({"size": 8, "channels": 2}, "cannot be used: Pictures have channels=1"),
+        ({"size": 8, "channels": 2}, "cannot be used: Images have channels=1"),
     ],
 )
 def test_json_that_is_refused(values: dict[str, object], message: str) -> None:
@@ -904,3 +923,11 @@ def test_a_whole_picture_that_cannot_be_read_is_named(tmp_path):
     whole.write_bytes(whole.read_bytes()[:-500])
     with pytest.raises(ImageError, match="damaged or incomplete"):
         read_picture(whole)
+
+
+def test_one_picture_is_no_list(tmp_path: Path) -> None:
+    for one in ("a.png", tmp_path, b"abc", bytearray(b"abc"), io.BytesIO(b"abc"), quarters()):
+        with pytest.raises(ConfigError, match="A list of images was expected, but one came"):
+            check_list(one, of="images")
+    for several in (["a.png"], (), np.zeros((3, 4, 4))):
+        check_list(several, of="images")

@@ -186,7 +186,7 @@ def test_a_picture_that_is_missing(root):
 def test_a_picture_that_is_damaged(root, damage):
     message = refused(root, pictures={"n010001.jpg": damage})
     assert "mini-imagenet.zip: images/n010001.jpg is " in message
-    assert any(word in message for word in ("empty", "damaged", "not a picture"))
+    assert any(word in message for word in ("empty", "damaged", "not an image"))
 
 
 def test_a_zip_that_is_damaged_in_the_middle(root):

@@ -243,13 +243,13 @@ def test_a_missing_drawing_is_named(small):
         omniglot._read(small)
 
 
-@pytest.mark.parametrize("damage", ["cut", "no zip", "flipped", "no picture"])
+@pytest.mark.parametrize("damage", ["cut", "no zip", "flipped", "no image"])
 def test_broken_archives_are_data_errors(small, damage):
     content = bytearray(small[1].read_bytes())
     if damage == "flipped":
         start = content.find(b"0007_03.png") + 20
         content[start : start + 40] = bytes(255 - b for b in content[start : start + 40])
-    if damage == "no picture":
+    if damage == "no image":
         with zipfile.ZipFile(small[1], "w") as z:
             z.writestr(
                 "images_evaluation/Elvish/character02/0007_01.png",

@@ -32,7 +32,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if number % 2:
             image[18:22, 8:32] = 0
         Image.fromarray(image).save(folder / f"{number}.png")
-    (folder / "note.png").write_bytes(b"no picture")
+    (folder / "note.png").write_bytes(b"no image")
     return folder
 
 

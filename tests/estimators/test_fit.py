@@ -1,5 +1,6 @@
 """From folders and tables to fitted models, by an encoder that sees the mean colour only."""
 
+import io
 import multiprocessing
 import sqlite3
 import warnings
@@ -91,7 +92,7 @@ def test_a_folder_becomes_a_model_that_answers(tmp_path: Path) -> None:
 
 def test_what_the_fit_found_out_is_data(tmp_path: Path) -> None:
     known = colours(tmp_path / "known")
-    (known / "red" / "bad.png").write_bytes(b"no picture")
+    (known / "red" / "bad.png").write_bytes(b"no image")
     (known / "green" / "same.png").write_bytes((known / "red" / "0.png").read_bytes())
     with pytest.raises(DataError, match=r"bad\.png"):
         fit_folder(known, encoder=mean_colour())
@@ -185,7 +186,7 @@ def drawings(folder: Path) -> dict[Path, str]:
 
 def test_a_list_of_files_gets_the_encoder_that_their_folder_gets(tmp_path: Path) -> None:
     labels = drawings(tmp_path / "drawn")
-    (tmp_path / "drawn" / "c0" / "notes.pdf").write_bytes(b"no picture")
+    (tmp_path / "drawn" / "c0" / "notes.pdf").write_bytes(b"no image")
     lines = [f"{path.relative_to(tmp_path)},{label}" for path, label in labels.items()]
     (tmp_path / "list.csv").write_text("\n".join(["file,label", *lines]))
     with warnings.catch_warnings(record=True) as caught:
@@ -231,26 +232,37 @@ def test_a_model_of_files_is_asked_about_a_list_of_files(tmp_path: Path) -> None
         model.predict_table(table)
 
 
+def written_to(content: bytes) -> io.BytesIO:
+    """An open file, at its end as after writing."""
+    file = io.BytesIO()
+    file.write(content)
+    return file
+
+
 def test_pictures_in_memory_are_as_good_as_files(tmp_path: Path) -> None:
     known = colours(tmp_path / "known")
     model = fit_folder(known, encoder=mean_colour())
     path = known / "red" / "0.png"
     image = Image.open(path)
     array = np.asarray(image)
-    given = [path, str(path), path.read_bytes(), image, array, array / 255]
+    image.load()
+    content = path.read_bytes()
+    given = [path, str(path), content, image, array, array / 255, written_to(content)]
     answers = model.predict_files(given, cache=tmp_path / "cache")
     assert len({(a.label, a.probability, a.score) for a in answers}) == 1
-    assert [str(a.item) for a in answers[2:]] == [f"<item {n}>" for n in (3, 4, 5, 6)]
+    assert [str(a.item) for a in answers[2:]] == [f"<item {n}>" for n in (3, 4, 5, 6, 7)]
     assert len(set(model.decide(given))) == 1
     # One picture needs no list; a stack of them is one.
-    for one in (array, image, path.read_bytes()):
+    for one in (array, image, content, written_to(content), torch.tensor(array).permute(2, 0, 1)):
         assert [a.label for a in model.predict_files(one)] == ["red"]
     assert len(model.predict_files(np.stack([array] * 3))) == 3
-    bad = model.predict_files([array, b"no picture", array[:, :, :2]])
+    bad = model.predict_files([array, b"no image", array[:, :, :2]])
     assert [a.label for a in bad] == ["red", None, None]
     assert [a.error.split(":")[0] for a in bad[1:]] == ["<item 2>", "<item 3>"]
-    counts = model.add_class("reds", [array, path]).counts
-    assert counts["reds"] == 2
+    counts = model.add_class("reds", [array, path, written_to(content)]).counts
+    assert counts["reds"] == 3
+    with pytest.raises(ConfigError, match="brackets"):
+        model.add_class("again", content)
 
 
 def test_a_model_is_shown_in_a_line(tmp_path: Path) -> None:
@@ -344,7 +356,7 @@ def test_the_learner_of_a_run_is_a_head(kind: str, tmp_path: Path) -> None:
 def test_runs_that_cannot_be_heads(tmp_path: Path) -> None:
     known = colours(tmp_path / "known", n=1)
     vectors = save_learner(ProtoNet(MLP(4)), tmp_path / "vectors")
-    with pytest.raises(LoadError, match="was not trained on pictures"):
+    with pytest.raises(LoadError, match="was not trained on images"):
         fit_folder(known, run=vectors)
     image = {"size": 16, "channels": 3}
     batch = ProtoNet(Conv4(size=16, in_channels=3, width=4, norm="batch"))
@@ -359,7 +371,7 @@ def test_runs_that_cannot_be_heads(tmp_path: Path) -> None:
 def test_files_are_sorted_into_folders(tmp_path: Path) -> None:
     model = fit_folder(colours(tmp_path / "known"), encoder=mean_colour())
     new = colours(tmp_path / "new", n=2)
-    (new / "red" / "bad.png").write_bytes(b"no picture")
+    (new / "red" / "bad.png").write_bytes(b"no image")
     for _ in range(2):  # again: nothing is replaced
         sorter = SortedFiles(tmp_path / "sorted", model)
         list(sorter.copying(model.predict_files(new)))
@@ -377,7 +389,7 @@ def test_a_model_is_scored_on_labelled_files(tmp_path: Path) -> None:
     model = fit_folder(known, encoder=mean_colour(), head="prototype")
     new = colours(tmp_path / "new", n=5)
     (new / "green" / "0.png").write_bytes((known / "red" / "0.png").read_bytes())
-    (new / "red" / "bad.png").write_bytes(b"no picture")
+    (new / "red" / "bad.png").write_bytes(b"no image")
     score = score_model(model, new)
     assert (len(score.known), len(score.unknown), len(score.unread)) == (10, 5, 1)
     assert score.accuracy == 0.9
@@ -486,7 +498,7 @@ def test_categories_and_missing_values(tmp_path: Path) -> None:
     model = fit_table(file)
     assert model.summary is not None
     notes = " ".join(model.summary.notes)
-    assert "columns colour, weight; neither numbers nor categories: remark." in notes
+    assert "neither numbers nor categories: remark." in notes
     assert "colour (green, red)" in notes
     assert "missing in 2 of 12 rows (columns colour, weight)" in notes
     x = model.known.support_
@@ -510,3 +522,33 @@ def test_categories_and_missing_values(tmp_path: Path) -> None:
     complete.write_text("\n".join(r for r in rows if "?" not in r and ",," not in r) + "\n")
     answers = fit_table(complete).predict_table(asked)
     assert "holds 'NA'" in answers[1].error
+
+
+def test_a_missing_column_points_to_what_names_it(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("n,kind\n1,red\n2,blue\n3,red\n4,blue\n")
+    for options, name in (
+        ({}, "--label"),
+        ({"target": "kind", "text": "words"}, "--text"),
+        ({"target": "kind", "paths": "file"}, "--paths"),
+        ({"target": "kind", "columns": ["m"]}, "--columns"),
+    ):
+        with pytest.raises(DataError, match=rf"has no column .*{name}.*Known: kind, n"):
+            fit_table(table, **options)
+    model = fit_table(table, target="kind")
+    with pytest.raises(DataError, match=r"has no column 'label'.*--label"):
+        score_model(model, table)
+
+
+def test_columns_beyond_ten_are_not_passed_over_in_silence(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    names = [f"c{i}" for i in range(12)]
+    rows = [[str(i * (n + 2) % 7) for i in range(12)] for n in range(4)]
+    lines = [",".join([*names, "same", "label"])]
+    lines += [",".join([*row, "one", "ab"[n % 2]]) for n, row in enumerate(rows)]
+    table.write_text("\n".join(lines) + "\n")
+    notes = fit_table(table).notes
+    assert any(
+        note.startswith("Learned from the columns c0, ") and "c9 …" in note for note in notes
+    )
+    assert any("one value only" in note and note.endswith(": same.") for note in notes)

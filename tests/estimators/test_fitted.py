@@ -229,7 +229,7 @@ def test_another_encoder_is_refused(tmp_path: Path) -> None:
         FittedModel.load(folder)
     with pytest.raises(ConfigError, match="No encoder is called 'three'"):
         FittedModel.load(folder, encoder="three")
-    with pytest.raises(ConfigError, match=r"A list was expected.*0\.png"):
+    with pytest.raises(ConfigError, match=r"A list of items was expected.*0\.png"):
         loaded.predict(str(paths[0]))
     without = FittedModel.load(folder, encoder=None)
     assert without.counts == {"dark": 2, "light": 2}

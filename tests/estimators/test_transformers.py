@@ -1,5 +1,6 @@
 """Pictures, sentences and recordings to vectors, in scikit-learn's form."""
 
+import io
 import shutil
 import threading
 from collections.abc import Sequence
@@ -85,7 +86,7 @@ def test_the_key_tells_encoders_apart(run: Path, tmp_path: Path) -> None:
 
 def test_mistakes(run: Path, tmp_path: Path) -> None:
     save_learner(ProtoNet(MLP(4)), tmp_path / "vectors")
-    with pytest.raises(LoadError, match="has no encoder of pictures"):
+    with pytest.raises(LoadError, match="has no encoder of images"):
         ImageEncoder(tmp_path / "vectors").fit()
     save_learner(
         maml(Conv4(size=28, width=8, norm="batch"), n_out=5),
@@ -96,7 +97,7 @@ def test_mistakes(run: Path, tmp_path: Path) -> None:
         ImageEncoder(tmp_path / "maml").fit()
     (tmp_path / "x.png").write_bytes(b"x")
     with pytest.raises(
-        DataError, match=r"1 of 1 files cannot be encoded:\n'.*x\.png' is not a picture"
+        DataError, match=r"1 of 1 files cannot be encoded:\n'.*x\.png' is not an image"
     ):
         ImageEncoder(run).fit().transform([tmp_path / "x.png"])
     with pytest.raises(NotFittedError):
@@ -130,7 +131,9 @@ class Lengths(AbstractPretrained):
         self.read_files: list[str] = []
         self.lock = threading.Lock()
 
-    def read(self, path: Path) -> str:
+    def read(self, path: Path | bytes) -> str:
+        if isinstance(path, bytes):
+            return path.decode()
         self.read_files.append(path.name)
         return path.read_text()
 
@@ -161,6 +164,17 @@ def test_files_and_things_in_memory_in_their_order(make: Any, kind: str, files: 
         if other is not make:
             with pytest.raises(ConfigError, match=f"'lengths' encodes {kind}, not"):
                 other(Lengths(kind)).fit()
+
+
+@pytest.mark.parametrize(("make", "kind"), MAKERS)
+def test_open_files_and_contents_are_read_as_files_are(
+    make: Any, kind: str, files: list[Path]
+) -> None:
+    encoder = make(Lengths(kind)).fit()
+    content = files[4].read_bytes()
+    assert encoder.transform([content, io.BytesIO(content)])[:, 0].tolist() == [5, 5]
+    with pytest.raises(ConfigError, match="brackets"):
+        encoder.transform(io.BytesIO(content))
 
 
 def test_text_is_a_file_for_pictures_and_a_sentence_for_sentences(files: list[Path]) -> None:

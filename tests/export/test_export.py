@@ -1,5 +1,6 @@
 """What is exported answers as the model does, without torch."""
 
+import io
 import json
 import subprocess
 import sys
@@ -115,7 +116,7 @@ def test_files_get_the_answers_of_the_model(
     }
     for name, image in kinds.items():
         image.save(tmp_path / name)
-    (tmp_path / "f.png").write_bytes(b"no picture")
+    (tmp_path / "f.png").write_bytes(b"no image")
     files = [tmp_path / name for name in (*kinds, "f.png")]
     model = runtime.ExportedClassifier(exported)
     expected = drawings.predict_files(files)
@@ -130,6 +131,14 @@ def test_files_get_the_answers_of_the_model(
             assert actual.probability == pytest.approx(one.probability, abs=1e-4)
     labels = {one.label for one in expected}
     assert {"circle", "cross", "unknown"} <= labels
+    content = files[0].read_bytes()
+    in_memory = model.predict_files([content, io.BytesIO(content), picture("circle", 7), b""])
+    assert [one.item for one in in_memory] == [f"<item {n}>" for n in (1, 2, 3, 4)]
+    assert [one.score for one in in_memory[:3]] == pytest.approx([expected[0].score] * 3, abs=1e-4)
+    assert "is empty" in in_memory[3].error
+    assert [one.label for one in model.predict_files(io.BytesIO(content))] == [expected[0].label]
+    with pytest.raises(ConfigError, match="brackets"):
+        model.predict(content)
     again = model.predict([picture("circle", 7)])[0]
     assert again.score == pytest.approx(expected[0].score, abs=1e-4)
     vectors = model.outputs([picture("circle", 7)])["vectors"]

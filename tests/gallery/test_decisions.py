@@ -278,7 +278,7 @@ def test_people_enrolled_as_one_are_noticed(tmp_path: Path) -> None:
     gallery = Gallery.create(tmp_path / "g.db", encoder="e", dim=3)
     result = gallery.enrol("Ada", [[1.0, 0, 0], [0.99, 0.1, 0], [0, 0, 1.0]])
     (warning,) = result.warnings
-    assert "Photo 3 is unlike the other photos of Ada" in warning
+    assert "Photo 3 is unlike the others of Ada" in warning
     result = gallery.enrol(
         "Ben",
         [[0, 1.0, 0], [0, 0.99, 0.1], [-1.0, 0, 0]],
@@ -286,7 +286,7 @@ def test_people_enrolled_as_one_are_noticed(tmp_path: Path) -> None:
         skip_unlike=True,
     )
     assert len(result.templates) == 2
-    assert "3.png is unlike the other photos of Ben" in result.warnings[0]
+    assert "3.png is unlike the others of Ben" in result.warnings[0]
 
 
 def test_the_same_photo_changes_nothing(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from quickstudy.anomaly import PatchMemory
 from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.pretrained.onnx import OnnxEncoder
 
@@ -35,8 +36,14 @@ def saved(
         helper.make_node("GlobalAveragePool", ["images"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["flat"]),
         helper.make_node("MatMul", ["flat", "weight"], ["vector"]),
+        helper.make_node("AveragePool", ["images"], ["map"], kernel_shape=[2, 2], strides=[2, 2]),
     ]
-    shapes = {"pooled": [batch, 3, 1, 1], "flat": [batch, 3], "vector": [batch, 5]}
+    shapes = {
+        "pooled": [batch, 3, 1, 1],
+        "flat": [batch, 3],
+        "vector": [batch, 5],
+        "map": [batch, 3, 6, 5],
+    }
     graph = helper.make_graph(
         nodes,
         "tiny",
@@ -100,7 +107,7 @@ def test_other_forms_are_refused_with_what_came(tmp_path: Path) -> None:
     assert OnnxEncoder(tmp_path / "two.onnx").dim == 3
     (tmp_path / "two.json").write_text(json.dumps({**FACES, "size": {"height": 8, "width": 8}}))
     with pytest.raises(
-        ConfigError, match="takes pictures of 12×10, but its preprocessing makes them"
+        ConfigError, match="takes images of 12×10, but its preprocessing makes them"
     ):
         OnnxEncoder(tmp_path / "two.onnx")
     (tmp_path / "bad.onnx").write_bytes(b"no model")
@@ -116,3 +123,18 @@ def test_without_onnxruntime_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ConfigError, match=r"pip install 'quickstudy\[onnx\]'"):
         OnnxEncoder(saved(tmp_path / "m.onnx"))
+
+
+@pytest.mark.parametrize("batch", ["n", 2])
+def test_an_output_that_is_a_map_gives_the_places(batch: int | str, tmp_path: Path) -> None:
+    file = saved(tmp_path / "net.onnx", batch=batch, outputs=("pooled", "map", "vector"))
+    (tmp_path / "net.json").write_text(json.dumps(FACES))
+    encoder = OnnxEncoder(file)
+    patches = encoder.patches(pictures())
+    assert patches.shape == (5, 6, 5, 3)
+    np.testing.assert_allclose(patches.mean((1, 2)) @ WEIGHT, encoder.encode(pictures()), atol=1e-4)
+    memory = PatchMemory(str(file)).fit(pictures())
+    assert memory.maps(pictures()[:1])[0].shape == (20, 30)
+    without = OnnxEncoder(saved(tmp_path / "flat.onnx"))
+    with pytest.raises(ConfigError, match=r"feature map \[n, D, height, width\]"):
+        without.patches(pictures())

@@ -67,7 +67,7 @@ def test_a_function_of_ones_own() -> None:
     assert grey.encode([Image.new("RGB", (3, 3), "white")]).tolist() == [[255.0, 1.0]]
     assert open_encoder(grey).key == "mean grey 1"
     wrong = FunctionEncoder(lambda ps: np.zeros((len(ps), 3)), key="x", dim=2, read=Image.open)
-    with pytest.raises(ConfigError, match=r"gave shape \(1, 3\) for 1 pictures, not \(1, 2\)"):
+    with pytest.raises(ConfigError, match=r"gave shape \(1, 3\) for 1 images, not \(1, 2\)"):
         wrong.encode([Image.new("RGB", (3, 3))])
 
 

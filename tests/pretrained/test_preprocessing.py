@@ -105,7 +105,7 @@ def test_dinov3_scales_first_and_resizes_with_antialiasing() -> None:
 def test_what_is_not_known_is_refused() -> None:
     good = transformers.CLIPImageProcessorPil().to_dict()
     with pytest.raises(
-        LoadError, match=r"x\.json asks for SamImageProcessor, whose way with pictures is not known"
+        LoadError, match=r"x\.json asks for SamImageProcessor, whose way with images is not known"
     ):
         Preprocessing.from_json(
             {**good, "image_processor_type": "SamImageProcessor"}, where="x.json"

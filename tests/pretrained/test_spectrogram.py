@@ -99,7 +99,7 @@ def test_mistakes(run: Path, tmp_path: Path) -> None:
         r"encoder\.norm=running",
     ):
         SpectrogramEncoder(run_folder(tmp_path / "support", norm="support"))
-    with pytest.raises(LoadError, match="no encoder of pictures"):
+    with pytest.raises(LoadError, match="no encoder of images"):
         RunEncoder(run)
 
 

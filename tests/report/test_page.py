@@ -19,9 +19,11 @@ from quickstudy.estimators import FewShotClassifier, OpenSetClassifier, rejectio
 from quickstudy.estimators.advice import shown
 from quickstudy.estimators.findings import examine
 from quickstudy.estimators.rejection import membership_left_out
+from quickstudy.estimators.summary import findings_of
 from quickstudy.metrics.open_set import SCORES
 from quickstudy.report import build, fit_page
 from quickstudy.report.charts import chart
+from quickstudy.report.sections import prediction_sets
 from quickstudy.report.thumbnails import MOST
 
 DIM = 16
@@ -112,7 +114,7 @@ def fifty(tmp_path: Path) -> tuple[FewShotClassifier, list[Path]]:
 
 def test_a_page_with_pictures(fifty: tuple[FewShotClassifier, list[Path]], tmp_path: Path) -> None:
     model, paths = fifty
-    paths[int(worst(model))].write_bytes(b"not a picture")
+    paths[int(worst(model))].write_bytes(b"not an image")
     page = page_of(
         model,
         tmp_path / "a" / "b",
@@ -121,7 +123,7 @@ def test_a_page_with_pictures(fifty: tuple[FewShotClassifier, list[Path]], tmp_p
         notes=["a & b"],
         encoder="dinov2-small",
     )
-    assert {"Fifty <kinds>", "a & b", "no picture"} <= set(page.texts)
+    assert {"Fifty <kinds>", "a & b", "no image"} <= set(page.texts)
     assert "dinov2-small; 16 numbers per example" in page.said
     stored = re.findall(r'href="(data:image/jpeg;base64,[^"]+)"', page.html)
     assert len(stored) == len(set(stored))  # each once
@@ -201,7 +203,7 @@ def test_the_smallest(tmp_path: Path) -> None:
     assert "Every class has a single example, so nothing can be said yet" in page.said
     assert "2 of 2 classes have one example (a, b)" in page.said
     assert "a and b: 1.41 apart, not tried." in page.said
-    assert "no picture" in page.texts
+    assert "no image" in page.texts
     assert f"{tmp_path.name}/a.wav" in page.texts
     assert "matrix" not in page.ids
     page = page_of(FewShotClassifier().fit([[1.0, 0.0], [0.9, 0.1]], ["a", "a"]), tmp_path, [0, 1])
@@ -402,3 +404,42 @@ def test_things_of_every_kind_have_a_name(tmp_path: Path) -> None:
     assert f"{tmp_path.name}/word.txt" in page.text
     assert "row 3" in page.text
     assert str(tmp_path / "word.txt") not in page.html
+
+
+def test_prediction_sets_are_those_of_heads_without_the_example() -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(4, 6))
+    y = np.repeat(np.arange(4), 8)
+    x = centres[y] + 0.9 * rng.normal(size=(32, 6))
+    model = FewShotClassifier().fit(x, y)
+    found = prediction_sets(findings_of(model, names=list("abcd")), model.temperature)
+    assert found is not None
+    sizes, hits = [], 0
+    scores = np.stack(
+        [
+            FewShotClassifier().fit(np.delete(x, i, 0), np.delete(y, i)).class_scores(x[[i]])[0]
+            for i in range(32)
+        ]
+    )
+    p = np.exp(scores / model.temperature)
+    p /= p.sum(1, keepdims=True)
+    for i in range(32):
+        others = [p[j, y[j]] for j in range(32) if j != i]
+        inside = {
+            c for c in range(4) if (1 + sum(o <= p[i, c] + 1e-12 for o in others)) / 32 > 0.1
+        } | {int(p[i].argmax())}
+        sizes.append(len(inside))
+        hits += int(y[i]) in inside
+    assert dict(found["sizes"]) == {k: sizes.count(k) for k in set(sizes)}
+    assert f"{hits} of 32 sets hold its class" in found["said"]
+    assert hits >= 28  # 90 % are promised
+
+
+def test_a_page_says_how_large_prediction_sets_are(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    y = np.repeat(["ash", "elm"], 8)
+    x = rng.normal(size=(16, 3)) + (y == "elm")[:, None]
+    page = fit_page(FewShotClassifier().fit(x, y), tmp_path / "p.html", items=range(1, 17))
+    assert "--sets 0.1" in page.read_text()
+    few = fit_page(FewShotClassifier().fit(x[4:12], y[4:12]), tmp_path / "f.html", items=range(8))
+    assert "--sets" not in few.read_text()

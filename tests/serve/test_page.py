@@ -83,6 +83,6 @@ def test_a_person_teaches_tries_corrects_and_forgets(
     expect(page.locator("#classes > li")).to_have_count(2)
     page.click("#tab-try")
     page.click("#mode-file")
-    broken = {"name": "broken.png", "mimeType": "image/png", "buffer": b"no picture"}
+    broken = {"name": "broken.png", "mimeType": "image/png", "buffer": b"no image"}
     page.set_input_files("#files", [broken])
     expect(page.locator("#problem")).to_contain_text("broken.png")

@@ -27,7 +27,7 @@ def test_answers_are_the_models_and_a_bad_item_fails_alone(
     client: Client, place: Path, files: Files, png: Png, drawing: Callable[..., Any]
 ) -> None:
     http = client()
-    sent = [*files(*SHAPES), ("file", ("note.png", b"no picture", "image/png"))]
+    sent = [*files(*SHAPES), ("file", ("note.png", b"no image", "image/png"))]
     said = http.post("/v1/models/shapes/predict", files=sent)
     assert said.status_code == 200
     body = said.json()

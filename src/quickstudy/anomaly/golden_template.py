@@ -3,7 +3,6 @@ there.
 """
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -23,6 +22,8 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError
 from quickstudy.core.scalars import finite, whole
 from quickstudy.data import read_picture
+from quickstudy.data.image_files import check_list
+from quickstudy.data.open_files import OpenFile, content_of
 from quickstudy.metrics.thresholds import conformal_threshold
 
 Array = NDArray[np.float32]
@@ -88,7 +89,7 @@ class GoldenTemplate(OutlierMixin, BaseEstimator):
         """Take the median of good parts.
 
         Args:
-            X: their images: paths or Pillow images.
+            X: their images: paths, contents of files, open files, Pillow images or arrays.
             y: not used.
 
         Raises:
@@ -97,7 +98,7 @@ class GoldenTemplate(OutlierMixin, BaseEstimator):
             ImageError: for a file that is no image.
         """
         self.check_options()
-        images = [_opened(item) for item in X]
+        images = [_opened(item) for item in pictures_of(X)]
         if not images:
             raise ConfigError("There is no image. Give at least one.")
         width, height = images[0].size
@@ -128,7 +129,7 @@ class GoldenTemplate(OutlierMixin, BaseEstimator):
         Raises:
             DataError: for an image of another shape than the good parts.
         """
-        return np.asarray([float(self._deviation(item).max()) for item in X])
+        return np.asarray([float(self._deviation(item).max()) for item in pictures_of(X)])
 
     def score_samples(self, X: Iterable[Any]) -> Float[NDArray[np.float64], " n"]:
         """Minus `anomaly`: higher = more like good parts, as scikit-learn has it."""
@@ -149,7 +150,7 @@ class GoldenTemplate(OutlierMixin, BaseEstimator):
     def maps(self, X: Iterable[Any]) -> list[Float[NDArray[np.float32], "H W"]]:
         """How much each pixel deviates, as large as the image."""
         out = []
-        for item in X:
+        for item in pictures_of(X):
             image = _opened(item)
             heat = Image.fromarray(self._deviation(image))
             out.append(np.asarray(heat.resize(image.size, Image.Resampling.BILINEAR)))
@@ -294,10 +295,20 @@ class GoldenTemplate(OutlierMixin, BaseEstimator):
         self.good_scores_, self.registration_ = scores, float(np.median(alike))
 
 
+def pictures_of(X: Iterable[Any]) -> list[Any]:
+    """A list of pictures, open files among them by their content, as each is needed more than once.
+
+    Raises:
+        ConfigError: for one picture where several were expected.
+        DataError: for an open file that cannot be read.
+    """
+    check_list(X, of="images")
+    return [content_of(x) if isinstance(x, OpenFile) else x for x in X]
+
+
 def _opened(item: Any) -> Image.Image:
-    """A Pillow image in colour, from a path or an image."""
-    image = item if isinstance(item, Image.Image) else read_picture(Path(item))
-    return image.convert("RGB")
+    """The upright Pillow image in colour of a picture."""
+    return read_picture(item)
 
 
 def _came_in(step: int, size: int) -> slice:

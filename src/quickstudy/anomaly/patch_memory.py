@@ -19,14 +19,16 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from quickstudy.anomaly.golden_template import FEWEST, GoldenTemplate
+from quickstudy.anomaly.golden_template import FEWEST, GoldenTemplate, pictures_of
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, LoadError, did_you_mean
 from quickstudy.core.saving import load_folder, save_folder
 from quickstudy.core.scalars import finite, whole
+from quickstudy.data.image_files import picture_size
 from quickstudy.functional.coreset import greedy_coreset, nearest_distances
 from quickstudy.metrics.thresholds import conformal_threshold
 from quickstudy.pretrained import AbstractImagePretrained, AbstractPretrained, open_encoder
+from quickstudy.pretrained.files import as_content, is_path
 
 KIND = "patch memory"
 _TENSORS = "memory.safetensors"
@@ -109,7 +111,7 @@ class PatchMemory(OutlierMixin, BaseEstimator):
         """Remember good parts.
 
         Args:
-            X: their pictures: paths or Pillow images.
+            X: their pictures: paths, contents of files, open files, Pillow images or arrays.
             y: not used.
 
         Raises:
@@ -119,7 +121,7 @@ class PatchMemory(OutlierMixin, BaseEstimator):
         """
         self._check_options()
         self._open(self.encoder)
-        images = list(X)
+        images = pictures_of(X)
         content = self._patches_of(images)
         self.template_ = self._template_of(images, content.sizes)
         patches = content.patches.flatten(1, 2)  # [n H·W D]
@@ -164,8 +166,7 @@ class PatchMemory(OutlierMixin, BaseEstimator):
         """How anomalous each place of each picture is, as large as the picture: the distances,
         enlarged and smoothed.
         """
-        pictures = list(X)
-        content = self._checked(pictures)
+        content = self._checked(X)
         out = []
         for patches, (width, height) in zip(content.patches, content.sizes, strict=True):
             distance = nearest_distances(patches.flatten(0, 1), self.memory_)[0].view(
@@ -260,7 +261,7 @@ class PatchMemory(OutlierMixin, BaseEstimator):
             )
         if self.score not in SCORES:
             raise ConfigError(
-                f"A picture has no score '{self.score}'. {did_you_mean(str(self.score), SCORES)}"
+                f"An image has no score '{self.score}'. {did_you_mean(str(self.score), SCORES)}"
             )
         if self.template not in TEMPLATES:
             raise ConfigError(
@@ -272,33 +273,34 @@ class PatchMemory(OutlierMixin, BaseEstimator):
         self, images: Sequence[Any], sizes: Sequence[tuple[int, int]]
     ) -> GoldenTemplate | None:
         """A template, where the images lie on each other."""
-        files = [Path(i) if isinstance(i, str | Path) else i for i in images]
-        is_possible = len(set(sizes)) == 1 and all(isinstance(i, Path | Image.Image) for i in files)
+        is_possible = len(set(sizes)) == 1
         if self.template == "none" or not is_possible or len(images) < FEWEST:
             return None
-        template = GoldenTemplate(false_reject_rate=self.false_reject_rate).fit(files)
+        template = GoldenTemplate(false_reject_rate=self.false_reject_rate).fit(images)
         return template if template.is_registered else None
 
     def _open(self, encoder: Any, *, trusted: bool = True) -> None:
         opened = open_encoder(encoder, kind="images", trusted=trusted)
         if not isinstance(opened, AbstractImagePretrained):
-            raise ConfigError(f"'{opened.source}' does not encode pictures.")
+            raise ConfigError(f"'{opened.source}' does not encode images.")
         self.encoder_, self.key_ = opened, opened.key
 
     def _checked(self, X: Iterable[Any]) -> _Patches:
         check_is_fitted(self, "memory_")
-        return self._patches_of(list(X))
+        return self._patches_of(pictures_of(X))
 
     def _patches_of(self, pictures: Sequence[Any]) -> _Patches:
         if not pictures:
-            raise ConfigError("There is no picture. Give at least one.")
+            raise ConfigError("There is no image. Give at least one.")
         parts, sizes = [], []
         # One by one: in a batch the last digits of a picture's features depend on the others.
         for picture in pictures:
-            image = (
-                picture if isinstance(picture, Image.Image) else self.encoder_.read(Path(picture))
-            )
-            sizes.append(_size(picture, image))
+            image = picture
+            if not isinstance(picture, Image.Image):
+                image = self.encoder_.read(
+                    Path(picture) if is_path(picture) else as_content(picture)
+                )
+            sizes.append(picture_size(picture))
             parts.append(torch.from_numpy(self.encoder_.patches([image])))
         patches = torch.cat(parts)
         if self.pool > 1:  # at the border the mean is over the places that are there
@@ -352,15 +354,3 @@ class PatchMemory(OutlierMixin, BaseEstimator):
             # 1 − exp(s)/Σ exp(d), so that it does not overflow
             scores = scores * (1 - (scores - torch.logsumexp(to_them, 1)).exp())
         return scores.double().numpy()
-
-
-def _size(picture: Any, image: Any) -> tuple[int, int]:
-    """Width and height of a picture: of the file where a path came, as the encoder may have made it
-    smaller.
-    """
-    if isinstance(image, Image.Image):
-        return image.size
-    if isinstance(picture, str | Path):
-        with Image.open(picture) as image:
-            return image.size
-    return int(image.shape[-1]), int(image.shape[-2])

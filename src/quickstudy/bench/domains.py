@@ -59,7 +59,7 @@ def domain(name: str, fmt: ImageFormat) -> ClassDataset:
 
 def _archive(name: str) -> Path:
     file = DOMAINS[name]
-    forms = f"{file}.zip, or a folder of that name, with a folder of pictures per class"
+    forms = f"{file}.zip, or a folder of that name, with a folder of images per class"
     return located("", (f"{file}.zip", file), what=name, forms=forms)
 
 
@@ -70,7 +70,7 @@ def _across(title: str, setup: Setup) -> Report:
     name, _, task = title.partition("-")
     form = setup.run.build_data().image_format
     if form is None:
-        raise ConfigError(f"{setup.run.recipe.name} was not trained on pictures.")
+        raise ConfigError(f"{setup.run.recipe.name} was not trained on images.")
     shots = int(task.removeprefix("5w").partition("s")[0])
     # Photographs stay as they are, whatever was done to drawings.
     data = domain(name, replace(ImageFormat.from_json(form), invert=False))

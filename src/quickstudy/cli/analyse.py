@@ -29,7 +29,7 @@ from quickstudy.core.tasks import AbstractTasks
 from quickstudy.recipes import Run, load, load_run
 
 analyse = typer.Typer(
-    help="Look into a trained learner. Each command writes a table and a picture.",
+    help="Look into a trained learner. Each command writes a table and a figure.",
     no_args_is_help=True,
 )
 
@@ -40,7 +40,7 @@ _Json = Annotated[
     typer.Option("--json", help="Write the numbers here; default RUN/analysis/NAME.json."),
 ]
 _Plot = Annotated[
-    Path | None, typer.Option(help="Draw the picture here; default RUN/analysis/NAME.png.")
+    Path | None, typer.Option(help="Draw the figure here; default RUN/analysis/NAME.png.")
 ]
 
 
@@ -233,4 +233,4 @@ def _write(
     }
     file = write_report(report, json_file or run.folder / "analysis" / f"{name}.json", about=about)
     picture = report.draw(plot or run.folder / "analysis" / f"{name}.png")
-    results().print(f"Numbers: {file}. Picture: {picture}.")
+    results().print(f"Numbers: {file}. Figure: {picture}.")

@@ -44,7 +44,7 @@ bench = typer.Typer(
 _ROUNDS = typer.Option(min=1, help="Counted rounds behind each median.")
 _DEVICE = typer.Option(help="Where the workloads run; auto takes cuda where there is one.")
 _JSON = typer.Option("--json", help="Write everything here.")
-_PLOT = typer.Option(help="Draw a picture here.")
+_PLOT = typer.Option(help="Draw a figure here.")
 
 
 @bench.command()
@@ -94,7 +94,7 @@ def speed(
         )
     _print_speed(results(), report)
     if plot is not None:
-        results().print(f"Picture: {ratio_bars(report, plot)}")
+        results().print(f"Figure: {ratio_bars(report, plot)}")
 
 
 @bench.command()
@@ -153,7 +153,7 @@ def growth(
     if json_file is not None:
         report.save(json_file)
     if plot is not None:
-        results().print(f"Picture: {growth_page(report, plot)}")
+        results().print(f"Figure: {growth_page(report, plot)}")
 
 
 _ROWS = Path("benchmarks") / "rows"

@@ -12,6 +12,7 @@ from quickstudy.analysis import episode_page, learning_curve
 from quickstudy.cli.screen import progress, results, table
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.setting import Setting
+from quickstudy.core.words import counted
 from quickstudy.data import ClassDataset, Glyphs
 from quickstudy.encoders import Identity
 from quickstudy.estimators import fit_folder
@@ -68,12 +69,12 @@ def demo(
         title="Demo: tasks from unseen scripts",
     )
     results().print(
-        f"\nPictures: {curve}, {page}.\nThe drawings: {known} and {new}. The run: {run.folder}; "
+        f"\nFigures: {curve}, {page}.\nThe drawings: {known} and {new}. The run: {run.folder}; "
         f"the fitted model: {folder / 'model'}."
     )
     results().print(
         f"Your own folder: quickstudy fit FOLDER -o MODEL --run {run.folder}, then quickstudy "
-        "predict MODEL PICTURES"
+        "predict MODEL IMAGES"
     )
 
 
@@ -110,7 +111,7 @@ def _train(data: Glyphs, folder: Path, steps: int) -> Run:
             f"Stopped. Go on with: quickstudy train glyphs-protonet --out {folder} --resume"
         )
         raise typer.Exit(130)
-    results().print(f"   {run.result.tasks} tasks in {run.result.seconds:.0f} s.\n")
+    results().print(f"   {counted(run.result.tasks, 'task')} in {run.result.seconds:.0f} s.\n")
     return run
 
 
@@ -128,7 +129,9 @@ def _compare(run: Run, data: Glyphs, n_tasks: int) -> None:
             for shots in (1, 5)
         ]
         shown.add_row(name, *(f"{100 * r.mean:.1f} ± {100 * r.ci95:.1f} %" for r in reports))
-    results().print(f"2. Accuracy on {n_tasks} tasks each, with 95 % intervals; inductive.")
+    results().print(
+        f"2. Accuracy on {counted(n_tasks, 'task')} each, with 95 % intervals; inductive."
+    )
     results().print(shown)
 
 

@@ -1,4 +1,4 @@
-"""The command ``encode``: any number of pictures or recordings to vectors on disk."""
+"""The command ``encode``: any number of images or recordings to vectors on disk."""
 
 import shlex
 import sys
@@ -9,6 +9,7 @@ import typer
 
 from quickstudy.cli.choices import FileKind, OnBad
 from quickstudy.cli.screen import Bar, results
+from quickstudy.core.words import counted
 from quickstudy.data import find_files
 from quickstudy.pretrained import open_encoder
 from quickstudy.pretrained.vector_files import (
@@ -22,7 +23,7 @@ from quickstudy.pretrained.vector_files import (
 FoldersArgument = Annotated[
     list[Path],
     typer.Argument(
-        help="Folders of pictures, with all that is below them, or files.", show_default=False
+        help="Folders of images, with all that is below them, or files.", show_default=False
     ),
 ]
 OutOption = Annotated[
@@ -59,6 +60,8 @@ DeviceOption = Annotated[
     str, typer.Option(help="Where the encoder runs, as torch calls it, e.g. cpu or cuda:1.")
 ]
 
+_ONE = {"images": "image", "audio": "recording", "text": "text"}
+
 
 def encode(
     folders: FoldersArgument,
@@ -71,7 +74,7 @@ def encode(
     batch_size: BatchSizeOption = 64,
     device: DeviceOption = "auto",
 ) -> None:
-    """Encode pictures or recordings, however many: one row of numbers each in vectors.npy, one line
+    """Encode images or recordings, however many: one row of numbers each in vectors.npy, one line
     each in paths.txt, and the encoder in encoder.json.
 
     What was encoded is in the cache at once: after a stop or a crash the same command goes on where
@@ -111,6 +114,7 @@ def encode(
     for note in written.notes:
         console.print(f"Note: {note}")
     console.print(
-        f"Encoded {written.n} {kind} with {pretrained.source}, {pretrained.dim} numbers each: "
+        f"Encoded {counted(written.n, _ONE[kind])} with {pretrained.source}, "
+        f"{counted(pretrained.dim, 'number')} each: "
         f"{out / VECTORS}, {out / PATHS}."
     )

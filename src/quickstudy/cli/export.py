@@ -41,4 +41,4 @@ def export(
             export_patch_memory(PatchMemory.load(model, encoder=encoder), out)
     results().print(f"Wrote {out} ({out.stat().st_size / 1e6:.1f} MB); it answers as {model} does.")
     if out.suffix == ".onnx":
-        results().print(f"Ask it without torch: python -m quickstudy.runtime {out} PICTURE…")
+        results().print(f"Ask it without torch: python -m quickstudy.runtime {out} IMAGE…")

@@ -12,6 +12,7 @@ from quickstudy.cli.options import CacheOption
 from quickstudy.cli.overwrite import check_replaceable
 from quickstudy.cli.screen import Stages, results
 from quickstudy.core.errors import ConfigError
+from quickstudy.core.words import counted
 from quickstudy.estimators import FittedModel, fit_folder, fit_table
 from quickstudy.estimators.advice import listed
 from quickstudy.estimators.encoding import NOUNS
@@ -28,7 +29,7 @@ _MOST = 10  # of what a screen lists
 SourceArgument = Annotated[
     Path,
     typer.Argument(
-        help="A folder with one sub-folder of pictures, recordings or texts per class, or a "
+        help="A folder with one sub-folder of images, recordings or texts per class, or a "
         "table (.csv, .tsv, .jsonl).",
         show_default=False,
     ),
@@ -216,7 +217,7 @@ def _print_summary(fitted: FittedModel, model: Path) -> None:
     elif encoder is not None:
         entry = entry_of(encoder.source)
         about = f" {entry.use} {entry.limits}" if entry else ""
-        console.print(f"Encoder: {encoder.source}, {encoder.dim} numbers each.{about}")
+        console.print(f"Encoder: {encoder.source}, {counted(encoder.dim, 'number')} each.{about}")
     for note in summary.notes:
         # What an encoder that comes along is for was said in one line.
         if not (encoder and note in encoder.notes and entry_of(encoder.source)):
@@ -230,7 +231,7 @@ def _print_summary(fitted: FittedModel, model: Path) -> None:
     _print_rejection(fitted)
     counts = listed([f"{name} {n}" for name, n in fitted.counts.items()], most=_MOST)
     console.print(
-        f"Learned {len(fitted.counts)} classes from {len(summary.items)} "
+        f"Learned {counted(len(fitted.counts), 'class', 'classes')} from {len(summary.items)} "
         f"{NOUNS[fitted.encoding.kind]} ({counts}), head "
         f"{fitted.known.head_comparison_ or fitted.known.head}. Model: {model}"
     )

@@ -14,10 +14,12 @@ from quickstudy.anomaly.patch_memory import KIND
 from quickstudy.cli.choices import Format, PatchScore
 from quickstudy.cli.options import JsonLines
 from quickstudy.cli.overwrite import check_replaceable
-from quickstudy.cli.screen import results, table
+from quickstudy.cli.screen import progress, results, table
 from quickstudy.core.errors import ConfigError, DataError
 from quickstudy.core.saving import load_folder
+from quickstudy.core.words import counted
 from quickstudy.data import find_classes, find_images, read_picture
+from quickstudy.metrics.thresholds import needed
 
 if TYPE_CHECKING:
     from quickstudy.report import InspectedImage
@@ -39,7 +41,11 @@ _Encoder = Annotated[
 def fit(
     good: Annotated[
         list[Path],
-        typer.Argument(help="Pictures of good parts, or folders of them.", show_default=False),
+        typer.Argument(
+            help="Images of good parts, or folders of them: at least 19 for verdicts at the "
+            "default --false-reject-rate, better 30 or more.",
+            show_default=False,
+        ),
     ],
     model: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the memory.", show_default=False)
@@ -47,8 +53,8 @@ def fit(
     encoder: Annotated[
         str,
         typer.Option(
-            help="auto, photographs, the folder of a trained run with a Conv4, or a vision model "
-            "of the hub."
+            help="auto, photographs, the folder of a trained run with a Conv4, a vision model of "
+            "the hub, or FILE.onnx that gives a feature map too."
         ),
     ] = "auto",
     keep: Annotated[float, typer.Option(help="The share of the places that is kept.")] = 0.1,
@@ -60,7 +66,11 @@ def fit(
         ),
     ] = "max",
     false_reject_rate: Annotated[
-        float, typer.Option(help="The share of good parts that may be called defects.")
+        float,
+        typer.Option(
+            help="The share of good parts that may be called defects: 0.05 takes 19 good parts, "
+            "0.01 takes 99."
+        ),
     ] = 0.05,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the memory that lies in --out already.")
@@ -75,16 +85,14 @@ def fit(
     made.save(model)
     for note in made.encoder_.notes:
         results().print(f"Note: {note}")
-    results().print(f"Remembered {len(made.memory_)} places of {len(paths)} good parts: {model}.")
+    parts = counted(len(paths), "good part")
+    results().print(f"Remembered {counted(len(made.memory_), 'place')} of {parts}: {model}.")
     if made.threshold_ is None:
-        results().print(
-            "Look: too few good parts to promise a false-reject rate of "
-            f"{100 * false_reject_rate:g} %; scores will be given, verdicts not."
-        )
+        results().print(f"Look: {_no_verdicts(made)}")
     else:
         results().print(
             f"A part is a defect above {made.threshold_:.4g}; of good parts "
-            f"{100 * false_reject_rate:g} % are."
+            f"{100 * false_reject_rate:g} % are called so at most."
         )
     if made.template_ is not None:
         results().print(
@@ -93,19 +101,29 @@ def fit(
         )
 
 
+def _no_verdicts(memory: PatchMemory) -> str:
+    """Why there are none, and what it takes."""
+    rate, n = memory.false_reject_rate, len(memory.good_scores_) or 1
+    return (
+        f"a false-reject rate of {100 * rate:g} % takes {needed(rate)} good parts, and "
+        f"{counted(n, 'was', 'were')} remembered. There are scores, but no "
+        "verdicts."
+    )
+
+
 @inspect.command("score")
-def score_pictures(
+def score_images(
     model: _Model,
-    pictures: Annotated[
-        list[Path], typer.Argument(help="Pictures, or folders of them.", show_default=False)
+    images: Annotated[
+        list[Path], typer.Argument(help="Images, or folders of them.", show_default=False)
     ],
     maps: Annotated[
         Path | None,
-        typer.Option(help="Write a picture of where it is anomalous into this folder, for each."),
+        typer.Option(help="Write an image of where each is anomalous into this folder."),
     ] = None,
     page: Annotated[
         Path | None,
-        typer.Option(help="Write a page (HTML) with every picture and what is seen on it."),
+        typer.Option(help="Write a page (HTML) with every image and what is seen on it."),
     ] = None,
     form: Annotated[
         Format, typer.Option("--format", help="Of the scores; jsonl is one JSON object per line.")
@@ -113,11 +131,11 @@ def score_pictures(
     as_json: JsonLines = False,
     encoder: _Encoder = "",
 ) -> None:
-    """How much each picture differs from good parts, and where. Pictures that cannot be read are
+    """How much each image differs from good parts, and where. Images that cannot be read are
     named, and the command then ends with status 1.
     """
     memory, rows = PatchMemory.load(model, encoder=encoder), list[dict[str, Any]]()
-    paths, inspected = find_images(pictures), list["InspectedImage"]()
+    paths, inspected = find_images(images), list["InspectedImage"]()
     for at in range(0, len(paths), _AT_ONCE):
         some = paths[at : at + _AT_ONCE]
         good = []
@@ -129,13 +147,15 @@ def score_pictures(
                 rows.append({"image": str(path), "error": str(error)})
         if not good:
             continue
-        images = _inspected(memory, good, with_heat=maps is not None or page is not None)
-        rows += [_row(image) for image in images]
+        seen = _inspected(memory, good, with_heat=maps is not None or page is not None)
+        rows += [_row(image) for image in seen]
         if maps is not None:
-            _write_maps(images, maps)
+            _write_maps(seen, maps)
         if page is not None:
-            inspected += images
+            inspected += seen
     _tell(rows, "jsonl" if as_json else form)
+    if memory.threshold_ is None:
+        progress().print(f"Note: {_no_verdicts(memory)}", soft_wrap=True)
     if page is not None and inspected:
         from quickstudy.report import inspection_page
 
@@ -156,42 +176,57 @@ def evaluate(
     encoder: _Encoder = "",
 ) -> None:
     """How well defects are told from good parts that the memory has not seen: area under the ROC
-    curve, and what the threshold does.
+    curve, and the shares that the memory and the golden template call defects, of good parts too.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     found = find_classes(folder)
     if "good" not in found:
         raise DataError(
-            f"{folder} has no sub-folder 'good', only {', '.join(found)}. Put pictures of good "
+            f"{folder} has no sub-folder 'good', only {', '.join(found)}. Put images of good "
             "parts there that the memory has not seen."
         )
     memory = PatchMemory.load(model, encoder=encoder)
     scores = {name: memory.anomaly(paths) for name, paths in found.items()}
+    methods = [("by the memory", scores, memory.threshold_)]
     compared = _compared(memory, found)
-    more = ("AUROC of the template",) if compared else ()
+    if compared and memory.template_ is not None:
+        methods.append(("by the template", compared, memory.template_.threshold_))
+    more = ("template: AUROC", "template: called a defect") if len(methods) > 1 else ()
     shown = table("kind", "images", "AUROC", "average precision", "called a defect", *more)
     for name in found:
-        called = (
-            f"{100 * (scores[name] > memory.threshold_).mean():.1f} %"
-            if memory.threshold_ is not None
-            else "—"
-        )
-        if name == "good":
-            shown.add_row(name, str(len(scores[name])), "", "", called, *("" for _ in more))
-            continue
+        cells = list[str]()
         truth = np.r_[np.zeros(len(scores["good"])), np.ones(len(scores[name]))]
-        both = np.r_[scores["good"], scores[name]]
-        by_template = [np.r_[compared["good"], compared[name]]] if compared else []
-        shown.add_row(
-            name,
-            str(len(scores[name])),
-            f"{roc_auc_score(truth, both):.3f}",
-            f"{average_precision_score(truth, both):.3f}",
-            called,
-            *(f"{roc_auc_score(truth, one):.3f}" for one in by_template),
-        )
+        for _, by_kind, threshold in methods:
+            both = np.r_[by_kind["good"], by_kind[name]]
+            areas = [""] if name == "good" else [f"{roc_auc_score(truth, both):.3f}"]
+            if by_kind is scores:
+                ap = "" if name == "good" else f"{average_precision_score(truth, both):.3f}"
+                areas.append(ap)
+            cells += [*areas, _share_above(by_kind[name], threshold)]
+        shown.add_row(name, str(len(scores[name])), *cells)
     results().print(shown)
+    _tell_false_rejects(memory, [(by, kinds["good"], limit) for by, kinds, limit in methods])
+
+
+def _share_above(scores: Any, threshold: float | None) -> str:
+    return "—" if threshold is None else f"{100 * (scores > threshold).mean():.1f} %"
+
+
+def _tell_false_rejects(memory: PatchMemory, methods: list[tuple[str, Any, float | None]]) -> None:
+    """How many good parts are called defects, by each method and by one or the other."""
+    good = [(by, scores > limit) for by, scores, limit in methods if limit is not None]
+    if not good:
+        results().print(f"Note: {_no_verdicts(memory)}")
+        return
+    said = [f"{int(called.sum())} {by}" for by, called in good]
+    if len(good) > 1:
+        either = np.any([called for _, called in good], axis=0)
+        said.append(f"{int(either.sum())} by one or the other")
+    results().print(
+        f"False rejects of {counted(len(good[0][1]), 'good part')}: {', '.join(said)}; "
+        f"{100 * memory.false_reject_rate:g} % are allowed to each."
+    )
 
 
 def _compared(memory: PatchMemory, found: dict[str, list[Path]]) -> dict[str, Any]:
@@ -251,8 +286,8 @@ def _row(image: "InspectedImage") -> dict[str, Any]:
 
 
 def _write_maps(images: list["InspectedImage"], folder: Path) -> None:
-    """The picture with the heat over it, on one scale for all: up to the hottest place of these
-    pictures, or twice the threshold where that is more.
+    """The image with the heat over it, on one scale for all: up to the hottest place of these
+    images, or twice the threshold where that is more.
     """
     from quickstudy.report.inspection import hottest, overlaid
 
@@ -289,7 +324,7 @@ def _tell(rows: list[dict[str, Any]], form: Format) -> None:
         writer.writerows(rows)
     else:
         more = ("template", "by the template") if has_template else ()
-        shown = table("picture", "anomaly", "verdict", *more)
+        shown = table("image", "anomaly", "verdict", *more)
         for row in rows:
             cells = [row["image"], _number(row, "anomaly")]
             cells.append(row.get("verdict", row.get("error", "—")))

@@ -18,6 +18,7 @@ from quickstudy.cli.choices import Format
 from quickstudy.cli.options import CacheOption, JsonLines, ModelFolder, MovedEncoder
 from quickstudy.cli.screen import progress, results, table, warnings_as_notes
 from quickstudy.core.errors import DataError
+from quickstudy.core.words import counted
 from quickstudy.data import kind_of
 from quickstudy.estimators import FittedModel, Prediction
 from quickstudy.estimators.advice import shown as shown_score
@@ -155,8 +156,8 @@ def add_class(
     counts = fitted.counts
     label = fitted.label_of(label)
     results().print(
-        f"{model} knows {len(counts)} classes now; {label} has {counts[label]} "
-        f"{'example' if counts[label] == 1 else 'examples'}."
+        f"{model} knows {counted(len(counts), 'class', 'classes')} now; {label} has "
+        f"{counted(counts[label], 'example')}."
     )
 
 
@@ -167,7 +168,7 @@ def remove_class(
     """Let a fitted model forget a class and its examples."""
     with FittedModel.editing(model, encoder=None) as fitted:
         fitted.remove_class(as_text(name))
-    results().print(f"{model} knows {len(fitted.counts)} classes now.")
+    results().print(f"{model} knows {counted(len(fitted.counts), 'class', 'classes')} now.")
 
 
 def as_text(name: str) -> str:

@@ -18,6 +18,7 @@ from quickstudy.core.errors import ConfigError, QuickstudyError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.setting import Setting
 from quickstudy.core.tasks import AbstractData
+from quickstudy.core.words import counted
 from quickstudy.encoders import Identity
 from quickstudy.evaluation import Origin, Report, evaluate
 from quickstudy.evaluation import compare as compare_reports
@@ -148,7 +149,7 @@ def train(
     timeout: TimeoutOption = 300.0,
     track: TrackOption = None,
 ) -> None:
-    """Meta-train a recipe, score it as it says, and draw the pictures.
+    """Meta-train a recipe, score it as it says, and draw the figures.
 
     In several processes: torchrun --nproc-per-node 2 -m quickstudy train RECIPE
     """
@@ -182,14 +183,15 @@ def train(
         )
         raise typer.Exit(130)
     results().print(
-        f"Trained {run.result.steps} steps on {run.result.tasks} tasks in {run.result.seconds:.0f} "
+        f"Trained {counted(run.result.steps, 'step')} on {counted(run.result.tasks, 'task')} in "
+        f"{run.result.seconds:.0f} "
         f"s; kept the weights of step {run.result.best_step}."
     )
     _score_and_draw(run, folder, n_tasks)
 
 
 def _score_and_draw(run: Run, folder: Path, n_tasks: int | None) -> None:
-    """The reports of a recipe's evaluations, and the pictures, into the run's folder."""
+    """The reports of a recipe's evaluations, and the figures, into the run's folder."""
     recipe = run.recipe
     learning_curve(
         read_log(folder / "log.jsonl"),
@@ -203,7 +205,7 @@ def _score_and_draw(run: Run, folder: Path, n_tasks: int | None) -> None:
         report.save(folder / "reports" / f"{evaluation.title}.json")
     _draw_page(run, recipe.build_data(), "test", folder / "episodes.png")
     results().print(
-        f"Pictures: {folder / 'learning_curve.png'}, {folder / 'episodes.png'}. Reports: "
+        f"Figures: {folder / 'learning_curve.png'}, {folder / 'episodes.png'}. Reports: "
         f"{folder / 'reports'}."
     )
 
@@ -272,7 +274,7 @@ def evaluate_run(
             name = f"{evaluation.title}-{unknown}u" if unknown else evaluation.title
             report.save(json_file if len(settings) == 1 else json_file / f"{name}.json")
     _draw_page(run, run.build_data(), settings[0].split, run_dir / "episodes-eval.png")
-    results().print(f"Picture: {run_dir / 'episodes-eval.png'}")
+    results().print(f"Figure: {run_dir / 'episodes-eval.png'}")
 
 
 def _show_one(text: str, report: Report, json_file: Path | None) -> None:
@@ -395,7 +397,7 @@ def _beside(
 
 
 def _draw_page(run: Run, data: AbstractData, split: str, file: Path) -> None:
-    """The page of episodes, at the recipe's own way but few enough pictures to take in."""
+    """The page of episodes, at the recipe's own way but few enough images to take in."""
     learner: AbstractLearner = run.learner
     shots = run.recipe.evaluations[0].setting if run.recipe.evaluations else run.recipe.episodes
     way = shots.n_way if not learner.traits.any_way else min(shots.n_way, 5)

@@ -7,6 +7,7 @@ import typer
 
 from quickstudy.cli.options import CacheOption, ModelFolder, MovedEncoder
 from quickstudy.cli.screen import progress, results, table, warnings_as_notes
+from quickstudy.core.words import counted
 from quickstudy.estimators import FittedModel, Score, score_model
 from quickstudy.estimators.advice import listed
 from quickstudy.report import score_page
@@ -58,7 +59,7 @@ def _print_score(scored: Score) -> None:
     if scored.unknown:
         low, high = scored.false_accept_interval
         console.print(
-            f"Of {len(scored.unknown)} items of classes that the model does not know, "
+            f"Of {counted(len(scored.unknown), 'item')} of classes that the model does not know, "
             f"{100 * scored.false_accept_rate:.1f} % are taken for a class (95 % interval "
             f"{100 * low:.1f} to {100 * high:.1f} %)."
         )

@@ -49,7 +49,7 @@ def examples_tensor(value: Any, name: str) -> Tensor:
     if not x.is_floating_point():
         raise EpisodeError(
             f"{name} has the type {x.dtype}, but examples are floating-point numbers. Convert it: "
-            f"{name}.float(), for pictures with values from 0 to 255 {name}.float() / 255."
+            f"{name}.float(), for images with values from 0 to 255 {name}.float() / 255."
         )
     return x
 

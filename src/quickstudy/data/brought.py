@@ -218,7 +218,7 @@ def check_whole(labels: Sequence[str], expected: Mapping[str, int | None], path:
         needed = f"{n:,} were published" if n is not None else "at least one is needed"
         raise DataError(
             f"{path} is incomplete: {len(wrong)} of {len(expected)} classes are not as published; "
-            f"of {name} there are {counts[name]:,} pictures where {needed}. Unpack or fetch it "
+            f"of {name} there are {counts[name]:,} images where {needed}. Unpack or fetch it "
             "again, or take it as it is with check=False; its splits are then called own."
         )
 

@@ -163,7 +163,7 @@ class AbstractCifar100Split(Described, AbstractData):
             if not class_of:
                 raise DataError(
                     f"{path} holds neither CIFAR-100's files (train.bin, test.bin; or train, "
-                    f"test, meta), nor {self._caches}_train.pickle, nor folders with pictures "
+                    f"test, meta), nor {self._caches}_train.pickle, nor folders with images "
                     f"that are called like the classes (apple, aquarium_fish …); it holds "
                     f"{', '.join(names[:3]) or 'nothing'}."
                 )
@@ -250,7 +250,7 @@ def _pixels(value: Any, title: str) -> Tensor:
 
 def _check_length(x: Tensor, labels: NDArray[np.integer] | Tensor, title: str) -> None:
     if len(x) != len(labels):
-        raise DataError(f"{title} has {len(x):,} pictures and {len(labels):,} labels.")
+        raise DataError(f"{title} has {len(x):,} images and {len(labels):,} labels.")
 
 
 def _named(labels: NDArray[np.integer], names: Sequence[str], path: Path) -> list[str]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import DataError
+from quickstudy.core.words import counted
 from quickstudy.functional.normalise import normalise
 from quickstudy.functional.views import quarter_turns
 
@@ -102,7 +103,8 @@ class ClassDataset:
         n = int(self.index.counts.sum())
         if n != len(self.x):
             raise DataError(
-                f"{self.name}: {len(self.x)} examples but {n} labels; give one label per example."
+                f"{self.name}: {counted(len(self.x), 'example')} but {counted(n, 'label')}; give "
+                f"one label per example."
             )
         for values in (self.mean, self.std):
             if len(values) > 1 and (self.x.ndim != 4 or len(values) != self.x.shape[1]):

@@ -6,6 +6,7 @@ import numpy as np
 
 from quickstudy.core.errors import ConfigError, DataError, did_you_mean
 from quickstudy.core.rng import words
+from quickstudy.core.words import counted
 from quickstudy.data.class_index import ClassDataset
 
 
@@ -35,7 +36,8 @@ def split_classes(
     n_val, n_test = (max(1, round(share * len(names))) if share else 0 for share in (val, test))
     if n_val + n_test >= len(names):
         raise DataError(
-            f"{len(names)} classes cannot be split into {n_val} for validation, {n_test} for "
+            f"{counted(len(names), 'class', 'classes')} cannot be split into {n_val} for "
+            f"validation, {n_test} for "
             "testing and at least one for training. "
             "Add classes, or lower val or test (0 leaves that split out)."
         )

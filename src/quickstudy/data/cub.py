@@ -88,13 +88,13 @@ class CUB(Described, AbstractData):
             _FILES,
             what="CUB",
             forms="CUB_200_2011.tgz as its authors publish it, or that archive unpacked or as a "
-            "zip: folders 001.Black_footed_Albatross … 200.Common_Yellowthroat with the pictures",
+            "zip: folders 001.Black_footed_Albatross … 200.Common_Yellowthroat with the images",
         )
         class_of = {n: c for n, c in pictures_by_folder(names_in(path)).items() if _number(c)}
         if not class_of:
             raise DataError(
-                f"{path} holds no pictures in folders called like the classes "
-                "(001.Black_footed_Albatross …). Pictures that lie in one flat folder are not read."
+                f"{path} holds no images in folders called like the classes "
+                "(001.Black_footed_Albatross …). Images that lie in one flat folder are not read."
             )
         classes = sorted(set(class_of.values()), key=_number)
         if self.check:
@@ -104,7 +104,7 @@ class CUB(Described, AbstractData):
             check_whole(list(class_of.values()), expected, path)
             if len(class_of) != _PICTURES:
                 raise DataError(
-                    f"{path} holds {len(class_of):,} pictures where {_PICTURES:,} were published. "
+                    f"{path} holds {len(class_of):,} images where {_PICTURES:,} were published. "
                     "Unpack or fetch it again, or take it as it is with check=False; its splits "
                     "are then called own."
                 )

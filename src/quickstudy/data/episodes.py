@@ -13,6 +13,7 @@ from quickstudy.core.rng import uniform, words
 from quickstudy.core.setting import Setting
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.types import Classes, Episode, Examples
+from quickstudy.core.words import counted
 from quickstudy.data.class_index import ClassDataset
 
 
@@ -45,7 +46,8 @@ class Episodes(AbstractTasks):
         if n_classes > len(data.index):
             also = f" + n_distractors = {s.n_way} + {s.n_distractors}" if s.n_distractors else ""
             raise EpisodeError(
-                f"{data.name}/{data.split} has {len(data.index)} classes but an episode needs "
+                f"{data.name}/{data.split} has {counted(len(data.index), 'class', 'classes')} "
+                f"but an episode needs "
                 f"n_way{also} = {n_classes}. Lower n_way, or add classes."
             )
         least = int(data.index.counts.argmin())
@@ -58,7 +60,8 @@ class Episodes(AbstractTasks):
             share = f" ({labelled[least]} of them labelled)" if s.labelled < 1 else ""
             name = "n_query" if not s.alpha else "n_way · n_query, which may all be of one class,"
             raise EpisodeError(
-                f"class '{data.index.names[least]}' has {data.index.counts[least]} examples{share} "
+                f"class '{data.index.names[least]}' has "
+                f"{counted(data.index.counts[least], 'example')}{share} "
                 f"but an episode needs n_shot + {name} = "
                 f"{s.n_shot} + {of_class} = {need}. Lower n_shot or n_query, or load the data with "
                 f"min_per_class={need}."
@@ -66,7 +69,8 @@ class Episodes(AbstractTasks):
         left_over = data.index.counts[least] - (labelled[least] if s.labelled < 1 else need)
         if left_over < s.n_unlabelled:
             raise EpisodeError(
-                f"class '{data.index.names[least]}' has {data.index.counts[least]} examples, which "
+                f"class '{data.index.names[least]}' has "
+                f"{counted(data.index.counts[least], 'example')}, which "
                 f"leaves {left_over} for n_unlabelled = {s.n_unlabelled}. "
                 "Lower n_unlabelled or the share that is labelled."
             )
@@ -172,7 +176,8 @@ class VariableEpisodes(AbstractTasks):
             raise EpisodeError(
                 "Variable episodes need max_way ≥ 5 and at least 5 classes of at least 2 "
                 f"examples; {data.name}/{data.split} has "
-                f"{len(data.index)} classes, the smallest of {data.index.counts.min()}, and "
+                f"{counted(len(data.index), 'class', 'classes')}, the smallest of "
+                f"{data.index.counts.min()}, and "
                 f"max_way is {max_way}."
             )
         self.setting = Setting(n_way=min(max_way, len(data.index)), n_shot=100, n_query=10)

@@ -26,6 +26,7 @@ from quickstudy.core.errors import (
 )
 from quickstudy.core.setting import Setting
 from quickstudy.core.tasks import AbstractData, AbstractTasks
+from quickstudy.core.words import counted
 from quickstudy.data.class_index import ClassDataset, ClassIndex, check_disjoint
 from quickstudy.data.class_split import check_shares, enough_examples, split_named, splits_of
 from quickstudy.data.episodes import Episodes
@@ -197,7 +198,7 @@ def read_folder(
     if bad and on_bad == "refuse":
         reasons = _listed([why for _, why in bad], between="\n")
         raise DataError(
-            f"{len(bad)} of {len(x)} pictures in {_shown(root)} cannot be read:\n{reasons}\n"
+            f"{len(bad)} of {len(x)} images in {_shown(root)} cannot be read:\n{reasons}\n"
             'Repair or remove them, or leave them out with on_bad="skip" (on the command line: '
             "--on-bad skip)."
         )
@@ -206,16 +207,16 @@ def read_folder(
     empty = [repr(name) for name, n in zip(names, counts, strict=True) if n == 0]
     if empty:
         raise DataError(
-            f"In {_shown(root)} these classes have no picture that can be read: {_listed(empty)}. "
-            "Repair the pictures, or remove the "
+            f"In {_shown(root)} these classes have no image that can be read: {_listed(empty)}. "
+            "Repair the images, or remove the "
             f"folders. The first of {len(bad)} files that cannot be read: {bad[0][1]}"
         )
     few = [f"{name!r} ({n})" for name, n in zip(names, counts, strict=True) if n < min_per_class]
     if few:
         raise DataError(
             f"In {_shown(root)} these classes have fewer than min_per_class={min_per_class} "
-            f"pictures: {_listed(few)}. "
-            "Add pictures, remove the folders, or lower min_per_class."
+            f"images: {_listed(few)}. "
+            "Add images, remove the folders, or lower min_per_class."
         )
     data = ClassDataset(
         _name(root), "folder/all", torch.from_numpy(x[: len(paths)]), ClassIndex(labels, names)
@@ -319,9 +320,8 @@ def _class_folders(root: Path, sought: "_Sought") -> tuple[dict[str, list[Path]]
     loose = [file for file in files if file.suffix.lower() in sought.endings]
     if loose:
         raise DataError(
-            f"{_shown(root)} holds {len(loose)} {sought.word}s that belong to no class, the first "
-            f"being {loose[0].name!r}, "
-            f"beside {len(folders)} sub-folders. {layout}"
+            f"{_shown(root)} holds {counted(len(loose), sought.word)} that belong to no class, the "
+            f"first being {loose[0].name!r}, beside {counted(len(folders), 'sub-folder')}. {layout}"
         )
     if not folders:
         raise DataError(
@@ -350,12 +350,12 @@ def _class_folders(root: Path, sought: "_Sought") -> tuple[dict[str, list[Path]]
             kinds = ", ".join(sorted({other.suffix.lower() or "none" for other in others}))
             empty.append(
                 f"{folder.name!r}"
-                + (f" ({len(others)} files with the ending {kinds})" if others else "")
+                + (f" ({counted(len(others), 'file')} with the ending {kinds})" if others else "")
             )
     if empty:
         raise DataError(
-            f"In {_shown(root)} these class folders hold no file with the ending of a "
-            f"{sought.word}: {', '.join(empty)}. "
+            f"In {_shown(root)} these class folders hold no file with the ending of "
+            f"{sought.word}s: {', '.join(empty)}. "
             f"Add {sought.word}s ({sought.some}, …), convert those in other formats, or remove the "
             "folders."
         )
@@ -386,7 +386,7 @@ def _named(kind: str) -> _FileKind:
     if kind == "audio":
         return _FileKind("recording", _SOUNDS, "recording.wav or recording.flac", ".wav, .flac")
     if kind == "images":
-        return _FileKind("picture", picture_endings(), "picture.jpg or picture.png", ".jpg, .png")
+        return _FileKind("image", picture_endings(), "image.jpg or image.png", ".jpg, .png")
     if kind == "text":
         return _FileKind("text", _TEXTS, "text.txt or text.md", ".txt, .md")
     raise ConfigError(f"Folders hold images, audio or text, not '{kind}'.")
@@ -397,10 +397,10 @@ def _warn_passed_over(files: Sequence[Path], word: str, where: str) -> None:
         said = (
             f"1 file in {where} is not read, as its ending is not that"
             if len(files) == 1
-            else f"{len(files)} files in {where} are not read, as their endings are not those"
+            else f"{len(files):,} files in {where} are not read, as their endings are not those"
         )
         warnings.warn(
-            f"{said} of a {word}.{_endings_of(files)}",
+            f"{said} of {word}s.{_endings_of(files)}",
             PassedOverWarning,
             stacklevel=4,
         )

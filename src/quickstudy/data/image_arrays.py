@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from quickstudy.core.errors import ConfigError, DataError
 from quickstudy.core.setting import Setting
 from quickstudy.core.tasks import AbstractData, AbstractTasks
+from quickstudy.core.words import counted
 from quickstudy.data.class_index import ClassDataset, ClassIndex, check_disjoint
 from quickstudy.data.class_split import enough_examples, split_named, splits_of
 from quickstudy.data.episodes import Episodes
@@ -66,7 +67,8 @@ class ImageArrays(AbstractData):
         labels, names = numbered_classes(y.cpu().numpy() if isinstance(y, Tensor) else y)
         if len(images) != len(labels):
             raise DataError(
-                f"x has {len(images)} images but y has {len(labels)} labels. Give one label per "
+                f"x has {counted(len(images), 'image')} but y has "
+                f"{counted(len(labels), 'label')}. Give one label per "
                 "image."
             )
         data = ClassDataset(

@@ -21,7 +21,8 @@ import numpy as np
 from PIL import Image
 
 from quickstudy.core.arrays import NDArray
-from quickstudy.core.errors import ImageError
+from quickstudy.core.errors import ConfigError, DataError, ImageError
+from quickstudy.data.open_files import OpenFile, content_of
 
 MAX_PIXELS = 100_000_000
 """The largest picture that is decoded, as width × height."""
@@ -33,13 +34,20 @@ MAX_SIDE = 65_535
 class TensorLike(Protocol):
     """A tensor of torch, which is not imported here: `quickstudy.runtime` works without it."""
 
+    @property
+    def ndim(self) -> int:
+        """How many axes it has."""
+        ...
+
     def detach(self) -> Any:
         """The numbers alone."""
 
 
-Picture: TypeAlias = str | Path | bytes | bytearray | Image.Image | NDArray[Any] | TensorLike
-"""A picture: the path of a file, the content of one, a Pillow image, or an array [H W] or [H W C]
-(a tensor [C H W] too) of bytes or of numbers between 0 and 1."""
+Picture: TypeAlias = (
+    str | Path | bytes | bytearray | OpenFile | Image.Image | NDArray[Any] | TensorLike
+)
+"""A picture: the path of a file, the content of one, an open file (`io.BytesIO`), a Pillow image,
+or an array [H W] or [H W C] (a tensor [C H W] too) of bytes or of numbers between 0 and 1."""
 
 # The usual ones are tried first. Pillow knows more: film, fonts, data files that only look like
 # pictures, and formats that it hands to another program (EPS to Ghostscript).
@@ -61,6 +69,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE = tuple(_UPRIGHT[value] for value in (5, 6, 7, 8))
 _QUIET = threading.Lock()
 _WHITE_12 = 4095
 _STRIP = 1 << 22  # values that are scaled at a time
@@ -96,13 +105,14 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def picture_size(picture: Picture) -> tuple[int, int]:
-    """Width and height, without decoding the picture.
+    """Width and height of the upright picture, without decoding it.
 
     Raises:
         ImageError: as `read_picture`.
     """
     with picture_of(picture) as (image, _):
-        return image.size
+        width, height = image.size
+        return (height, width) if _turn(image) in _ON_ITS_SIDE else (width, height)
 
 
 def picture_endings() -> frozenset[str]:
@@ -128,6 +138,36 @@ def how_to_read(ending: str) -> str:
     return ""
 
 
+def is_one_picture(given: Any) -> bool:
+    """Whether it is one file or picture, not several of them: an array of four axes is several.
+
+    >>> is_one_picture("bird.jpg"), is_one_picture(["bird.jpg"])
+    (True, False)
+    """
+    if isinstance(given, np.ndarray | TensorLike):
+        return given.ndim < 4
+    return isinstance(given, str | Path | bytes | bytearray | OpenFile | Image.Image)
+
+
+def check_list(items: Any, *, of: str) -> None:
+    """Refuse one item where several were expected; arrays are taken for several.
+
+    Args:
+        items: what came.
+        of: what they are, as the message calls them.
+
+    Raises:
+        ConfigError: for one.
+    """
+    if isinstance(items, np.ndarray) or not is_one_picture(items):
+        return
+    shown = repr(str(items)) if isinstance(items, str | Path) else type(items).__name__
+    how = f": [{shown}]" if isinstance(items, str | Path) else ""
+    raise ConfigError(
+        f"A list of {of} was expected, but one came: {shown}. Put it in brackets{how}."
+    )
+
+
 @contextmanager
 def picture_of(picture: Picture) -> Iterator[tuple[Image.Image, str]]:
     """A picture from wherever it is, not decoded yet where it is in a file, and what error messages
@@ -139,13 +179,17 @@ def picture_of(picture: Picture) -> Iterator[tuple[Image.Image, str]]:
     if isinstance(picture, str | Path):
         with _opened_file(picture) as (file, name), opened_image(file, name) as image:
             yield image, name
-    elif isinstance(picture, bytes | bytearray):
-        name = f"the picture given as {len(picture)} bytes"
-        with opened_image(io.BytesIO(picture), name) as image:
+    elif isinstance(picture, bytes | bytearray | OpenFile):
+        try:
+            content = content_of(picture)
+        except DataError as error:
+            raise ImageError(str(error)) from error
+        name = f"the image given as {len(content)} bytes"
+        with opened_image(io.BytesIO(content), name) as image:
             yield image, name
     else:
         image = picture if isinstance(picture, Image.Image) else _from_array(picture)
-        name = repr(str(getattr(image, "filename", "") or "the picture given"))
+        name = repr(str(getattr(image, "filename", "") or "the image given"))
         check_size(image, name)
         yield image, name
 
@@ -169,8 +213,8 @@ def opened_image(file: io.BufferedReader | io.BytesIO, name: str) -> Iterator[Im
         raise _too_large(name, f"{int(counted[0]):,}" if counted else "too many") from None
     except Image.UnidentifiedImageError:
         raise ImageError(
-            f"{name} is not a picture in a format that can be read here, whatever its name says. "
-            "Export it as PNG or JPEG with a picture viewer, or remove it."
+            f"{name} is not an image in a format that can be read here, whatever its name says. "
+            "Export it as PNG or JPEG with an image viewer, or remove it."
         ) from None
     except Exception as error:  # Pillow raises whatever error the damaged byte happens to cause
         raise _damaged(name, error) from error
@@ -192,8 +236,7 @@ def reading(name: str) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise ImageError(
-            f"{name} needs more memory than there is. Shrink it with a picture editor, or remove "
-            "it."
+            f"{name} needs more memory than there is. Shrink it with an image editor, or remove it."
         ) from error
     except Exception as error:
         raise _damaged(name, error) from error
@@ -243,11 +286,11 @@ def _open(path: str | Path, shown: str) -> io.BufferedReader:
         mode = Path(path).stat().st_mode
         if stat.S_ISDIR(mode):
             raise ImageError(
-                f"{shown} is a folder where a picture file was expected. Give the files in it."
+                f"{shown} is a folder where an image file was expected. Give the files in it."
             )
         # Opening a pipe would wait for ever.
         if not stat.S_ISREG(mode):
-            raise ImageError(f"{shown} is not a regular file. Give a picture file.")
+            raise ImageError(f"{shown} is not a regular file. Give an image file.")
         return Path(path).open("rb")
     except ImageError:
         raise
@@ -274,13 +317,13 @@ def _from_array(picture: Any) -> Image.Image:
         array = array.transpose(1, 2, 0) if array.ndim == 3 else array
     if not isinstance(array, np.ndarray):
         raise ImageError(
-            f"A picture is the path of a file, its bytes, a Pillow image or an array, but "
-            f"{type(picture).__name__} came."
+            "An image is the path of a file, its bytes, an open file, a Pillow image or an array, "
+            f"but {type(picture).__name__} came."
         )
     array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise ImageError(
-            "An array is a picture where its shape is [H W], [H W 1], [H W 3] or [H W 4], but "
+            "An array is an image where its shape is [H W], [H W 1], [H W 3] or [H W 4], but "
             f"{list(array.shape)} came."
         )
     if array.dtype == np.bool_:
@@ -289,7 +332,7 @@ def _from_array(picture: Any) -> Image.Image:
         low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
         if not 0 <= low <= high <= 1:  # also where one of them is NaN
             raise ImageError(
-                "Numbers of a picture lie between 0 and 1, or are bytes, but these run from "
+                "Numbers of an image lie between 0 and 1, or are bytes, but these run from "
                 f"{low:.4g} to {high:.4g}. Convert them, for instance x.astype('uint8')."
             )
         array = np.rint(array * 255).astype(np.uint8)
@@ -297,7 +340,7 @@ def _from_array(picture: Any) -> Image.Image:
         return Image.fromarray(array)
     if array.dtype != np.uint8:
         raise ImageError(
-            f"An array is a picture where it holds bytes (uint8) or floats, but {array.dtype} came."
+            f"An array is an image where it holds bytes (uint8) or floats, but {array.dtype} came."
         )
     return Image.fromarray(np.ascontiguousarray(array))
 
@@ -344,7 +387,7 @@ def _quiet() -> Iterator[None]:
 def _too_large(name: str, pixels: str) -> ImageError:
     return ImageError(
         f"{name} has {pixels} pixels, but at most {MAX_PIXELS:,} are read, and {MAX_SIDE:,} to a "
-        "side. Shrink it with a picture editor, or remove it."
+        "side. Shrink it with an image editor, or remove it."
     )
 
 

@@ -64,7 +64,7 @@ class MiniImageNet(Described, AbstractData):
             if (folder / _FILE).is_file():
                 return folder / _FILE
         raise DataError(
-            f"{_FILE} is not in {data_root()}. Its pictures may not be redistributed: make a zip "
+            f"{_FILE} is not in {data_root()}. Its images may not be redistributed: make a zip "
             "with images/ and train.csv, val.csv, test.csv "
             "(filename,label) and put it there, or name its folder with QUICKSTUDY_DATA or "
             "--data-root."

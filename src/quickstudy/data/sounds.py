@@ -17,6 +17,7 @@ from torch import Tensor
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError, LoadError, did_you_mean
+from quickstudy.data.open_files import OpenFile, content_of
 
 SHORTEST, LONGEST = 0.1, 600.0
 """Seconds that a recording lasts at least and at most."""
@@ -72,10 +73,10 @@ class Recording:
         )
 
 
-def read_recording(path: str | Path | bytes) -> Recording:
-    """The recording in a sound file, or in its content (WAV, FLAC, Ogg, MP3 and others that
-    libsndfile reads), its channels averaged; where they cancel each other, as in stereo of
-    opposite phase, the loudest.
+def read_recording(path: str | Path | bytes | bytearray | OpenFile) -> Recording:
+    """The recording in a sound file, in its content or in an open file (WAV, FLAC, Ogg, MP3 and
+    others that libsndfile reads), its channels averaged; where they cancel each other, as in stereo
+    of opposite phase, the loudest.
 
     Raises:
         DataError: when there is no such file, no sound in it, or it is too short or too long; the
@@ -83,7 +84,8 @@ def read_recording(path: str | Path | bytes) -> Recording:
         ConfigError: without the package soundfile.
     """
     soundfile = _soundfile()
-    if isinstance(path, bytes):
+    if isinstance(path, bytes | bytearray | OpenFile):
+        path = content_of(path)
         shown, size = f"the recording given as {len(path)} bytes", len(path)
     else:
         shown = repr(str(path))

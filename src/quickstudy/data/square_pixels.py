@@ -46,14 +46,14 @@ class SquarePixels:
         """
         largest = math.isqrt(MAX_PIXELS)
         if not 1 <= self.size <= largest:
-            raise ConfigError(f"The size of pictures must lie in 1 … {largest}, got {self.size}.")
+            raise ConfigError(f"The size of images must lie in 1 … {largest}, got {self.size}.")
         if self.channels not in (1, 3):
             raise ConfigError(
-                f"Pictures have channels=1 (grey) or channels=3 (colour), got {self.channels}."
+                f"Images have channels=1 (grey) or channels=3 (colour), got {self.channels}."
             )
         if self.fit not in FITS:
             raise ConfigError(
-                f"There is no way to make pictures square called '{self.fit}'. "
+                f"There is no way to make images square called '{self.fit}'. "
                 f"{did_you_mean(self.fit, FITS)}"
             )
 

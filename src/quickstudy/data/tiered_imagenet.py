@@ -85,7 +85,7 @@ class TieredImageNet(Described, AbstractData):
             what="tieredImageNet",
             forms="a folder with train_images_png.pkl (or train_images.npz), train_labels.pkl and "
             "so on, as its authors' and MetaOptNet's archives unpack; or a folder, zip or tar with "
-            "a folder of pictures per class (n01530575 …), as ImageNet's training pictures lie",
+            "a folder of images per class (n01530575 …), as ImageNet's training images lie",
         )
 
     @cached_property
@@ -100,7 +100,7 @@ class TieredImageNet(Described, AbstractData):
         class_of = {n: c for n, c in pictures_by_folder(self._names).items() if c in known}
         if not class_of:
             raise DataError(
-                f"{self._location} holds neither {split}_labels.pkl nor folders with pictures "
+                f"{self._location} holds neither {split}_labels.pkl nor folders with images "
                 f"called like the classes of {split} ({classes[0]} …)."
             )
         if self.check:
@@ -155,7 +155,7 @@ class TieredImageNet(Described, AbstractData):
         whole = len(names) == n_classes and len(labels) == _PICTURES[split]
         if self.check and not whole:
             raise DataError(
-                f"{self._location}: {split} has {len(labels):,} pictures of {len(names)} classes "
+                f"{self._location}: {split} has {len(labels):,} images of {len(names)} classes "
                 f"where {_PICTURES[split]:,} of {n_classes} were published. Unpack or fetch it "
                 "again, or take it as it is with check=False; its splits are then called own."
             )
@@ -198,10 +198,10 @@ class TieredImageNet(Described, AbstractData):
         if not isinstance(pictures, list) or len(pictures) != len(pixels):
             count = len(pictures) if isinstance(pictures, list) else 0
             raise DataError(
-                f"{self._file(name)} holds {count:,} pictures for {len(pixels):,} labels."
+                f"{self._file(name)} holds {count:,} images for {len(pixels):,} labels."
             )
         for i, picture in enumerate(pictures):
-            title = f"{self._file(name)}: picture {i:,}"
+            title = f"{self._file(name)}: image {i:,}"
             content = io.BytesIO(array_of(picture, title).astype(np.uint8).tobytes())
             with opened_image(content, title) as opened, reading(title):
                 image = opened.convert("RGB")

@@ -8,6 +8,7 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import DataError
 from quickstudy.core.setting import Setting
 from quickstudy.core.tasks import AbstractData, AbstractTasks
+from quickstudy.core.words import counted
 from quickstudy.data.class_index import ClassDataset, ClassIndex
 from quickstudy.data.class_split import enough_examples, split_named, splits_of
 from quickstudy.data.episodes import Episodes
@@ -48,7 +49,8 @@ class Vectors(AbstractData):
         rows, (labels, names) = _rows(x), numbered_classes(y)
         if len(rows) != len(labels):
             raise DataError(
-                f"x has {len(rows)} rows but y has {len(labels)} labels. Give one label per row."
+                f"x has {counted(len(rows), 'row')} but y has {counted(len(labels), 'label')}. "
+                f"Give one label per row."
             )
         data = ClassDataset(name, "vectors/all", torch.from_numpy(rows), ClassIndex(labels, names))
         data, self.left_out = enough_examples(data, min_per_class)

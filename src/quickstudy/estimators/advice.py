@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from quickstudy.core.words import counted
 from quickstudy.estimators.findings import Findings
 from quickstudy.estimators.scaling import Array
 
@@ -223,8 +224,9 @@ def _overlaps(findings: Findings) -> list[Advice]:
         a, b, n = pair
         if _is_overlap(findings, pair):
             text = (
-                f"{findings.names[a]} and {findings.names[b]} overlap: {n} of their "
-                f"{findings.counts[a] + findings.counts[b]} examples are taken for the other's. "
+                f"{findings.names[a]} and {findings.names[b]} overlap: of their "
+                f"{findings.counts[a] + findings.counts[b]} examples "
+                f"{counted(n, 'is', 'are')} taken for the other's. "
                 "Give more examples of both, or join them."
             )
             i = next(
@@ -291,7 +293,9 @@ def _unknowns(rejection: Rejection | None) -> list[Advice]:
     if rejection.n < rejection.wanted:
         low, high = rejection.interval
         if rejection.rule == "cohort":
-            more = f"Bring the cohort to {rejection.wanted} items that belong to no class."
+            more = (
+                f"Bring the cohort to {counted(rejection.wanted, 'item')} that belong to no class."
+            )
         else:
             more = (
                 f"Give a cohort of {rejection.wanted} items that belong to no class; at present "

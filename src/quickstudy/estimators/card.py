@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from quickstudy.core.saving import KINDS
+from quickstudy.core.words import counted
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.encoding import NOUNS, TABLE, Encoding
 from quickstudy.estimators.open_set import OpenSetClassifier
@@ -50,7 +51,8 @@ def model_card(
         *_header(_TASKS[encoding.kind], license_name),
         f"# {name}",
         "",
-        f"Tells {len(counts)} classes of {nouns} apart, from {sum(counts.values())} examples"
+        f"Tells {counted(len(counts), 'class', 'classes')} of {nouns} apart, from "
+        f"{counted(sum(counts.values()), 'example')}"
         + (", and says when something is none of them." if _is_open(classifier) else "."),
         "",
         "```python",
@@ -114,7 +116,7 @@ def learner_card(
         "## Data",
         "",
         (
-            f"Trained on {trained[0].train_tasks:,} tasks of {trained[0].data} in "
+            f"Trained on {counted(trained[0].train_tasks or 0, 'task')} of {trained[0].data} in "
             f"{trained[0].train_seconds or 0:.0f} s; seed {trained[0].train_seed}."
             if trained
             else "It does not say what it was trained on."

@@ -165,9 +165,7 @@ class Encoding:
         if encoding.image is not None:
             size = math.prod(ImageFormat.from_json(encoding.image).shape)
             if encoding.kind != "images" or size != dim:
-                raise ValueError(
-                    f"pictures of {size} values do not go with vectors of length {dim}"
-                )
+                raise ValueError(f"images of {size} values do not go with vectors of length {dim}")
         return encoding
 
 

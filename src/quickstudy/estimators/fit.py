@@ -18,6 +18,7 @@ from quickstudy.core.errors import (
     did_you_mean,
 )
 from quickstudy.core.learner import AbstractLearner
+from quickstudy.core.words import counted
 from quickstudy.data import ImageFormat
 from quickstudy.estimators.advice import listed
 from quickstudy.estimators.classifier import HEADS as ALL_HEADS
@@ -373,13 +374,13 @@ def _support_of_run(
     about = learner_extra(run)
     if not about.get("image"):
         raise LoadError(
-            f"{run} was not trained on pictures, so it cannot learn a folder of them. Use a run of "
+            f"{run} was not trained on images, so it cannot learn a folder of them. Use a run of "
             "an image recipe."
         )
     if learner.traits.transductive:
         raise TransductiveError(
             f"The learner of {run}, {type(learner).__name__}, is transductive: its answer to one "
-            "picture depends on the others that are asked about with it. Use an inductive one "
+            "image depends on the others that are asked about with it. Use an inductive one "
             '(for batch statistics: norm="support", on the command line --norm support).'
         )
     image = about["image"] if invert is None else {**about["image"], "invert": invert}
@@ -407,8 +408,9 @@ def _support_of_run(
 def _check_leaves_out(learner: AbstractLearner[Any], n: int) -> None:
     if not learner.traits.any_way or n < 2:
         raise ConfigError(
-            f"{type(learner).__name__} cannot learn these {n} classes without one of them, to see "
-            "what unknowns score. Give a cohort, a folder of pictures that belong to no class, or "
+            f"{type(learner).__name__} cannot learn these {counted(n, 'class', 'classes')} "
+            f"without one of them, to see "
+            "what unknowns score. Give a cohort, a folder of images that belong to no class, or "
             "a learner for any number of classes (protonet)."
         )
 

@@ -4,22 +4,21 @@ import json
 import tempfile
 import unicodedata
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.describe import Modules
 from quickstudy.core.errors import ConfigError, DataError
 from quickstudy.core.saving import locked, write_file
-from quickstudy.data import find_files
+from quickstudy.core.words import counted
+from quickstudy.data.image_files import check_list
 from quickstudy.estimators import hub, model_files
 from quickstudy.estimators.card import model_card
 from quickstudy.estimators.classifier import FewShotClassifier
@@ -33,7 +32,7 @@ from quickstudy.estimators.summary import FitSummary
 from quickstudy.estimators.support import Cache, paths_of_rows
 from quickstudy.estimators.tables import ENDINGS, read_table, row_numbers, texts
 from quickstudy.pretrained import AbstractPretrained, FeatureCache, encode_files
-from quickstudy.pretrained.files import Source, cache_for, names_of
+from quickstudy.pretrained.files import Source, cache_for, find_sources, names_of
 
 UNKNOWN = "unknown"
 _AT_ONCE = 256
@@ -79,8 +78,11 @@ class FittedModel:
     set_alpha: float | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
-        classes = f"{len(self.counts)} classes from {sum(self.counts.values())} examples"
-        return f"FittedModel({self.encoding.kind}, {classes}, head {self.known.head})"
+        classes = counted(len(self.counts), "class", "classes")
+        examples = counted(sum(self.counts.values()), "example")
+        return (
+            f"FittedModel({self.encoding.kind}, {classes} from {examples}, head {self.known.head})"
+        )
 
     @property
     def known(self) -> FewShotClassifier:
@@ -111,7 +113,7 @@ class FittedModel:
             ConfigError: for one item where a list was expected, or without an encoder.
             DataError: when one cannot be read.
         """
-        _check_list(items)
+        check_list(items, of="items")
         if self.encoding.kind == TABLE:
             return self.encoding.standardised(np.asarray(items, dtype=np.float64))
         encoder = self._opened_encoder()
@@ -145,9 +147,9 @@ class FittedModel:
         answer.
 
         Args:
-            files: paths of files, or of folders with files of the model's kind; of images also
-                pictures in memory (the bytes of a file, Pillow images, arrays), which are called
-                "<item 1>" and so on in the answers.
+            files: paths of files, or of folders with files of the model's kind; the content of a
+                file or an open one, and of images Pillow images and arrays, which are called
+                "<item 1>" and so on in the answers. One of these may come alone.
             cache: where vectors are kept, as in `quickstudy.pretrained.encode_files`.
 
         Raises:
@@ -160,9 +162,7 @@ class FittedModel:
         self, files: Sequence[Source] | Source, *, cache: Cache = None
     ) -> Iterator[Prediction]:
         """As `predict_files`, one by one, so that any number of files fits into memory."""
-        given: Any = files
-        given = [given] if _is_one(files) else list(given)
-        yield from self._stream(self.find_files(given), cache)
+        yield from self._stream(self.find_files(files), cache)
 
     def predict_texts(self, items: Sequence[str]) -> list[Prediction]:
         """What the model says of each text; an empty one has an error in place of an answer.
@@ -175,7 +175,7 @@ class FittedModel:
                 f"The model was fitted to {NOUNS[self.encoding.kind]}, not to texts. Give it "
                 f"{NOUNS[self.encoding.kind]}."
             )
-        _check_list(items)
+        check_list(items, of="items")
         good = [i for i, text in enumerate(items) if text.strip()]
         x = self.vectors([items[i] for i in good])
         answers = dict(zip(good, self.answer_vectors([items[i] for i in good], x), strict=True))
@@ -282,8 +282,9 @@ class FittedModel:
         self.__dict__.update(state)
         self.encoder = _opened_here(self.encoding) if state["encoder"] else None
 
-    def find_files(self, paths: Sequence[Source]) -> list[Source]:
-        """The files of the model's kind in files and folders; what is in memory stays as it is.
+    def find_files(self, paths: Iterable[Source] | Source) -> list[Source]:
+        """The files of the model's kind in files and folders; what is in memory stays as it is, and
+        open files are read.
 
         Raises:
             ConfigError: of a model of a table.
@@ -294,13 +295,7 @@ class FittedModel:
                 "The model was fitted to rows of a table, so it takes no files of items. Change "
                 "the table and fit again, or ask with predict_table."
             )
-        found: list[Source] = []
-        for is_path, some in groupby(paths, lambda path: isinstance(path, str | Path)):
-            items: Any = list(some)
-            found += find_files(items, kind=self.encoding.kind) if is_path else items
-        if not found:
-            find_files([], kind=self.encoding.kind)  # says what is expected
-        return found
+        return find_sources(paths, kind=self.encoding.kind)
 
     def with_rate(self, false_accept_rate: float) -> "FittedModel":
         """The model with another false-accept rate; where it has no cohort, each class plays the
@@ -706,7 +701,7 @@ class FittedModel:
         return isinstance(item, Path) or self.encoding.kind in ("images", "audio")
 
     def _vectors_of_class(self, items: Sequence[Any] | NDArray[Any]) -> NDArray[np.float64]:
-        _check_list(items)
+        check_list(items, of="items")
         if self.encoding.kind == TABLE and any(isinstance(item, str | Path) for item in items):
             raise ConfigError(
                 "The model was fitted to rows of a table, so a class is given by rows of numbers. "
@@ -809,21 +804,6 @@ def _decide(classifier: Classifier, x: NDArray[np.float64]) -> list[OpenSetPredi
         OpenSetPrediction(label, label, float(score), -np.inf, False)
         for label, score in zip(best, scores.max(1), strict=True)
     ]
-
-
-def _is_one(files: Any) -> bool:
-    """Whether it is one file or picture, not a list of them."""
-    if isinstance(files, np.ndarray):
-        return files.ndim < 4
-    return isinstance(files, str | Path | bytes | bytearray | Image.Image)
-
-
-def _check_list(items: Any) -> None:
-    if isinstance(items, str | Path):
-        raise ConfigError(
-            f"A list was expected, but one item came: {str(items)!r}. Put it in brackets: "
-            f"[{str(items)!r}]."
-        )
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, deserialize
 
 from quickstudy.core.errors import LoadError
 from quickstudy.core.saving import MANIFEST, holds, load_folder
+from quickstudy.core.words import counted
 from quickstudy.estimators.history import Change, since_fit
 
 FORMAT = 3
@@ -54,7 +55,9 @@ def said_of(folder: str | Path) -> str:
     about, _ = read_saved(Path(folder))
     names = [f"{name} {n}" for name, n in counts.items()]
     more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
-    classes = f"It knows {len(names)} classes ({', '.join(names[:_MOST])}{more})."
+    classes = (
+        f"It knows {counted(len(names), 'class', 'classes')} ({', '.join(names[:_MOST])}{more})."
+    )
     with damage_is_a_load_error(Path(folder)):
         history = [Change.from_json(values) for values in about.get("history", ())]
         return " ".join(part for part in (classes, since_fit(history)) if part)

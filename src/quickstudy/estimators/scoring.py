@@ -11,7 +11,7 @@ from quickstudy.estimators.encoding import TABLE
 from quickstudy.estimators.fitted import FittedModel, Prediction
 from quickstudy.estimators.open_set import OpenSetClassifier
 from quickstudy.estimators.support import Cache
-from quickstudy.estimators.tables import ENDINGS, column, read_table
+from quickstudy.estimators.tables import ENDINGS, TARGET, column, read_table
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _asked(
     model: FittedModel, labelled: Path, *, target: str, cache: Cache
 ) -> tuple[list[str], list[Prediction]]:
     if model.encoding.kind == TABLE or labelled.suffix.lower() in ENDINGS:
-        names = column(read_table(labelled), target, labelled)
+        names = column(read_table(labelled), target, labelled, option=TARGET)
         return names, model.predict_table(labelled, cache=cache)
     found = find_classes(labelled, kind=model.encoding.kind)
     names = [name for name, files in found.items() for _ in files]

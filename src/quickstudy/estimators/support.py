@@ -16,9 +16,12 @@ from jaxtyping import Float
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError
+from quickstudy.core.words import counted
 from quickstudy.data import find_classes, find_files, kind_of
+from quickstudy.estimators.advice import listed
 from quickstudy.estimators.encoding import TABLE, Encoding, encode_texts
 from quickstudy.estimators.tables import (
+    TARGET,
     Columns,
     column,
     read_table,
@@ -190,7 +193,9 @@ def table_support(
     """
     rows = read_table(file)
     # As of folders: letters with accents are written in two ways that look the same.
-    labels = [unicodedata.normalize("NFC", name) for name in column(rows, target, file)]
+    labels = [
+        unicodedata.normalize("NFC", name) for name in column(rows, target, file, option=TARGET)
+    ]
     given = [name for name in (text, paths) if name]
     if len(given) + bool(columns) > 1:
         raise ConfigError(
@@ -203,7 +208,10 @@ def table_support(
         notes = (f"Learned from the files that the column '{paths}' names.",) if paths else ()
     _check_columns([*(columns or ()), *given], target)
     if paths:
-        names = [Path(file).parent / Path(name).expanduser() for name in column(rows, paths, file)]
+        names = [
+            Path(file).parent / Path(name).expanduser()
+            for name in column(rows, paths, file, option="paths, on the command line --paths")
+        ]
         return _files_of_table(
             names,
             labels,
@@ -218,7 +226,7 @@ def table_support(
         )
     if text:
         _refuse_options("texts", kind=kind in ("auto", "text"), invert=invert is None)
-        texts = column(rows, text, file)
+        texts = column(rows, text, file, option="text, on the command line --text")
         opened = open_encoder(encoder, kind="text")
         vectors, warned = encode_texts(
             opened,
@@ -368,8 +376,12 @@ def _notes_of_columns(
     chosen: Columns, others: list[str], x: Float[NDArray[np.float64], "n D"]
 ) -> tuple[str, ...]:
     """What was learned from, and what became of categories and of missing values."""
-    ignored = f"; neither numbers nor categories: {', '.join(others[:10])}." if others else "."
-    notes = [f"Learned from the columns {', '.join(chosen.names[:10])}{ignored}"]
+    notes = [f"Learned from the columns {listed(chosen.names, most=10)}."]
+    if others:
+        notes.append(
+            "Left out, as they hold one value only, or are neither numbers nor categories: "
+            f"{listed(others, most=10)}."
+        )
     kinds = [
         f"{name} ({', '.join(known[:5])}{', …' if len(known) > 5 else ''})"
         for name, known in zip(chosen.names, chosen.categories, strict=False)
@@ -377,7 +389,8 @@ def _notes_of_columns(
     ]
     if kinds:
         notes.append(
-            f"Categories, each of which is a number of its own, 1 or 0: {'; '.join(kinds[:10])}. "
+            f"Categories, each of which is a number of its own, 1 or 0: "
+            f"{'; '.join(kinds[:10])}{' …' if len(kinds) > 10 else ''}. "
             "One that is not known counts as none of them."
         )
     if chosen.optional:
@@ -385,7 +398,7 @@ def _notes_of_columns(
         names = dict.fromkeys(np.asarray(chosen.of_numbers)[gaps.any(0)].tolist())
         notes.append(
             f"Values are missing in {int(gaps.any(1).sum())} of {len(x)} rows (columns "
-            f"{', '.join(list(names)[:10])}). They count as the mean of their column."
+            f"{listed(list(names), most=10)}). They count as the mean of their column."
         )
     return tuple(notes)
 
@@ -397,7 +410,8 @@ def _all_numbers(
     bad = [i for i, why in enumerate(wrong) if why]
     if bad:
         raise DataError(
-            f"In '{file}', row {bad[0] + 1}, {wrong[bad[0]]}. Of {len(rows)} rows {len(bad)} are "
+            f"In '{file}', row {bad[0] + 1}, {wrong[bad[0]]}. Of {counted(len(rows), 'row')} "
+            f"{len(bad)} are "
             "like this. Correct them, or leave the column out with --columns."
         )
     return x
@@ -436,7 +450,7 @@ def read_cohort(
     )
     if not encoded.paths:
         raise DataError(
-            f"None of the {len(paths)} files of {cohort} can be read. The first: "
+            f"None of the {counted(len(paths), 'file')} of {cohort} can be read. The first: "
             f"{encoded.skipped[0][1]}"
         )
     groups = np.asarray([cohort_group(path, root) for path in encoded.paths])

@@ -13,10 +13,13 @@ from jaxtyping import Float
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import DataError, did_you_mean
+from quickstudy.core.words import counted
 
 ENDINGS = (".csv", ".tsv", ".jsonl")
 _MISSING = ("", "na", "n/a", "nan", "null", "?")
 _CATEGORIES = 20
+TARGET = "target, on the command line --label"
+"""What names the column with the class, as errors say it."""
 
 
 def read_table(file: Path) -> list[dict[str, Any]]:
@@ -51,8 +54,14 @@ def read_table(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def texts(rows: Sequence[dict[str, Any]], name: str, file: Path) -> list[str]:
+def texts(rows: Sequence[dict[str, Any]], name: str, file: Path, *, option: str = "") -> list[str]:
     """A column's values as texts, without the spaces around them; empty where there is none.
+
+    Args:
+        rows: of the table.
+        name: of the column.
+        file: where the table lies.
+        option: what names the column, so that the error can say so.
 
     Raises:
         DataError: when there is no such column.
@@ -63,17 +72,20 @@ def texts(rows: Sequence[dict[str, Any]], name: str, file: Path) -> list[str]:
             if len(rows[0]) == 1 and ";" in next(iter(rows[0]))
             else ""
         )
-        raise DataError(f"'{file}' has no column '{name}'.{hint} {did_you_mean(name, rows[0])}")
+        how = f" Name the column that is meant ({option})." if option else ""
+        raise DataError(
+            f"'{file}' has no column '{name}'.{hint}{how} {did_you_mean(name, rows[0])}"
+        )
     return ["" if row.get(name) is None else str(row[name]).strip() for row in rows]
 
 
-def column(rows: Sequence[dict[str, Any]], name: str, file: Path) -> list[str]:
+def column(rows: Sequence[dict[str, Any]], name: str, file: Path, *, option: str = "") -> list[str]:
     """As `texts`, of a column that has a value in every row.
 
     Raises:
         DataError: when there is no such column, or a value is missing, by row.
     """
-    values = texts(rows, name, file)
+    values = texts(rows, name, file, option=option)
     empty = [i + 1 for i, value in enumerate(values) if not value]
     if empty:
         raise DataError(
@@ -154,14 +166,14 @@ def usable_columns(
     has_missing = False
     rest: list[str] = []
     for name in named or [name for name in rows[0] if name != but]:
-        values = texts(rows, name, file)
+        values = texts(rows, name, file, option="columns, on the command line --columns")
         present = [(i, value) for i, value in enumerate(values) if not is_missing_text(value)]
         bad = [(i, value) for i, value in present if not _is_number(value)]
         if bad and len(bad) < len(present):
             row, value = bad[0]
             raise DataError(
                 f"In '{file}' the column '{name}' holds numbers in {len(present) - len(bad)} of "
-                f"{len(rows)} rows, but {value!r} in row {row + 1}. "
+                f"{counted(len(rows), 'row')}, but {value!r} in row {row + 1}. "
                 "Correct it, or say with --columns what to learn from."
             )
         known = tuple(sorted({value for _, value in bad}))

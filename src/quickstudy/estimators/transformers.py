@@ -13,6 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError
 from quickstudy.data import read_picture
+from quickstudy.data.image_files import TensorLike, check_list
+from quickstudy.data.open_files import OpenFile, content_of
 from quickstudy.pretrained import AbstractPretrained, FeatureCache, encode_files, open_encoder
 
 
@@ -70,18 +72,14 @@ class AbstractItemEncoder(TransformerMixin, BaseEstimator, abc.ABC):
         return self
 
     def transform(self, X: Iterable[Any]) -> Float[NDArray[np.float32], "n D"]:
-        """The vectors of items: paths of files, or items in memory.
+        """The vectors of items: paths of files, their contents, open files, or items in memory.
 
         Raises:
-            ConfigError: for one path where a list was expected.
+            ConfigError: for one item where a list was expected.
             DataError: when files cannot be read, with up to ten of them and the reasons.
         """
         check_is_fitted(self, "encoder_")
-        if isinstance(X, str | Path):
-            raise ConfigError(
-                f"A list of {self.kind} was expected, but one came: {str(X)!r}. Put it in "
-                f"brackets: [{str(X)!r}]."
-            )
+        check_list(X, of=self.kind)
         items = list(X)
         files = {i: file for i, file in enumerate(map(self._file, items)) if file is not None}
         memory = [i for i in range(len(items)) if i not in files]
@@ -94,7 +92,7 @@ class AbstractItemEncoder(TransformerMixin, BaseEstimator, abc.ABC):
             self.notes_ = (*self.encoder_.notes, *encoded.notes)
         for at in range(0, len(memory), self.batch_size):
             rows = memory[at : at + self.batch_size]
-            out[rows] = self.encoder_.encode([self._in_memory(items[i]) for i in rows])
+            out[rows] = self.encoder_.encode([self._opened_item(items[i]) for i in rows])
         return out
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
@@ -108,8 +106,13 @@ class AbstractItemEncoder(TransformerMixin, BaseEstimator, abc.ABC):
         prefix = type(self).__name__.lower()
         return np.asarray([f"{prefix}{i}" for i in range(self.n_features_out_)], dtype=object)
 
+    def _opened_item(self, item: Any) -> Any:
+        if isinstance(item, bytes | bytearray | OpenFile):
+            return self.encoder_.read(content_of(item))
+        return self._in_memory(item)
+
     def _in_memory(self, item: Any) -> Any:
-        """What the encoder takes of something that is not in a file."""
+        """What the encoder takes of something that is not the content of a file."""
         return item
 
     def __sklearn_clone__(self) -> Self:
@@ -128,7 +131,8 @@ class AbstractItemEncoder(TransformerMixin, BaseEstimator, abc.ABC):
 
 
 class ImageEncoder(AbstractItemEncoder):
-    """Pictures to vectors: paths of files, their bytes, Pillow images, or arrays [H W 3] and [H W].
+    """Pictures to vectors: paths of files, their bytes, open files, Pillow images, or arrays
+    [H W 3] and [H W].
 
     Args:
         encoder: what `quickstudy.pretrained.open_encoder` takes: "auto", "symbols", the folder of
@@ -158,10 +162,10 @@ class ImageEncoder(AbstractItemEncoder):
         return Path(item) if isinstance(item, str | Path) else None
 
     def _in_memory(self, item: Any) -> Any:
-        if item is not None and not isinstance(item, bytes | bytearray | np.ndarray):
-            return item  # a Pillow image, or what an own encoder takes
         picture: Any = item
-        return read_picture(picture)
+        if item is None or isinstance(item, np.ndarray | TensorLike):
+            return read_picture(picture)
+        return item  # a Pillow image, or what an own encoder takes
 
     def _options(self) -> dict[str, Any]:
         return {"invert": self.invert}
@@ -198,7 +202,8 @@ class TextEncoder(AbstractItemEncoder):
 
 
 class AudioEncoder(AbstractItemEncoder):
-    """Recordings to vectors: paths of files, or `quickstudy.data.Recording`.
+    """Recordings to vectors: paths of files, their bytes, open files, or
+    `quickstudy.data.Recording`.
 
     Args:
         encoder: "auto" ("voices" where it is installed, else "spectrum"), one of these by name, an

@@ -15,6 +15,7 @@ import torch
 
 from quickstudy.core.errors import LoadError
 from quickstudy.core.saving import write_file
+from quickstudy.core.words import counted
 from quickstudy.version import __version__
 
 DECIMALS = 6
@@ -167,7 +168,7 @@ class Report:
         if self.labelled != 1:
             parts.append(f"{self.labelled!r} of the examples labelled")
         parts.append(f"{self.data} {self.split} [{self.split_hash}]")
-        parts += [f"{self.n_tasks} tasks", f"seed {self.seed}"]
+        parts += [f"{counted(self.n_tasks, 'task')}", f"seed {self.seed}"]
         return ", ".join(parts)
 
     def __str__(self) -> str:

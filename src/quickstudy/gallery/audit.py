@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.engine import Connection
 
+from quickstudy.core.words import counted
 from quickstudy.gallery.moments import iso, utc_now
 from quickstudy.gallery.tables import AUDIT, AUDIT_CHAIN, IDENTITY
 
@@ -198,7 +199,7 @@ def prune(connection: Connection, before: datetime, *, operator: str) -> int:
     last = connection.execute(select(AUDIT.c.hash).where(AUDIT.c.id == first - 1)).scalar()
     count = connection.execute(delete(AUDIT).where(AUDIT.c.id < first)).rowcount
     connection.execute(update(AUDIT_CHAIN).values(first=first, first_hash=last or chain.last_hash))
-    detail = f"{count} entries before {iso(before)}, up to number {first - 1}"
+    detail = f"{counted(count, 'entry', 'entries')} before {iso(before)}, up to number {first - 1}"
     append(connection, [AuditEntry("prune", detail=detail)], operator=operator)
     return count
 

@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import GalleryError
+from quickstudy.core.words import counted
 from quickstudy.gallery.calibration import realised_range, smallest_rate
 from quickstudy.gallery.names import normal_name
 from quickstudy.gallery.policy import BY_HAND, COHORT, LEAVE_ONE_OUT, NOT_CALIBRATED, Policy
@@ -49,7 +50,8 @@ def cohort_of(vectors: Vectors, persons: Sequence[Any] | NDArray[Any] | None) ->
     labels = np.asarray(persons)
     if labels.shape != (len(vectors),):
         raise GalleryError(
-            f"There are {len(vectors)} vectors in the cohort, but the persons have the shape "
+            f"There are {counted(len(vectors), 'vector')} in the cohort, but the persons have "
+            f"the shape "
             f"{labels.shape}. Say of each vector who it is of."
         )
     return Cohort(vectors, np.unique(labels, return_inverse=True)[1].astype(np.int64))
@@ -109,9 +111,10 @@ def cohort_warnings(
     identities = {identity for _, identity in close}
     names = sorted(snapshot.names(connection, identities)[identity] for identity in identities)
     return (
-        f"{persons} of {len(np.unique(cohort.persons))} people of the cohort look like somebody "
-        f"enrolled as much as photos of one person look like each other ({own:.3f}): like "
-        f"{listed(names)}. If they are the same people, leave them out and calibrate again; "
+        f"{persons} of {len(np.unique(cohort.persons))} people of the cohort "
+        f"{'looks' if persons == 1 else 'look'} like somebody enrolled as much as templates of one "
+        f"person look like each other ({own:.3f}): like {listed(names)}. If they are the same "
+        "people, leave them out and calibrate again; "
         "otherwise this encoder can hardly tell these people apart.",
     )
 
@@ -133,17 +136,19 @@ def promises(policy: Policy, identities: int) -> str:
     wanted = policy.rate or 0.01
     need = (
         f"{100 * wanted:g} % takes {needed(wanted, left_out=True)}, or a cohort of "
-        f"{needed(wanted)} people who are not enrolled"
+        f"{counted(needed(wanted), 'person', 'people')} who are not enrolled"
     )
     if policy.rule == NOT_CALIBRATED:
         return (
-            f"Not calibrated: with {identities} identities leaving one out could promise "
+            f"Not calibrated: with {counted(identities, 'identity', 'identities')} leaving one "
+            f"out could promise "
             f"{min(100.0, 100 * smallest):.0f} %; {need}."
         )
     kept = f"At most {100 * (policy.promised or 0):.2g} % of impostors are taken for somebody"
     if policy.rate is None or (policy.promised or 0) <= policy.rate + 1e-12:
         return f"{kept} (rule: {policy.rule})."
-    return f"{kept} (rule: {policy.rule}), with {identities} identities; {need}."
+    there = counted(identities, "identity", "identities")
+    return f"{kept} (rule: {policy.rule}), with {there}; {need}."
 
 
 def listed(names: Sequence[str]) -> str:

@@ -70,7 +70,7 @@ def checked_photos(
         kept = [i for i in range(len(chosen)) if i not in unlike]
         if not kept:
             raise GalleryError(
-                f"{identity} was not enrolled, as no photo is like the others. {unlike[0]}"
+                f"{identity} was not enrolled, as none of them is like the others. {unlike[0]}"
             )
         chosen = chosen[kept]
         warnings += [f"{text} It was left out." for text in unlike.values()]
@@ -78,7 +78,7 @@ def checked_photos(
         warnings += unlike.values()
     if len(chosen) == 1 and owner is None:
         warnings.append(
-            f"{identity} has one template. A second photo, on another day, would make recognition "
+            f"{identity} has one template. A second one, from another day, would make recognition "
             "surer."
         )
     return chosen, warnings
@@ -114,7 +114,7 @@ def _duplicates(
         return []
     other = int(others[photo][0][0])
     name = snapshot.names(connection, [other])[other]
-    why = f"duplicates begin at {limit:.3f}" if limit is not None else "it is the same photo"
+    why = f"duplicates begin at {limit:.3f}" if limit is not None else "it is the same one"
     text = f"{labels[photo]} of {identity} looks like {name} (similarity {near:.3f}, {why})"
     if not force:
         raise DuplicateError(
@@ -155,7 +155,7 @@ def _unlike(
             limit, expected = threshold, f"accepted above {threshold:.2f}"
         if s <= limit:
             result[i] = (
-                f"{labels[i]} is unlike the other photos of {identity} (similarity {s:.2f}, "
-                f"{expected}). Check that it is the same person, and the photo."
+                f"{labels[i]} is unlike the others of {identity} (similarity {s:.2f}, "
+                f"{expected}). Check that it is the same one, and how it was taken."
             )
     return result

@@ -1,7 +1,9 @@
-"""A gallery that takes files: photos or recordings, encoded as its templates were."""
+"""A gallery that takes files: photos or recordings, encoded as its templates were. Photos in memory
+may stand wherever the path of one may.
+"""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from quickstudy.core.errors import ConfigError, DataError, GalleryError, did_you_mean
+from quickstudy.core.words import counted
 from quickstudy.gallery.cohort import Calibration
 from quickstudy.gallery.gallery import DEFAULT_RATE, VectorGallery
 from quickstudy.gallery.names import normal_name
@@ -18,6 +21,7 @@ from quickstudy.gallery.policy import Decision, Enrolment, Policy
 if TYPE_CHECKING:
     from quickstudy.gallery.rates import Probes
     from quickstudy.pretrained import AbstractPretrained, EncodedFiles
+    from quickstudy.pretrained.files import Source
 
 ON_POOR = ("warn", "skip")
 _AT_ONCE = 256
@@ -55,7 +59,8 @@ class FileDecision:
     """What a gallery says of one file.
 
     Args:
-        path: of the file.
+        path: of the file; what is in memory is called by its place among what was asked, "<item 3>"
+            the third.
         decision: None where it cannot be read.
         error: why it cannot be read; else empty.
     """
@@ -90,7 +95,7 @@ class Gallery(VectorGallery):
         *,
         kind: str = "images",
         invert: bool | None = None,
-        photographs: Iterable[str | Path] = (),
+        photographs: "Iterable[Source] | Source" = (),
         policy: Policy | None = None,
         operator: str = "",
     ) -> Self:
@@ -102,9 +107,9 @@ class Gallery(VectorGallery):
             encoder: as of `quickstudy.pretrained.open_encoder`.
             kind: "images" or "audio".
             invert: of drawings: as of `quickstudy.pretrained.open_encoder`.
-            photographs: files or folders like those that will be enrolled: "auto" looks at the
-                first eight, and takes the encoder of faces where most of them show one and it is
-                installed; the encoder's `notes` say so.
+            photographs: photos like those that will be enrolled, as of `enrol_files`: "auto" looks
+                at eight of them, and takes the encoder of faces where most of them show one and it
+                is installed; the encoder's `notes` say so.
             policy, operator: as of `create`.
 
         Raises:
@@ -157,7 +162,7 @@ class Gallery(VectorGallery):
     def enrol_files(
         self,
         identity: str,
-        files: Iterable[str | Path],
+        files: "Iterable[Source] | Source",
         *,
         force: bool = False,
         consent: str | None = None,
@@ -168,11 +173,13 @@ class Gallery(VectorGallery):
         cache: bool = False,
         progress: Progress | None = None,
     ) -> Enrolment:
-        """Enrol an identity by photos or recordings: files, or folders of them.
+        """Enrol an identity by photos or recordings: files, folders of them, or what is in memory.
 
         Args:
             identity, force, consent, retain_until, details: as of `enrol`.
-            files: paths.
+            files: paths of files or folders; the content of a file or an open one; of photos also
+                Pillow images and arrays. What is in memory is called "<item 1>" and so on. One of
+                these may come alone.
             on_bad: files that cannot be read: "refuse" them all, or "skip" them.
             on_poor: photos that are tiny, dark, blurred, without contrast, or unlike the person's
                 others: "warn" and enrol, or "skip" them.
@@ -183,13 +190,14 @@ class Gallery(VectorGallery):
             DataError: when no file can be read.
             DuplicateError: when a photo looks like another identity, unless ``force``.
         """
-        from quickstudy.data import find_files
+        from quickstudy.pretrained.files import find_sources, names_of
 
         _check_on_poor(on_poor)
-        paths = find_files(files, kind=self.kind)
-        encoded = self._encode(paths, on_bad=on_bad, cache=cache, progress=progress)
+        sources = find_sources(files, kind=self.kind)
+        encoded = self._encode(sources, on_bad=on_bad, cache=cache, progress=progress)
         return self._enrol_encoded(
             identity,
+            dict(zip(names_of(sources), sources, strict=True)),
             encoded.paths,
             encoded.vectors,
             skipped=encoded.skipped,
@@ -242,7 +250,7 @@ class Gallery(VectorGallery):
             vectors = encoded.vectors[[rows[path] for path in good]]
             try:
                 one = self._enrol_encoded(
-                    name, good, vectors, skipped=bad, on_poor=on_poor, force=force
+                    name, {}, good, vectors, skipped=bad, on_poor=on_poor, force=force
                 )
             except (GalleryError, DataError) as error:
                 refused.append((name, str(error)))
@@ -254,7 +262,7 @@ class Gallery(VectorGallery):
 
     def identify_files(
         self,
-        files: Iterable[str | Path],
+        files: "Iterable[Source] | Source",
         *,
         top_k: int = 5,
         cache: bool = False,
@@ -264,14 +272,14 @@ class Gallery(VectorGallery):
         that cannot be read have an error in place of a decision.
 
         Args:
-            files: paths, or folders.
+            files: as of `enrol_files`.
             top_k: how many candidates to name.
             cache, progress: as of `enrol_files`.
         """
-        from quickstudy.data import find_files
+        from quickstudy.pretrained.files import find_sources, names_of
 
-        paths = find_files(files, kind=self.kind)
-        encoded = self._encode(paths, on_bad="skip", cache=cache, progress=progress)
+        sources = find_sources(files, kind=self.kind)
+        encoded = self._encode(sources, on_bad="skip", cache=cache, progress=progress)
         decisions = list[Decision]()
         for begin in range(0, len(encoded.paths), _AT_ONCE):
             part = slice(begin, begin + _AT_ONCE)
@@ -279,18 +287,28 @@ class Gallery(VectorGallery):
             decisions += self.identify(encoded.vectors[part], top_k=top_k, photos=names)
         by_path = dict(zip(encoded.paths, decisions, strict=True))
         reasons = dict(encoded.skipped)
-        return [FileDecision(path, by_path.get(path), reasons.get(path, "")) for path in paths]
+        return [
+            FileDecision(path, by_path.get(path), reasons.get(path, ""))
+            for path in names_of(sources)
+        ]
 
-    def verify_file(self, file: str | Path, identity: str, *, cache: bool = False) -> Decision:
+    def verify_file(self, file: "Source", identity: str, *, cache: bool = False) -> Decision:
         """Whether a photo or recording is of the one it claims to be.
+
+        Args:
+            file: one, as of `enrol_files`, but no folder.
+            identity: the name.
+            cache: as of `enrol_files`.
 
         Raises:
             DataError: when it cannot be read.
             GalleryError: when there is none of that name.
         """
-        path = Path(file).expanduser()
-        encoded = self._encode([path], on_bad="refuse", cache=cache)
-        return self.verify(encoded.vectors[0], identity, photo=path.name)
+        from quickstudy.pretrained.files import is_path
+
+        source = Path(file).expanduser() if is_path(file) else file
+        encoded = self._encode([source], on_bad="refuse", cache=cache)
+        return self.verify(encoded.vectors[0], identity, photo=encoded.paths[0].name)
 
     # --- thresholds and error rates
 
@@ -298,30 +316,32 @@ class Gallery(VectorGallery):
         self,
         rate: float = DEFAULT_RATE,
         *,
-        cohort: str | Path,
+        cohort: "Iterable[Source] | Source",
         on_bad: str = "refuse",
         cache: bool = False,
         progress: Progress | None = None,
     ) -> Calibration:
-        """`calibrate` with a folder of people who are not enrolled. The files of one sub-folder are
-        of one person; those beside each other in the folder itself of one each.
+        """`calibrate` with photos or recordings of people who are not enrolled. The files of one
+        sub-folder of a folder are of one person; all others are of one each.
 
         Args:
             rate: the share of impostors who may be taken for somebody.
-            cohort: the folder, or one file.
+            cohort: the folder, or several folders and files, as of `enrol_files`.
             on_bad, cache, progress: as of `enrol_files`.
         """
-        from quickstudy.data import find_files
+        from quickstudy.pretrained.files import find_sources, is_path, listed_sources
 
-        folder = Path(cohort).expanduser()
-        paths = find_files([folder], kind=self.kind)
-        encoded = self._encode(paths, on_bad=on_bad, cache=cache, progress=progress)
+        items = listed_sources(cohort)
+        sources = find_sources(items, kind=self.kind)
+        encoded = self._encode(sources, on_bad=on_bad, cache=cache, progress=progress)
+        folders = [Path(item).expanduser() for item in items if is_path(item)]
         if not encoded.paths:
             raise DataError(
-                f"None of the {len(paths)} files in {folder} can be read. The first: "
+                f"None of the {counted(len(sources), 'file')} of the cohort "
+                f"({', '.join(map(str, folders[:10])) or 'in memory'}) can be read. The first: "
                 f"{encoded.skipped[0][1]}"
             )
-        persons = [person_of(path, folder) for path in encoded.paths]
+        persons = [person_of(path, *folders) for path in encoded.paths]
         calibration = self.calibrate(rate, cohort=encoded.vectors, persons=persons)
         skipped = tuple(f"{path} was skipped: {reason}" for path, reason in encoded.skipped)
         return dataclasses.replace(calibration, warnings=(*skipped, *calibration.warnings))
@@ -406,7 +426,7 @@ class Gallery(VectorGallery):
 
     def _encode(
         self,
-        paths: Sequence[Path],
+        sources: "Sequence[Source]",
         *,
         on_bad: str,
         cache: bool,
@@ -415,12 +435,13 @@ class Gallery(VectorGallery):
         from quickstudy.pretrained import encode_files
 
         return encode_files(
-            self.pretrained(), paths, cache=cache or None, on_bad=on_bad, progress=progress
+            self.pretrained(), sources, cache=cache or None, on_bad=on_bad, progress=progress
         )
 
     def _enrol_encoded(
         self,
         identity: str,
+        sources: "Mapping[Path, Source]",
         paths: Sequence[Path],
         vectors: Any,
         *,
@@ -428,12 +449,14 @@ class Gallery(VectorGallery):
         on_poor: str,
         **options: Any,
     ) -> Enrolment:
-        """Enrol what is encoded, but for photos of poor quality."""
+        """Enrol what is encoded, but for photos of poor quality; ``sources`` has by its name what
+        is in memory.
+        """
         return self.enrol_checked(
             identity,
             vectors,
             paths=paths,
-            flaws=[self.flaws(path) for path in paths],
+            flaws=[self.flaws(sources.get(path, path)) for path in paths],
             skipped=skipped,
             on_poor=on_poor,
             **options,
@@ -477,7 +500,8 @@ class Gallery(VectorGallery):
         if not kept:
             reason = left_out[0][1] if left_out else "there is none"
             raise DataError(
-                f"None of the {len(left_out)} files can be used, so nothing of {name} was "
+                f"None of the {counted(len(left_out), 'file')} can be used, so nothing of {name} "
+                f"was "
                 f"enrolled. The first, {left_out[0][0] if left_out else name}: {reason}"
             )
         result = self.enrol(
@@ -491,21 +515,19 @@ class Gallery(VectorGallery):
             result, warnings=(*notes, *result.warnings), skipped=tuple(left_out)
         )
 
-    def flaws(self, path: Path | bytes) -> tuple[str, ...]:
-        """What is wrong with a photo, a file or its content, before somebody is enrolled with
-        it.
-        """
+    def flaws(self, photo: "Source") -> tuple[str, ...]:
+        """What is wrong with a photo before somebody is enrolled with it."""
         if self.kind != "images":
             return ()
         from quickstudy.data import read_picture
         from quickstudy.pretrained.quality import picture_quality
 
-        return picture_quality(read_picture(path)).warnings
+        return picture_quality(read_picture(photo)).warnings
 
 
-def person_of(path: Path, cohort: Path) -> str:
-    """Which person a file of a cohort is of: those in one sub-folder of it are of one, those beside
-    each other in the folder itself of one each.
+def person_of(path: Path, *cohort: Path) -> str:
+    """Which person a file of a cohort is of: those in one sub-folder of its folders are of one, all
+    others of one each.
 
     >>> [
     ...     person_of(Path(p), Path("others"))
@@ -513,22 +535,24 @@ def person_of(path: Path, cohort: Path) -> str:
     ... ]
     ['others/a.png', 'anna', 'anna']
     """
-    return str(path) if cohort in (path, path.parent) else path.relative_to(cohort).parts[0]
+    folder = next((one for one in cohort if one in path.parents), path)
+    return str(path) if folder in (path, path.parent) else path.relative_to(folder).parts[0]
 
 
-def _some_of(photographs: Iterable[str | Path]) -> list[Path]:
-    """Files from all over the folders that are given, one of each sub-folder first."""
-    from quickstudy.data import find_files
+def _some_of(photographs: "Iterable[Source] | Source") -> "list[Source]":
+    """Photos from all over the folders that are given, one of each sub-folder first."""
+    from quickstudy.pretrained.files import find_sources, listed_sources, names_of
 
-    paths = list(photographs)
-    if not paths:
+    items = listed_sources(photographs)
+    if not items:
         return []
+    sources = find_sources(items, kind="images")
     rank = dict[Path, int]()
-    ordered = []
-    for file in find_files(paths, kind="images"):
-        rank[file.parent] = rank.get(file.parent, -1) + 1
-        ordered.append((rank[file.parent], len(ordered), file))
-    return [file for _, _, file in sorted(ordered)]
+    order = list[tuple[int, int]]()
+    for at, name in enumerate(names_of(sources)):
+        rank[name.parent] = rank.get(name.parent, -1) + 1
+        order.append((rank[name.parent], at))
+    return [sources[at] for _, at in sorted(order)]
 
 
 def _people_in(
@@ -559,7 +583,8 @@ def _people_in(
         else:
             people.setdefault(name, []).extend(paths)
     loose = len(visible) - len(folders)
-    note = f"{loose} files lie beside the sub-folders in {folder} and belong to nobody."
+    some = counted(loose, "file lies", "files lie")
+    note = f"{some} beside the sub-folders in {folder}; nobody is enrolled with it."
     return people, empty, (note,) if loose else ()
 
 

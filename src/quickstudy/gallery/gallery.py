@@ -14,6 +14,7 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.engine import Connection, Engine
 
 from quickstudy.core.errors import GalleryError
+from quickstudy.core.words import counted
 from quickstudy.gallery.access import Access
 from quickstudy.gallery.audit import (
     AuditCheck,
@@ -244,7 +245,9 @@ class VectorGallery:
         """
         name, x = normal_name(identity), unit(vectors, self.dim)
         if photos is not None and len(photos) != len(x):
-            raise GalleryError(f"There are {len(x)} vectors, but {len(photos)} names of photos.")
+            raise GalleryError(
+                f"There are {counted(len(x), 'vector')}, but {len(photos)} names of photos."
+            )
         values = _given(consent, retain_until, details)
         self._access.prepare(compares=True)
         unchanged = self._as_it_is(name, x, values)
@@ -274,7 +277,7 @@ class VectorGallery:
                 connection.execute(update(IDENTITY).where(IDENTITY.c.id == owner).values(**values))
             templates = insert_templates(connection, owner, some) if len(some) else []
             change.touches(owner)
-            detail = f"{len(some)} templates" + (", forced" if force else "")
+            detail = counted(len(some), "template") + (", forced" if force else "")
             change.note(*_enrol_entries(pseudonym, detail, photos, chosen.tolist()))
             until = connection.execute(
                 select(IDENTITY.c.retain_until).where(IDENTITY.c.id == owner)
@@ -666,7 +669,9 @@ class VectorGallery:
         def fill(change: Change) -> None:
             insert_people(change.connection, moved.people, moved.templates)
             insert_cohort(change.connection, moved.cohort)
-            change.note(AuditEntry("import", detail=f"{len(moved.people)} identities"))
+            change.note(
+                AuditEntry("import", detail=counted(len(moved.people), "identity", "identities"))
+            )
 
         engine = make(location, moved.description, moved.policy, then=fill)
         return cls(engine, location, moved.description)
@@ -722,7 +727,7 @@ class VectorGallery:
     ) -> None:
         if photos is not None and len(photos) != len(decisions):
             raise GalleryError(
-                f"There are {len(decisions)} probes, but {len(photos)} names of photos."
+                f"There are {counted(len(decisions), 'probe')}, but {len(photos)} names of photos."
             )
         self._access.record(
             [
@@ -757,7 +762,8 @@ class VectorGallery:
         if len(self._snapshot.searched) > LARGE:
             self._hinted = True
             warnings.warn(
-                f"{self.place} has {len(self._snapshot.templates):,} templates, and each search "
+                f"{self.place} has {counted(len(self._snapshot.templates), 'template')}, and "
+                f"each search "
                 "compares with all of them. Gallery.open(…, index='approximate') is several times "
                 "as fast.",
                 stacklevel=3,

@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.engine import Connection
 
 from quickstudy.core.errors import GalleryError
+from quickstudy.core.words import counted
 from quickstudy.gallery.audit import AuditEntry
 from quickstudy.gallery.changes import Change
 from quickstudy.gallery.enrolment import new_photos
@@ -122,7 +123,7 @@ def merge(
     connection.execute(update(IDENTITY).where(IDENTITY.c.id == target.id).values(**values))
     change.touches(row.id)
     change.touches(target.id)
-    detail = f"{len(some)} templates"
+    detail = counted(len(some), "template")
     names: Sequence[str | None] = photos or [None]
     change.note(
         *(AuditEntry("merge", target.pseudonym, detail=detail, photo=name) for name in names)

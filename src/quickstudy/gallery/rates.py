@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from quickstudy.analysis import det_picture, identification_picture, roc_picture
 from quickstudy.core.arrays import NDArray
+from quickstudy.core.words import counted
 from quickstudy.gallery.vectors import SAME_PHOTO
 from quickstudy.metrics.error_curves import ErrorCurve, error_curve, identification_curve
 from quickstudy.metrics.verification import (
@@ -200,8 +201,10 @@ def _warnings(probes: Probes, result: dict[str, Any]) -> list[str]:
     ]
     if short:
         out.append(
-            f"FPIR {', '.join(_percent(f) for f in short)}: with {non_mated['probes']} probes of "
-            f"{non_mated['identities']} impostors the threshold for it is known roughly; "
+            f"FPIR {', '.join(_percent(f) for f in short)}: with "
+            f"{counted(non_mated['probes'], 'probe')} of "
+            f"{counted(non_mated['identities'], 'impostor')} the threshold for it is known "
+            f"roughly; "
             f"{_percent(short[0])} takes {round(_ERRORS_NEEDED / short[0]):,} by the rule of 30."
         )
     for kind, some in (("people who are enrolled", mated), ("impostors", non_mated)):
@@ -224,8 +227,9 @@ def _warnings(probes: Probes, result: dict[str, Any]) -> list[str]:
     copies = int((own >= SAME_PHOTO).sum())
     if copies:
         out.append(
-            f"{copies} probes equal a template: were they enrolled with? The rates of people who "
-            "are enrolled are better than the truth then. Use other photos."
+            f"{counted(copies, 'probe equals', 'probes equal')} a template: was somebody enrolled "
+            "with the same file? The rates of people who are enrolled are better than the truth "
+            "then. Use other files."
         )
     return out
 

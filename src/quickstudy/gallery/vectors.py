@@ -37,7 +37,7 @@ def unit(given: ArrayLike, dim: int) -> Float[Vectors, "n D"]:
     largest = np.abs(x).max(axis=1, keepdims=True)
     if not np.isfinite(largest).all() or not largest.all():
         raise GalleryError(
-            "A vector is zero or not of finite numbers, so it has no direction. Check the picture "
+            "A vector is zero or not of finite numbers, so it has no direction. Check the image "
             "and the encoder."
         )
     scaled = x / largest  # so that no square overflows

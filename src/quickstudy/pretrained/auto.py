@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 from itertools import islice
-from pathlib import Path
 
 from quickstudy.core.errors import ConfigError, DataError, DownloadError, LoadError
 from quickstudy.data import read_picture
+from quickstudy.data.image_files import Picture
 from quickstudy.pretrained.encoder import AbstractImagePretrained, AbstractPretrained
 from quickstudy.pretrained.hub import HubEncoder
 from quickstudy.pretrained.photographs import PhotographEncoder
@@ -51,13 +51,14 @@ def general_encoder(*, device: str = "auto") -> AbstractImagePretrained:
 
 
 def people_encoder(
-    photographs: Iterable[str | Path], *, device: str = "auto"
+    photographs: Iterable[Picture], *, device: str = "auto"
 ) -> AbstractImagePretrained | None:
     """`FaceEncoder` where most of the first eight photographs show a face, and the packages that it
     takes are installed; else None.
 
     Args:
-        photographs: files like those that will be compared; what cannot be read shows no face.
+        photographs: like those that will be compared, files or in memory; what cannot be read shows
+            no face.
         device: "auto" or "cpu"; None is returned for others.
     """
     entry = entry_of("faces")
@@ -76,7 +77,7 @@ def people_encoder(
     n = 0
     for file in files:
         try:
-            n += encoder.shows_face(read_picture(Path(file), at_least=SIDE))
+            n += encoder.shows_face(read_picture(file, at_least=SIDE))
         except DataError:
             continue
     if 2 * n <= len(files):

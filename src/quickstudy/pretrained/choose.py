@@ -12,10 +12,11 @@ from scipy.stats import beta
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError
 from quickstudy.data import read_picture
+from quickstudy.data.open_files import OpenFile
 from quickstudy.pretrained.auto import general_encoder
 from quickstudy.pretrained.drawings import has_light_paper, is_drawn
 from quickstudy.pretrained.encoder import AbstractPretrained
-from quickstudy.pretrained.files import encode_files
+from quickstudy.pretrained.files import Source, as_content, encode_files, names_of
 from quickstudy.pretrained.open import open_encoder
 from quickstudy.pretrained.registry import entry_of
 
@@ -25,6 +26,7 @@ _PRIOR = 1.0
 _PRIOR_WITHOUT_DRAWINGS = 5.0
 _SAMPLE = 50  # images that are looked at to tell drawings from photographs
 _READ_AT = 128
+_NOUNS = {"images": "images", "audio": "recordings"}
 _CANDIDATES = {"images": ("auto", "symbols"), "audio": ("voices", "spectrum")}
 
 
@@ -62,7 +64,7 @@ class EncoderChoice:
 
 
 def choose_encoder(
-    paths: Sequence[str | Path],
+    paths: Sequence[Source],
     labels: Sequence[str],
     *,
     kind: str = "images",
@@ -79,7 +81,7 @@ def choose_encoder(
     else the general one.
 
     Args:
-        paths: the files of the examples; those that cannot be read are left out.
+        paths: the examples, as of `encode_files`; those that cannot be read are left out.
         labels: their classes.
         kind: "images" or "audio".
         candidates: what `open_encoder` takes, the general one first; of images "auto" is
@@ -98,10 +100,11 @@ def choose_encoder(
         )
     entries = {name: entry_of(name) for name in _CANDIDATES[kind]}
     at_hand = [name for name, e in entries.items() if e is None or e.is_installed]
-    classes = dict(zip(map(Path, paths), labels, strict=True))
+    paths = [as_content(one) if isinstance(one, OpenFile) else one for one in paths]
+    classes = dict(zip(names_of(paths), labels, strict=True))
     encoders: list[AbstractPretrained] = []
     hits: list[Bool[NDArray[np.bool_], " n"]] = []
-    are_drawings = kind == "images" and _mostly_drawn(list(classes))
+    are_drawings = kind == "images" and _mostly_drawn(paths)
     is_hopeless = False
     for name in candidates or at_hand:
         if hits and not candidates and name == "symbols" and not are_drawings:
@@ -146,7 +149,7 @@ def choose_encoder(
     if not scores[1:]:
         return EncoderChoice(encoders[0], tuple(scores), f"the general one ({of})")
     sure = scores[best].ahead if best else 1 - max(s.ahead for s in scores[1:])
-    reason = f"the better one for {kind} like these with a probability of {sure:.2f} ({of})"
+    reason = f"the better one for {_NOUNS[kind]} like these with a probability of {sure:.2f} ({of})"
     return EncoderChoice(encoders[best], tuple(scores), reason)
 
 
@@ -186,11 +189,11 @@ def against_borders(paths: Sequence[Path], *, invert: bool) -> tuple[str, ...]:
     )
 
 
-def _sample_of(paths: Sequence[Path]) -> Sequence[Path]:
+def _sample_of(paths: Sequence[Source]) -> Sequence[Source]:
     return paths[:: max(1, len(paths) // _SAMPLE)]
 
 
-def _mostly_drawn(paths: list[Path]) -> bool:
+def _mostly_drawn(paths: Sequence[Source]) -> bool:
     answers = []
     for path in _sample_of(paths):
         try:

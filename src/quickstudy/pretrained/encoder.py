@@ -79,7 +79,7 @@ class AbstractImagePretrained(AbstractPretrained):
             ConfigError: when it sees a picture as a whole only.
         """
         raise ConfigError(
-            f"'{self.source}' gives one vector per picture and none of its places. Use a trained "
+            f"'{self.source}' gives one vector per image and none of its places. Use a trained "
             "run with a Conv4, or a vision model of the hub."
         )
 
@@ -111,7 +111,7 @@ class FunctionEncoder(AbstractImagePretrained):
         out = np.asarray(self.function(list(items)), dtype=np.float32)
         if out.shape != (len(items), self.dim):
             raise ConfigError(
-                f"The encoder '{self.key}' gave shape {out.shape} for {len(items)} pictures, not "
+                f"The encoder '{self.key}' gave shape {out.shape} for {len(items)} images, not "
                 f"({len(items)}, {self.dim})."
             )
         return out

@@ -13,6 +13,7 @@ from PIL import Image
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, ImageError, did_you_mean
+from quickstudy.core.words import counted
 from quickstudy.data import read_picture
 from quickstudy.data.image_files import upright
 from quickstudy.pretrained.encoder import AbstractImagePretrained, hash_of
@@ -120,7 +121,7 @@ class FaceEncoder(AbstractImagePretrained):
         )
         self.measured = MEASURED
         self.notes = (
-            "faces knows people by their faces; whether a living person or a picture is in front "
+            "faces knows people by their faces; whether a living person or an image is in front "
             "of the camera it does not tell.",
             "It errs more often on children and on groups of people that were rare in its "
             "training: measure it on people like yours.",
@@ -195,7 +196,8 @@ class FaceEncoder(AbstractImagePretrained):
             )
         if len(faces) > 1 and self.choose == "only":
             raise ImageError(
-                f"{name} shows {len(faces)} faces, but one was expected. Cut out the one that is "
+                f"{name} shows {counted(len(faces), 'face')}, but one was expected. Cut out the "
+                f"one that is "
                 "meant, or take the largest (FaceEncoder(choose='largest'), on the command line "
                 "--encoder faces:largest)."
             )

@@ -6,22 +6,24 @@ import hashlib
 import io
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 from jaxtyping import Float
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError, did_you_mean
-from quickstudy.data import read_picture
-from quickstudy.data.image_files import Picture
+from quickstudy.core.words import counted
+from quickstudy.data import find_files, read_picture
+from quickstudy.data.image_files import Picture, is_one_picture
+from quickstudy.data.open_files import OpenFile, content_of
 from quickstudy.pretrained.cache import FeatureCache, feature_folder
 from quickstudy.pretrained.encoder import AbstractPretrained
 
@@ -35,8 +37,8 @@ _LARGEST = 50_000_000
 _PIECE = 8
 
 Source: TypeAlias = str | Path | Picture
-"""A file by its path, the content of one, or a picture as `quickstudy.data.read_picture` takes
-it."""
+"""A file by its path, the content of one, an open one, or a picture as
+`quickstudy.data.read_picture` takes it."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def encode_files(
     Args:
         encoder: what encodes.
         paths: the files; of encoders of images also pictures in memory, and of all the content of a
-            file.
+            file, or an open one.
         cache: True for one in the user's cache folder, the folder for one, or a `FeatureCache`;
             None keeps nothing. What an interrupted call encoded is in the cache and is not encoded
             again.
@@ -152,7 +154,8 @@ def stream_files(
         raise ConfigError(f"on_bad cannot be '{on_bad}'. {did_you_mean(on_bad, _ON_BAD)}")
     if cache is not None and (cache.key, cache.dim) != (encoder.key, encoder.dim):
         raise ConfigError(
-            f"The cache holds {cache.dim} numbers per file by the encoder {cache.key}, but "
+            f"The cache holds {counted(cache.dim, 'number')} per file by the encoder "
+            f"{cache.key}, but "
             f"'{encoder.source}' gives {encoder.dim} and its key is "
             f"{encoder.key}. Open the cache with this key and dim."
         )
@@ -223,6 +226,47 @@ def _streamed(
         )
 
 
+def is_path(source: Source) -> TypeGuard[str | Path]:
+    """Whether it is the path of a file or a folder, not what is in memory."""
+    return isinstance(source, str | Path)
+
+
+def listed_sources(files: Iterable[Source] | Source) -> list[Source]:
+    """A list of them, where one may come alone."""
+    given: Any = files
+    return [given] if is_one_picture(given) else list(given)
+
+
+def find_sources(files: Iterable[Source] | Source, *, kind: str) -> list[Source]:
+    """The files of a kind in files and folders; what is in memory stays as it is, and open files
+    are read.
+
+    Args:
+        files: paths of files and folders, what is in memory, or one of these.
+        kind: "images", "audio" or "text".
+
+    Raises:
+        DataError: when a path does not exist, or there is no file.
+    """
+    found: list[Source] = []
+    for are_paths, some in groupby(listed_sources(files), is_path):
+        items: Any = list(some)
+        found += find_files(items, kind=kind) if are_paths else map(_read_through, items)
+    if not found:
+        find_files([], kind=kind)  # says what is expected
+    return found
+
+
+def _read_through(source: Source) -> Source:
+    """An open file as its content, as it may be needed twice; what cannot be read as it is: it is
+    an error of its own then, by its name.
+    """
+    try:
+        return content_of(source) if isinstance(source, OpenFile) else source
+    except DataError:
+        return source
+
+
 def names_of(sources: Sequence[Source]) -> list[Path]:
     """What each file is called: by its path, and what is in memory by its place in the list.
 
@@ -230,7 +274,7 @@ def names_of(sources: Sequence[Source]) -> list[Path]:
     ['a.png', '<item 2>']
     """
     return [
-        Path(source) if isinstance(source, str | Path) else Path(f"<item {n}>")
+        Path(source) if is_path(source) else Path(f"<item {n}>")
         for n, source in enumerate(sources, 1)
     ]
 
@@ -239,7 +283,7 @@ def _batches(sources: Sequence[Source], batch_size: int) -> Iterator[list[_File]
     batch: list[_File] = []
     total = 0
     for name, source in zip(names_of(sources), sources, strict=True):
-        in_memory = not isinstance(source, str | Path)
+        in_memory = not is_path(source)
         stamp = () if in_memory else _stamp(name)
         size = stamp[0] if stamp else 0
         if batch and (len(batch) == batch_size or total + size > _LARGEST):
@@ -259,7 +303,7 @@ def _read(
     for f in files:
         if f.in_memory:
             try:
-                f.picture = _as_content(f.picture)
+                f.picture = as_content(f.picture)
             except DataError as error:
                 f.reason = f"{f.path}: {error}"
     if cache is not None:
@@ -286,10 +330,14 @@ def _read(
     return files
 
 
-def _as_content(picture: Any) -> bytes:
-    """What is in memory as the content of a file, so that it is encoded as files are."""
-    if isinstance(picture, bytes | bytearray):
-        return bytes(picture)
+def as_content(picture: Any) -> bytes:
+    """What is in memory as the content of a file, so that it is encoded as files are.
+
+    Raises:
+        DataError: when it is no picture, or an open file that cannot be read.
+    """
+    if isinstance(picture, bytes | bytearray | OpenFile):
+        return content_of(picture)
     stream = io.BytesIO()
     read_picture(picture).save(stream, "PPM")
     return stream.getvalue()
@@ -311,7 +359,7 @@ def _encode(encoder: AbstractPretrained, files: list[_File], cache: FeatureCache
     if vectors.shape != (len(files), encoder.dim):
         raise ConfigError(
             f"The encoder '{encoder.source}' gave vectors of shape {vectors.shape} for "
-            f"{len(files)} files, not ({len(files)}, {encoder.dim})."
+            f"{counted(len(files), 'file')}, not ({len(files)}, {encoder.dim})."
         )
     for f, vector in zip(files, vectors, strict=True):
         f.item = None

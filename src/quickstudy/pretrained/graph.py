@@ -88,7 +88,7 @@ def graph_of_preprocessed(
     """
     if see.floats:
         raise ConfigError(
-            f"'{source}' resizes pictures in floating point, but the graph takes bytes. Use an "
+            f"'{source}' resizes images in floating point, but the graph takes bytes. Use an "
             "encoder that resizes bytes, such as photographs."
         )
     numbers: dict[str, Any] = {"scale": see.scale, "mean": see.mean, "std": see.std}

@@ -88,11 +88,11 @@ class HubEncoder(AbstractImagePretrained):
         if self._type not in _TYPES:
             notes.append(
                 f"Models of type {self._type} are not known here; their vector is the mean over "
-                "all places of the picture."
+                "all places of the image."
             )
         self.notes = (
             *notes,
-            "General vision models see what is on a picture, not who: do not tell people apart by "
+            "General vision models see what is on an image, not who: do not tell people apart by "
             "them.",
         )
 
@@ -103,13 +103,13 @@ class HubEncoder(AbstractImagePretrained):
             first, again = self.encode([grey]), self.encode([grey])
         except Exception as error:  # a model of another kind may fail in any way
             raise ConfigError(
-                f"The model '{self.source}' ({self._type}) does not encode pictures as it is asked "
+                f"The model '{self.source}' ({self._type}) does not encode images as it is asked "
                 f"to: {str(error).splitlines()[0] if str(error) else error!r} "
                 "Use a vision model of one of the known types, e.g. DINOv2."
             ) from error
         if not np.array_equal(first, again):
             raise ConfigError(
-                f"The model '{self.source}' ({self._type}) gives the same picture another vector "
+                f"The model '{self.source}' ({self._type}) gives the same image another vector "
                 "each time. Use another one, e.g. DINOv2."
             )
         return first.shape[1]
@@ -148,7 +148,7 @@ class HubEncoder(AbstractImagePretrained):
                 return hidden[:, extra:].unflatten(1, (rows, -1)).float().cpu().numpy()
         raise ConfigError(
             f"'{self.source}' ({self._type}) gives {hidden.shape[1]} tokens, which form no grid on "
-            f"a picture of {height}×{width}. Use a model with patches of "
+            f"an image of {height}×{width}. Use a model with patches of "
             "equal size, e.g. DINOv2."
         )
 
@@ -179,7 +179,7 @@ def _preprocessing(folder: Path) -> Preprocessing:
     ).get("image_processor")
     if not about:
         raise LoadError(
-            f"{folder} does not say how pictures are prepared (preprocessor_config.json), so it is "
+            f"{folder} does not say how images are prepared (preprocessor_config.json), so it is "
             "no vision model. Give one that is."
         )
     return Preprocessing.from_json(about, where=str(folder / "preprocessor_config.json"))

@@ -21,7 +21,8 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 class OnnxEncoder(AbstractImagePretrained):
     """Pictures to vectors by an ``.onnx`` file with one input, pictures ``[n 3 H W]``, and an
-    output ``[n D]``: a face model, for instance.
+    output ``[n D]``: a face model, for instance. An output ``[n D h w]`` beside it is a map of
+    places, which `patches` gives.
 
     How pictures are prepared is read from ``NAME.json`` beside ``NAME.onnx``, or from
     ``preprocessor_config.json`` in its folder, in the form of the hub. Without either, pictures are
@@ -47,6 +48,7 @@ class OnnxEncoder(AbstractImagePretrained):
         self._session = open_session(file, package="quickstudy[onnx]")
         self._input, shape = _picture_input(self._session, file)
         self._output = _vector_output(self._session, file, output)
+        self._map = _map_output(self._session)
         about = read_json(file.with_suffix(".json"), default={}) or read_json(
             file.parent / "preprocessor_config.json", default={}
         )
@@ -62,7 +64,7 @@ class OnnxEncoder(AbstractImagePretrained):
             isinstance(s, int) and s != t for s, t in zip(shape[2:], self._see.size, strict=True)
         ):
             raise ConfigError(
-                f"{file} takes pictures of {height}×{width}, but its preprocessing makes them "
+                f"{file} takes images of {height}×{width}, but its preprocessing makes them "
                 f"{self._see.size}. Correct the JSON beside it."
             )
         # One model file may be many at once: a batch of a fixed size is filled up.
@@ -79,7 +81,7 @@ class OnnxEncoder(AbstractImagePretrained):
             ()
             if about
             else (
-                f"Nothing says how {file.name} wants its pictures, so they are normalised by "
+                f"Nothing says how {file.name} wants its images, so they are normalised by "
                 f"ImageNet's mean and deviation. Put a {file.stem}.json beside it if that "
                 "is wrong.",
             )
@@ -89,13 +91,25 @@ class OnnxEncoder(AbstractImagePretrained):
         return self._see(read_picture(path, at_least=2 * max(self._see.size)))
 
     def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:
+        return self._run(items, self._output)
+
+    def patches(self, items: Sequence[Any]) -> NDArray[np.float32]:
+        if not self._map:
+            raise ConfigError(
+                f"'{self.source}' gives one vector per image and none of its places. Export the "
+                "model with a second output, a feature map [n, D, height, width]; or take "
+                "photographs, a trained run with a Conv4 or a vision model of the hub."
+            )
+        return np.ascontiguousarray(self._run(items, self._map).transpose(0, 2, 3, 1))
+
+    def _run(self, items: Sequence[Any], output: str) -> NDArray[np.float32]:
         pixels = np.stack([self._see(t) if isinstance(t, Image.Image) else t for t in items])
         step = self._batch or len(pixels)
         out = []
         for at in range(0, len(pixels), step):
             some = pixels[at : at + step]
             full = np.concatenate((some, np.zeros((step - len(some), *some.shape[1:]), np.float32)))
-            out.append(self._session.run([self._output], {self._input: full})[0][: len(some)])
+            out.append(self._session.run([output], {self._input: full})[0][: len(some)])
         return np.concatenate(out).astype(np.float32)
 
 
@@ -109,10 +123,16 @@ def _picture_input(session: Any, file: Path) -> tuple[str, list[Any]]:
     ):
         inputs_text = ", ".join(f"{i.name} {i.shape} {i.type}" for i in inputs)
         raise ConfigError(
-            f"{file} takes {inputs_text}, but one input of pictures was expected: "
+            f"{file} takes {inputs_text}, but one input of images was expected: "
             "float, [n, 3, height, width]. Export the model in that form."
         )
     return inputs[0].name, inputs[0].shape
+
+
+def _map_output(session: Any) -> str:
+    """The last output of the form [n, D, height, width] with more than one place; else empty."""
+    maps = [o.name for o in session.get_outputs() if len(o.shape) == 4 and o.shape[2:] != [1, 1]]
+    return maps[-1] if maps else ""
 
 
 def _vector_output(session: Any, file: Path, wanted: str) -> str:

@@ -74,8 +74,8 @@ class Preprocessing:
         fixed = self.crop or self.resize
         if len(fixed) != 2:
             raise LoadError(
-                "This preprocessing keeps the proportions of a picture and cuts nothing off, so "
-                "pictures cannot be encoded together. Use another model."
+                "This preprocessing keeps the proportions of an image and cuts nothing off, so "
+                "images cannot be encoded together. Use another model."
             )
         return fixed[0], fixed[1]
 
@@ -97,7 +97,7 @@ class Preprocessing:
         kind = kind.replace("FeatureExtractor", "ImageProcessor")
         if kind not in _PLAIN | _FIRST_TO_FLOAT | _BY_SHARE:
             raise LoadError(
-                f"{where} asks for {kind or 'no processor by name'}, whose way with pictures is "
+                f"{where} asks for {kind or 'no processor by name'}, whose way with images is "
                 "not known here. Known: "
                 f"{', '.join(sorted(_PLAIN | _FIRST_TO_FLOAT | _BY_SHARE))}. Wrap the model as a "
                 "function: quickstudy.pretrained.FunctionEncoder."
@@ -136,7 +136,7 @@ class Preprocessing:
             result = cls(resize, crop, resample, scale, mean, std, kind in _FIRST_TO_FLOAT)
         except (KeyError, TypeError, ValueError) as error:
             raise LoadError(
-                f"{where} does not say how pictures are prepared: {error!r} is missing or wrong. "
+                f"{where} does not say how images are prepared: {error!r} is missing or wrong. "
                 "Fetch the model again."
             ) from error
         if (
@@ -190,7 +190,7 @@ class Preprocessing:
         )
         if size[0] * size[1] > MAX_PIXELS:
             raise ImageError(
-                f"A picture of {width}×{height} would become {size[1]}×{size[0]}, too large to be "
+                f"An image of {width}×{height} would become {size[1]}×{size[0]}, too large to be "
                 "cut afterwards. Cut out what is to be seen."
             )
         return size

@@ -56,7 +56,7 @@ ENCODERS: tuple[EncoderEntry, ...] = (
         kind="images",
         opener="quickstudy.pretrained.symbols:SymbolEncoder",
         use="Drawings, characters, symbols and simple marks.",
-        limits="It sees a grey picture of 28×28 pixels: not for photographs or faces.",
+        limits="It sees a grey image of 28×28 pixels: not for photographs or faces.",
         licence="Apache-2.0",
         source="Conv4, trained here by the recipe symbols-protonet on Omniglot and Glyphs.",
         checksum="23a25c7df2237a7dc3e56a3cd6ac8eef55096beafb928010dc15a3e6cd959323",
@@ -82,7 +82,7 @@ ENCODERS: tuple[EncoderEntry, ...] = (
         kind="images",
         opener="quickstudy.pretrained.faces:FaceEncoder",
         use="Photographs of people, to know them by their faces; faces:largest takes the largest.",
-        limits="Other things; it does not tell a living person from a picture of one.",
+        limits="Other things; it does not tell a living person from an image of one.",
         licence="CC0-1.0",
         source="dlib's recognition network, detectors and five landmarks, in the package "
         "face-recognition-models.",

@@ -47,12 +47,12 @@ class RunEncoder(AbstractImagePretrained):
         encoder = single_encoder(learner)
         if not image or encoder is None:
             raise LoadError(
-                f"{folder} has no encoder of pictures of its own. Use a run of a metric learner on "
-                "pictures, e.g. omniglot-protonet."
+                f"{folder} has no encoder of images of its own. Use a run of a metric learner on "
+                "images, e.g. omniglot-protonet."
             )
         if not encoder.is_independent:
             raise ConfigError(
-                f"The encoder of {folder} normalises by the {encoder.norm}, so one picture has "
+                f"The encoder of {folder} normalises by the {encoder.norm}, so one image has "
                 "no vector of its own. Train with "
                 "encoder.norm=running or group."
             )
@@ -105,7 +105,7 @@ class RunEncoder(AbstractImagePretrained):
     def _places_or_error(self, x: torch.Tensor) -> torch.Tensor:
         places = self._places(x)
         if places is None:
-            raise ConfigError(f"'{self.source}' gives one vector per picture and no places.")
+            raise ConfigError(f"'{self.source}' gives one vector per image and no places.")
         return places
 
     def _places(self, x: torch.Tensor) -> torch.Tensor | None:

@@ -60,7 +60,7 @@ class SymbolEncoder(AbstractImagePretrained):
         self.notes = (
             "symbols was trained on handwritten and printed characters: use it for drawings, "
             "characters, symbols and simple marks.",
-            "It sees a grey picture of 28×28 pixels: on photographs it is little better than "
+            "It sees a grey image of 28×28 pixels: on photographs it is little better than "
             "guessing, on faces little better than the bare pixels. "
             "Take an encoder of photographs or of faces there.",
             _POLARITY[invert],

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError, LoadError, did_you_mean
+from quickstudy.core.words import counted
 from quickstudy.pretrained.encoder import AbstractPretrained, hash_of
 from quickstudy.pretrained.fetch import load_model, load_part, model_folder, read_json, weight_files
 from quickstudy.training import pick_device
@@ -104,7 +105,11 @@ class SentenceEncoder(AbstractPretrained):
 
     def read(self, path: Path | bytes) -> str:
         """The text in a file, UTF-8."""
-        shown = f"the text given as {len(path)} bytes" if isinstance(path, bytes) else f"'{path}'"
+        shown = (
+            f"the text given as {counted(len(path), 'byte')}"
+            if isinstance(path, bytes)
+            else f"'{path}'"
+        )
         try:
             size = len(path) if isinstance(path, bytes) else path.stat().st_size
             content = b"" if size > _LARGEST else _content(path)
@@ -121,7 +126,7 @@ class SentenceEncoder(AbstractPretrained):
             ) from None
         if size > _LARGEST:
             raise DataError(
-                f"{shown} has {size:,} bytes, but at most {_LARGEST:,} are read. Give one "
+                f"{shown} has {counted(size, 'byte')}, but at most {_LARGEST:,} are read. Give one "
                 "sentence or paragraph per file."
             )
         if not text:

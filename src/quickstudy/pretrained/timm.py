@@ -57,7 +57,7 @@ class TimmEncoder(AbstractImagePretrained):
         height, side = about["input_size"][-2:]
         if height != side or about.get("crop_mode", "center") != "center":
             raise ConfigError(
-                f"'{name}' takes pictures of {height}×{side} cut in the mode "
+                f"'{name}' takes images of {height}×{side} cut in the mode "
                 f"{about.get('crop_mode', 'center')}, which is not done here. Use another model, "
                 "or wrap it."
             )

@@ -101,7 +101,7 @@ def mini_imagenet_meta_whole() -> Recipe:
     return replace(
         last,
         name="mini-imagenet-meta-whole",
-        summary="Cosine prototypes on miniImageNet, brought to an end on whole pictures (--from "
+        summary="Cosine prototypes on miniImageNet, brought to an end on whole images (--from "
         "runs/mini-imagenet-meta-more).",
         transform=Part("photos", {"crop": 1.0, "light": 0.0}),
         train=replace(last.train, steps=1_000),

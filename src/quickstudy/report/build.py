@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.saving import write_file
+from quickstudy.core.words import counted
 from quickstudy.estimators.advice import advise
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.fitted import FittedModel
@@ -101,7 +102,8 @@ def fit_page(
     check_is_fitted(known)
     if len(items) != len(known.labels_):
         raise ConfigError(
-            f"The classifier has {len(known.labels_)} examples but there are {len(items)} items. "
+            f"The classifier has {counted(len(known.labels_), 'example')} but there are "
+            f"{counted(len(items), 'item')}. "
             "Give one each, in the order of its support_."
         )
     text = template("page.html.jinja").render(
@@ -191,6 +193,7 @@ def _content(
         "scores": sections.scores(findings),
         "scores_said": f"{score} The further an example's score for its own class lies right of "
         "its best score for another, the surer the answer.",
+        "sets": sections.prediction_sets(findings, known.temperature),
         "unknowns": sections.unknowns(rejection),
         "classes": sections.classes(findings, items),
         "has_marks": bool(len(findings.wrong) or findings.outliers),

@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from quickstudy.core.words import counted
 from quickstudy.estimators.advice import percent
 from quickstudy.estimators.scoring import Score
 from quickstudy.evaluation import versions
@@ -86,7 +87,7 @@ def _unknown(score: Score) -> str:
         return ""
     low, high = score.false_accept_interval
     return (
-        f"Of {len(score.unknown):,} items of classes that the model does not know, "
+        f"Of {counted(len(score.unknown), 'item')} of classes that the model does not know, "
         f"{percent(score.false_accept_rate)} were taken for a class (95 % interval {percent(low)} "
         f"to {percent(high)})."
     )

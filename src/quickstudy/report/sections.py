@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import log_softmax
 
+from quickstudy.core.words import counted
 from quickstudy.estimators.advice import Advice, Rejection, listed, percent, shown
 from quickstudy.estimators.findings import Findings
+from quickstudy.estimators.sets import needed_for_sets
 from quickstudy.report.charts import Chart, chart
 from quickstudy.report.marks import as_other
 from quickstudy.report.thumbnails import Items
@@ -69,7 +72,7 @@ def verdict(findings: Findings) -> dict[str, Any]:
             f"{'its' if alone == 1 else 'their'} class and could not be judged."
         )
     caveat = (
-        "This is how well your examples know each other, not a promise for new ones: pictures "
+        "This is how well your examples know each other, not a promise for new ones: images "
         "taken in one go resemble each other more than tomorrow's will. "
         "Each example is judged with one fewer of its class than the classifier has."
     )
@@ -99,7 +102,7 @@ def facts(
         if len("".join(findings.names)) < _NAMED
         else ""
     )
-    vectors = f"{findings.x.shape[1]:,} numbers per example"
+    vectors = f"{counted(findings.x.shape[1], 'number')} per example"
     out = [
         ("Classes", f"{n:,}{names}"),
         ("Examples", f"{len(findings.labels):,}; {each}"),
@@ -306,7 +309,7 @@ def unknowns(s: Rejection | None) -> dict[str, Any] | None:
         return None
     over = float((s.scores > s.threshold).mean())
     low, high = s.interval
-    several = "" if s.n == len(s.scores) else f" ({len(s.scores):,} scores)"
+    several = "" if s.n == len(s.scores) else f" ({counted(len(s.scores), 'score')})"
     said = (
         f"What scores above {shown(s.threshold)} is accepted. Of {s.n:,} unknowns{several} "
         f"{percent(over)} are; {percent(s.rate)} were asked for, and given so many "
@@ -341,6 +344,39 @@ def unknowns(s: Rejection | None) -> dict[str, Any] | None:
         "said": said,
         "how": how,
         "chart": chart([*groups, (label, "unknowns", s.scores)], line=s.threshold, until=review),
+    }
+
+
+def prediction_sets(
+    findings: Findings, temperature: float, *, alpha: float = 0.1
+) -> dict[str, Any] | None:
+    """How many classes the prediction set of each example holds, by the classifier without it; None
+    where there are too few examples for this α, or one class.
+
+    Args:
+        findings: what they are of.
+        temperature: what scores are divided by before the softmax.
+        alpha: the share of cases in which a set may miss the right class.
+    """
+    rows = np.flatnonzero(findings.judged)
+    n, y = len(rows), findings.labels[rows]
+    if len(findings.names) < 2 or n < needed_for_sets(alpha) + 1:
+        return None
+    conformity = log_softmax(findings.scores[rows] / temperature, axis=1)
+    own = conformity[np.arange(n), y]
+    below = np.searchsorted(np.sort(own), conformity, side="right")
+    # The example itself is not compared with itself, but counts as the one that is asked about.
+    below = below - (own[:, None] <= conformity) + 1
+    inside = below / n > alpha
+    inside[np.arange(n), conformity.argmax(1)] = True
+    sizes = inside.sum(1)
+    hit = int(inside[np.arange(n), y].sum())
+    return {
+        "said": f"So many classes that the right one is missing in {percent(alpha)} of cases at "
+        f"most, for examples like these: {sizes.mean():.2g} of {len(findings.names)} on average. "
+        f"Each example was left out and asked about: {hit:,} of {n:,} sets hold its class.",
+        "how": f"quickstudy predict --sets {alpha:g}",
+        "sizes": [(int(k), int((sizes == k).sum())) for k in np.unique(sizes)],
     }
 
 
@@ -434,7 +470,7 @@ def about(findings: Findings, score: str, *, is_exact: bool) -> list[str]:
         "example helps to recognise itself. An example that is alone in its class "
         f"cannot be judged. {score}",
         "The interval is Wilson's for a share. It takes the examples for independent; several "
-        "pictures of one object are not, so the truth may lie outside of it more often "
+        "images of one object are not, so the truth may lie outside of it more often "
         "than one time in twenty.",
         "An example may carry a wrong label where it scores far more for another class than for "
         "its own, while half or more of its classmates are recognised. It looks unlike "

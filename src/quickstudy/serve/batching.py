@@ -12,6 +12,7 @@ import numpy as np
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import DataError
+from quickstudy.core.words import counted
 from quickstudy.serve.problems import ProblemError
 
 Encode: TypeAlias = Callable[[Sequence[Any]], NDArray[Any]]
@@ -70,8 +71,8 @@ class Batcher:
             seconds = max(1, round(len(self._waiting) * self._seconds_per_item + 0.5))
             raise ProblemError(
                 429,
-                f"{len(self._waiting)} items wait and {self._queued} may, so {len(items)} more "
-                f"have no room. Try again in {seconds} s.",
+                f"The queue holds {counted(len(self._waiting), 'item')} of {self._queued} and has "
+                f"no room for {len(items)} more. Try again in {seconds} s.",
                 headers={"Retry-After": str(seconds)},
             )
         loop = asyncio.get_running_loop()

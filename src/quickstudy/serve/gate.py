@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from quickstudy.core.words import counted
 from quickstudy.serve.keys import KeyFile
 from quickstudy.serve.measures import Measures
 from quickstudy.serve.problems import MEDIA_TYPE, ProblemError, problem_body
@@ -232,7 +233,8 @@ async def _refuse(send: Send, problem: ProblemError, request_id: str) -> None:
 def _too_large(size: int, limit: int) -> ProblemError:
     return ProblemError(
         413,
-        f"The request has {size:,} bytes or more, and {limit:,} are read. Send fewer or smaller "
+        f"The request has {counted(size, 'byte')} or more, and {limit:,} are read. Send fewer or "
+        f"smaller "
         "items at once.",
         headers={"Connection": "close"},
     )

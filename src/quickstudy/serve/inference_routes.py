@@ -9,6 +9,7 @@ import numpy as np
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 
+from quickstudy.core.words import counted
 from quickstudy.estimators.encoding import TABLE
 from quickstudy.serve.gate import Gate
 from quickstudy.serve.problems import ProblemError
@@ -118,7 +119,7 @@ def inference_routes(service: Service, gate: Gate) -> APIRouter:
             if not 0 < len(upload.items) <= service.settings.limits.items:
                 raise ProblemError(
                     413,
-                    f"The request holds {len(upload.items)} items, and from 1 to "
+                    f"The request holds {counted(len(upload.items), 'item')}, and from 1 to "
                     f"{service.settings.limits.items} are taken.",
                 )
             assert served.encoder is not None
@@ -197,7 +198,7 @@ def _rows(tensor: Tensor, width: int) -> np.ndarray[Any, np.dtype[np.float64]]:
         raise ProblemError(
             422,
             f"Rows of {width} finite numbers were expected, got the shape {tensor.shape} with "
-            f"{flat.size} numbers.",
+            f"{counted(flat.size, 'number')}.",
         )
     return flat.reshape(-1, width)
 

@@ -12,6 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from quickstudy.core.errors import DataError
+from quickstudy.core.words import counted
 from quickstudy.data.image_files import picture_size
 from quickstudy.pretrained import AbstractPretrained
 from quickstudy.serve.problems import ProblemError
@@ -224,7 +225,8 @@ async def _multipart(request: Request, limits: Limits) -> Upload:
     labels = upload.fields.pop("labels", [])
     if labels and len(labels) != len(upload.items):
         raise ProblemError(
-            422, f"There are {len(upload.items)} items, but {len(labels)} fields 'label'."
+            422,
+            f"There are {counted(len(upload.items), 'item')}, but {len(labels)} fields 'label'.",
         )
     for item, label in zip(upload.items, labels, strict=False):
         item.label = label
@@ -292,5 +294,6 @@ def _name(given: str) -> str:
 def _check_count(n: int, limits: Limits) -> None:
     if n > limits.items:
         raise ProblemError(
-            413, f"The request holds {n} items, and {limits.items} are taken at once. Send fewer."
+            413,
+            f"The request holds {n} items, and {limits.items} are taken at once. Send fewer.",
         )

@@ -7,6 +7,7 @@ import typer
 
 from quickstudy.cli.gallery.options import AsJson, Operator, Place, opened, show
 from quickstudy.cli.screen import results
+from quickstudy.core.words import counted
 
 audit = typer.Typer(help="The audit log: show, check, prune.", no_args_is_help=True)
 
@@ -44,7 +45,8 @@ def check(
     for problem in result.problems:
         results().print(problem)
     results().print(
-        f"{result.entries} entries, numbers {result.first} to {result.last}, hash {result.head}"
+        f"{counted(result.entries, 'entry', 'entries')}, numbers {result.first} to "
+        f"{result.last}, hash {result.head}"
     )
     if result.problems:
         raise typer.Exit(1)
@@ -62,4 +64,4 @@ def prune(
     """Delete old entries for good; the log says that it was pruned, when and by whom."""
     with opened(place, operator=operator) as gallery:
         count = gallery.prune_audit(before)
-    results().print(f"Deleted {count} entries.")
+    results().print(f"Deleted {counted(count, 'entry', 'entries')}.")

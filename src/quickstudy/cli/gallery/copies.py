@@ -7,6 +7,7 @@ import typer
 
 from quickstudy.cli.gallery.options import Operator, Place, gallery_class, opened
 from quickstudy.cli.screen import results
+from quickstudy.core.words import counted
 
 
 def export_gallery(
@@ -26,7 +27,8 @@ def import_gallery(
 ) -> None:
     """Make a gallery of what `export` wrote."""
     with gallery_class().import_from(folder, place) as gallery:
-        results().print(f"Made {gallery.place} with {len(gallery.identities())} identities.")
+        there = counted(len(gallery.identities()), "identity", "identities")
+        results().print(f"Made {gallery.place} with {there}.")
 
 
 def backup(

@@ -23,6 +23,7 @@ from quickstudy.cli.gallery.options import (
     opened,
 )
 from quickstudy.cli.screen import Bar, results
+from quickstudy.core.words import counted
 
 if TYPE_CHECKING:
     from quickstudy.gallery import Enrolment, Gallery
@@ -167,8 +168,10 @@ def enrol_folder(
             out.print(f"Refused {name}: {reason}")
         known = len(result.enrolled) - len(result.changed)
         out.print(
-            f"Enrolled {len(result.changed)} identities with {result.new_templates} templates; "
-            f"{known} were there already, {len(result.refused)} were refused."
+            f"Enrolled {counted(len(result.changed), 'identity', 'identities')} with "
+            f"{counted(result.new_templates, 'template')}; "
+            f"{counted(known, 'was', 'were')} there already, "
+            f"{counted(len(result.refused), 'was', 'were')} refused."
         )
         _tell_promise(gallery)
         if result.refused:
@@ -213,10 +216,12 @@ def _tell(result: "Enrolment") -> None:
         some = ", ".join(map(str, result.templates[:_LISTED]))
         more = " …" if len(result.templates) > _LISTED else ""
         out.print(
-            f"Enrolled {result.identity} with {len(result.templates)} templates: {some}{more}."
+            f"Enrolled {result.identity} with {counted(len(result.templates), 'template')}: "
+            f"{some}{more}."
         )
     if result.known:
-        out.print(f"{result.known} of the photos were enrolled for {result.identity} already.")
+        some = counted(result.known, "of the files was", "of the files were")
+        out.print(f"{some} enrolled for {result.identity} already.")
     if result.retain_until is not None:
         out.print(f"{result.identity} is kept until {shown(result.retain_until)}.")
 

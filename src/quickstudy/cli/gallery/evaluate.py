@@ -18,6 +18,7 @@ from quickstudy.cli.gallery.options import (
 )
 from quickstudy.cli.screen import Bar, results, table
 from quickstudy.core.saving import write_file
+from quickstudy.core.words import counted
 
 
 def evaluate_gallery(
@@ -41,7 +42,7 @@ def evaluate_gallery(
     operator: Operator = "",
 ) -> None:
     """How often the gallery is wrong, on probes of people who are enrolled and of impostors: rates
-    with intervals, and pictures. Each probe leaves its entry in the audit log.
+    with intervals, and figures. Each probe leaves its entry in the audit log.
     """
     with opened(place, operator=operator, encoder=encoder, invert=invert) as gallery:
         with Bar("encoding", 0) as bar:
@@ -65,17 +66,19 @@ def evaluate_gallery(
     if plots is not None:
         files = rate_pictures(probes, plots, name)
         drawn = ", ".join(map(str, files)) or "none, as there is nothing to compare"
-        results().print(f"Pictures: {drawn}")
+        results().print(f"Figures: {drawn}")
 
 
 def _tell(rates: dict[str, Any], kind: str) -> None:
     from quickstudy.gallery.rates import rate_rows
 
     out, mated, non_mated = results(), rates["mated"], rates["non_mated"]
+    one = "recording" if kind == "audio" else "image"
     out.print(
-        f"{mated['probes']} {kind} of {mated['identities']} people who are enrolled and "
-        f"{non_mated['probes']} of {non_mated['identities']} impostors, against "
-        f"{rates['enrolled']} identities."
+        f"{counted(mated['probes'], one)} of "
+        f"{counted(mated['identities'], 'person who is', 'people who are')} enrolled and "
+        f"{non_mated['probes']:,} of {counted(non_mated['identities'], 'impostor')}, against "
+        f"{counted(rates['enrolled'], 'identity', 'identities')}."
     )
     grid = table("", "rate", "95 % by identity")
     for cells in rate_rows(rates):

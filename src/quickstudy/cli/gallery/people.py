@@ -8,6 +8,7 @@ import typer
 from quickstudy.cli.gallery.options import AsJson, Name, Operator, Place, opened, show
 from quickstudy.cli.screen import results
 from quickstudy.core.errors import ConfigError
+from quickstudy.core.words import counted
 
 if TYPE_CHECKING:
     from quickstudy.gallery import Deletion
@@ -88,8 +89,8 @@ def erase(
     """Delete everything in the gallery, the audit log too."""
     with opened(place) as gallery:
         if not yes:
-            count = len(gallery.identities())
-            typer.confirm(f"Delete all {count} identities of {gallery.place} for good?", abort=True)
+            there = counted(len(gallery.identities()), "identity", "identities")
+            typer.confirm(f"Delete all of {gallery.place} ({there}) for good?", abort=True)
         remains = gallery.erase()
         results().print(f"Erased {gallery.place}.")
     _tell_remains(remains)

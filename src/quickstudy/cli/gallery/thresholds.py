@@ -21,6 +21,7 @@ from quickstudy.cli.gallery.options import (
 )
 from quickstudy.cli.screen import Bar, results
 from quickstudy.core.errors import ConfigError
+from quickstudy.core.words import counted
 
 if TYPE_CHECKING:
     from quickstudy.gallery import Calibration
@@ -38,8 +39,10 @@ def info(place: Place, as_json: AsJson = False) -> None:
     out, thresholds = results(), values["policy"]
     out.print(f"{values['place']}: {values['kind']}, by the encoder {values['encoder']}")
     out.print(
-        f"{values['identities']} identities with {values['templates']} templates; a cohort of "
-        f"{values['cohort_persons']} people; {values['audit_entries']} entries in the audit log"
+        f"{counted(values['identities'], 'identity', 'identities')} with "
+        f"{counted(values['templates'], 'template')}; a cohort of "
+        f"{counted(values['cohort_persons'], 'person', 'people')}; "
+        f"{counted(values['audit_entries'], 'entry', 'entries')} in the audit log"
     )
     if values["measured_on"]:
         out.print(f"The encoder's thresholds were measured on {values['measured_on']}.")

@@ -12,7 +12,7 @@ export function startPeople({ input, guarded, note }) {
 
   async function refresh() {
     const [card, people, review] = await Promise.all([get(url()), get(url("/identities")), get(url("/review"))]);
-    byId("says").textContent = `${card.identities} identities, ${card.templates} templates. ${card.says}`;
+    byId("says").textContent = `${card.identities} ${card.identities === 1 ? "identity" : "identities"}, ${card.templates} ${card.templates === 1 ? "template" : "templates"}. ${card.says}`;
     byId("enrolled").replaceChildren(
       ...people.map((person) =>
         element(
