@@ -487,7 +487,7 @@ def test_numbers_from_a_table(quickstudy: Callable, tmp_path: Path) -> None:
         (
             "label,a\nx,1\ny,2\n",
             ("--label", "labels"),
-            "has no column 'labels'. Did you mean 'label'?",
+            "--label). Did you mean 'label'?",
         ),
         (
             "label,a\nx,1\n,2\n",
