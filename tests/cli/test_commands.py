@@ -214,7 +214,8 @@ def test_workers_do_not_change_what_eval_reports(
 
 
 def test_eval_sets_baselines_beside_it(quickstudy: Command, run_folder: Path) -> None:
-    said = quickstudy("eval", run_folder, "--n-way", "5", "--n-tasks", "15", "--baselines").stdout
+    size = ["--n-way", "5", "--n-tasks", "15"]
+    said = quickstudy("eval", run_folder, *size, "--workers", "2", "--baselines").stdout
     assert "untrained: " in said
     assert "raw nearest neighbour: " in said
     assert said.count("the run is better by +") == 2

@@ -14,6 +14,7 @@ from quickstudy.cli.choices import OutputScore, Split, TrackerName, WorkersKind
 from quickstudy.cli.options import ChangedFields, DeviceOption, NormOption, RecipeName, RunFolder
 from quickstudy.cli.recipes import changed
 from quickstudy.cli.screen import progress, results
+from quickstudy.core.batching import order_dependent
 from quickstudy.core.errors import ConfigError, QuickstudyError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.setting import Setting
@@ -390,7 +391,8 @@ def _beside(
             origin=Origin(algorithm=name),
             n_unknown=report.n_unknown,
             unknown_score=report.unknown_score or "max_similarity",
-            workers=workers,
+            # Those that several cannot share are scored by one.
+            workers=1 if order_dependent(learner) else workers,
             workers_kind=workers_kind,
         )
         results().print(f"  {other}\n  the run is better by {compare_reports(other, report)}")
