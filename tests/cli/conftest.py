@@ -19,7 +19,8 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 # Whatever is printed, by whatever test: "1 identities" is written by no command.
 _ONE_OF_SEVERAL = re.compile(
     r"(?<![\d.,])(?<!of )\b1 (identities|templates|photos|files|images|recordings|texts|rows|"
-    r"classes|examples|people|impostors|probes|entries|items|tasks|steps|numbers|parts|places|were|are)\b"
+    r"classes|examples|people|impostors|probes|entries|items|tasks|steps|numbers|parts|places|were|"
+    r"are)\b"
 )
 
 

@@ -67,7 +67,7 @@ def test_overlapping_pairs() -> None:
     assert a.kind == "overlap"
     assert (
         a.text
-        == "a and b overlap: 2 of their 8 examples are taken for the other's. Give more examples "
+        == "a and b overlap: of their 8 examples 2 are taken for the other's. Give more examples "
         "of both, or join them."
     )
     assert a.rows[0] in (0, 5)

@@ -36,17 +36,19 @@ _Encoder = Annotated[
     typer.Option(help="Where the encoder lies now; default where it lay when the memory was made."),
 ]
 
+_Good = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Images of good parts, or folders of them: at least 19 for verdicts at the default "
+        "--false-reject-rate, better 30 or more.",
+        show_default=False,
+    ),
+]
+
 
 @inspect.command()
 def fit(
-    good: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Images of good parts, or folders of them: at least 19 for verdicts at the "
-            "default --false-reject-rate, better 30 or more.",
-            show_default=False,
-        ),
-    ],
+    good: _Good,
     model: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the memory.", show_default=False)
     ],

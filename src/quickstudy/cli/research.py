@@ -4,7 +4,7 @@ import dataclasses
 import math
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 import typer
 
@@ -236,10 +236,11 @@ def evaluate_run(
     run = load_run(run_dir)
     sizes = {"--n-way": n_way, "--n-shot": n_shot, "--n-query": n_query}
     others = {"--norm": norm, "--as": as_, "--unknown": unknown, "--baselines": baselines}
+    crew = _Crew(workers=workers, workers_kind=workers_kind)
     if protocol == "lake20":
         tasks = {"--n-tasks": n_tasks, "--data": data, "--split": split, "--vary": vary}
         _refuse_beside("--protocol lake20", sizes | others | tasks)
-        lake = score_lake20(run, archive, seed=seed, workers=workers, workers_kind=workers_kind)
+        lake = score_lake20(run, archive, seed=seed, **crew)
         _show_one(str(lake), lake.report, json_file)
         return
     if archive is not None:
@@ -253,24 +254,15 @@ def evaluate_run(
             n_tasks=n_tasks or 600,
             split=split or "test",
             seed=seed,
-            workers=workers,
-            workers_kind=workers_kind,
+            **crew,
         )
         _show_one(str(report), report, json_file)
         return
     settings = _settings(run.recipe, list(sizes.values()), n_tasks, split or "", norm or "", as_)
     for evaluation in settings:
-        report = _scored(
-            run,
-            evaluation,
-            seed=seed,
-            n_unknown=unknown,
-            unknown_score=score,
-            workers=workers,
-            workers_kind=workers_kind,
-        )
+        report = _scored(run, evaluation, crew, seed=seed, n_unknown=unknown, unknown_score=score)
         if baselines:
-            _beside(run, evaluation, report, workers, workers_kind)
+            _beside(run, evaluation, report, crew)
         if json_file is not None:
             name = f"{evaluation.title}-{unknown}u" if unknown else evaluation.title
             report.save(json_file if len(settings) == 1 else json_file / f"{name}.json")
@@ -343,15 +335,24 @@ def _other_data(name: str, recipe: Recipe) -> Part | None:
     return None if name == recipe.data.name else Part(name)
 
 
+class _Crew(TypedDict):
+    """Who scores, as the arguments of `quickstudy.evaluate`."""
+
+    workers: int
+    workers_kind: str
+
+
+_ONE_PER_CORE = _Crew(workers=0, workers_kind="auto")
+
+
 def _scored(
     run: Run,
     evaluation: Evaluation,
+    crew: _Crew = _ONE_PER_CORE,
     *,
     seed: int,
     n_unknown: int = 0,
     unknown_score: str = "max_similarity",
-    workers: int = 0,
-    workers_kind: str = "auto",
 ) -> Report:
     with progress().status(f"{run.recipe.name} {evaluation.title}") as status:
         report = run.evaluate(
@@ -362,17 +363,14 @@ def _scored(
             on_batch=lambda n: status.update(
                 f"{evaluation.title}: {n} of {evaluation.n_tasks} tasks"
             ),
-            workers=workers,
-            workers_kind=workers_kind,
+            **crew,
         )
     beside = f"  published {report.published_value}" if report.published_value else ""
     results().print(f"{report}{beside}")
     return report
 
 
-def _beside(
-    run: Run, evaluation: Evaluation, report: Report, workers: int, workers_kind: str
-) -> None:
+def _beside(run: Run, evaluation: Evaluation, report: Report, crew: _Crew) -> None:
     """The baselines on the tasks of a report, and how much better the run is."""
     data = run.build_data()
     setting = dataclasses.replace(
@@ -392,8 +390,8 @@ def _beside(
             n_unknown=report.n_unknown,
             unknown_score=report.unknown_score or "max_similarity",
             # Those that several cannot share are scored by one.
-            workers=1 if order_dependent(learner) else workers,
-            workers_kind=workers_kind,
+            workers=1 if order_dependent(learner) else crew["workers"],
+            workers_kind=crew["workers_kind"],
         )
         results().print(f"  {other}\n  the run is better by {compare_reports(other, report)}")
 
