@@ -56,7 +56,7 @@ def rows() -> list[str]:
             (r for r in measured if (r["recipe"], r["optimiser"]) == (name, optimiser)),
             key=lambda r: r["score"][0],
         )
-        for name in STEPS
+        for name in {r["recipe"] for r in measured}
         for optimiser in RATES
     }
     lines = [
@@ -67,6 +67,7 @@ def rows() -> list[str]:
             best[name, "muon"]["metric"].replace("_", "-"),
         )
         for name, steps in STEPS.items()
+        if (name, "muon") in best
     ]
     note = f"600 validation tasks; commit {', '.join(sorted({r['commit'] for r in measured}))}."
     columns = columns_of("recipe", "steps", "AdamW, at its best rate", "Muon, likewise", "score")
