@@ -14,8 +14,8 @@ class Optimiser:
 
     Args:
         name: adamw (with no weight decay it is Adam), sgd (with Nesterov momentum), or muon
-            (matrices by Muon, everything else by AdamW, see `quickstudy.training.muon`; for
-            networks that are mostly matrices it learns several times as fast).
+            (matrices and filters by Muon, everything else by AdamW, see
+            `quickstudy.training.muon`; neural processes and transformers learn faster with it).
         lr: the rate; with one_cycle its peak.
         weight_decay: decoupled weight decay.
         momentum: of sgd.
