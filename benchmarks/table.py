@@ -890,6 +890,11 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
         functools.partial(_rows_of, "several_sources"),
     ),
     (
+        ROOT / "docs" / "experiments" / "results.md",
+        "common-budget",
+        functools.partial(_rows_of, "common_budget"),
+    ),
+    (
         ROOT / "docs" / "experiments" / "evaluation.md",
         "lake",
         functools.partial(_rows_of, "lake"),
