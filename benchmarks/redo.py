@@ -1,8 +1,9 @@
-"""Rows of the table of results, measured again from their printed command in a fresh clone.
+"""Rows of the tables of results, measured again from their printed command in a fresh clone.
 
-python benchmarks/redo.py                     the three cheapest rows, writes benchmarks/redo.json
+python benchmarks/redo.py                     the cheapest rows, writes benchmarks/redo.json
 python benchmarks/redo.py glyphs-protonet --minutes 7    this row, for at most so long; what was
 trained is kept, and the same command goes on
+python benchmarks/redo.py omniglot-short/protonet        a row of a suite of `quickstudy bench run`
 
 A row is redone when, in each of its settings, the score lies within the 95 % interval of the one in
 the table; the interval is of the scored tasks and does not cover another training.
@@ -21,11 +22,19 @@ from typing import Any
 
 from rendering import Column, Table, with_interval
 
+from quickstudy.bench.record import Record
 from quickstudy.evaluation import Report, versions
 
 ROOT = Path(__file__).parent.parent
 FILE = ROOT / "benchmarks" / "redo.json"
-ROWS = ("attributes-zero-shot", "glyphs-fomaml", "glyphs-protonet")
+ROWS = (
+    "attributes-zero-shot",
+    "glyphs-fomaml",
+    "glyphs-protonet",
+    "omniglot-short/protonet",
+    "omniglot-short/r2d2",
+    "omniglot-short/fomaml",
+)
 
 
 def clone(folder: Path) -> str:
@@ -42,12 +51,12 @@ def clone(folder: Path) -> str:
     return head.stdout.strip()
 
 
-def train(recipe: str, folder: Path, left: float) -> float | None:
+def redo(row: str, folder: Path, left: float) -> float | None:
     """Run the printed command in the clone; the seconds that it took, None when the time was over
     before it had ended.
     """
-    command = [sys.executable, "-m", "quickstudy", *arguments(recipe)]
-    if (folder / "runs" / recipe / "last.pt").exists():
+    command = [sys.executable, "-m", "quickstudy", *arguments(row)]
+    if (folder / "runs" / row / "last.pt").exists():
         command.append("--resume")
     environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
     environment["QUICKSTUDY_CACHE"] = str(folder / "cache")
@@ -64,22 +73,31 @@ def train(recipe: str, folder: Path, left: float) -> float | None:
     return time.monotonic() - began
 
 
-def arguments(recipe: str) -> list[str]:
+def arguments(row: str) -> list[str]:
     """Of the printed command."""
-    return ["train", recipe, "--out", f"runs/{recipe}"]
+    suite, _, name = row.rpartition("/")
+    if suite:
+        return ["bench", "run", "--suite", suite, "--only", name, "--rows", "runs/rows"]
+    return ["train", row, "--out", f"runs/{row}"]
 
 
-def compared(recipe: str, run: Path) -> list[dict[str, Any]]:
+def compared(row: str, folder: Path) -> list[dict[str, Any]]:
     """For each setting of the row the score of the table and the new one."""
-    reports = map(Report.load, sorted((run / "reports").glob("*.json")))
-    new = {(r.n_way, r.n_shot, r.n_query): r for r in reports}
+    if "/" in row:
+        in_table, redone = (
+            dict(Record.load(rows / f"{row}.json").test)
+            for rows in (ROOT / "benchmarks" / "rows", folder / "runs" / "rows")
+        )
+    else:
+        in_table = _reports(ROOT / "benchmarks" / "results" / row)
+        redone = _reports(folder / "runs" / row / "reports")
+    new = {_setting(report): report for report in redone.values()}
     settings = []
-    for file in sorted((ROOT / "benchmarks" / "results" / recipe).glob("*.json")):
-        old = Report.load(file)
-        report = new[old.n_way, old.n_shot, old.n_query]
+    for title, old in in_table.items():
+        report = new[_setting(old)]
         settings.append(
             {
-                "setting": file.stem,
+                "setting": title,
                 "table": [round(old.mean, 5), round(old.ci95, 5)],
                 "redone": [round(report.mean, 5), round(report.ci95, 5)],
                 "inside": abs(report.mean - old.mean) <= old.ci95,
@@ -87,6 +105,14 @@ def compared(recipe: str, run: Path) -> list[dict[str, Any]]:
             }
         )
     return settings
+
+
+def _reports(folder: Path) -> dict[str, Report]:
+    return {file.stem: Report.load(file) for file in sorted(folder.glob("*.json"))}
+
+
+def _setting(report: Report) -> tuple[object, ...]:
+    return report.n_way, report.n_shot, report.n_query, report.norm
 
 
 def rows() -> list[str]:
@@ -97,7 +123,7 @@ def rows() -> list[str]:
         for setting in row["settings"]
     ]
     columns = (
-        Column("recipe", lambda record: f"`{record[0]}`"),
+        Column("row", lambda record: f"`{record[0]}`"),
         Column("setting", lambda record: f"`{record[1]['setting']}`"),
         Column("in the table", lambda record: with_interval(record[1]["table"], 2)),
         Column("redone", lambda record: with_interval(record[1]["redone"], 2)),
@@ -110,30 +136,30 @@ def rows() -> list[str]:
 def main() -> None:
     """Redo what is not in the JSON yet."""
     parser = argparse.ArgumentParser(description="Rows of the results, from a fresh clone.")
-    parser.add_argument("rows", nargs="*", choices=[*ROWS, []])
+    parser.add_argument("rows", nargs="*", help="recipes, or SUITE/ROW")
     parser.add_argument("--minutes", type=float, default=600.0)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "redo")
     parser.add_argument("--out", type=Path, default=FILE)
     asked = parser.parse_args()
     until = time.monotonic() + 60 * asked.minutes
     content = json.loads(asked.out.read_text()) if asked.out.exists() else {"rows": []}
-    for recipe in asked.rows or ROWS:
-        if any(row["recipe"] == recipe for row in content["rows"]):
+    for row in asked.rows or ROWS:
+        if any(done["recipe"] == row for done in content["rows"]):
             continue
         commit = clone(asked.folder)
-        seconds = train(recipe, asked.folder, max(1.0, until - time.monotonic()))
+        seconds = redo(row, asked.folder, max(1.0, until - time.monotonic()))
         if seconds is None:
             raise SystemExit("The time is over. Nothing is lost: go on with the same command.")
-        row = {
-            "recipe": recipe,
-            "command": shlex.join(["quickstudy", *arguments(recipe)]),
+        record = {
+            "recipe": row,
+            "command": shlex.join(["quickstudy", *arguments(row)]),
             "commit": commit,
             "versions": versions(),
-            "settings": compared(recipe, asked.folder / "runs" / recipe),
+            "settings": compared(row, asked.folder),
         }
-        content["rows"].append(row)
+        content["rows"].append(record)
         asked.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        print(json.dumps(row, indent=1), flush=True)
+        print(json.dumps(record, indent=1), flush=True)
 
 
 if __name__ == "__main__":
