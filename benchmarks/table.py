@@ -893,6 +893,8 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
         ROOT / "docs" / "experiments" / "tuning.md",
         "optimisers",
         functools.partial(_rows_of, "optimisers"),
+    ),
+    (
         ROOT / "docs" / "experiments" / "results.md",
         "common-budget",
         functools.partial(_rows_of, "common_budget"),
