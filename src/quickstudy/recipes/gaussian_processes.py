@@ -9,11 +9,13 @@ from quickstudy.recipes.recipe import Evaluation, Part, Recipe
 from quickstudy.training import Optimiser, Plan
 
 _PAPER = "Nguyen and Grover 2022, arXiv:2207.04179, table 1"
-# Each with its steps (the paper: 100,000 of Adam): the mean of the points learns slowly.
+_MUON = Optimiser(name="muon", lr=5e-3, schedule="cosine")
+# Each with its steps (the paper: 100,000 of Adam). The mean of the points learns slowly; the ANP
+# learned less from 20,000 steps of Muon (0.53) than from 40,000 of AdamW (0.83).
 _LEARNERS = {
-    "cnp": ("Conditional neural process", 100_000),
-    "anp": ("Attentive neural process", 20_000),
-    "tnp": ("Transformer neural process", 20_000),
+    "cnp": ("Conditional neural process", 100_000, _MUON),
+    "anp": ("Attentive neural process", 40_000, Optimiser(lr=5e-4, schedule="cosine")),
+    "tnp": ("Transformer neural process", 20_000, _MUON),
 }
 
 
@@ -24,7 +26,7 @@ def gaussian_process_recipes() -> dict[str, Callable[[], Recipe]]:
 
 def _recipe(learner: str) -> Recipe:
     points: dict[str, Any] = {"kernel": "rbf", "points": 50}
-    title, steps = _LEARNERS[learner]
+    title, steps, optimiser = _LEARNERS[learner]
     setting = Setting(n_way=0, n_shot=10, n_query=10)
     return Recipe(
         name=f"gp-{learner}",
@@ -42,7 +44,7 @@ def _recipe(learner: str) -> Recipe:
             log_every=500,
             checkpoint_every=1_000,
         ),
-        optimiser=Optimiser(name="muon", lr=5e-3, schedule="cosine"),
+        optimiser=optimiser,
         evaluations=(
             Evaluation(
                 setting,
