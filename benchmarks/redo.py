@@ -33,7 +33,7 @@ ROWS = (
     "glyphs-protonet",
     "omniglot-short/protonet",
     "omniglot-short/r2d2",
-    "omniglot-short/fomaml",
+    "omniglot-short/matching",
 )
 
 
