@@ -98,7 +98,7 @@ class GoldenTemplate(OutlierMixin, BaseEstimator):
             ImageError: for a file that is no image.
         """
         self.check_options()
-        images = [_opened(item) for item in pictures_of(X)]
+        images = [read_picture(item) for item in pictures_of(X)]
         if not images:
             raise ConfigError("There is no image. Give at least one.")
         width, height = images[0].size
@@ -151,7 +151,7 @@ class GoldenTemplate(OutlierMixin, BaseEstimator):
         """How much each pixel deviates, as large as the image."""
         out = []
         for item in pictures_of(X):
-            image = _opened(item)
+            image = read_picture(item)
             heat = Image.fromarray(self._deviation(image))
             out.append(np.asarray(heat.resize(image.size, Image.Resampling.BILINEAR)))
         return out
@@ -271,7 +271,7 @@ class GoldenTemplate(OutlierMixin, BaseEstimator):
     def _deviation(self, item: Any) -> Array:
         check_is_fitted(self, "template_")
         height, width = self.template_.shape[:2]
-        moved = self._onto(self._pixels(_opened(item), (width, height)), self.reference_)
+        moved = self._onto(self._pixels(read_picture(item), (width, height)), self.reference_)
         return self._scored(moved, self.template_, self.spread_)
 
     def _leave_out(self, stack: Array) -> None:
@@ -304,11 +304,6 @@ def pictures_of(X: Iterable[Any]) -> list[Any]:
     """
     check_list(X, of="images")
     return [content_of(x) if isinstance(x, OpenFile) else x for x in X]
-
-
-def _opened(item: Any) -> Image.Image:
-    """The upright Pillow image in colour of a picture."""
-    return read_picture(item)
 
 
 def _came_in(step: int, size: int) -> slice:
