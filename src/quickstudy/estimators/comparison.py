@@ -20,8 +20,9 @@ from quickstudy.estimators.linear_heads import (
 from quickstudy.estimators.scaling import Array, balanced
 
 _RESAMPLES = 200
-_UNJUDGED = ("in-context", "logistic")
 _ENOUGH = 6  # judged examples, below which they say too little to prefer anything
+# Of the heads that are tried, the first of these is taken then.
+_WITHOUT_JUDGEMENT = ("in-context", "logistic")
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ def compare_heads(
     known = np.isfinite(scores[0]).all(1)
     if n < 2 or known.sum() < _ENOUGH:
         rows = tuple(HeadScore(c, float("nan"), float("nan"), float("nan")) for c in fitted)
-        usual = next((i for i, c in enumerate(choices) if c.head in _UNJUDGED), 0)
+        usual = next((i for i, c in enumerate(choices) if c.head in _WITHOUT_JUDGEMENT), 0)
         return HeadComparison(rows, usual, 0), heads[usual], scores[usual]
     share = balanced(weight, y, n)[known]
     share = share / share.sum()
