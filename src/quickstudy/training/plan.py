@@ -15,7 +15,7 @@ class Optimiser:
     Args:
         name: adamw (with no weight decay it is Adam), sgd (with Nesterov momentum), or muon
             (matrices and filters by Muon, everything else by AdamW, see
-            `quickstudy.training.muon`; neural processes and transformers learn faster with it).
+            `quickstudy.training.muon`; `benchmarks/optimisers.py` compares them).
         lr: the rate; with one_cycle its peak.
         weight_decay: decoupled weight decay.
         momentum: of sgd.
