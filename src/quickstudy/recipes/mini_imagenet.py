@@ -8,23 +8,26 @@ from quickstudy.training import Optimiser, Plan
 
 
 def mini_imagenet_protonet() -> Recipe:
-    """Prototypical networks on photographs on a budget: an encoder to try things with, not the
-    published training.
+    """Prototypical networks on photographs, from scratch on a budget of half an hour: 4,000 tasks,
+    where the paper's training goes on until nothing improves.
     """
     return Recipe(
         name="mini-imagenet-protonet",
-        summary="Prototypical networks on miniImageNet, a short training: 1,500 steps of one "
-        "20-way 5-shot task.",
+        summary="Prototypical networks on miniImageNet, a short training: 4,000 steps of one "
+        "20-way 1-shot task.",
         data=Part("mini-imagenet"),
         encoder=Part("conv4", {"size": 84, "in_channels": 3, "norm": "running"}),
         learner=Part("protonet"),
-        episodes=Setting(n_way=20, n_shot=5, n_query=5),
+        transform=Part("photos", {"crop": 1.0, "light": 0.0}),
+        episodes=Setting(n_way=20, n_shot=1, n_query=5),
         validation=Setting(n_way=5, n_shot=5, n_query=15),
-        train=Plan(steps=1_500, validate_every=0),
-        optimiser=Optimiser(lr=1e-3, schedule="one_cycle"),
+        train=Plan(steps=4_000, validate_every=0, precision="bf16"),
+        # After 150 steps of 20-way 5-shot tasks, on validation classes: 41.5 ± 1.1 %, and 37.2 ± 1.1
+        # with AdamW at 1e-3.
+        optimiser=Optimiser(name="muon", lr=2e-2, schedule="one_cycle"),
         evaluations=(
-            Evaluation(Setting(5, 1, 15)),
-            Evaluation(Setting(5, 5, 15)),
+            Evaluation(Setting(5, 1, 15), n_tasks=10_000),
+            Evaluation(Setting(5, 5, 15), n_tasks=10_000),
         ),
         paper="Snell, Swersky, Zemel 2017, arXiv:1703.05175 (the method; trained for far shorter)",
     )
