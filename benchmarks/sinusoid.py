@@ -257,7 +257,8 @@ def rows() -> list[str]:
     )
     notes = (
         f"Mean squared errors on the same {measured['n_tasks']} new waves, 95 % intervals; a "
-        f"neural process takes no step. Trainings, on a busy core: {trainings}; commit {measured['commit']}.",
+        f"neural process takes no step. Trainings, on a busy core: {trainings}; commit "
+        f"{measured['commit']}.",
     )
     return Table(columns_of(*titles), lines, notes).lines()
 
