@@ -894,6 +894,11 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
         functools.partial(_rows_of, "neural_processes"),
     ),
     (
+        ROOT / "docs" / "methods" / "neural_processes.md",
+        "image-completion",
+        functools.partial(_rows_of, "image_completion"),
+    ),
+    (
         ROOT / "docs" / "methods" / "black_box.md",
         "instances",
         functools.partial(_rows_of, "instances"),
