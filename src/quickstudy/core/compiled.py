@@ -15,7 +15,8 @@ from quickstudy.core.clock import has_clock
 from quickstudy.core.compilers import COMPILERS
 from quickstudy.core.errors import ConfigError, TrainingError, did_you_mean
 from quickstudy.core.objective import MetaStep
-from quickstudy.core.recording import played, recording
+from quickstudy.core.playback import playback
+from quickstudy.core.recording import recording
 from quickstudy.core.types import Batch
 
 
@@ -105,7 +106,7 @@ class CompiledGradient:
             with recording() if self._how == "trace" else contextlib.nullcontext():
                 graph = _without_detours(make_fx(gradient)(*parameters, *leaves))
             if self._how == "trace":
-                return graph, list(reached)
+                return playback(graph), list(reached)
             # Without its patterns: on a graph of one task they gave wrong numbers (*measured*,
             # torch 2.13).
             options: dict[str, Any] = {"pattern_matcher": False}
@@ -121,13 +122,10 @@ class CompiledGradient:
 
 
 def _without_detours(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
-    """Detaching matters to autograd alone, which has done its work when the graph is recorded, and
-    so does the dispatcher's way to a function of ours.
-    """
+    """Detaching matters to autograd alone, which has done its work when the graph is recorded."""
     for node in module.graph.nodes:
         if node.target is torch.ops.aten.detach.default:
             node.replace_all_uses_with(node.args[0])
-        node.target = played(node.target)
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
