@@ -741,6 +741,11 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
     (ROOT / "docs" / "experiments" / "results.md", "results", results),
     (ROOT / "docs" / "experiments" / "speed.md", "speed", speed),
     (ROOT / "docs" / "experiments" / "speed.md", "learners", learners),
+    (
+        ROOT / "docs" / "experiments" / "speed.md",
+        "step_parts",
+        functools.partial(_rows_of, "step_parts"),
+    ),
     (ROOT / "docs" / "experiments" / "speed.md", "workers", functools.partial(_rows_of, "workers")),
     (ROOT / "docs" / "methods" / "gradient_based.md", "parts", parts),
     (ROOT / "docs" / "methods" / "gradient_based.md", "family", family),
