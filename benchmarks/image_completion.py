@@ -31,7 +31,7 @@ PICTURE = ROOT / "docs" / "images" / "image_completion.png"
 SIDE = 28
 KNOWN = (10, 50, 100, 200)
 """Numbers of known pixels."""
-N_TASKS, BATCH = 480, 16
+N_TASKS, BATCH = 240, 16
 IMAGES = (0, 1, 2)
 """Numbers of the tasks that are drawn."""
 
@@ -77,8 +77,8 @@ def rows() -> list[str]:
     ]
     note = (
         f"{measured['n_tasks']} characters of test classes, all their pixels, 95 % intervals; "
-        f"trained on {measured['train_tasks']:,} tasks in {measured['train_seconds'] / 60:.0f} "
-        f"minutes of one busy core; commit {measured['commit']}."
+        f"trained for {measured['steps']:,} steps of {measured['optimiser']} at "
+        f"{measured['lr']:g}, on {measured['train_tasks']:,} tasks; commit {measured['commit']}."
     )
     return Table(columns_of(*titles), lines, (note,)).lines()
 
@@ -143,6 +143,9 @@ def main() -> None:
         "versions": versions(),
         "recipe": run.recipe.name,
         "n_tasks": N_TASKS,
+        "steps": run.result.steps,
+        "optimiser": run.recipe.optimiser.name,
+        "lr": run.recipe.optimiser.lr,
         "train_tasks": run.result.tasks,
         "train_seconds": round(run.result.seconds, 1),
         "rows": measured,

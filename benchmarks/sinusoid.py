@@ -252,12 +252,13 @@ def rows() -> list[str]:
     ]
     titles = ("learner", "points", "range", *(f"{j} steps" for j in STEPS), "log-likelihood")
     trainings = "; ".join(
-        f"{name} {of['parameters']:,} weights, {of['tasks']:,} tasks, {of['seconds']:.0f} s"
+        f"{name}: {of['parameters']:,} weights, {of['tasks']:,} tasks, {of['seconds']:.0f} s"
         for name, of in measured["trainings"].items()
     )
     notes = (
         f"Mean squared errors on the same {measured['n_tasks']} new waves, 95 % intervals; a "
-        f"neural process takes no step. Trainings: {trainings}; commit {measured['commit']}.",
+        f"neural process takes no step. Trainings, on a busy core: {trainings}; commit "
+        f"{measured['commit']}.",
     )
     return Table(columns_of(*titles), lines, notes).lines()
 
@@ -266,7 +267,7 @@ def _cell(value: tuple[float, float] | None) -> str:
     if value is None:
         return ""
     mean, half = value
-    return f"{mean:.3f} ± {half:.3f}" if abs(mean) < 0.1 else f"{mean:.2f} ± {half:.2f}"
+    return f"{mean:.4f} ± {half:.4f}" if abs(mean) < 0.1 else f"{mean:.2f} ± {half:.2f}"
 
 
 def main() -> None:

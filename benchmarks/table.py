@@ -716,27 +716,6 @@ def _searches(templates: int, entry: dict[str, Any], dim: int) -> Iterator[tuple
         )
 
 
-def sinusoid() -> list[str]:
-    """The errors on sine waves, from benchmarks/sinusoid.json."""
-    measured = measured_in("sinusoid.json")
-    steps = [key for key in next(iter(measured["errors"].values())) if key != "rate"]
-
-    def error(j: str) -> Column:
-        return Column(f"{j} steps", lambda record: "{:.2f} ± {:.2f}".format(*record[1][j]))
-
-    columns = (
-        Column("mean squared error after", lambda record: record[0]),
-        Column("rate", lambda record: str(record[1]["rate"])),
-        *(error(j) for j in steps),
-    )
-    note = (
-        f"{measured['n_tasks']} new waves, 95 % intervals; MAML was trained on "
-        f"{measured['train_tasks']:,} tasks in {measured['train_seconds']:.0f} s, the whole "
-        f"experiment took {measured['seconds']:.0f} s; commit {measured['commit']}."
-    )
-    return Table(columns, measured["errors"].items(), (note,)).lines()
-
-
 def _rows_of(script: str, function: str = "rows") -> list[str]:
     """What the script itself makes of its file."""
     spec = importlib.util.spec_from_file_location(script, ROOT / "benchmarks" / f"{script}.py")
@@ -762,12 +741,21 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
     (ROOT / "docs" / "experiments" / "results.md", "results", results),
     (ROOT / "docs" / "experiments" / "speed.md", "speed", speed),
     (ROOT / "docs" / "experiments" / "speed.md", "learners", learners),
+    (
+        ROOT / "docs" / "experiments" / "speed.md",
+        "step_parts",
+        functools.partial(_rows_of, "step_parts"),
+    ),
     (ROOT / "docs" / "experiments" / "speed.md", "workers", functools.partial(_rows_of, "workers")),
     (ROOT / "docs" / "methods" / "gradient_based.md", "parts", parts),
     (ROOT / "docs" / "methods" / "gradient_based.md", "family", family),
     (ROOT / "docs" / "methods" / "gradient_based.md", "family-long", family_long),
     (ROOT / "docs" / "methods" / "gradient_based.md", "learned-optimiser", learned_optimiser),
-    (ROOT / "docs" / "methods" / "regression.md", "sinusoid", sinusoid),
+    (
+        ROOT / "docs" / "methods" / "regression.md",
+        "sinusoid",
+        functools.partial(_rows_of, "sinusoid"),
+    ),
     (
         ROOT / "docs" / "applications" / "serving.md",
         "serve_kills",
@@ -909,6 +897,11 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
         ROOT / "docs" / "methods" / "neural_processes.md",
         "neural-processes",
         functools.partial(_rows_of, "neural_processes"),
+    ),
+    (
+        ROOT / "docs" / "methods" / "neural_processes.md",
+        "image-completion",
+        functools.partial(_rows_of, "image_completion"),
     ),
     (
         ROOT / "docs" / "methods" / "black_box.md",

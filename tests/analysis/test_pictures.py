@@ -4,11 +4,11 @@ import pytest
 import torch
 from PIL import Image
 
-from quickstudy.algorithms import ProtoNet, maml
+from quickstudy.algorithms import CNP, ProtoNet, maml
 from quickstudy.analysis import episode_page, learning_curve
 from quickstudy.core.setting import Setting
 from quickstudy.core.tasks import AbstractTasks
-from quickstudy.data import ClassDataset, ClassIndex, Episodes, Sinusoid
+from quickstudy.data import ClassDataset, ClassIndex, Episodes, ImageCompletion, Sinusoid
 from quickstudy.encoders import MLP, Identity
 
 
@@ -37,6 +37,13 @@ def test_a_page_of_curves(tmp_path: Path) -> None:
     file = episode_page(
         learner, Sinusoid().tasks("test", Setting(0, 5, 20)), tmp_path / "curves.png"
     )
+    with Image.open(file) as image:
+        assert min(image.size) > 200
+
+
+def test_a_page_of_a_regression_on_two_numbers(tmp_path: Path) -> None:
+    tasks = ImageCompletion("glyphs", {"drawings": 2}).tasks("test", Setting(0, 12, 784))
+    file = episode_page(CNP(Identity(2), width=8), tasks, tmp_path / "answers.png")
     with Image.open(file) as image:
         assert min(image.size) > 200
 

@@ -270,6 +270,49 @@ def test_a_recorded_graph_gives_the_same_gradient_and_sees_new_weights_and_new_t
     assert distance(found, wanted) < 1e-10
 
 
+def gradients_of_other_tasks(step, graph, *, channels):
+    """Those of a recorded step, and of the step itself, after the weights have changed."""
+    graph(step, in_precision(tasks(channels), torch.float32))
+    with torch.no_grad():
+        for p in step.parameters():
+            p.mul_(0.9)
+    first = in_precision(tasks(channels), torch.float32)
+    other = Episode(
+        Examples(first.support.x.flip(3), first.support.y),
+        Examples(first.query.x.flip(4), first.query.y),
+        first.target,
+    )
+    loss = step(other)
+    found = torch.autograd.grad(loss, [p for p in step.parameters() if p.requires_grad])
+    recorded_loss, recorded = graph(step, other)
+    return (loss, *found), (recorded_loss, *recorded)
+
+
+@pytest.mark.parametrize("form", ["torch", "numba"])
+@pytest.mark.parametrize("first_order", [False, True])
+@pytest.mark.parametrize(("norm", "channels"), [("batch", 1), ("batch", 3), ("support", 1)])
+def test_a_recorded_graph_has_the_fused_operations(norm, channels, first_order, form):
+    """To the bit, which the operations that they replace would not be."""
+    learner = learner_of(norm, channels=channels, first_order=first_order).float()
+    step = MetaStep(learner, QueryLoss())
+    with backend(form):
+        graph = CompiledGradient(step, how="trace")
+        found, recorded = gradients_of_other_tasks(step, graph, channels=channels)
+    assert all(torch.equal(a, b) for a, b in zip(found, recorded, strict=True))
+
+
+def test_a_recorded_graph_sees_new_images_where_the_first_block_is_frozen():
+    learner = learner_of("none").float()
+    learner.encoder.blocks[0].requires_grad_(False)
+    frozen = GradientLearner(
+        learner.encoder, learner.head, loop=learner.loop, adapts=Selection(("*",))
+    )
+    step = MetaStep(frozen, QueryLoss())
+    graph = CompiledGradient(step, how="trace")
+    found, recorded = gradients_of_other_tasks(step, graph, channels=1)
+    assert all(torch.equal(a, b) for a, b in zip(found, recorded, strict=True))
+
+
 def test_what_changes_at_each_call_is_not_recorded():
     with pytest.raises(TrainingError, match="cannot hold BatchNorm2d"):
         CompiledGradient(MetaStep(learner_of("running").train(), QueryLoss()))

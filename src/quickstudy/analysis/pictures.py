@@ -97,6 +97,8 @@ def episode_page(
     with in_mode(learner, training=False), torch.no_grad():
         shown = [(e, learner(e.to(device)).cpu()[0]) for e in tasks.batches(range(n_tasks), 1)]
     if not isinstance(shown[0][0].target, Classes):
+        if shown[0][0].query.x[0, 0].numel() > 1:
+            return _answers(shown, path, title or "New tasks: answer against truth")
         return _curves(shown, path, title or "New tasks: points given, curve answered")
     if shown[0][0].support.x.ndim != 5:
         return _tables(shown, path, title or "New tasks: accuracy on each")
@@ -180,6 +182,20 @@ def _curves(shown: Sequence[tuple[Episode, Tensor]], path: str | Path, title: st
             label="points given",
         )
     grid[0].legend(fontsize=8, frameon=False)
+    figure.suptitle(title, fontsize=11)
+    return save_figure(figure, path)
+
+
+def _answers(shown: Sequence[tuple[Episode, Tensor]], path: str | Path, title: str) -> Path:
+    figure = new_figure(9.0, 4.5 * len(shown) / 2 + 1)
+    grid = figure.subplots((len(shown) + 1) // 2, 2, squeeze=False).ravel()
+    for cell, (episode, out) in zip(grid, shown, strict=False):
+        truth = episode.query.y[0].flatten()
+        bounds = [float(truth.min()), float(truth.max())]
+        cell.plot(bounds, bounds, color="#8c959f", linewidth=1)
+        cell.plot(truth, out.flatten(), ".", color="#0969da", markersize=3)
+        cell.set_xlabel("truth")
+        cell.set_ylabel("answer")
     figure.suptitle(title, fontsize=11)
     return save_figure(figure, path)
 

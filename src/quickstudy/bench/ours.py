@@ -157,6 +157,13 @@ def _has_workers(workload: Workload, device: torch.device) -> bool:
     )
 
 
+def _has_inner_gradient(workload: Workload, device: torch.device) -> bool:
+    """Whether a step takes gradients of gradients, in many calls, or those of single tasks."""
+    return _is_small(workload) or (
+        workload.trains and workload.has_inner_loop and device.type == "cpu"
+    )
+
+
 def _is_small(workload: Workload) -> bool:
     """Whether the calls cost more than the arithmetic."""
     return workload.trains and workload.regression
@@ -204,7 +211,7 @@ OURS: dict[str, Entry] = {
             "quickstudy-recorded",
             "quickstudy, the step recorded once and played back",
             functools.partial(make, how="trace"),
-            lambda workload, device: _is_small(workload),
+            lambda workload, device: _has_inner_gradient(workload, device),
             keeps_memory=True,
         ),
         Entry(

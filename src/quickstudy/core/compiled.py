@@ -1,5 +1,6 @@
 """The gradient of a whole meta-training step as one recorded graph."""
 
+import contextlib
 import threading
 from typing import Any
 
@@ -14,6 +15,8 @@ from quickstudy.core.clock import has_clock
 from quickstudy.core.compilers import COMPILERS
 from quickstudy.core.errors import ConfigError, TrainingError, did_you_mean
 from quickstudy.core.objective import MetaStep
+from quickstudy.core.playback import playback
+from quickstudy.core.recording import recording
 from quickstudy.core.types import Batch
 
 
@@ -21,15 +24,14 @@ class CompiledGradient:
     """Loss and gradient of a `MetaStep`, recorded once for each shape of batch, inner loop and all,
     and then played back.
 
-    Pays where the calls cost more than the arithmetic: small networks on a CPU, and GPUs, where the
-        compiled graph is replayed as a CUDA graph.
-    The gradient is that of the step to rounding. What the step decides by looking at tensors is
-    decided when it is recorded.
+    Pays where the calls cost much beside the arithmetic: inner loops, small networks on a CPU, and
+    GPUs, where the compiled graph is replayed as a CUDA graph. The gradient is that of the step to
+    rounding. What the step decides by looking at tensors is decided when it is recorded.
 
     Args:
         step: the module; replicas that share its parameters may call, from several threads.
-        how: "trace" plays the operations back one by one; "inductor" has torch compile them, for
-            which a CPU needs a C++ compiler.
+        how: "trace" plays the operations back one by one, fused ones too; "inductor" has torch
+            compile the plain ones, for which a CPU needs a C++ compiler.
 
     Raises:
         ConfigError: for another ``how``.
@@ -71,7 +73,7 @@ class CompiledGradient:
                 "compile= (empty), or chunk=1."
             )
         leaves, spec = pytree.tree_flatten(batch)
-        key = (spec, *((leaf.shape, leaf.dtype) for leaf in leaves))
+        key = (spec, *((leaf.shape, leaf.stride(), leaf.dtype) for leaf in leaves))
         parameters = [p.detach() for p in self._parameters.values()]
         with self._lock:
             if key not in self._compiled:
@@ -101,9 +103,10 @@ class CompiledGradient:
             return loss.detach(), *(g for g in found if g is not None)
 
         try:
-            graph = _without_detours(make_fx(gradient)(*parameters, *leaves))
+            with recording() if self._how == "trace" else contextlib.nullcontext():
+                graph = _without_detours(make_fx(gradient)(*parameters, *leaves))
             if self._how == "trace":
-                return graph, list(reached)
+                return playback(graph), list(reached)
             # Without its patterns: on a graph of one task they gave wrong numbers (*measured*,
             # torch 2.13).
             options: dict[str, Any] = {"pattern_matcher": False}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.core.errors import ConfigError, did_you_mean
+from quickstudy.core.recording import is_recording, is_traced
 from quickstudy.kernels.precision import in_half_precision
 
 BACKENDS = ("auto", "numba", "torch", "plain")
@@ -52,7 +53,7 @@ def chosen(z: Tensor) -> str:
     """The form for a tensor: numba, torch or plain.
 
     Half precision, traced graphs (export, compile) and function transforms (vmap) see plain
-    operations.
+    operations; a step that is recorded to be played back sees the form that runs.
     """
     if (
         _asked == "plain"
@@ -61,6 +62,7 @@ def chosen(z: Tensor) -> str:
         or in_half_precision(z)
         or torch.compiler.is_compiling()
         or _of_a_transform(z)
+        or (is_traced() and not is_recording())
     ):
         return "plain"
     if z.device.type == "cpu" and _asked in ("auto", "numba") and _numba_is_there():
@@ -69,12 +71,9 @@ def chosen(z: Tensor) -> str:
 
 
 def _of_a_transform(z: Tensor) -> bool:
-    """Whether a transform of ``torch.func`` or a tracer is at work."""
+    """Whether a transform of ``torch.func`` is at work."""
     inside: Any = torch._C
-    return (
-        inside._functorch.is_functorch_wrapped_tensor(z)
-        or inside._get_dispatch_mode(inside._TorchDispatchModeKey.PROXY) is not None
-    )
+    return inside._functorch.is_functorch_wrapped_tensor(z)
 
 
 @functools.cache

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from quickstudy.core.recording import recordable
 from quickstudy.kernels.block import channels_first, pixels_first
 from quickstudy.kernels.last import last_derivative
 
@@ -58,23 +59,7 @@ class _Colour(torch.autograd.Function):
     def forward(
         ctx: Any, weight: Tensor, gamma: Tensor, beta: Tensor, eps: float, x: Tensor
     ) -> tuple[Tensor, ...]:
-        from quickstudy.kernels import compiled
-
-        y = x.new_empty(x.shape[0], x.shape[2] // 2, x.shape[3] // 2, weight.shape[0])
-        p = torch.empty_like(y)
-        winner = y.new_empty(y.shape, dtype=torch.uint8)
-        mean = torch.empty_like(gamma)
-        rstd = torch.empty_like(gamma)
-        shift, d1, d2 = torch.empty_like(gamma), *torch.zeros(2, len(gamma), dtype=torch.float64)
-        for part in _parts(x, weight):
-            z = _convolved(x[part], weight)
-            if part.start == 0:
-                shift.copy_(z[0, 0, 0])
-            compiled.measure(*compiled.arrays(z, gamma, shift, d1, d2, p[part], winner[part]))
-        m = float(x.shape[0] * x.shape[2] * x.shape[3])
-        compiled.conclude(
-            m, *compiled.arrays(gamma, beta), eps, *compiled.arrays(shift, d1, d2, p, y, mean, rstd)
-        )
+        y, p, winner, mean, rstd = _forward(x, weight, gamma, beta, eps)
         ctx.save_for_backward(weight, gamma, x, y, p, winner, mean, rstd)
         mean, rstd = mean.clone(), rstd.clone()
         ctx.mark_non_differentiable(mean, rstd)
@@ -90,22 +75,7 @@ class _ColourBackward(torch.autograd.Function):
     def forward(
         ctx: Any, dy: Tensor, weight: Tensor, gamma: Tensor, *fixed: Tensor
     ) -> tuple[Tensor, ...]:
-        from quickstudy.kernels import compiled
-
-        x, y, p, winner, mean, rstd = fixed
-        above = pixels_first(dy)
-        dgamma, dbeta, k, c0, c1 = (torch.empty_like(gamma) for _ in range(5))
-        m = float(x.shape[0] * x.shape[2] * x.shape[3])
-        compiled.gradients(
-            m, *compiled.arrays(above, gamma, y, p, mean, rstd, dgamma, dbeta, k, c0, c1)
-        )
-        dw = torch.zeros_like(weight)
-        for part in _parts(x, weight):
-            z = _convolved(x[part], weight)
-            # not in place: the compiler's vector code wants arrays that do not overlap
-            dz = torch.empty_like(z)
-            compiled.spread(*compiled.arrays(above[part], z, y[part], winner[part], k, c0, c1, dz))
-            dw += _weight_gradient(dz, x[part], weight)
+        dw, dgamma, dbeta = _backward(pixels_first(dy), weight, gamma, *fixed)
         ctx.save_for_backward(dy, weight, gamma, *fixed)
         return dw, dgamma, dbeta
 
@@ -131,3 +101,56 @@ class _ColourBackward(torch.autograd.Function):
             return channels_first(h_dy), _weight_gradient(h_z, x, weight), h_gamma
 
         return (*last_derivative(twice, *grads, dy, weight, gamma), *(None for _ in range(6)))
+
+
+@recordable
+def _forward(
+    x: Tensor, weight: Tensor, gamma: Tensor, beta: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """y, p, the winners, μ and r."""
+    from quickstudy.kernels import compiled
+
+    y = x.new_empty(x.shape[0], x.shape[2] // 2, x.shape[3] // 2, weight.shape[0])
+    p = torch.empty_like(y)
+    winner = y.new_empty(y.shape, dtype=torch.uint8)
+    mean = torch.empty_like(gamma)
+    rstd = torch.empty_like(gamma)
+    shift, d1, d2 = torch.empty_like(gamma), *torch.zeros(2, len(gamma), dtype=torch.float64)
+    for part in _parts(x, weight):
+        z = _convolved(x[part], weight)
+        if part.start == 0:
+            shift.copy_(z[0, 0, 0])
+        compiled.measure(*compiled.arrays(z, gamma, shift, d1, d2, p[part], winner[part]))
+    m = float(x.shape[0] * x.shape[2] * x.shape[3])
+    compiled.conclude(
+        m, *compiled.arrays(gamma, beta), eps, *compiled.arrays(shift, d1, d2, p, y, mean, rstd)
+    )
+    return y, p, winner, mean, rstd
+
+
+@recordable
+def _backward(
+    dy: Tensor,
+    weight: Tensor,
+    gamma: Tensor,
+    x: Tensor,
+    y: Tensor,
+    p: Tensor,
+    winner: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dw, dγ and dβ."""
+    from quickstudy.kernels import compiled
+
+    dgamma, dbeta, k, c0, c1 = (torch.empty_like(gamma) for _ in range(5))
+    m = float(x.shape[0] * x.shape[2] * x.shape[3])
+    compiled.gradients(m, *compiled.arrays(dy, gamma, y, p, mean, rstd, dgamma, dbeta, k, c0, c1))
+    dw = torch.zeros_like(weight)
+    for part in _parts(x, weight):
+        z = _convolved(x[part], weight)
+        # not in place: the compiler's vector code wants arrays that do not overlap
+        dz = torch.empty_like(z)
+        compiled.spread(*compiled.arrays(dy[part], z, y[part], winner[part], k, c0, c1, dz))
+        dw += _weight_gradient(dz, x[part], weight)
+    return dw, dgamma, dbeta

@@ -18,6 +18,8 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from quickstudy.core.recording import recordable
+
 _FAST = {
     "fastmath": {"nsz", "arcp", "contract", "afn", "reassoc"},
     "nogil": True,
@@ -39,29 +41,19 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def forward(
     z: Tensor, gamma: Tensor, beta: Tensor, eps: float
-) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, Tensor]]:
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Y ``[N h w C]`` and what the backward needs: p, the winner of each window (0 … 3), μ and
     r.
     """
-    n, height, width, c = z.shape
-    y = z.new_empty(n, height // 2, width // 2, c)
-    saved = (
-        torch.empty_like(y),
-        y.new_empty(y.shape, dtype=torch.uint8),
-        z.new_empty(c),
-        z.new_empty(c),
-    )
-    _forward(*arrays(z, gamma, beta, y, *saved), eps)
-    return y, saved
+    y, *saved = block_forward(z, gamma, beta, eps)
+    return y, tuple(saved)
 
 
 def backward(
     dy: Tensor, z: Tensor, gamma: Tensor, y: Tensor, saved: tuple[Tensor, ...]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """dz, dγ, dβ."""
-    dz, dgamma, dbeta = torch.empty_like(z), torch.empty_like(gamma), torch.empty_like(gamma)
-    _backward(*arrays(dy, z, gamma, y, *saved, dz, dgamma, dbeta))
-    return dz, dgamma, dbeta
+    return block_backward(dy, z, gamma, y, *saved)
 
 
 def double_backward(
@@ -75,14 +67,67 @@ def double_backward(
     saved: tuple[Tensor, ...],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradient of ⟨dz, g_dz⟩ + ⟨dγ, g_dgamma⟩ + ⟨dβ, g_dbeta⟩ for dy, z and γ."""
+    return block_double_backward(g_dz, g_dgamma, g_dbeta, dy, z, gamma, y, *saved)
+
+
+@recordable
+def block_forward(
+    z: Tensor, gamma: Tensor, beta: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """y, p, the winners, μ and r."""
+    n, height, width, c = z.shape
+    y = z.new_empty(n, height // 2, width // 2, c)
+    saved = (
+        torch.empty_like(y),
+        y.new_empty(y.shape, dtype=torch.uint8),
+        z.new_empty(c),
+        z.new_empty(c),
+    )
+    _forward(*arrays(z, gamma, beta, y, *saved), eps)
+    return (y, *saved)
+
+
+@recordable
+def block_backward(
+    dy: Tensor,
+    z: Tensor,
+    gamma: Tensor,
+    y: Tensor,
+    p: Tensor,
+    winner: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dz, dγ and dβ."""
+    dz, dgamma, dbeta = torch.empty_like(z), torch.empty_like(gamma), torch.empty_like(gamma)
+    _backward(*arrays(dy, z, gamma, y, p, winner, mean, rstd, dz, dgamma, dbeta))
+    return dz, dgamma, dbeta
+
+
+@recordable
+def block_double_backward(
+    g_dz: Tensor,
+    g_dgamma: Tensor,
+    g_dbeta: Tensor,
+    dy: Tensor,
+    z: Tensor,
+    gamma: Tensor,
+    y: Tensor,
+    p: Tensor,
+    winner: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients for dy, z and γ."""
     h_dy, h_z, h_gamma = torch.empty_like(dy), torch.empty_like(z), torch.empty_like(gamma)
+    saved = p, winner, mean, rstd
     _double_backward(*arrays(g_dz, g_dgamma, g_dbeta, dy, z, gamma, y, *saved, h_dy, h_z, h_gamma))
     return h_dy, h_z, h_gamma
 
 
 def arrays(*tensors: Tensor) -> list[np.ndarray]:
     """The tensors' memory as numpy arrays."""
-    return [t.detach().numpy() for t in tensors]
+    return [t.detach().numpy() if t.requires_grad else t.numpy() for t in tensors]
 
 
 # --- one pixel or one window, all channels

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from quickstudy.core.recording import recordable
 from quickstudy.core.types import tensor_dataclass
 from quickstudy.kernels.backends import chosen
 from quickstudy.kernels.block import channels_first, pixels_first
@@ -86,13 +87,8 @@ def gram(
     >>> gram(torch.ones(1, 4, 4))[2]  # 16 pixels, of which 4 or 7 see the border at a given tap
     tensor([ 9., 12.,  9., 12., 16., 12.,  9., 12.,  9.], dtype=torch.float64)
     """
-    from quickstudy.kernels import first_compiled
-    from quickstudy.kernels.compiled import arrays
-
     padded = F.pad(x.detach(), (1, 1, 1, 1)).contiguous()
-    g, s = torch.empty(9, 9, dtype=torch.float64), torch.empty(9, dtype=torch.float64)
-    first_compiled.gram(*arrays(padded, g, s))
-    return padded, g, s
+    return (padded, *_gram(padded))
 
 
 def first_block(
@@ -125,14 +121,8 @@ def first_answer(
     """ReLU of the largest of each 2×2 window of the convolution, plus the shift. Takes no gradient.
     Needs numba.
     """
-    from quickstudy.kernels import first_compiled
-    from quickstudy.kernels.compiled import arrays
-
-    n, height, width = padded.shape
-    y = padded.new_empty(n, (height - 2) // 2, (width - 2) // 2, weight.shape[0])
     after = weight.new_zeros(weight.shape[0]) if shift is None else shift.contiguous()
-    first_compiled.answer(*arrays(padded, weight.flatten(1).t().contiguous(), after, y))
-    return y.permute(0, 3, 1, 2)
+    return channels_first(_answer(padded, _by_tap(weight), after))
 
 
 class _First(torch.autograd.Function):
@@ -151,16 +141,7 @@ class _First(torch.autograd.Function):
         g: Tensor,
         s: Tensor,
     ) -> tuple[Tensor, ...]:
-        from quickstudy.kernels import first_compiled
-        from quickstudy.kernels.compiled import arrays
-
-        n, height, width = x.shape
-        y = x.new_empty(n, (height - 2) // 2, (width - 2) // 2, len(weight))
-        p, winner = torch.empty_like(y), y.new_empty(y.shape, dtype=torch.uint8)
-        mean, rstd = torch.empty_like(gamma), torch.empty_like(gamma)
-        first_compiled.forward(
-            *arrays(x, g, s, _by_tap(weight), gamma, beta, y, p, winner, mean, rstd), eps
-        )
+        y, p, winner, mean, rstd = _forward(x, g, s, _by_tap(weight), gamma, beta, eps)
         ctx.save_for_backward(weight, gamma, x, g, s, y, p, winner, mean, rstd)
         mean, rstd = mean.clone(), rstd.clone()
         ctx.mark_non_differentiable(mean, rstd)
@@ -176,26 +157,13 @@ class _FirstBackward(torch.autograd.Function):
     def forward(
         ctx: Any, dy: Tensor, weight: Tensor, gamma: Tensor, *fixed: Tensor
     ) -> tuple[Tensor, ...]:
-        from quickstudy.kernels import first_compiled
-        from quickstudy.kernels.compiled import arrays
-
         x, g, s, *rest = fixed
-        w = _by_tap(weight)
-        won = torch.empty_like(w)
-        dw = torch.empty_like(w)
-        dgamma = torch.empty_like(gamma)
-        dbeta = torch.empty_like(gamma)
-        first_compiled.backward(
-            *arrays(pixels_first(dy), x, g, s, w, gamma, *rest, won, dw, dgamma, dbeta)
-        )
+        won, dw, dgamma, dbeta = _backward(pixels_first(dy), x, g, s, _by_tap(weight), gamma, *rest)
         ctx.save_for_backward(dy, weight, gamma, *fixed, won, dgamma, dbeta)
         return dw.t().reshape(weight.shape), dgamma, dbeta
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        from quickstudy.kernels import first_compiled
-        from quickstudy.kernels.compiled import arrays
-
         dy, weight, gamma, x, g, s, y, *rest = ctx.saved_tensors
 
         def twice(
@@ -206,12 +174,8 @@ class _FirstBackward(torch.autograd.Function):
             weight: Tensor,
             gamma: Tensor,
         ) -> Any:
-            w = _by_tap(weight)
-            h_dy, h_w, h_gamma = torch.empty_like(y), torch.empty_like(w), torch.empty_like(gamma)
             above = _by_tap(g_dw), g_dgamma.contiguous(), g_dbeta.contiguous()
-            first_compiled.double_backward(
-                *arrays(*above, x, g, s, w, gamma, y, *rest, h_dy, h_w, h_gamma)
-            )
+            h_dy, h_w, h_gamma = _double_backward(*above, x, g, s, _by_tap(weight), gamma, y, *rest)
             return channels_first(h_dy), h_w.t().reshape(weight.shape), h_gamma
 
         return (*last_derivative(twice, *grads, dy, weight, gamma), *(None for _ in range(8)))
@@ -220,3 +184,99 @@ class _FirstBackward(torch.autograd.Function):
 def _by_tap(weight: Tensor) -> Tensor:
     """``[C 1 3 3]`` to ``[9 C]``."""
     return weight.reshape(len(weight), 9).t().contiguous()
+
+
+@recordable
+def _gram(padded: Tensor) -> tuple[Tensor, Tensor]:
+    from quickstudy.kernels import first_compiled
+    from quickstudy.kernels.compiled import arrays
+
+    g, s = torch.empty(9, 9, dtype=torch.float64), torch.empty(9, dtype=torch.float64)
+    first_compiled.gram(*arrays(padded, g, s))
+    return g, s
+
+
+@recordable
+def _answer(padded: Tensor, w: Tensor, shift: Tensor) -> Tensor:
+    from quickstudy.kernels import first_compiled
+    from quickstudy.kernels.compiled import arrays
+
+    y = _pooled(padded, w)
+    first_compiled.answer(*arrays(padded, w, shift, y))
+    return y
+
+
+@recordable
+def _forward(
+    x: Tensor, g: Tensor, s: Tensor, w: Tensor, gamma: Tensor, beta: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """y, p, the winners, μ and r."""
+    from quickstudy.kernels import first_compiled
+    from quickstudy.kernels.compiled import arrays
+
+    y = _pooled(x, w)
+    p, winner = torch.empty_like(y), y.new_empty(y.shape, dtype=torch.uint8)
+    mean, rstd = torch.empty_like(gamma), torch.empty_like(gamma)
+    first_compiled.forward(*arrays(x, g, s, w, gamma, beta, y, p, winner, mean, rstd), eps)
+    return y, p, winner, mean, rstd
+
+
+@recordable
+def _backward(
+    dy: Tensor,
+    x: Tensor,
+    g: Tensor,
+    s: Tensor,
+    w: Tensor,
+    gamma: Tensor,
+    y: Tensor,
+    p: Tensor,
+    winner: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Σ x·u over the winners, dw, dγ and dβ."""
+    from quickstudy.kernels import first_compiled
+    from quickstudy.kernels.compiled import arrays
+
+    won, dw = torch.empty_like(w), torch.empty_like(w)
+    dgamma, dbeta = torch.empty_like(gamma), torch.empty_like(gamma)
+    first_compiled.backward(
+        *arrays(dy, x, g, s, w, gamma, y, p, winner, mean, rstd, won, dw, dgamma, dbeta)
+    )
+    return won, dw, dgamma, dbeta
+
+
+@recordable
+def _double_backward(
+    g_dw: Tensor,
+    g_dgamma: Tensor,
+    g_dbeta: Tensor,
+    x: Tensor,
+    g: Tensor,
+    s: Tensor,
+    w: Tensor,
+    gamma: Tensor,
+    y: Tensor,
+    p: Tensor,
+    winner: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+    won: Tensor,
+    dgamma: Tensor,
+    dbeta: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients for dy, w and γ."""
+    from quickstudy.kernels import first_compiled
+    from quickstudy.kernels.compiled import arrays
+
+    h_dy, h_w, h_gamma = torch.empty_like(y), torch.empty_like(w), torch.empty_like(gamma)
+    given = g_dw, g_dgamma, g_dbeta, x, g, s, w, gamma, y, p, winner, mean, rstd, won
+    first_compiled.double_backward(*arrays(*given, dgamma, dbeta, h_dy, h_w, h_gamma))
+    return h_dy, h_w, h_gamma
+
+
+def _pooled(padded: Tensor, w: Tensor) -> Tensor:
+    """Memory for the block's output ``[N h w C]``."""
+    n, height, width = padded.shape
+    return padded.new_empty(n, (height - 2) // 2, (width - 2) // 2, w.shape[1])

@@ -15,6 +15,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from quickstudy.core.recording import is_traced
+
 # p [N h w C], the winners' places, μ [C], r [C]
 Saved: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 _aten = torch.ops.aten
@@ -29,10 +31,10 @@ def forward(z: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor,
         mean, var = _aten.batch_norm_update_stats(_image(z), None, None, 0.0)
     rstd = torch.rsqrt(var + eps)
     # Where γ < 0 the largest γ·z is the smallest z. Asking a GPU whether there is any would wait
-    # for it.
+    # for it, and a recorded step holds for other γ too.
     sign = (
         torch.where(gamma < 0, -1.0, 1.0).to(z.dtype)
-        if z.is_cuda or bool((gamma < 0).any())
+        if z.is_cuda or is_traced() or bool((gamma < 0).any())
         else None
     )
     pooled, index = _aten.max_pool2d_with_indices(

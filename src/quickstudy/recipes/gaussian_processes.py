@@ -30,7 +30,7 @@ def _recipe(learner: str) -> Recipe:
     setting = Setting(n_way=0, n_shot=10, n_query=10)
     return Recipe(
         name=f"gp-{learner}",
-        summary=f"{title} on Gaussian-process curves, 3 to 46 of 50 points known.",
+        summary=f"{title} on Gaussian-process curves, 3 to 46 of fewer than 50 points known.",
         data=Part("gaussian_processes", points),
         encoder=Part("identity", {"out_dim": 1}),
         learner=Part(learner),

@@ -53,7 +53,8 @@ class Plan:
         precision: 32, or bf16 for autocast. Inner loops refuse it: their second derivatives would
             lose 8 to 23 % of the gradient.
         compile: "trace" or "inductor" records a step once and plays it back, see
-            `quickstudy.core.compiled`; for small networks, and GPUs.
+            `quickstudy.core.compiled`. "trace" spares what the calls of an inner loop cost;
+            "inductor" is for small networks, and GPUs.
         validate_every: steps between validations on validation classes; 0 = never, and the last
             weights are kept, not the best.
         n_val_tasks: tasks of a validation.
