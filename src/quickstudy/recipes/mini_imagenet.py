@@ -8,7 +8,7 @@ from quickstudy.training import Optimiser, Plan
 
 
 def mini_imagenet_protonet() -> Recipe:
-    """Prototypical networks on photographs, from scratch on a budget of half an hour: 4,000 tasks,
+    """Prototypical networks on photographs, from scratch in less than an hour: 4,000 tasks,
     where the paper's training goes on until nothing improves.
     """
     return Recipe(
