@@ -55,3 +55,13 @@ def test_more_columns_than_rows_missing_values_and_constants():
 def test_one_row_is_its_own_trend():
     trend, _ = linear_trend(np.array([[1.0, 2.0]]), np.array([5.0]))
     assert trend.predict(np.array([[9.0, 9.0]])).tolist() == [5.0]
+
+
+def test_a_trend_ends_half_a_column_s_width_beyond_what_it_was_fitted_on() -> None:
+    x = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0], [4.0, 1.0]])
+    trend, _ = linear_trend(x, 3 * x[:, 0])
+    asked = np.array([[5.0, 1.0], [6.0, 1.0], [1e6, 1.0], [-2.0, 1.0], [-1e6, 1.0], [6.0, 1e6]])
+    answers = trend.predict(asked)
+    assert answers[1] > answers[0]
+    np.testing.assert_allclose(answers[[2, 5]], answers[1])
+    np.testing.assert_allclose(answers[4], answers[3])
