@@ -1,6 +1,5 @@
 """Render the tables of README.md and the docs from the committed JSON: results from
-benchmarks/results/**/*.json; speed from benchmarks/speed.json, growth.json and learners.json, and
-from speed_*.json and learners_*.json where something was measured again after a change.
+benchmarks/results/**/*.json; speed from benchmarks/speed.json, growth.json and learners.json.
 
 python benchmarks/table.py          writes the tables into the files
 python benchmarks/table.py --check  fails where a file differs from what would be written
@@ -49,11 +48,6 @@ CHANGED_COMMIT = re.compile(r'"commit": *"[0-9a-f]+\+"')
 def measured_in(name: str) -> dict[str, Any]:
     """What a script wrote into a file of benchmarks."""
     return json.loads((ROOT / "benchmarks" / name).read_text(encoding="utf-8"))
-
-
-def measured_again(pattern: str) -> list[dict[str, Any]]:
-    """What was measured again after a change, in files of benchmarks that are named like this."""
-    return [measured_in(file.name) for file in sorted((ROOT / "benchmarks").glob(pattern))]
 
 
 @dataclass(frozen=True)
@@ -175,17 +169,10 @@ def minutes(report: Report) -> str:
 def speed() -> list[str]:
     """The table of speed, and below it what was measured beside and on what."""
     measured, grown = measured_in("speed.json"), measured_in("growth.json")
-    again = measured_again("speed_*.json")
     rows = [
         row
         for name, workload in measured["workloads"].items()
         for row in _speed_rows(name, workload, measured["memory"].get(name, {}))
-    ]
-    rows += [
-        row
-        for later in again
-        for name, workload in later["workloads"].items()
-        for row in _speed_rows(f"{name} again", workload, {})
     ]
     columns = columns_of(
         "workload",
@@ -198,20 +185,15 @@ def speed() -> list[str]:
         "× JAX",
         "memory at 20 steps",
     )
-    notes = (
-        *_remarks(measured, grown),
-        *(_measured_on(later, "Rows with *again*: medians") for later in again),
-    )
-    return Table(columns, rows, notes).lines()
+    return Table(columns, rows, tuple(_remarks(measured, grown))).lines()
 
 
 def learners() -> list[str]:
     """The table of what a training step of each learner costs, dearest first by its arithmetic."""
-    measured, later = measured_in("learners.json"), measured_again("learners_*.json")
-    again = {name: cost for each in later for name, cost in each["learners"].items()}
+    measured = measured_in("learners.json")
     rows = [
         (
-            f"`{name}` again" if name in again else f"`{name}`",
+            f"`{name}`",
             f"{1000 * cost['seconds']:.0f}",
             f"{cost['flops'] / 1e9:.1f}",
             f"{cost['calls']:,}",
@@ -219,7 +201,7 @@ def learners() -> list[str]:
             "" if cost["of_plain"] is None else f"{cost['of_plain']:.2f}",
         )
         for name, cost in sorted(
-            (measured["learners"] | again).items(), key=lambda item: -item[1]["of_arithmetic"]
+            measured["learners"].items(), key=lambda item: -item[1]["of_arithmetic"]
         )
     ]
     columns = columns_of(
@@ -227,7 +209,6 @@ def learners() -> list[str]:
     )
     notes = (
         _steps_measured_on(measured),
-        *(f"Rows with *again*: {_steps_measured_on(each)}" for each in later),
         *(f"`{name}` is left out: {reason}" for name, reason in measured["skipped"].items()),
     )
     return Table(columns, rows, notes).lines()
@@ -295,14 +276,14 @@ def _remarks(measured: dict[str, Any], grown: dict[str, Any]) -> Iterator[str]:
             f"{grown['processes']['ratio']:.2f} times the tasks per second of two "
             f"workers of one process ({grown['workload']['name']})."
         )
-    yield _measured_on(measured, "Medians")
+    yield _measured_on(measured)
 
 
-def _measured_on(measured: dict[str, Any], what: str) -> str:
+def _measured_on(measured: dict[str, Any]) -> str:
     about = measured["about"]
     versions = ", ".join(f"{package} {version}" for package, version in about["versions"].items())
     return (
-        f"{what} of {measured['rounds']} rounds on {about['cores']} cores ({about['processor']}, "
+        f"Medians of {measured['rounds']} rounds on {about['cores']} cores ({about['processor']}, "
         f"{about['device']}) of "
         f"{measured['machine_rate'] / 1e9:.0f} GFLOP/s; {versions}; commit {about['commit']}."
     )
