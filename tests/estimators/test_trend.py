@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from quickstudy.estimators.trend import linear_trend
 
@@ -57,11 +59,20 @@ def test_one_row_is_its_own_trend():
     assert trend.predict(np.array([[9.0, 9.0]])).tolist() == [5.0]
 
 
-def test_a_trend_ends_half_a_column_s_width_beyond_what_it_was_fitted_on() -> None:
+def test_a_trend_ends_beyond_the_columns_and_the_numbers_that_it_was_fitted_on():
     x = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0], [4.0, 1.0]])
-    trend, _ = linear_trend(x, 3 * x[:, 0])
-    asked = np.array([[5.0, 1.0], [6.0, 1.0], [1e6, 1.0], [-2.0, 1.0], [-1e6, 1.0], [6.0, 1e6]])
-    answers = trend.predict(asked)
-    assert answers[1] > answers[0]
-    np.testing.assert_allclose(answers[[2, 5]], answers[1])
-    np.testing.assert_allclose(answers[4], answers[3])
+    trend, _ = linear_trend(x, np.array([0.0, 3.0, 1.0, 4.0]))
+    wide = trend.predict(np.array([[5.0, 1.0], [6.0, 1.0], [1e6, 1.0], [-1e6, 1.0], [6.0, 1e6]]))
+    assert wide[1] >= wide[0]
+    np.testing.assert_allclose(wide[[2, 4]], wide[1])
+    steep, _ = linear_trend(x, 3 * x[:, 0])
+    assert steep.predict(np.array([[6.0, 1.0], [-2.0, 1.0]])).tolist() == [15.0, -3.0]
+
+
+@given(st.integers(0, 10_000), st.integers(2, 30), st.integers(1, 12))
+def test_no_row_is_answered_far_outside_the_numbers_that_were_read(seed, n, n_columns):
+    rng = np.random.default_rng(seed)
+    x, y = rng.standard_cauchy((n, n_columns)), rng.standard_cauchy(n)
+    trend, _ = linear_trend(x, y)
+    answers = trend.predict(1e6 * rng.normal(size=(20, n_columns)))
+    assert (np.abs(answers - (y.min() + y.max()) / 2) <= 0.7501 * np.ptp(y) + 1e-9).all()
