@@ -22,8 +22,7 @@ def mini_imagenet_protonet() -> Recipe:
         episodes=Setting(n_way=20, n_shot=1, n_query=5),
         validation=Setting(n_way=5, n_shot=5, n_query=15),
         train=Plan(steps=4_000, validate_every=0, precision="bf16"),
-        # After 150 steps of 20-way 5-shot tasks, on validation classes: 41.5 ± 1.1 %, and 37.2
-        # ± 1.1 with AdamW at 1e-3.
+        # Ahead of AdamW at 1e-3 on validation classes, in short trials that are not kept.
         optimiser=Optimiser(name="muon", lr=2e-2, schedule="one_cycle"),
         evaluations=(
             Evaluation(Setting(5, 1, 15), n_tasks=10_000),
