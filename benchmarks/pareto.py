@@ -2,7 +2,8 @@
 
 python benchmarks/pareto.py
 
-A point is one recipe that was trained from scratch on Omniglot and scored on 5-way 1-shot tasks.
+A point is one recipe that was trained from scratch on labelled Omniglot and scored on 5-way 1-shot
+tasks.
 A tick above or below it is the published number.
 """
 
@@ -26,7 +27,8 @@ def reports() -> list[Report]:
     chosen: dict[str, Report] = {}
     for file in sorted((ROOT / "benchmarks" / "results").glob("omniglot-*/5w1s*.json")):
         report = Report.load(file)
-        if recipe_named(report.recipe).start_from or report.mean < LOWEST:
+        recipe = recipe_named(report.recipe)
+        if recipe.start_from or recipe.episodes.labelled < 1 or report.mean < LOWEST:
             continue
         before = chosen.get(report.recipe)
         if before is None or _preference(report) > _preference(before):

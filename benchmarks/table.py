@@ -19,6 +19,7 @@ from typing import Any
 from rendering import Cell, Column, Table, columns_of, percent, with_interval
 
 from quickstudy.algorithms import ALGORITHMS, TsaMaml
+from quickstudy.core.setting import Setting
 from quickstudy.encoders import Conv4
 from quickstudy.evaluation import Report, compare
 from quickstudy.inner.implicit import ImplicitLoop
@@ -58,6 +59,12 @@ class NotRun:
     evaluation: Evaluation
 
 
+def setting_of(report: Report) -> Setting:
+    """The size of the tasks that a report is of."""
+    more = (report.n_unlabelled, report.n_distractors, report.labelled, report.alpha)
+    return Setting(report.n_way, report.n_shot, report.n_query, *more)
+
+
 def run_or_not(of_report: Callable[[Report], str], of_published: Callable[[NotRun], Cell]) -> Any:
     """The cell of a report, or of a setting that was not run."""
     return lambda r: of_report(r) if isinstance(r, Report) else of_published(r)
@@ -66,11 +73,13 @@ def run_or_not(of_report: Callable[[Report], str], of_published: Callable[[NotRu
 RESULTS = (
     Column(
         "recipe",
-        run_or_not(lambda r: f"`{r.recipe}`{mark(r)}", lambda n: f"`{n.recipe.name}`"),
+        run_or_not(
+            lambda r: f"`{r.recipe}`{scored_as(r)}{mark(r)}", lambda n: f"`{n.recipe.name}`"
+        ),
     ),
     Column(
         "task",
-        run_or_not(lambda r: f"{r.n_way}-way {r.n_shot}-shot", lambda n: f"{n.evaluation.setting}"),
+        run_or_not(lambda r: f"{setting_of(r)}", lambda n: f"{n.evaluation.setting}"),
     ),
     Column(
         "queries per class",
@@ -124,6 +133,12 @@ def results() -> list[str]:
     n_marked = sum(bool(mark(report)) for report in reports)
     note = f"† {n_marked} results were computed with files that were not committed."
     return Table(RESULTS, [*reports, *not_run], (note,) if n_marked else ()).lines()
+
+
+def scored_as(report: Report) -> str:
+    """The learner that answered, where it is another one than was trained."""
+    trained = recipe_named(report.recipe).learner.name
+    return "" if report.algorithm == trained else f", as `{report.algorithm}`"
 
 
 def mark(report: Report) -> str:
