@@ -31,6 +31,7 @@ from quickstudy.bench.entry import Job, Step
 from quickstudy.bench.ours import make
 from quickstudy.core.malloc import keep_freed_memory
 from quickstudy.evaluation import commit, versions
+from quickstudy.kernels import backend
 
 FILE = Path(__file__).parent / "step_parts.json"
 WARM_UP = 2
@@ -43,7 +44,7 @@ def timers() -> Iterator[dict[str, float]]:
     """
     from numba.core.registry import CPUDispatcher
 
-    from quickstudy.kernels import compiled, first_compiled
+    from quickstudy.kernels import compiled, first_compiled, winograd
 
     taken: dict[str, float] = collections.defaultdict(float)
     before: list[tuple[Any, str, Any]] = [
@@ -51,7 +52,7 @@ def timers() -> Iterator[dict[str, float]]:
         (torch.ops.aten, "convolution_backward", torch.ops.aten.convolution_backward),
         *(
             (module, name, value)
-            for module in (compiled, first_compiled)
+            for module in (compiled, first_compiled, winograd)
             for name, value in vars(module).items()
             if isinstance(value, CPUDispatcher)
         ),
@@ -68,7 +69,8 @@ def timers() -> Iterator[dict[str, float]]:
         return call
 
     for module, name, function in before:
-        kind = "blocks" if isinstance(function, CPUDispatcher) else "convolutions"
+        fused = isinstance(function, CPUDispatcher) and module is not winograd
+        kind = "blocks" if fused else "convolutions"
         setattr(module, name, timed(function, kind))
     try:
         yield taken
@@ -91,7 +93,7 @@ def parts(name: str, rounds: int) -> dict[str, object]:
     found: dict[str, list[float]] = collections.defaultdict(list)
     with Job.of(workload, device) as job, Job.of(workload, device) as another:
         step, recorded = make(job), make(another, how="trace")
-        with FlopCounterMode(display=False) as counter:
+        with backend("torch"), FlopCounterMode(display=False) as counter:
             step()
         one, other = step(), recorded()
         assert all(torch.equal(one[name], other[name]) for name in one), "not to the bit"

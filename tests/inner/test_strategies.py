@@ -55,10 +55,17 @@ def in_precision(episode, dtype):
 
 
 def learner_of(
-    norm, *, first_order=False, recompute=False, adapts=None, channels=1, downsample="pool"
+    norm,
+    *,
+    first_order=False,
+    recompute=False,
+    adapts=None,
+    channels=1,
+    downsample="pool",
+    width=WIDTH,
 ):
     torch.manual_seed(0)
-    encoder = Conv4(in_channels=channels, width=WIDTH, size=SIZE, norm=norm, downsample=downsample)
+    encoder = Conv4(in_channels=channels, width=width, size=SIZE, norm=norm, downsample=downsample)
     loop = InnerLoop(FixedRate(LR), steps=STEPS, first_order=first_order, recompute=recompute)
     learner = GradientLearner(
         encoder, LinearHead(encoder.out_dim, WAY), loop=loop, adapts=adapts or Selection(("*",))
@@ -290,15 +297,26 @@ def gradients_of_other_tasks(step, graph, *, channels):
 
 @pytest.mark.parametrize("form", ["torch", "numba"])
 @pytest.mark.parametrize("first_order", [False, True])
-@pytest.mark.parametrize(("norm", "channels"), [("batch", 1), ("batch", 3), ("support", 1)])
-def test_a_recorded_graph_has_the_fused_operations(norm, channels, first_order, form):
+@pytest.mark.parametrize(
+    ("norm", "channels", "width"),
+    [("batch", 1, WIDTH), ("batch", 3, WIDTH), ("support", 1, WIDTH), ("batch", 1, 32)],
+)
+def test_a_recorded_graph_has_the_fused_operations(norm, channels, width, first_order, form):
     """To the bit, which the operations that they replace would not be."""
-    learner = learner_of(norm, channels=channels, first_order=first_order).float()
+    learner = learner_of(norm, channels=channels, first_order=first_order, width=width).float()
     step = MetaStep(learner, QueryLoss())
     with backend(form):
         graph = CompiledGradient(step, how="trace")
         found, recorded = gradients_of_other_tasks(step, graph, channels=channels)
     assert all(torch.equal(a, b) for a, b in zip(found, recorded, strict=True))
+
+
+@pytest.mark.parametrize("chunk", [1, TASKS])
+def test_channels_that_fill_vectors(chunk):
+    learner = learner_of("batch", width=32)
+    _, wanted = reference(learner, tasks())
+    found = ours(learner.float(), in_precision(tasks(), torch.float32), chunk=chunk)[1]
+    assert distance(found, wanted) < 1e-4
 
 
 def test_a_recorded_graph_sees_new_images_where_the_first_block_is_frozen():

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quickstudy.kernels.backends import chosen
+from quickstudy.kernels.block import channels_first, pixels_first
 from quickstudy.kernels.last import last_derivative
 
 
@@ -21,32 +22,82 @@ def convolve(
     """A 3×3 convolution with padding 1 and no bias, as `torch.nn.functional.conv2d`.
 
     torch's own double backward rearranges its tensors at every call; this one runs the same forward
-    and backward kernels as ordinary training. The third derivative raises; where it is needed, take
-    ``backend("plain")``.
+    and backward kernels as ordinary training. In float32 on a CPU with numba, where the channels
+    fill vectors, they are those of `quickstudy.kernels.winograd`, else torch's. The third
+    derivative raises; where it is needed, take ``backend("plain")``.
 
     >>> convolve(torch.ones(1, 1, 3, 3), torch.ones(1, 1, 3, 3))[0, 0, 1, 1].item()
     9.0
     """
-    if chosen(x) == "plain":
+    name = chosen(x)
+    if name == "plain":
         return F.conv2d(x, weight, stride=stride, padding=1, groups=groups)
-    return cast("Tensor", _Convolution.apply(x, weight, stride, groups))
+    kind = _Winograd if name == "numba" and _fits(weight, stride, groups) else _Direct
+    return cast("Tensor", _Convolution.apply(x, weight, kind(stride, groups)))
 
 
-def _gradient(
-    dz: Tensor, x: Tensor, weight: Tensor, stride: int, groups: int, want: tuple[bool, bool]
-) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients for x and the weight, those that are wanted."""
-    pairs = (stride, stride), (1, 1), (1, 1)
-    return torch.ops.aten.convolution_backward(
-        dz, x, weight, None, *pairs, False, (0, 0), groups, (*want, False)
-    )[:2]
+def _fits(weight: Tensor, stride: int, groups: int) -> bool:
+    from quickstudy.kernels import winograd
+
+    return stride == groups == 1 and winograd.fits(weight)
+
+
+class _Direct:
+    """torch's kernels."""
+
+    def __init__(self, stride: int, groups: int) -> None:
+        self._stride, self._groups = stride, groups
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.conv2d(x, weight, stride=self._stride, padding=1, groups=self._groups)
+
+    def forward_sum(self, x: Tensor, weight: Tensor, more: Tensor, more_weight: Tensor) -> Tensor:
+        """The sum of two convolutions."""
+        return self.forward(x, weight).add_(self.forward(more, more_weight))
+
+    def backward(
+        self, dz: Tensor, x: Tensor, weight: Tensor, *, for_x: bool, for_weight: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The gradients for x and the weight, those that are wanted."""
+        pairs = (self._stride, self._stride), (1, 1), (1, 1)
+        return torch.ops.aten.convolution_backward(
+            dz, x, weight, None, *pairs, False, (0, 0), self._groups, (for_x, for_weight, False)
+        )[:2]
+
+
+class _Winograd(_Direct):
+    """Those of `quickstudy.kernels.winograd`."""
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        from quickstudy.kernels import winograd
+
+        return channels_first(winograd.convolution(pixels_first(x), pixels_first(weight)))
+
+    def forward_sum(self, x: Tensor, weight: Tensor, more: Tensor, more_weight: Tensor) -> Tensor:
+        from quickstudy.kernels import winograd
+
+        return channels_first(
+            winograd.convolution_sum(*map(pixels_first, (x, weight, more, more_weight)))
+        )
+
+    def backward(
+        self, dz: Tensor, x: Tensor, weight: Tensor, *, for_x: bool, for_weight: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        from quickstudy.kernels import winograd
+
+        above, dx, dw = pixels_first(dz), None, None
+        if for_x:
+            dx = channels_first(winograd.pixel_gradient(above, pixels_first(weight)))
+        if for_weight:
+            dw = channels_first(winograd.weight_gradient(above, pixels_first(x)))
+        return dx, dw
 
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, groups: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, kind: _Direct) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.how = stride, groups
+        ctx.kind = kind
         # One layout of the weight: another would round otherwise, and what was saved and loaded
         # again answers to the bit. With one channel
         # going in, every layout counts as contiguous.
@@ -56,16 +107,12 @@ class _Convolution(torch.autograd.Function):
             if one
             else weight.contiguous(memory_format=torch.channels_last)
         )
-        return F.conv2d(x, weight, stride=stride, padding=1, groups=groups)
+        return kind.forward(x, weight)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        return (
-            *_Gradient.apply(grads[0], x, weight, *ctx.how, ctx.needs_input_grad[0]),
-            None,
-            None,
-        )
+        return (*_Gradient.apply(grads[0], x, weight, ctx.kind, ctx.needs_input_grad[0]), None)
 
 
 class _Gradient(torch.autograd.Function):
@@ -73,33 +120,33 @@ class _Gradient(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, dz: Tensor, x: Tensor, weight: Tensor, stride: int, groups: int, want_x: bool
+        ctx: Any, dz: Tensor, x: Tensor, weight: Tensor, kind: _Direct, want_x: bool
     ) -> tuple[Tensor | None, Tensor | None]:
         # Where no gradient goes on to x, nothing of the second derivative depends on dz.
         ctx.save_for_backward(dz if want_x else None, x, weight)
-        ctx.how, ctx.want_x = (stride, groups), want_x
+        ctx.kind, ctx.want_x = kind, want_x
         ctx.set_materialize_grads(False)
-        return _gradient(dz, x, weight, stride, groups, (want_x, True))
+        return kind.backward(dz, x, weight, for_x=want_x, for_weight=True)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        stride, groups = ctx.how
+        kind: _Direct = ctx.kind
 
         def twice(
             g_dx: Tensor | None, g_dw: Tensor | None, dz: Tensor | None, x: Tensor, weight: Tensor
         ) -> tuple[Tensor | None, ...]:
             h_dz = h_x = h_weight = None
-            if g_dx is not None and dz is not None:  # dx is linear in dz and in the weight
-                h_dz = F.conv2d(g_dx, weight, stride=stride, padding=1, groups=groups)
-                h_weight = _gradient(dz, g_dx, weight, stride, groups, (False, True))[1]
-            if g_dw is not None:  # dw is linear in dz and in x
-                through_x = F.conv2d(x, g_dw, stride=stride, padding=1, groups=groups)
-                h_dz = through_x if h_dz is None else h_dz.add_(through_x)
-                h_x = (
-                    _gradient(dz, x, g_dw, stride, groups, (True, False))[0]
-                    if dz is not None
-                    else None
-                )
+            # dx is linear in dz and in the weight, dw in dz and in x
+            if g_dx is not None and dz is not None:
+                _, h_weight = kind.backward(dz, g_dx, weight, for_x=False, for_weight=True)
+                if g_dw is None:
+                    h_dz = kind.forward(g_dx, weight)
+                else:
+                    h_dz = kind.forward_sum(g_dx, weight, x, g_dw)
+            elif g_dw is not None:
+                h_dz = kind.forward(x, g_dw)
+            if g_dw is not None and dz is not None:
+                h_x, _ = kind.backward(dz, x, g_dw, for_x=True, for_weight=False)
             return h_dz, h_x, h_weight
 
-        return (*last_derivative(twice, *grads, *ctx.saved_tensors), None, None, None)
+        return (*last_derivative(twice, *grads, *ctx.saved_tensors), None, None)
