@@ -122,7 +122,12 @@ def results() -> list[str]:
         Report.load(file) for file in sorted((ROOT / "benchmarks" / "results").rglob("*.json"))
     ]
     order = {name: i for i, name in enumerate(RECIPES)}
-    reports.sort(key=lambda r: (order[r.recipe], r.n_way, r.n_shot, r.n_query, r.norm))
+
+    def place(report: Report) -> tuple[Any, ...]:
+        size = (report.n_way, report.n_shot, report.n_query)
+        return order[report.recipe], *size, report.n_unlabelled, report.n_distractors, report.norm
+
+    reports.sort(key=place)
     run = {r.recipe for r in reports}
     not_run = [
         NotRun(recipe, evaluation)
