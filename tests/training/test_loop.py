@@ -210,16 +210,6 @@ print(r.finished, r.steps)
 """
 
 
-def test_a_learner_that_looks_at_labels_is_not_recorded() -> None:
-    with pytest.raises(TrainingError, match="This step cannot be compiled"):
-        train(
-            step_of(),
-            tasks(),
-            plan=replace(PLAN, compile="trace", validate_every=0),
-            optimiser=OPTIMISER,
-        )
-
-
 def test_a_recorded_step_trains_to_the_same_weights() -> None:
     ends = []
     for how in ("", "trace"):

@@ -5,9 +5,11 @@ import threading
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from quickstudy.core.batching import order_dependent
@@ -26,7 +28,8 @@ class CompiledGradient:
 
     Pays where the calls cost much beside the arithmetic: inner loops, small networks on a CPU, and
     GPUs, where the compiled graph is replayed as a CUDA graph. The gradient is that of the step to
-    rounding. What the step decides by looking at tensors is decided when it is recorded.
+    rounding. A step that looks at the numbers in its tensors, computes with them outside of torch
+    or draws from a random generator is refused.
 
     Args:
         step: the module; replicas that share its parameters may call, from several threads.
@@ -36,7 +39,7 @@ class CompiledGradient:
     Raises:
         ConfigError: for another ``how``.
         TrainingError: the module holds running statistics or dropout, a batch is padded, or the
-            graph cannot be compiled.
+            step cannot be recorded or compiled.
     """
 
     def __init__(self, step: nn.Module, *, how: str = "inductor") -> None:
@@ -61,7 +64,8 @@ class CompiledGradient:
             )
         self._how = how
         self._parameters = {n: p for n, p in step.named_parameters() if p.requires_grad}
-        self._compiled, self._lock = dict[Any, Any](), threading.Lock()
+        self._compiled = dict[Any, Any]()
+        self._lock = threading.Lock()
 
     def __call__(self, step: nn.Module, batch: Batch) -> tuple[Tensor, tuple[Tensor | None, ...]]:
         """The step's loss and the gradients of its trainable parameters; None for those the loss
@@ -90,6 +94,7 @@ class CompiledGradient:
         self, step: nn.Module, parameters: list[Tensor], leaves: list[Tensor], spec: Any
     ) -> tuple[Any, list[bool]]:
         reached: list[bool] = []
+        tensors = [*parameters, *leaves]
 
         def gradient(*tensors: Tensor) -> tuple[Tensor, ...]:
             now = [p.detach().requires_grad_() for p in tensors[: len(parameters)]]
@@ -103,22 +108,58 @@ class CompiledGradient:
             return loss.detach(), *(g for g in found if g is not None)
 
         try:
-            with recording() if self._how == "trace" else contextlib.nullcontext():
-                graph = _without_detours(make_fx(gradient)(*parameters, *leaves))
-            if self._how == "trace":
-                return playback(graph), list(reached)
-            # Without its patterns: on a graph of one task they gave wrong numbers (*measured*,
-            # torch 2.13).
-            options: dict[str, Any] = {"pattern_matcher": False}
-            if parameters[0].is_cuda:
-                options["triton.cudagraphs"] = True
-            return torch._inductor.compile(graph, [*parameters, *leaves], options=options), list(
-                reached
-            )
+            with (
+                torch.random.fork_rng(devices=[]),  # what is drawn here is drawn again
+                recording() if self._how == "trace" else contextlib.nullcontext(),
+                _UncheckedLabels(),
+            ):
+                graph = _without_detours(make_fx(gradient)(*tensors))
+            _check_constants(graph, step)
+            compiled = playback(graph) if self._how == "trace" else _by_inductor(graph, tensors)
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                compiled(*tensors)  # some of torch's operations are recorded but not played back
+            return compiled, list(reached)
         except Exception as error:
             raise TrainingError(
                 f"This step cannot be compiled: {error}. Train without compile."
             ) from error
+
+
+def _by_inductor(graph: torch.fx.GraphModule, tensors: list[Tensor]) -> Any:
+    # Without its patterns: on a graph of one task they gave wrong numbers (*measured*, torch 2.13).
+    options: dict[str, Any] = {"pattern_matcher": False}
+    if tensors[0].is_cuda:
+        options["triton.cudagraphs"] = True
+    return torch._inductor.compile(graph, [*tensors], options=options)
+
+
+class _UncheckedLabels(TorchFunctionMode):
+    """Inside, `one_hot` does not look whether its labels are in range, which cannot be recorded."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        return (_one_hot if func is F.one_hot else func)(*args, **(kwargs or {}))
+
+
+def _one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    if num_classes < 0:
+        return F.one_hot(tensor)
+    return (tensor.unsqueeze(-1) == torch.arange(num_classes, device=tensor.device)).long()
+
+
+def _check_constants(module: torch.fx.GraphModule, step: nn.Module) -> None:
+    """Refuse what would stay for ever as it was when the step was recorded."""
+    own = {t.untyped_storage().data_ptr() for t in (*step.parameters(), *step.buffers())}
+    for node in module.graph.find_nodes(op="get_attr"):
+        value = getattr(module, node.target)
+        if isinstance(value, torch.Generator):
+            raise ValueError("it draws from a random generator")
+        if isinstance(value, Tensor) and value.untyped_storage().data_ptr() not in own:
+            raise ValueError(
+                f"it takes {value.numel()} numbers from elsewhere than the batch and the module. "
+                "Compute them by operations of torch, or make them a buffer if they are constant"
+            )
 
 
 def _without_detours(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
