@@ -34,7 +34,7 @@ def pairs() -> Iterator[tuple[Entry, str]]:
     for entry in (*OURS.values(), *PEERS.values()):
         for name in KINDS:
             # Processes take seconds to start, and do what threads do.
-            again = entry.name == "quickstudy-processes" and name != "W1"
+            again = entry.name.endswith("-processes") and name != "W1"
             if entry.serves(WORKLOADS[name], CPU) and not entry.compiled and not again:
                 yield entry, name
     # On a CPU vmap is not timed on W1, but it must be right there too. The compiled one is the

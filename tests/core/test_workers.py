@@ -16,6 +16,7 @@ from torch import nn
 from quickstudy.algorithms import MatchingNet, ProtoNet, maml
 from quickstudy.core import workers as module_of_workers
 from quickstudy.core.clock import Clock
+from quickstudy.core.compiled import CompiledGradient
 from quickstudy.core.errors import TrainingError
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.worker_pool import WorkerLostError, WorkerPool
@@ -28,6 +29,8 @@ from quickstudy.testing import toy_episode
 sys.path.insert(0, str(Path(__file__).parent))
 
 from work_for_workers import (
+    Counted,
+    Recorded,
     answered,
     clock_of,
     drawn,
@@ -41,9 +44,11 @@ from work_for_workers import (
     unsendable,
 )
 
+USUAL = Counted()
 
-def pieces(shape=(6,), n=5):
-    return [toy_episode(n_tasks=1, shape=shape, seed=i) for i in range(n)]
+
+def pieces(shape=(6,), n=5, **sizes):
+    return [toy_episode(n_tasks=1, shape=shape, seed=i, **sizes) for i in range(n)]
 
 
 def is_there(number: int) -> bool:
@@ -54,13 +59,13 @@ def is_there(number: int) -> bool:
     return True
 
 
-def convolutional(*, first_order: bool) -> MetaStep:
+def convolutional(*, first_order: bool, inner_steps: int = 2) -> MetaStep:
     torch.manual_seed(0)
     learner = maml(
         Conv4(size=16, width=4, norm="batch"),
         n_out=4,
         inner_lr=0.1,
-        inner_steps=2,
+        inner_steps=inner_steps,
         first_order=first_order,
     )
     return MetaStep(learner, QueryLoss())
@@ -85,7 +90,7 @@ def pool():
             "clock": Clock(),
         }
     )
-    made = WorkerPool(module, 2)
+    made = WorkerPool(module, 2, usual=USUAL)
     made.is_ready(wait=True)
     yield made, module
     before = [p.clone() for p in module.parameters()]
@@ -109,6 +114,38 @@ def test_gradients_of_processes_are_those_of_threads_and_of_one_worker(pool, nam
     changed = made.map(gradient, work)
     assert same(changed, [gradient(module, piece) for piece in work])
     assert not same(changed, alone)
+
+
+def test_recorded_gradients_of_processes_are_those_of_one_worker() -> None:
+    module = nn.ModuleDict(
+        {
+            "second order": convolutional(first_order=False, inner_steps=5),
+            "metric": MetaStep(ProtoNet(Conv4(size=16, width=4, norm="batch")), QueryLoss()),
+        }
+    )
+    usual = Recorded({name: CompiledGradient(part, how="trace") for name, part in module.items()})
+    with Workers(module, 2, kind="processes", usual=usual) as workers:
+        # The last shape comes when others have been recorded.
+        for name, n_shot in (
+            ("second order", 1),
+            ("metric", 1),
+            ("second order", 1),
+            ("metric", 2),
+        ):
+            work = [(name, piece) for piece in pieces((1, 16, 16), n=3, n_shot=n_shot)]
+            found = workers.map(usual, work)
+            assert same(found, [usual(module, piece) for piece in work])
+            assert same(found, [gradient(module, piece) for piece in work])
+            with torch.no_grad():
+                for p in module[name].parameters():
+                    p.mul_(0.9)
+
+
+def test_the_usual_function_keeps_what_it_has_and_is_sent_once(pool) -> None:
+    made, _ = pool
+    assert made.map(USUAL, range(3)) == [1, 1, 1]
+    assert made.map(Counted(), range(3)) == [1, 1, 1]
+    assert made.map(USUAL, range(6)) == [2, 2, 2, 3, 3, 3]
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 7])

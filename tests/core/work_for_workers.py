@@ -3,8 +3,35 @@
 import os
 import signal
 import time
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+
+from quickstudy.core.compiled import CompiledGradient
+
+
+class Counted:
+    """Keeps how often it was called."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, *_):
+        self.calls += 1
+        return self.calls
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """As `gradient`, of steps that are recorded."""
+
+    of: dict[str, CompiledGradient]
+
+    def __call__(self, step: Any, piece: Any) -> Any:
+        name, episode = piece
+        loss, found = self.of[name](step[name], episode)
+        return loss, *found
 
 
 def gradient(step, piece):

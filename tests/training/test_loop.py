@@ -128,17 +128,18 @@ def test_chunks_and_workers_do_not_change_the_result() -> None:
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("compiled", ["", "trace"])
 def test_a_killed_worker_process_costs_no_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compiled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    threads, broken, resumed = step_of("maml"), step_of("maml"), step_of("maml")
-    plan = replace(PLAN, workers=2, workers_kind="threads")
-    trained(threads, plan=plan)
+    alone, broken, resumed = step_of("maml"), step_of("maml"), step_of("maml")
+    plan = replace(PLAN, workers=2, workers_kind="processes", compile=compiled)
+    trained(alone, plan=replace(plan, workers=1))
     pools: list[WorkerPool] = []
 
     class Noted(WorkerPool):
-        def __init__(self, module: torch.nn.Module, n: int) -> None:
-            super().__init__(module, n)
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
             pools.append(self)
 
     monkeypatch.setattr(workers, "WorkerPool", Noted)
@@ -149,13 +150,37 @@ def test_a_killed_worker_process_costs_no_step(
     with pytest.raises(TrainingError, match=r"killed by signal 9.*after 4 of 12 steps.*resume"):
         trained(
             broken,
-            plan=replace(plan, workers_kind="processes"),
+            plan=plan,
             out=tmp_path,
             on_validation=kill,
         )
     assert not pools[0].pids
     trained(resumed, plan=plan, out=tmp_path, resume=True)
-    assert same(weights(threads), weights(resumed))
+    assert same(weights(alone), weights(resumed))
+
+
+def test_a_recorded_step_may_be_left_to_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Waiting(WorkerPool):
+        def is_ready(self, *, wait: bool = False) -> bool:
+            return super().is_ready(wait=True)
+
+    monkeypatch.setattr(workers, "WorkerPool", Waiting)
+    monkeypatch.setattr(workers, "_SECONDS_TO_COME", 0.0)
+    monkeypatch.setattr(workers, "_N_TIMED", 1)
+    monkeypatch.setattr(workers._Trial, "seconds", (2.0, 1.0))
+    plan = replace(PLAN, workers=2, compile="trace")
+    alone, chosen = step_of("maml"), step_of("maml")
+    trained(alone, plan=replace(plan, workers=1))
+    trained(chosen, plan=plan, out=tmp_path)
+    said = [
+        line["worker_processes"]
+        for line in read_log(tmp_path / "log.jsonl")
+        if "worker_processes" in line
+    ]
+    assert said == [1.0]
+    assert same(weights(alone), weights(chosen))
 
 
 def test_resumed_training_is_bit_equal(tmp_path: Path) -> None:

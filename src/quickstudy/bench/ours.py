@@ -84,7 +84,7 @@ def make(
 
 @dataclass(frozen=True)
 class PieceGradient:
-    """A piece's share of the gradient, which a worker process can be asked for too.
+    """A piece's share of the gradient, which worker processes can be asked for too.
 
     Args:
         n_tasks: of the whole step.
@@ -98,11 +98,11 @@ class PieceGradient:
 
     def __call__(self, step: nn.Module, piece: Episode) -> tuple[float, tuple[Tensor, ...]]:
         share = piece.n_tasks / self.n_tasks
-        if self.recorded is not None:
-            loss, gradients = self.recorded(step, piece)
-            return loss.item() * share, tuple(g * share for g in gradients if g is not None)
         # The caller has chosen it for all threads, but not in other processes.
         with backend(self.form):
+            if self.recorded is not None:
+                loss, gradients = self.recorded(step, piece)
+                return loss.item() * share, tuple(g * share for g in gradients if g is not None)
             loss = step(piece) * share
             return loss.item(), torch.autograd.grad(loss, list(step.parameters()))
 
@@ -114,9 +114,9 @@ def _training(
     step, n = MetaStep(learner, QueryLoss()).train(), episode.n_tasks
     strategy = strategy_for(step, job.device, n_tasks=n, task_numel=job.workload.task_numel)
     job.opened(threads_per_operation(strategy.threads))
-    workers = job.opened(Workers(step, strategy.workers, kind=kind))
     names = [name for name, _ in learner.named_parameters()]
     gradient = PieceGradient(n, form, CompiledGradient(step, how=how) if how else None)
+    workers = job.opened(Workers(step, strategy.workers, kind=kind, usual=gradient))
 
     def again() -> dict[str, Tensor]:
         pieces = [
@@ -212,6 +212,15 @@ OURS: dict[str, Entry] = {
             "quickstudy, the step recorded once and played back",
             functools.partial(make, how="trace"),
             lambda workload, device: _has_inner_gradient(workload, device),
+            keeps_memory=True,
+        ),
+        Entry(
+            "quickstudy-recorded-processes",
+            "quickstudy, the step recorded by each worker process and played back",
+            functools.partial(make, how="trace", kind="processes"),
+            lambda workload, device: (
+                _has_workers(workload, device) and _has_inner_gradient(workload, device)
+            ),
             keeps_memory=True,
         ),
         Entry(

@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _INK, _GREY = "#24292f", "#8c959f"
-_OURS = ("#0969da", "#54aeff", "#8250df", "#1b7c83", "#bf3989", "#4d2d00")
+_OURS = (
+    "#0969da",
+    "#54aeff",
+    "#8250df",
+    "#1b7c83",
+    "#bf3989",
+    "#4d2d00",
+    "#2da44e",
+    "#6e7781",
+)
 _PEERS = ("#bc4c00", "#9a6700", "#cf222e", "#57606a")
 _LEAST_SPAN = 4.0
 

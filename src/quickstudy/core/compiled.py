@@ -31,6 +31,9 @@ class CompiledGradient:
     rounding. A step that looks at the numbers in its tensors, computes with them outside of torch
     or draws from a random generator is refused.
 
+    A recording stays in its process. Another process that is sent this object records for itself,
+    the same operations in the same order: send it once, with the module (`Workers(usual=…)`).
+
     Args:
         step: the module; replicas that share its parameters may call, from several threads.
         how: "trace" plays the operations back one by one, fused ones too; "inductor" has torch
@@ -66,6 +69,12 @@ class CompiledGradient:
         self._parameters = {n: p for n, p in step.named_parameters() if p.requires_grad}
         self._compiled = dict[Any, Any]()
         self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_how": self._how, "_parameters": self._parameters}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _compiled={}, _lock=threading.Lock())
 
     def __call__(self, step: nn.Module, batch: Batch) -> tuple[Tensor, tuple[Tensor | None, ...]]:
         """The step's loss and the gradients of its trainable parameters; None for those the loss

@@ -42,23 +42,29 @@ class WorkerPool:
     Args:
         module: on the CPU.
         n: how many processes.
+        usual: the function that `map` is mostly called with. It is sent with the module, once, so
+            that each process keeps what it recorded.
 
     Raises:
-        UnsentError: where the module cannot be sent to another process, or none can be started.
+        UnsentError: where the module or the function cannot be sent to another process, or none
+            can be started.
     """
 
-    def __init__(self, module: nn.Module, n: int) -> None:
+    def __init__(
+        self, module: nn.Module, n: int, *, usual: Callable[[nn.Module, Any], Any] | None = None
+    ) -> None:
         tensors = {id(t): t for t in (*module.parameters(), *module.buffers())}
         self._tensors = list(tensors.values())
         if why := _unable(self._tensors):
             raise UnsentError(why)
         self._module = module
+        self._usual = usual
         self._weights = SharedMemory()
         self._members: list[_Member] = []
         self._shared = self._weights.share(self._tensors)
         with self._closed_on_error():
             try:
-                content = self._weights.write_with((Settings.now(), module), self._shared)
+                content = self._weights.write_with((Settings.now(), module, usual), self._shared)
             except Exception as error:
                 # What holds a lock, a file or a lambda says so by errors of any kind.
                 raise UnsentError(
@@ -92,7 +98,7 @@ class WorkerPool:
         takes its share, with the module itself.
 
         Args:
-            fn: a function of a module, or an object of one, that can be sent to other processes.
+            fn: the usual function, or any other that can be sent to other processes.
             pieces: what can be sent to other processes.
 
         Raises:
@@ -102,11 +108,12 @@ class WorkerPool:
         """
         n = len(self._members) + 1
         grad = torch.is_grad_enabled()
+        other = None if fn is self._usual else fn
         results: list[Any] = [None] * len(pieces)
         with self._closed_on_error():
             asked = [(w, m) for w, m in enumerate(self._members, start=1) if w < len(pieces)]
             for w, member in asked:
-                member.ask((fn, pieces[w::n], grad))
+                member.ask((other, pieces[w::n], grad))
             with threads_per_operation(1):
                 results[::n] = [fn(self._module, piece) for piece in pieces[::n]]
             for w, member in asked:

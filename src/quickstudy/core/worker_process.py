@@ -1,5 +1,5 @@
-"""What a worker process does: it takes a module once, and then pieces of work, until the process
-that started it is gone. `quickstudy.core.worker_pool` starts it.
+"""What a worker process does: it takes a module and its usual work once, then pieces of this or of
+other work, until the process that started it is gone. `quickstudy.core.worker_pool` starts it.
 
 python -m quickstudy.core.worker_process CONNECTION MEMORY NUMBER …, all of them descriptors and
 numbers of `SharedMemory`; the last is the one that the worker writes.
@@ -54,16 +54,18 @@ def work(connection: Connection, results: SharedMemory) -> None:
     keep_freed_memory()
     connection.send_bytes(b"")
     module: nn.Module | None = None
+    usual: Any = None
     while True:
         content = connection.recv_bytes()
         value: Any = None
         failed: Exception | None = None
         try:
             if module is None:
-                settings, module = read(content)
+                settings, module, usual = read(content)
                 settings.take()
             else:
-                fn, pieces, grad = _received(content)
+                other, pieces, grad = _received(content)
+                fn = other or usual
                 with torch.set_grad_enabled(grad):
                     value = [fn(module, piece) for piece in pieces]
         except Exception as error:

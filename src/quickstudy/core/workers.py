@@ -43,6 +43,8 @@ class Workers:
             or "auto": threads at first. Where a minute of work or more is still to come, processes
             are started meanwhile, a few calls are done by each in turn, and those that took less
             time go on.
+        usual: the function that `map` is mostly called with. Processes are sent it once, with the
+            module, so that each keeps what it recorded; any other is sent at each call.
         n_maps: how often `map` will be called, calls ``beside`` left out; "auto" needs it.
         on_choice: called when "auto" has chosen, with the kind and a sentence.
 
@@ -58,6 +60,7 @@ class Workers:
         n: int,
         *,
         kind: str = "threads",
+        usual: Callable[[nn.Module, Any], Any] | None = None,
         n_maps: int = 0,
         on_choice: Callable[[str, str], None] = lambda kind, text: None,
     ) -> None:
@@ -68,12 +71,13 @@ class Workers:
             )
         self._module = module
         self._n = n
+        self._usual = usual
         self._on_choice = on_choice
         self._threads: _Threads | None = None
         self._processes: WorkerPool | None = None
         self._trial: _Trial | None = None
         if n > 1 and kind == "processes":
-            self._processes = WorkerPool(module, n - 1)
+            self._processes = WorkerPool(module, n - 1, usual=usual)
             self._processes.is_ready(wait=True)
         elif n > 1:
             self._threads = _Threads(module, n)
@@ -117,7 +121,7 @@ class Workers:
         """One call while "auto" has not chosen."""
         try:
             if self._processes is None and trial.is_worth_it:
-                self._processes = WorkerPool(self._module, self._n - 1)
+                self._processes = WorkerPool(self._module, self._n - 1, usual=self._usual)
             pool = self._processes
             if pool is not None and trial.begins(pool.is_ready()) and trial.is_turn_of_processes:
                 began = time.perf_counter()

@@ -47,14 +47,14 @@ class Plan:
         workers_kind: "threads", or "processes", which do not wait for each other at Python's lock;
             "auto" begins with threads, and where a minute of training or more is to come, tries
             processes too and goes on with the faster, see `quickstudy.core.workers`. Does not
-            change the result.
+            change the result, also of a step that is recorded (``compile``).
         clip_norm: largest norm of the outer gradient; 0 = no clipping.
         clip_value: largest size of each number in the outer gradient; 0 = no clipping.
         precision: 32, or bf16 for autocast. Inner loops refuse it: their second derivatives would
             lose 8 to 23 % of the gradient.
         compile: "trace" or "inductor" records a step once and plays it back, see
             `quickstudy.core.compiled`. "trace" spares what the calls of an inner loop cost;
-            "inductor" is for small networks, and GPUs.
+            "inductor" is for small networks, and GPUs. Each worker process records for itself.
         validate_every: steps between validations on validation classes; 0 = never, and the last
             weights are kept, not the best.
         n_val_tasks: tasks of a validation.
@@ -94,11 +94,6 @@ class Plan:
             raise ConfigError(
                 f"train.workers_kind cannot be '{self.workers_kind}'. "
                 f"{did_you_mean(self.workers_kind, WORKER_KINDS)}"
-            )
-        if self.compile and self.workers_kind == "processes":
-            raise ConfigError(
-                "A recorded step cannot be sent to other processes: set train.compile= (empty), or "
-                "train.workers_kind=threads, not processes."
             )
         if self.compile and self.compile not in COMPILERS:
             raise ConfigError(

@@ -344,7 +344,8 @@ class TrainingRun:
             Workers(
                 self.step,
                 strategy.workers,
-                kind="threads" if plan.compile else plan.workers_kind,
+                kind=plan.workers_kind,
+                usual=self.gradient,
                 n_maps=plan.steps - state.done,
                 on_choice=chosen,
             ) as workers,
@@ -492,11 +493,11 @@ class _Piece(NamedTuple):
 @dataclass(frozen=True)
 class _PieceGradient:
     """A piece's share of the mean loss over the step's tasks, and its gradient. A worker process
-    gets it with its pieces.
+    gets it with the module.
 
     Args:
         seed, tasks_per_step, precision: of the plan.
-        compiled: the step as it was recorded; it cannot be sent to another process.
+        compiled: the step as it was recorded.
     """
 
     seed: int
