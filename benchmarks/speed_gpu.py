@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ["NVIDIA_TF32_OVERRIDE"] = "1" if given.tf32 else "0"
     began = time.monotonic()
 
-    from quickstudy.bench import WORKLOADS, compare_speed, device_named, installed_peers
+    from quickstudy.bench import PEERS, WORKLOADS, compare_speed, device_named
     from quickstudy.bench.speed import write_json
 
     device = device_named(given.device)
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
         n_tasks = given.n_tasks if workload.has_inner_loop else workload.n_tasks
         report = compare_speed(
             [workload.changed(n_tasks=n_tasks, width=given.width or workload.width)],
-            installed_peers(),
+            list(PEERS.values()),
             device=device,
             rounds=given.rounds,
             with_memory=False,

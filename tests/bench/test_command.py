@@ -1,6 +1,7 @@
 """`quickstudy bench`, called as the shell calls it."""
 
 import contextlib
+import importlib.util
 import io
 import json
 import sys
@@ -62,6 +63,28 @@ def test_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "1 rounds",
     ):
         assert text in said
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_peers_that_are_not_installed_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    absent = {"torchopt": "peers", "higher": "peers", "easyfsl": "peers", "jax": "jax"}
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name in absent else found(name)
+    )
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    path = tmp_path / "speed.json"
+    short = ["--rounds", "1", "--n-tasks", "1", "--no-memory", "--no-shares"]
+    said, _ = quickstudy("bench", "speed", "--workload", "W7", *short, "--json", path)
+    report = json.loads(path.read_text(encoding="utf-8"))
+    compiled = ["quickstudy-compiled", "vmap-compiled"]
+    assert sorted(report["missing"]) == sorted(["torchopt", "higher", "jax", *compiled])
+    for name, reason in report["missing"].items():
+        assert f"Not measured: {reason}\n" in said
+        assert name in compiled or f"pip install 'quickstudy[{absent[name]}]'" in reason
+    assert {"plain", "vmap"} <= set(report["workloads"]["W7"]["entries"])
 
 
 @pytest.mark.usefixtures("in_this_process")

@@ -123,6 +123,7 @@ class SpeedReport:
         workloads: by name.
         memory: peak bytes of one step with one task and 20 inner steps, by workload and entry.
         shares: parts of a training step, by workload.
+        missing: entries that were left out as something is not installed, with what to install.
     """
 
     about: Mapping[str, Any]
@@ -131,6 +132,7 @@ class SpeedReport:
     workloads: Mapping[str, Measured]
     memory: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     shares: Mapping[str, Shares] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values."""
@@ -144,11 +146,29 @@ class SpeedReport:
                 name: {**dataclasses.asdict(s), "waiting": s.waiting}
                 for name, s in self.shares.items()
             },
+            "missing": dict(self.missing),
         }
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON."""
         write_json(self.to_json(), path)
+
+
+def missing_entries(
+    workloads: Sequence[Workload], peers: Sequence[Entry], device: torch.device
+) -> dict[str, str]:
+    """What keeps entries from the workloads that they could do here, and what to install; by name.
+
+    Args:
+        workloads: what is to be done.
+        peers: who takes part beside quickstudy's own entries.
+        device: where.
+    """
+    return {
+        e.name: e.missing
+        for e in (*OURS.values(), *peers)
+        if e.missing and any(e.serves(workload, device) for workload in workloads)
+    }
 
 
 def compare_speed(
@@ -163,7 +183,8 @@ def compare_speed(
     on_report: Callable[[SpeedReport], None] = lambda report: None,
 ) -> SpeedReport:
     """Time quickstudy and its peers on each workload, check that they compute the same, and measure
-    their memory. A peer that is installed but broken is left out of a workload, with its reason.
+    their memory. A peer that is not installed is left out, and one that is broken is left out of a
+    workload, with the reason.
 
     Args:
         workloads: what to do.
@@ -179,6 +200,7 @@ def compare_speed(
         QuickstudyError: where quickstudy itself cannot do a workload.
     """
     machine = about(device, peers)
+    missing = missing_entries(workloads, peers, device)
     rates, measured, peaks, parts = [], {}, {}, {}
     for workload in workloads:
         # Again and again, as other work on the machine can only lower it.
@@ -196,9 +218,11 @@ def compare_speed(
             learning = result.timings[QUICKSTUDY.name].seconds
             parts[workload.name] = shares(workload, device, rounds=rounds, learning=learning)
         on_report(
-            SpeedReport(machine, rounds, max(rates), dict(measured), dict(peaks), dict(parts))
+            SpeedReport(
+                machine, rounds, max(rates), dict(measured), dict(peaks), dict(parts), missing
+            )
         )
-    return SpeedReport(machine, rounds, max(rates), measured, peaks, parts)
+    return SpeedReport(machine, rounds, max(rates), measured, peaks, parts, missing)
 
 
 def _measure(

@@ -11,6 +11,7 @@ from quickstudy.algorithms import ALGORITHMS
 from quickstudy.bench import (
     AXES,
     OURS,
+    PEERS,
     WORKLOADS,
     GrowthReport,
     LearnersReport,
@@ -19,9 +20,9 @@ from quickstudy.bench import (
     compare_speed,
     device_named,
     growth_page,
-    installed_peers,
     measure_growth,
     measure_learners,
+    missing_entries,
     peer_named,
     ratio_bars,
     workload_named,
@@ -78,9 +79,11 @@ def speed(
     plot: Annotated[Path | None, _PLOT] = None,
 ) -> None:
     """Compare tasks per second, gradients and memory with the peers."""
-    peers = [peer_named(name) for name in against or ()] or installed_peers()
+    peers = [peer_named(name) for name in against or ()] or list(PEERS.values())
     chosen = [workload_named(name) for name in workload or ()] or list(WORKLOADS.values())
     where = device_named(device)
+    for reason in missing_entries(chosen, peers, where).values():
+        results().print(f"Not measured: {reason}")
     with progress().status("measuring the machine") as status:
         report = compare_speed(
             [w.changed(n_tasks=n_tasks or w.n_tasks) for w in chosen],

@@ -29,8 +29,3 @@ def peer_named(name: str) -> Entry:
     if missing := PEERS[name].missing:
         raise ConfigError(f"The peer {missing}")
     return PEERS[name]
-
-
-def installed_peers() -> list[Entry]:
-    """Those that can run here."""
-    return [e for e in PEERS.values() if not e.missing]
