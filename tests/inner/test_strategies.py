@@ -299,7 +299,13 @@ def gradients_of_other_tasks(step, graph, *, channels):
 @pytest.mark.parametrize("first_order", [False, True])
 @pytest.mark.parametrize(
     ("norm", "channels", "width"),
-    [("batch", 1, WIDTH), ("batch", 3, WIDTH), ("support", 1, WIDTH), ("batch", 1, 32)],
+    [
+        ("batch", 1, WIDTH),
+        ("batch", 3, WIDTH),
+        ("support", 1, WIDTH),
+        ("batch", 1, 32),
+        ("batch", 3, 32),
+    ],
 )
 def test_a_recorded_graph_has_the_fused_operations(norm, channels, width, first_order, form):
     """To the bit, which the operations that they replace would not be."""
@@ -311,11 +317,12 @@ def test_a_recorded_graph_has_the_fused_operations(norm, channels, width, first_
     assert all(torch.equal(a, b) for a, b in zip(found, recorded, strict=True))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("chunk", [1, TASKS])
-def test_channels_that_fill_vectors(chunk):
-    learner = learner_of("batch", width=32)
-    _, wanted = reference(learner, tasks())
-    found = ours(learner.float(), in_precision(tasks(), torch.float32), chunk=chunk)[1]
+def test_channels_that_fill_vectors(chunk, channels):
+    learner, episode = learner_of("batch", width=32, channels=channels), tasks(channels)
+    _, wanted = reference(learner, episode)
+    found = ours(learner.float(), in_precision(episode, torch.float32), chunk=chunk)[1]
     assert distance(found, wanted) < 1e-4
 
 

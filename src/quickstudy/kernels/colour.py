@@ -44,10 +44,18 @@ def _parts(x: Tensor, weight: Tensor) -> list[slice]:
 
 def _convolved(x: Tensor, weight: Tensor) -> Tensor:
     """``[N H W C]``."""
+    from quickstudy.kernels import narrow
+
+    if narrow.fits(x, weight):
+        return narrow.convolution(pixels_first(x), pixels_first(weight))
     return pixels_first(F.conv2d(x, weight, padding=1))
 
 
 def _weight_gradient(dz: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    from quickstudy.kernels import narrow
+
+    if narrow.fits(x, weight):
+        return channels_first(narrow.weight_gradient(dz, pixels_first(x)))
     pairs = (1, 1), (1, 1), (1, 1)
     return torch.ops.aten.convolution_backward(
         channels_first(dz), x, weight, None, *pairs, False, (0, 0), 1, (False, True, False)
@@ -108,19 +116,22 @@ def _forward(
     x: Tensor, weight: Tensor, gamma: Tensor, beta: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """y, p, the winners, μ and r."""
-    from quickstudy.kernels import compiled
+    from quickstudy.kernels import compiled, narrow
 
     y = x.new_empty(x.shape[0], x.shape[2] // 2, x.shape[3] // 2, weight.shape[0])
     p = torch.empty_like(y)
     winner = y.new_empty(y.shape, dtype=torch.uint8)
     mean = torch.empty_like(gamma)
     rstd = torch.empty_like(gamma)
-    shift, d1, d2 = torch.empty_like(gamma), *torch.zeros(2, len(gamma), dtype=torch.float64)
-    for part in _parts(x, weight):
-        z = _convolved(x[part], weight)
-        if part.start == 0:
-            shift.copy_(z[0, 0, 0])
-        compiled.measure(*compiled.arrays(z, gamma, shift, d1, d2, p[part], winner[part]))
+    if narrow.fits(x, weight):
+        shift, d1, d2 = narrow.measure(pixels_first(x), pixels_first(weight), gamma, p, winner)
+    else:
+        shift, d1, d2 = torch.empty_like(gamma), *torch.zeros(2, len(gamma), dtype=torch.float64)
+        for part in _parts(x, weight):
+            z = _convolved(x[part], weight)
+            if part.start == 0:
+                shift.copy_(z[0, 0, 0])
+            compiled.measure(*compiled.arrays(z, gamma, shift, d1, d2, p[part], winner[part]))
     m = float(x.shape[0] * x.shape[2] * x.shape[3])
     compiled.conclude(
         m, *compiled.arrays(gamma, beta), eps, *compiled.arrays(shift, d1, d2, p, y, mean, rstd)
@@ -141,11 +152,15 @@ def _backward(
     rstd: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """dw, dγ and dβ."""
-    from quickstudy.kernels import compiled
+    from quickstudy.kernels import compiled, narrow
 
     dgamma, dbeta, k, c0, c1 = (torch.empty_like(gamma) for _ in range(5))
     m = float(x.shape[0] * x.shape[2] * x.shape[3])
     compiled.gradients(m, *compiled.arrays(dy, gamma, y, p, mean, rstd, dgamma, dbeta, k, c0, c1))
+    if narrow.fits(x, weight):
+        images, filters = pixels_first(x), pixels_first(weight)
+        dw = channels_first(narrow.differentiate(images, filters, dy, y, winner, (k, c0, c1)))
+        return dw, dgamma, dbeta
     dw = torch.zeros_like(weight)
     for part in _parts(x, weight):
         z = _convolved(x[part], weight)

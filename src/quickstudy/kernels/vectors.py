@@ -6,7 +6,7 @@ arrays are given with a place to begin at and steps between rows, all counted in
 float32, and nothing is checked.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import llvmlite.binding
@@ -21,9 +21,9 @@ Value: TypeAlias = Any  # of llvmlite, which has no types
 Grid: TypeAlias = list[list[Value]]
 
 
-def _registers() -> tuple[int, int, int]:
-    """Floats in a vector, and rows and vectors of a block of sums, with a row of factors and a
-    number beside, that fit the processor's registers.
+def _registers() -> tuple[int, int, int, int]:
+    """Floats in a vector; rows and vectors of a block of sums, with a row of factors and a number
+    beside, that fit the processor's registers; and vectors of a block of nine rows.
     """
     settings: Any = config
     if settings.CPU_FEATURES is not None:
@@ -32,16 +32,17 @@ def _registers() -> tuple[int, int, int]:
         features = llvmlite.binding.get_host_cpu_features()
         has = {f"+{name}" for name, there in features.items() if there}
     if "+avx512f" in has:
-        return 16, 10, 2
+        return 16, 10, 2, 2
     if "+avx" in has:
-        return 8, 6, 2
+        return 8, 6, 2, 1
     if "+neon" in has:
-        return 4, 5, 4
-    return 4, 6, 2
+        return 4, 5, 4, 2
+    return 4, 6, 2, 1
 
 
-WIDTH, ROWS, _VECTORS = _registers()
+WIDTH, ROWS, _VECTORS, _VECTORS_OF_NINE = _registers()
 COLUMNS = WIDTH * _VECTORS
+COLUMNS_OF_NINE = WIDTH * _VECTORS_OF_NINE
 ROWS_ADDED = 4  # divides every number of channels that COLUMNS divides
 _VECTOR = ir.VectorType(ir.FloatType(), WIDTH)
 _CONTRACT = ("contract",)
@@ -80,54 +81,64 @@ def _everywhere(builder: Any, number: Value) -> Value:
 # --- a block of a matrix product
 
 
-def _product(rows: int, adds: bool) -> Any:
-    """C = A B, or C += A B, for ``rows`` rows of A and `COLUMNS` columns of B."""
+def _product(rows: int, n_vectors: int, *, adds: bool) -> Any:
+    """C = A B, or C += A B, for ``rows`` rows of A and ``n_vectors`` vectors of columns of B. The
+    sums run over ``depth`` places of A, ``times`` times, the beginnings ``a_jump`` apart, and over
+    as many rows of B.
+    """
 
     @intrinsic
-    def product(typing, a, a_at, a_row, a_step, b, b_at, b_step, c, c_at, c_row, depth):
+    def product(
+        typing, a, a_at, a_row, a_step, a_jump, b, b_at, b_step, c, c_at, c_row, times, depth
+    ):
         n = types.intp
-        signature = types.void(a, n, n, n, b, n, n, c, n, n, n)
+        signature = types.void(a, n, n, n, n, b, n, n, c, n, n, n, n)
 
         def generate(context, builder, signature, args):
             kinds = signature.args
             first = _memory(context, builder, kinds[0], args[0])
-            second = _memory(context, builder, kinds[4], args[4])
-            into = _memory(context, builder, kinds[7], args[7])
-            a_at, a_row, a_step, b_at, b_step = *args[1:4], *args[5:7]
-            c_at, c_row, depth = args[8:11]
+            second = _memory(context, builder, kinds[5], args[5])
+            into = _memory(context, builder, kinds[8], args[8])
+            a_at, a_row, a_step, a_jump, b_at, b_step = *args[1:5], *args[6:8]
+            c_at, c_row, times, depth = args[9:13]
             count = lambda k: ir.Constant(a_at.type, k)  # noqa: E731
             offsets = [builder.mul(a_row, count(r)) for r in range(rows)]
             places = [
                 [
                     builder.add(builder.add(c_at, builder.mul(c_row, count(r))), count(q * WIDTH))
-                    for q in range(_VECTORS)
+                    for q in range(n_vectors)
                 ]
                 for r in range(rows)
             ]
             sums = [
-                [cgutils.alloca_once(builder, _VECTOR) for _ in range(_VECTORS)]
+                [cgutils.alloca_once(builder, _VECTOR) for _ in range(n_vectors)]
                 for _ in range(rows)
             ]
             for r in range(rows):
-                for q in range(_VECTORS):
+                for q in range(n_vectors):
                     before = _load(builder, into, places[r][q]) if adds else _constant(0)
                     builder.store(before, sums[r][q])
-            with cgutils.for_range(builder, depth) as loop:
-                left = builder.add(a_at, builder.mul(loop.index, a_step))
-                right = builder.add(b_at, builder.mul(loop.index, b_step))
+            with (
+                cgutils.for_range(builder, times) as outer,
+                cgutils.for_range(builder, depth) as inner,
+            ):
+                jumped = builder.add(a_at, builder.mul(outer.index, a_jump))
+                left = builder.add(jumped, builder.mul(inner.index, a_step))
+                index = builder.add(builder.mul(outer.index, depth), inner.index)
+                right = builder.add(b_at, builder.mul(index, b_step))
                 vectors = [
                     _load(builder, second, builder.add(right, count(q * WIDTH)))
-                    for q in range(_VECTORS)
+                    for q in range(n_vectors)
                 ]
                 for r in range(rows):
                     number = builder.load(builder.gep(first, [builder.add(left, offsets[r])]))
                     factor = _everywhere(builder, number)
-                    for q in range(_VECTORS):
+                    for q in range(n_vectors):
                         part = builder.fmul(factor, vectors[q], flags=_CONTRACT)
                         total = builder.fadd(part, builder.load(sums[r][q]), flags=_CONTRACT)
                         builder.store(total, sums[r][q])
             for r in range(rows):
-                for q in range(_VECTORS):
+                for q in range(n_vectors):
                     _store(builder, builder.load(sums[r][q]), into, places[r][q])
             return context.get_dummy_value()
 
@@ -139,7 +150,7 @@ def _product(rows: int, adds: bool) -> Any:
 # --- small linear maps L X Lᵀ of grids of pixels, all channels
 
 
-def _combination(builder: Any, factors: np.ndarray, values: list[Value]) -> Value:
+def _combination(builder: Any, factors: np.ndarray, values: Sequence[Value]) -> Value:
     """Σ factor · value."""
     total = None
     for factor, value in zip(factors, values, strict=True):
@@ -186,7 +197,7 @@ def _stack(builder: Any, memory: Value, begin: Value, step: Value, size: int) ->
     ]
 
 
-def _window(builder: Any, memory: Value, where: list[Value], outside: Value, size: int) -> Grid:
+def _window(builder: Any, memory: Value, where: Sequence[Value], outside: Value, size: int) -> Grid:
     """Pointers to size × size pixels of an image; ``outside`` where there is none."""
     image, top, left, height, width, channels = where
     count = lambda k: ir.Constant(top.type, k)  # noqa: E731
@@ -269,6 +280,7 @@ def stack_to_stack(matrix: np.ndarray) -> Callable[..., Any]:
     return map_stack
 
 
-product = _product(ROWS, adds=False)
-product_added = _product(ROWS, adds=True)
-product_transposed = _product(ROWS_ADDED, adds=True)
+product = _product(ROWS, _VECTORS, adds=False)
+product_added = _product(ROWS, _VECTORS, adds=True)
+product_transposed = _product(ROWS_ADDED, _VECTORS, adds=True)
+product_of_nine = _product(9, _VECTORS_OF_NINE, adds=True)

@@ -14,18 +14,13 @@ else is in the batch and however many threads there are.
 Arrays are ``[N H W C]``, weights ``[O 3 3 I]``, contiguous.
 """
 
-import functools
-import itertools
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from quickstudy.core.recording import recordable
 from quickstudy.kernels.compiled import arrays, kernel
+from quickstudy.kernels.threads import in_parts
 from quickstudy.kernels.vectors import (
     COLUMNS,
     ROWS,
@@ -67,7 +62,9 @@ def convolution(x: Tensor, weight: Tensor) -> Tensor:
     z = x.new_empty(*x.shape[:3], weight.shape[0])
     pixels, filters, answer = arrays(x, weight, z)
     spread = _spread(filters)
-    _in_parts(_convolve, _count(z), pixels, spread, pixels, spread, False, answer)
+    in_parts(
+        _convolve, _count(z), _WINDOWS_PER_THREAD, pixels, spread, pixels, spread, False, answer
+    )
     return z
 
 
@@ -77,7 +74,9 @@ def convolution_sum(x: Tensor, weight: Tensor, more: Tensor, more_weight: Tensor
     z = x.new_empty(*x.shape[:3], weight.shape[0])
     pixels, filters, others, other_filters, answer = arrays(x, weight, more, more_weight, z)
     both = _spread(filters), _spread(other_filters)
-    _in_parts(_convolve, _count(z), pixels, both[0], others, both[1], True, answer)
+    in_parts(
+        _convolve, _count(z), _WINDOWS_PER_THREAD, pixels, both[0], others, both[1], True, answer
+    )
     return z
 
 
@@ -87,7 +86,17 @@ def pixel_gradient(dz: Tensor, weight: Tensor) -> Tensor:
     dx = dz.new_empty(*dz.shape[:3], weight.shape[3])
     gradients, filters, answer = arrays(dz, weight, dx)
     turned = _spread_turned(filters)
-    _in_parts(_convolve, _count(dx), gradients, turned, gradients, turned, False, answer)
+    in_parts(
+        _convolve,
+        _count(dx),
+        _WINDOWS_PER_THREAD,
+        gradients,
+        turned,
+        gradients,
+        turned,
+        False,
+        answer,
+    )
     return dx
 
 
@@ -96,51 +105,15 @@ def weight_gradient(dz: Tensor, x: Tensor) -> Tensor:
     """``[N H W O]`` and ``[N H W I]`` to the gradient for the weight ``[O 3 3 I]``."""
     dw = x.new_empty(dz.shape[3], 3, 3, x.shape[3])
     gradients, pixels, answer = arrays(dz, x, dw)
-    parts = min(_threads(_count(dz)), dz.shape[3] // COLUMNS)
-    size = dz.shape[3] // COLUMNS
-    edges = [COLUMNS * (size * k // parts) for k in range(parts + 1)]
-    _side_by_side(
-        [
-            functools.partial(_differentiate, begin, end, gradients, pixels, answer)
-            for begin, end in itertools.pairwise(edges)
-        ]
-    )
+    blocks = dz.shape[3] // COLUMNS
+    enough = -(-blocks * _WINDOWS_PER_THREAD // max(1, _count(dz)))
+    in_parts(_differentiate, blocks, enough, gradients, pixels, answer)
     return dw
 
 
 def _count(z: Tensor) -> int:
     """Windows of an image batch."""
     return z.shape[0] * ((z.shape[1] + 1) // 2) * ((z.shape[2] + 1) // 2)
-
-
-def _threads(n_windows: int) -> int:
-    return max(1, min(torch.get_num_threads(), n_windows // _WINDOWS_PER_THREAD))
-
-
-def _in_parts(function: Callable[..., None], n_windows: int, *arguments: object) -> None:
-    """``function(begin, end, *arguments)`` over all windows, on as many threads as torch may use
-    and the work is worth.
-    """
-    parts = _threads(n_windows)
-    edges = [n_windows * k // parts for k in range(parts + 1)]
-    _side_by_side(
-        [
-            functools.partial(function, begin, end, *arguments)
-            for begin, end in itertools.pairwise(edges)
-        ]
-    )
-
-
-def _side_by_side(works: list[Callable[[], None]]) -> None:
-    futures = [_pool(os.getpid()).submit(work) for work in works[1:]]
-    works[0]()
-    for future in futures:
-        future.result()
-
-
-@functools.cache
-def _pool(process: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count() or 1, "winograd")
 
 
 @kernel
@@ -193,9 +166,11 @@ def _multiply(v, spread, count, adds, m):
             for q in range(0, n_out, COLUMNS):
                 u_at = k * n_in * n_out + q
                 if adds:
-                    product_added(v, v_at, n_in, 1, spread, u_at, n_out, m, m_at + q, n_out, n_in)
+                    product_added(
+                        v, v_at, n_in, 1, 0, spread, u_at, n_out, m, m_at + q, n_out, 1, n_in
+                    )
                 else:
-                    product(v, v_at, n_in, 1, spread, u_at, n_out, m, m_at + q, n_out, n_in)
+                    product(v, v_at, n_in, 1, 0, spread, u_at, n_out, m, m_at + q, n_out, 1, n_in)
 
 
 @kernel
@@ -234,8 +209,9 @@ def _convolve(begin, end, x, spread, more, more_spread, adds, z):
 
 
 @kernel
-def _differentiate(begin, end, dz, x, dw):
-    """Fills the gradient for the filters ``begin`` to ``end``."""
+def _differentiate(first, last, dz, x, dw):
+    """Fills the gradient of the blocks of `COLUMNS` filters from ``first`` to ``last``."""
+    begin, end = first * COLUMNS, last * COLUMNS
     n_images, height, width, n_out = dz.shape
     n_in, n_here = x.shape[3], end - begin
     columns = (width + 1) // 2
@@ -269,6 +245,8 @@ def _differentiate(begin, end, dz, x, dw):
                 d_at = k * _WINDOWS * n_out + begin + r
                 for q in range(0, n_in, COLUMNS):
                     v_at, sum_at = k * _WINDOWS * n_in + q, (k * n_here + r) * n_in + q
-                    product_transposed(d, d_at, 1, n_out, v, v_at, n_in, sums, sum_at, n_in, count)
+                    product_transposed(
+                        d, d_at, 1, n_out, 0, v, v_at, n_in, sums, sum_at, n_in, 1, count
+                    )
     for o in range(n_here):
         _filter_gradients(sums, o * n_in, n_here * n_in, dw, (begin + o) * 9 * n_in, n_in, n_in)

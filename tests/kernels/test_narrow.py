@@ -1,0 +1,88 @@
+"""The first block of colour images in single precision, against stock operations in double."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quickstudy.kernels.colour import colour_block
+
+pytest.importorskip("numba")
+narrow = pytest.importorskip("quickstudy.kernels.narrow")
+EPS = 1e-5
+
+
+def plain(x, w, gamma, beta):
+    return F.max_pool2d(
+        F.relu(F.batch_norm(F.conv2d(x, w, padding=1), None, None, gamma, beta, True, 0.1, EPS)), 2
+    )
+
+
+def twice(f, *parameters):
+    g = torch.Generator().manual_seed(1)
+    inputs = [p.clone().requires_grad_() for p in parameters]
+    y = f(*inputs)
+    above = torch.randn(y.shape, generator=g).to(y.dtype).requires_grad_()
+    first = torch.autograd.grad((y * above).sum() + y.square().sum(), inputs, create_graph=True)
+    mixed = sum((d * torch.randn(d.shape, generator=g).to(d.dtype)).sum() for d in first)
+    return [y, *first, *torch.autograd.grad(mixed, [*inputs, above])]
+
+
+def case(n, blocks, height, width, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    n_out = narrow.COLUMNS * blocks
+    x = torch.rand(n, 3, height, width, generator=g)
+    weight = torch.randn(n_out, 3, 3, 3, generator=g)
+    return x, (weight, torch.randn(n_out, generator=g), torch.randn(n_out, generator=g))
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    n=st.integers(1, 4),
+    blocks=st.integers(1, 2),
+    height=st.integers(2, 30),
+    width=st.integers(narrow.ROWS, 25),
+    budget=st.sampled_from([10_000, 30_000, 10**6]),
+)
+def test_equal_to_the_plain_operations_twice_differentiated(n, blocks, height, width, budget):
+    x, parameters = case(n, blocks, height, width)
+    assert narrow.fits(x, parameters[0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(narrow, "_BYTES", budget)
+        ours = twice(lambda *p: colour_block(x, *p, EPS)[0], *parameters)
+    exact = twice(lambda *p: plain(x.double(), *p), *(p.double() for p in parameters))
+    single = twice(lambda *p: plain(x, *p), *parameters)
+    for a, b, c in zip(ours, exact, single, strict=True):
+        # where two of a window are equal within rounding, stock operations may take the other too
+        assert (a - b).norm() <= 1e-5 * b.norm() + 2 * (c - b).norm()
+
+
+def test_the_statistics_are_those_of_the_convolution():
+    x, (weight, gamma, beta) = case(3, 1, 12, 14)
+    _, mean, rstd = colour_block(x, weight, gamma, beta, EPS)
+    z = F.conv2d(x.double(), weight.double(), padding=1)
+    variance, exact = torch.var_mean(z, (0, 2, 3), correction=0)
+    torch.testing.assert_close(mean.double(), exact, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(rstd.double(), (variance + EPS).rsqrt(), rtol=1e-5, atol=1e-6)
+
+
+def test_threads_change_no_bit():
+    x, parameters = case(7, 1, 12, 16)
+    before, found = torch.get_num_threads(), []
+    try:
+        for n in (1, 2, 5):
+            torch.set_num_threads(n)
+            found.append(twice(lambda *p: colour_block(x, *p, EPS)[0], *parameters))
+    finally:
+        torch.set_num_threads(before)
+    for more in found[1:]:
+        for a, b in zip(found[0], more, strict=True):
+            assert torch.equal(a, b)
+
+
+def test_other_images_are_left_to_torch():
+    weight = torch.zeros(narrow.COLUMNS, 3, 3, 3)
+    assert not narrow.fits(torch.zeros(1, 3, 8, narrow.ROWS - 1), weight)
+    assert not narrow.fits(torch.zeros(1, 4, 8, 20), torch.zeros(narrow.COLUMNS, 4, 3, 3))
+    assert not narrow.fits(torch.zeros(1, 3, 8, 20), weight.double())
