@@ -11,6 +11,7 @@ from quickstudy.core.encoder import AbstractEncoder, Context
 from quickstudy.core.errors import ConfigError
 from quickstudy.encoders.drop_block import DropBlock
 from quickstudy.encoders.norm import AbstractNorm, norm_named
+from quickstudy.kernels.convolution import convolve
 
 _SLOPE = 0.1
 
@@ -132,8 +133,8 @@ class _Block(nn.Module):
     ) -> tuple[Tensor, list[Tensor]]:
         seen: list[Tensor] = []
 
-        def normalised(i: int, conv: nn.Module, x: Tensor) -> Tensor:
-            z, norm = conv(x.flatten(0, 1)).unflatten(0, x.shape[:2]), self.norms[i]
+        def normalised(i: int, z: Tensor) -> Tensor:
+            z, norm = z.unflatten(0, x.shape[:2]), self.norms[i]
             assert isinstance(norm, AbstractNorm)
             if known:
                 return norm(z, known[i])
@@ -143,7 +144,8 @@ class _Block(nn.Module):
 
         y = x
         for i, conv in enumerate(self.convs):
-            y = normalised(i, conv, y)
+            assert isinstance(conv, nn.Conv2d)
+            y = normalised(i, convolve(y.flatten(0, 1), conv.weight))
             y = F.leaky_relu(y, _SLOPE) if i < 2 else y
-        y = F.leaky_relu(y + normalised(3, self.shortcut, x), _SLOPE)
+        y = F.leaky_relu(y + normalised(3, self.shortcut(x.flatten(0, 1))), _SLOPE)
         return self.drop(F.max_pool2d(y.flatten(0, 1), 2)).unflatten(0, x.shape[:2]), seen

@@ -38,6 +38,7 @@ _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.floa
 _A = np.array([[1, 0], [1, 1], [1, -1], [0, -1]], np.float64)
 _WINDOWS = 30  # at a time, a multiple of ROWS: they and the filters stay in the second cache
 _WINDOWS_PER_THREAD = 480
+_CONNECTIONS = 320 * 320  # of channels, beyond which the filters no longer stay in the cache
 
 _read_pixels = window_to_stack(_B.T)
 _read_gradients = window_to_stack(_A)
@@ -53,6 +54,7 @@ def fits(weight: Tensor) -> bool:
         weight.dtype == torch.float32
         and weight.shape[0] % COLUMNS == 0
         and weight.shape[1] % COLUMNS == 0
+        and weight.shape[0] * weight.shape[1] <= _CONNECTIONS
     )
 
 

@@ -12,6 +12,7 @@ from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner, Traits
 from quickstudy.core.types import Examples, Target
 from quickstudy.encoders.norm import norm_named
+from quickstudy.kernels.convolution import convolve
 
 RelationState: TypeAlias = tuple[Float[Tensor, "T C D"], Context]
 _POLICIES = ("running", "batch", "group", "none")
@@ -106,12 +107,12 @@ class RelationNet(AbstractLearner[RelationState]):
         self, classes: Float[Tensor, "T C D"], z: Float[Tensor, "T Q D"]
     ) -> Float[Tensor, "T Q C E"]:
         a, b = (
-            conv(v.flatten(0, 1).unflatten(1, self._map)).unflatten(0, v.shape[:2])
+            convolve(v.flatten(0, 1).unflatten(1, self._map), conv.weight).unflatten(0, v.shape[:2])
             for conv, v in ((self.of_class, classes), (self.of_query, z))
         )
         pairs = (a[:, None] + b[:, :, None]).flatten(1, 2)  # [T Q·C channels h w]
         y = self._pooled(pairs, 0)
-        y = self._pooled(self.second(y.flatten(0, 1)).unflatten(0, y.shape[:2]), 1)
+        y = self._pooled(convolve(y.flatten(0, 1), self.second.weight).unflatten(0, y.shape[:2]), 1)
         return y.flatten(2).unflatten(1, (z.shape[1], classes.shape[1]))
 
     def _pooled(self, y: Tensor, i: int) -> Tensor:
