@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from quickstudy.algorithms import ProtoNet, maml
 from quickstudy.augment import Affine
@@ -25,7 +27,7 @@ from quickstudy.data import ClassDataset, ClassIndex, Episodes, VariableEpisodes
 from quickstudy.encoders import MLP, Conv4
 from quickstudy.evaluation import evaluate
 from quickstudy.objectives import QueryLoss
-from quickstudy.training import Advanced, Optimiser, Plan, TrainResult, train
+from quickstudy.training import Advanced, Optimiser, Plan, TrainResult, run, train
 from quickstudy.training.checkpoint import load_checkpoint, save_checkpoint
 from quickstudy.training.log import read_log
 
@@ -246,8 +248,59 @@ def test_a_recorded_step_trains_to_the_same_weights() -> None:
             optimiser=Optimiser(name="sgd", lr=0.01),
         )
         ends.append(weights(step))
-    for a, b in zip(*ends, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+    assert same(*ends)
+
+
+@pytest.fixture
+def every_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps are tried as recordings in short trainings too, and kept however little it gains."""
+    monkeypatch.setattr(run, "_SECONDS_WORTH_A_TRIAL", 0.0)
+    monkeypatch.setattr(run, "_WORTH_IT", 0.0)
+
+
+def ends_of(how: str, *, workers: int = 1) -> tuple[list[torch.Tensor], str]:
+    """Weights after a training, and what it printed."""
+    step, printed = step_of("maml"), io.StringIO()
+    plan = replace(PLAN, chunk=1, workers=workers, compile=how)
+    trained(step, plan=plan, console=Console(file=printed, width=200))
+    return weights(step), printed.getvalue()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_step_that_pays_is_recorded_without_being_asked(every_trial: None, workers: int) -> None:
+    (plain, before), (recorded, after) = (ends_of(how, workers=workers) for how in ("", "auto"))
+    assert "are recorded" not in before
+    assert "are recorded" in after
+    assert same(plain, recorded)
+
+
+def test_short_trainings_are_not_recorded() -> None:
+    assert "are recorded" not in ends_of("auto")[1]
+
+
+def test_a_recording_with_other_gradients_is_not_kept(
+    every_trial: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = CompiledGradient.__call__
+
+    def off(self: CompiledGradient, *given: Any) -> Any:
+        loss, gradient = played(self, *given)
+        return loss, tuple(g if g is None else g * 1.000001 for g in gradient)
+
+    monkeypatch.setattr(CompiledGradient, "__call__", off)
+    found, text = ends_of("auto")
+    assert "are recorded" not in text
+    assert same(found, ends_of("")[0])
+
+
+def test_a_step_that_cannot_be_recorded_is_not(
+    every_trial: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise TrainingError("no")
+
+    monkeypatch.setattr(CompiledGradient, "__call__", refused)
+    assert "are recorded" not in ends_of("auto")[1]
 
 
 def test_padded_tasks_are_not_recorded() -> None:

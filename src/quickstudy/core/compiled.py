@@ -36,6 +36,8 @@ class CompiledGradient:
 
     Args:
         step: the module; replicas that share its parameters may call, from several threads.
+        tasks_per_step: the loss is a batch's share of the mean over so many tasks; None: the mean
+            over the batch.
         how: "trace" plays the operations back one by one, fused ones too; "inductor" has torch
             compile the plain ones, for which a CPU needs a C++ compiler.
 
@@ -45,7 +47,9 @@ class CompiledGradient:
             step cannot be recorded or compiled.
     """
 
-    def __init__(self, step: nn.Module, *, how: str = "inductor") -> None:
+    def __init__(
+        self, step: nn.Module, *, how: str = "inductor", tasks_per_step: int | None = None
+    ) -> None:
         if how not in COMPILERS:
             raise ConfigError(
                 f"A step cannot be compiled by '{how}'. {did_you_mean(how, COMPILERS)}"
@@ -66,12 +70,14 @@ class CompiledGradient:
                 "does. Leave compile empty."
             )
         self._how = how
+        self._tasks_per_step = tasks_per_step
         self._parameters = {n: p for n, p in step.named_parameters() if p.requires_grad}
         self._compiled = dict[Any, Any]()
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_how": self._how, "_parameters": self._parameters}
+        kept = ("_how", "_tasks_per_step", "_parameters")
+        return {name: value for name, value in vars(self).items() if name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _compiled={}, _lock=threading.Lock())
@@ -112,6 +118,8 @@ class CompiledGradient:
                 loss = functional_call(
                     step, dict(zip(self._parameters, now, strict=True)), (batch,)
                 )
+                if self._tasks_per_step:
+                    loss = loss * (batch.n_tasks / self._tasks_per_step)
             found = torch.autograd.grad(loss, now, allow_unused=True)
             reached[:] = [g is not None for g in found]
             return loss.detach(), *(g for g in found if g is not None)

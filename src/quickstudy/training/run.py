@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from quickstudy.core.batching import (
 )
 from quickstudy.core.clock import set_clocks
 from quickstudy.core.compiled import CompiledGradient
+from quickstudy.core.compilers import COMPILERS
 from quickstudy.core.errors import ConfigError, LoadError, TrainingError
 from quickstudy.core.malloc import keep_freed_memory
 from quickstudy.core.modes import into_training
@@ -48,6 +50,10 @@ from quickstudy.training.prefetch import Prefetch
 from quickstudy.training.stopping import await_launcher
 
 CHECKPOINT = "last.pt"
+# When a step is tried as a recording, and when it stays one: recording takes seconds.
+_SECONDS_WORTH_A_TRIAL = 60.0
+_TRIALS = 5
+_WORTH_IT = 1.03
 
 
 @dataclass(frozen=True)
@@ -168,7 +174,7 @@ class TrainingRun:
             job.plan.seed,
             job.plan.tasks_per_step,
             job.plan.precision,
-            CompiledGradient(job.step, how=job.plan.compile) if job.plan.compile else None,
+            self._compiled(job.plan.compile) if job.plan.compile in COMPILERS else None,
         )
         n_tasks = job.plan.tasks_per_step
         if job.tasks.uniform:
@@ -300,6 +306,44 @@ class TrainingRun:
         workers = max(1, min(chosen.workers, math.ceil(pieces / place.size)))
         return replace(chosen, chunk=self.state.chunk, workers=workers)
 
+    def _compiled(self, how: str) -> CompiledGradient:
+        return CompiledGradient(self.step, how=how, tasks_per_step=self.plan.tasks_per_step)
+
+    def _choose_recording(self, strategy: Strategy) -> str:
+        """Record the step if that is allowed, pays and changes no bit; what to say of it."""
+        plan, done = self.plan, self.state.done
+        allowed = plan.compile == "auto" and plan.precision == "32" and self.device.type == "cpu"
+        if not allowed or not self.job.tasks.uniform or done == plan.steps:
+            return ""
+        try:
+            recorded = replace(self.gradient, compiled=self._compiled("trace"))
+        except TrainingError:  # among them steps that change by being taken
+            return ""
+        with threads_per_operation(1 if strategy.workers > 1 else strategy.threads):
+            first = self._draw(done)[0]
+            self.gradient(self.step, first)  # a first call compiles kernels
+            seconds, _ = _timed(self.gradient, self.step, first)
+            n_pieces = math.ceil(plan.tasks_per_step / self.state.chunk)
+            left = seconds * n_pieces * (plan.steps - done) / strategy.workers
+            if left < _SECONDS_WORTH_A_TRIAL:
+                return ""
+            ratios = []
+            try:
+                recorded(self.step, first)
+            except TrainingError:  # steps that cannot be recorded
+                return ""
+            for number in range(done, done + _TRIALS):
+                piece = self._draw(min(number, plan.steps - 1))[0]
+                plain, wanted = _timed(self.gradient, self.step, piece)
+                played, found = _timed(recorded, self.step, piece)
+                if not _same(wanted, found):
+                    return ""
+                ratios.append(plain / played)
+        if (ratio := statistics.median(ratios)) < _WORTH_IT:
+            return ""
+        self.gradient = recorded
+        return f"Steps are recorded and played back: {ratio:.2f} times as fast in {_TRIALS} trials."
+
     def _start_alike(self) -> None:
         tasks = self.job.tasks
         stream = (tasks.data, tasks.split, tasks.split_hash, tasks.setting, tasks.seed)
@@ -332,6 +376,7 @@ class TrainingRun:
         console = self.job.console if is_main else None
         meter = _Meter()
         stopped = False
+        recording = self._choose_recording(strategy)
 
         def chosen(kind: str, text: str) -> None:
             bar.say(text)
@@ -352,6 +397,8 @@ class TrainingRun:
             Prefetch(self._draw, state.done, plan.steps) as drawn,
         ):
             stack.callback(log.end)
+            if recording:
+                bar.say(recording)
             if self._validation_is_due():
                 self._validate(workers, log, bar)
             while state.done < plan.steps and not stopped:
@@ -515,10 +562,10 @@ class _PieceGradient:
             torch.default_generator.manual_seed(seed)
         else:
             torch.manual_seed(seed)
-        share = piece.episode.n_tasks / self.tasks_per_step
         if self.compiled:
             loss, gradient = self.compiled(step, piece.episode)
-            return loss.float() * share, tuple(None if g is None else g * share for g in gradient)
+            return loss.float(), gradient
+        share = piece.episode.n_tasks / self.tasks_per_step
         own = generator("objective", self.seed, piece.step, piece.number)
         with (
             torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16"),
@@ -526,6 +573,23 @@ class _PieceGradient:
         ):
             loss = step(piece.episode) * share
         return loss.detach().float(), torch.autograd.grad(loss, parameters, allow_unused=True)
+
+
+def _timed(
+    gradient: _PieceGradient, step: nn.Module, piece: _Piece
+) -> tuple[float, tuple[Tensor, tuple[Tensor | None, ...]]]:
+    """The processor time of this thread, and the answer."""
+    began = time.thread_time()
+    answer = gradient(step, piece)
+    return time.thread_time() - began, answer
+
+
+def _same(
+    a: tuple[Tensor, tuple[Tensor | None, ...]], b: tuple[Tensor, tuple[Tensor | None, ...]]
+) -> bool:
+    """Whether losses and gradients are equal to the bit."""
+    pairs = zip((a[0], *a[1]), (b[0], *b[1]), strict=True)
+    return all(x is y if x is None or y is None else torch.equal(x, y) for x, y in pairs)
 
 
 def _added(
