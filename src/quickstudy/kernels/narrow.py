@@ -1,8 +1,9 @@
 """3×3 convolutions of three channels in float32, as matrix products on the images themselves.
 
 A pixel's nine numbers of one row of the window lie side by side in a padded image, and those of the
-next pixel three further on: what a matrix of columns would hold is read where it is. torch's
-kernels lose half of their rate on so few channels.
+next pixel three further on: what a matrix of columns would hold is read where it is. The
+convolution of a first block is done some rows at a time, so that what follows finds them in the
+cache.
 
 Arrays are ``[N H W C]``, weights ``[O 3 3 3]``, contiguous.
 """
@@ -23,12 +24,15 @@ _BYTES = 160_000  # of the convolution's output at a time: they stay in the seco
 
 
 def fits(x: Tensor, weight: Tensor) -> bool:
-    """Whether the kernels below can serve images ``[N I H W]`` and a weight ``[O I 3 3]``."""
+    """Whether the kernels below can serve images ``[N I H W]`` and a weight ``[O I 3 3]``: three
+    channels to some that fill vectors, of float32, at least as wide as a block of pixels.
+    """
     return (
         weight.dtype == torch.float32
         and weight.shape[0] % COLUMNS == 0
         and weight.shape[1] == _CHANNELS
         and x.shape[3] >= ROWS
+        and len(x) > 0
     )
 
 

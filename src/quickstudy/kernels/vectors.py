@@ -4,6 +4,9 @@ numba's optimiser turns a loop over channels into vectors only while the loop to
 and never keeps a block of sums in registers. These operations do both. They work on flat memory:
 arrays are given with a place to begin at and steps between rows, all counted in elements of
 float32, and nothing is checked.
+
+numba keeps what it compiled as long as the file of the kernel is the same: after a change here,
+save the files that use it, too.
 """
 
 from collections.abc import Callable, Sequence

@@ -49,7 +49,9 @@ _filter_gradients = stack_to_stack(_G.T)
 
 
 def fits(weight: Tensor) -> bool:
-    """Whether the kernels below can serve a weight ``[O I 3 3]``."""
+    """Whether the kernels below can serve a weight ``[O I 3 3]``: float32, and channels that fill
+    vectors, in and out.
+    """
     return (
         weight.dtype == torch.float32
         and weight.shape[0] % COLUMNS == 0
