@@ -86,3 +86,5 @@ def test_other_images_are_left_to_torch():
     assert not narrow.fits(torch.zeros(1, 3, 8, narrow.ROWS - 1), weight)
     assert not narrow.fits(torch.zeros(1, 4, 8, 20), torch.zeros(narrow.COLUMNS, 4, 3, 3))
     assert not narrow.fits(torch.zeros(1, 3, 8, 20), weight.double())
+    assert not narrow.fits(torch.zeros(1, 4, 8, 20), weight)
+    assert not narrow.fits(torch.zeros(0, 3, 8, 20), weight)

@@ -40,7 +40,7 @@ def twice(f, x, weight):
 @settings(max_examples=25, deadline=None)
 def test_equal_to_a_direct_convolution_in_float64_twice_differentiated(n, height, width, i, o):
     x, weight = case(n, height, width, WIDTH * i, WIDTH * o)
-    assert winograd.fits(weight)
+    assert winograd.fits(x, weight)
     ours = twice(convolve, x, weight)
     direct = twice(lambda a, w: F.conv2d(a, w, padding=1), x.double(), weight.double())
     for a, b in zip(ours, direct, strict=True):
@@ -104,7 +104,17 @@ def test_no_images_at_all():
     assert not weight.grad.any()
 
 
-@pytest.mark.parametrize("shape", [(WIDTH + 1, WIDTH), (WIDTH, 3)])
-def test_channels_that_fill_no_vector_and_other_numbers_are_left_to_torch(shape):
-    assert not winograd.fits(torch.zeros(*shape, 3, 3))
-    assert not winograd.fits(torch.zeros(WIDTH, WIDTH, 3, 3, dtype=torch.float64))
+def test_channels_that_fill_no_vector_and_other_numbers_are_left_to_torch():
+    x, weight = torch.zeros(2, WIDTH, 6, 6), torch.zeros(2 * WIDTH, WIDTH, 3, 3)
+    assert winograd.fits(x, weight)
+    assert not winograd.fits(x, weight[1:])
+    assert not winograd.fits(x[:, 1:], weight[:, 1:])
+    assert not winograd.fits(x.double(), weight.double())
+    assert not winograd.fits(x, torch.zeros(WIDTH * 1000, WIDTH, 3, 3))
+
+
+def test_numbers_and_channels_that_do_not_belong_together_are_an_error():
+    x, weight = torch.zeros(2, WIDTH, 6, 6), torch.zeros(WIDTH, WIDTH, 3, 3)
+    for wrong in (x.double(), torch.zeros(2, 2 * WIDTH, 6, 6)):
+        with pytest.raises(RuntimeError):
+            convolve(wrong, weight)

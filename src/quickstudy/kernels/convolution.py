@@ -32,14 +32,14 @@ def convolve(
     name = chosen(x)
     if name == "plain":
         return F.conv2d(x, weight, stride=stride, padding=1, groups=groups)
-    kind = _Winograd if name == "numba" and _fits(weight, stride, groups) else _Direct
+    kind = _Winograd if name == "numba" and _fits(x, weight, stride, groups) else _Direct
     return cast("Tensor", _Convolution.apply(x, weight, kind(stride, groups)))
 
 
-def _fits(weight: Tensor, stride: int, groups: int) -> bool:
+def _fits(x: Tensor, weight: Tensor, stride: int, groups: int) -> bool:
     from quickstudy.kernels import winograd
 
-    return stride == groups == 1 and winograd.fits(weight)
+    return stride == groups == 1 and winograd.fits(x, weight)
 
 
 class _Direct:

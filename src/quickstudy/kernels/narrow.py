@@ -24,13 +24,14 @@ _BYTES = 160_000  # of the convolution's output at a time: they stay in the seco
 
 
 def fits(x: Tensor, weight: Tensor) -> bool:
-    """Whether the kernels below can serve images ``[N I H W]`` and a weight ``[O I 3 3]``: three
-    channels to some that fill vectors, of float32, at least as wide as a block of pixels.
+    """Whether the kernels below, which check nothing, can serve images ``[N I H W]`` and a weight
+    ``[O I 3 3]``: both float32, three channels to some that fill vectors, and images at least as
+    wide as a block of pixels.
     """
     return (
-        weight.dtype == torch.float32
+        x.dtype == weight.dtype == torch.float32
+        and x.shape[1] == weight.shape[1] == _CHANNELS
         and weight.shape[0] % COLUMNS == 0
-        and weight.shape[1] == _CHANNELS
         and x.shape[3] >= ROWS
         and len(x) > 0
     )

@@ -48,15 +48,16 @@ _turned_filters = stack_to_stack(_G[:, ::-1])
 _filter_gradients = stack_to_stack(_G.T)
 
 
-def fits(weight: Tensor) -> bool:
-    """Whether the kernels below can serve a weight ``[O I 3 3]``: float32, and channels that fill
-    vectors, in and out.
+def fits(x: Tensor, weight: Tensor) -> bool:
+    """Whether the kernels below, which check nothing, can serve images ``[N I H W]`` and a weight
+    ``[O I 3 3]``: both float32, with channels that fill vectors, in and out.
     """
+    n_out, n_in = weight.shape[:2]
     return (
-        weight.dtype == torch.float32
-        and weight.shape[0] % COLUMNS == 0
-        and weight.shape[1] % COLUMNS == 0
-        and weight.shape[0] * weight.shape[1] <= _CONNECTIONS
+        x.dtype == weight.dtype == torch.float32
+        and x.shape[1] == n_in
+        and n_in % COLUMNS == n_out % COLUMNS == 0
+        and n_in * n_out <= _CONNECTIONS
     )
 
 
