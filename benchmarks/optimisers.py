@@ -49,25 +49,27 @@ def measure(recipe: Recipe, folder: Path) -> dict[str, Any]:
 
 
 def rows() -> list[str]:
-    """The table, from the file."""
+    """The table, from the file: the recipes that were trained at every rate."""
     measured = json.loads(FILE.read_text(encoding="utf-8"))
+    taken = {(r["recipe"], r["optimiser"], r["lr"]) for r in measured}
+    wanted = [(optimiser, lr) for optimiser, rates in RATES.items() for lr in rates]
+    names = [name for name in STEPS if all((name, *trial) in taken for trial in wanted)]
     best = {
         (name, optimiser): max(
             (r for r in measured if (r["recipe"], r["optimiser"]) == (name, optimiser)),
             key=lambda r: r["score"][0],
         )
-        for name in {r["recipe"] for r in measured}
+        for name in names
         for optimiser in RATES
     }
     lines = [
         (
             f"`{name}`",
-            f"{steps:,}",
+            f"{STEPS[name]:,}",
             *(_score(best[name, optimiser]) for optimiser in RATES),
             best[name, "muon"]["metric"].replace("_", "-"),
         )
-        for name, steps in STEPS.items()
-        if (name, "muon") in best
+        for name in names
     ]
     note = f"600 validation tasks; commit {', '.join(sorted({r['commit'] for r in measured}))}."
     columns = columns_of("recipe", "steps", "AdamW, at its best rate", "Muon, likewise", "score")
