@@ -33,6 +33,8 @@ RATES = {"adamw": (5e-4, 2e-3, 5e-3), "muon": (2e-3, 5e-3, 1e-2)}
 def measure(recipe: Recipe, folder: Path) -> dict[str, Any]:
     """The score of a training on validation tasks, and what it took."""
     run = train_recipe(recipe, folder, resume=holds(folder, "run"), device="cpu")
+    if not run.result.finished:
+        raise SystemExit("Stopped; nothing is lost. Go on with the same command.")
     evaluation = replace(recipe.evaluations[0], split=recipe.val_split, n_tasks=600, published=None)
     report = run.evaluate(evaluation)
     return {
