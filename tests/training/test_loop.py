@@ -255,6 +255,7 @@ def test_a_recorded_step_trains_to_the_same_weights() -> None:
 def every_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps are tried as recordings in short trainings too, and kept however little it gains."""
     monkeypatch.setattr(run, "_SECONDS_WORTH_A_TRIAL", 0.0)
+    monkeypatch.setattr(run, "_GRADIENTS_WORTH_A_TRIAL", 0)
     monkeypatch.setattr(run, "_WORTH_IT", 0.0)
 
 

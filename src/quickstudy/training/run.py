@@ -50,8 +50,10 @@ from quickstudy.training.prefetch import Prefetch
 from quickstudy.training.stopping import await_launcher
 
 CHECKPOINT = "last.pt"
-# When a step is tried as a recording, and when it stays one: recording takes seconds.
+# When a step is tried as a recording, and when it stays one: recording takes seconds, and a trial a
+# dozen gradients.
 _SECONDS_WORTH_A_TRIAL = 60.0
+_GRADIENTS_WORTH_A_TRIAL = 500
 _TRIALS = 5
 _WORTH_IT = 1.03
 
@@ -324,8 +326,8 @@ class TrainingRun:
             self.gradient(self.step, first)  # a first call compiles kernels
             seconds, _ = _timed(self.gradient, self.step, first)
             n_pieces = math.ceil(plan.tasks_per_step / self.state.chunk)
-            left = seconds * n_pieces * (plan.steps - done) / strategy.workers
-            if left < _SECONDS_WORTH_A_TRIAL:
+            left = n_pieces * (plan.steps - done) / strategy.workers
+            if left < _GRADIENTS_WORTH_A_TRIAL or left * seconds < _SECONDS_WORTH_A_TRIAL:
                 return ""
             ratios = []
             try:
