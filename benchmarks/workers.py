@@ -167,7 +167,7 @@ def rows() -> list[str]:
 def main() -> None:
     """Measure, and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workload", default="W1,W3,W5")
+    parser.add_argument("--workload", default="W1,W2,W3,W4,W5")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--starts", type=int, default=0)
     asked = parser.parse_args()
