@@ -66,10 +66,7 @@ def convolution(x: Tensor, weight: Tensor) -> Tensor:
     """``[N H W I]`` to ``[N H W O]``, padded with a border of zeros."""
     z = x.new_empty(*x.shape[:3], weight.shape[0])
     pixels, filters, answer = arrays(x, weight, z)
-    spread = _spread(filters)
-    in_parts(
-        _convolve, _count(z), _WINDOWS_PER_THREAD, pixels, spread, pixels, spread, False, answer
-    )
+    _fill(answer, (pixels, _spread(filters)))
     return z
 
 
@@ -78,10 +75,7 @@ def convolution_sum(x: Tensor, weight: Tensor, more: Tensor, more_weight: Tensor
     """The sum of two convolutions of one shape."""
     z = x.new_empty(*x.shape[:3], weight.shape[0])
     pixels, filters, others, other_filters, answer = arrays(x, weight, more, more_weight, z)
-    both = _spread(filters), _spread(other_filters)
-    in_parts(
-        _convolve, _count(z), _WINDOWS_PER_THREAD, pixels, both[0], others, both[1], True, answer
-    )
+    _fill(answer, (pixels, _spread(filters)), (others, _spread(other_filters)))
     return z
 
 
@@ -90,18 +84,7 @@ def pixel_gradient(dz: Tensor, weight: Tensor) -> Tensor:
     """``[N H W O]`` to the gradient for ``[N H W I]``."""
     dx = dz.new_empty(*dz.shape[:3], weight.shape[3])
     gradients, filters, answer = arrays(dz, weight, dx)
-    turned = _spread_turned(filters)
-    in_parts(
-        _convolve,
-        _count(dx),
-        _WINDOWS_PER_THREAD,
-        gradients,
-        turned,
-        gradients,
-        turned,
-        False,
-        answer,
-    )
+    _fill(answer, (gradients, _spread_turned(filters)))
     return dx
 
 
@@ -116,8 +99,14 @@ def weight_gradient(dz: Tensor, x: Tensor) -> Tensor:
     return dw
 
 
-def _count(z: Tensor) -> int:
-    """Windows of an image batch."""
+def _fill(z: np.ndarray, *summands: tuple[np.ndarray, np.ndarray]) -> None:
+    """Z = the sum of one or two convolutions, each of pixels and transformed filters."""
+    adds = len(summands) == 2
+    in_parts(_convolve, _count(z), _WINDOWS_PER_THREAD, *summands[0], *summands[-1], adds, z)
+
+
+def _count(z: Tensor | np.ndarray) -> int:
+    """Windows of a batch of images."""
     return z.shape[0] * ((z.shape[1] + 1) // 2) * ((z.shape[2] + 1) // 2)
 
 
