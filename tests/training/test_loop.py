@@ -27,7 +27,7 @@ from quickstudy.data import ClassDataset, ClassIndex, Episodes, VariableEpisodes
 from quickstudy.encoders import MLP, Conv4
 from quickstudy.evaluation import evaluate
 from quickstudy.objectives import QueryLoss
-from quickstudy.training import Advanced, Optimiser, Plan, TrainResult, run, train
+from quickstudy.training import Advanced, Optimiser, Plan, TrainResult, train, trial
 from quickstudy.training.checkpoint import load_checkpoint, save_checkpoint
 from quickstudy.training.log import read_log
 
@@ -254,9 +254,9 @@ def test_a_recorded_step_trains_to_the_same_weights() -> None:
 @pytest.fixture
 def every_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps are tried as recordings in short trainings too, and kept however little it gains."""
-    monkeypatch.setattr(run, "_SECONDS_WORTH_A_TRIAL", 0.0)
-    monkeypatch.setattr(run, "_GRADIENTS_WORTH_A_TRIAL", 0)
-    monkeypatch.setattr(run, "_WORTH_IT", 0.0)
+    monkeypatch.setattr(trial, "SECONDS_WORTH_A_TRIAL", 0.0)
+    monkeypatch.setattr(trial, "GRADIENTS_WORTH_A_TRIAL", 0)
+    monkeypatch.setattr(trial, "WORTH_RECORDING", 0.0)
 
 
 def ends_of(how: str, *, workers: int = 1) -> tuple[list[torch.Tensor], str]:

@@ -1,19 +1,17 @@
 """The training loop and its state."""
 
 import contextlib
-import functools
 import math
-import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 
 from quickstudy.core.batching import (
     Strategy,
@@ -22,17 +20,15 @@ from quickstudy.core.batching import (
     threads_per_operation,
 )
 from quickstudy.core.clock import set_clocks
-from quickstudy.core.compiled import CompiledGradient
 from quickstudy.core.compilers import COMPILERS
 from quickstudy.core.errors import ConfigError, LoadError, TrainingError
 from quickstudy.core.malloc import keep_freed_memory
 from quickstudy.core.modes import into_training
 from quickstudy.core.objective import MetaStep
-from quickstudy.core.rng import drawing, generator
+from quickstudy.core.rng import generator
 from quickstudy.core.saving import make_folder
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.transform import AbstractTransform
-from quickstudy.core.types import Episode
 from quickstudy.core.worker_pool import WorkerLostError
 from quickstudy.core.workers import Workers
 from quickstudy.evaluation import Report, Share, evaluate_shared
@@ -45,17 +41,13 @@ from quickstudy.training.engine import (
 )
 from quickstudy.training.log import AbstractLogger, JsonLines, Loggers, ProgressBar
 from quickstudy.training.optimiser import build_optimiser
+from quickstudy.training.pieces import Piece, PieceGradient, added
 from quickstudy.training.plan import Optimiser, Plan
 from quickstudy.training.prefetch import Prefetch
 from quickstudy.training.stopping import await_launcher
+from quickstudy.training.trial import try_recording
 
 CHECKPOINT = "last.pt"
-# When a step is tried as a recording, and when it stays one: recording takes seconds, and a trial a
-# dozen gradients.
-_SECONDS_WORTH_A_TRIAL = 60.0
-_GRADIENTS_WORTH_A_TRIAL = 500
-_TRIALS = 5
-_WORTH_IT = 1.03
 
 
 @dataclass(frozen=True)
@@ -172,12 +164,9 @@ class TrainingRun:
         self.parameters = [p for p in job.step.parameters() if p.requires_grad]
         self.device = self.parameters[0].device
         self.exchange = Exchange(job.engine, job.step)
-        self.gradient = _PieceGradient(
-            job.plan.seed,
-            job.plan.tasks_per_step,
-            job.plan.precision,
-            self._compiled(job.plan.compile) if job.plan.compile in COMPILERS else None,
-        )
+        self.gradient = PieceGradient(job.plan.seed, job.plan.tasks_per_step, job.plan.precision)
+        if job.plan.compile in COMPILERS:
+            self.gradient = self.gradient.recorded(job.step, job.plan.compile)
         n_tasks = job.plan.tasks_per_step
         if job.tasks.uniform:
             chunk = min(job.plan.chunk, n_tasks)
@@ -308,43 +297,25 @@ class TrainingRun:
         workers = max(1, min(chosen.workers, math.ceil(pieces / place.size)))
         return replace(chosen, chunk=self.state.chunk, workers=workers)
 
-    def _compiled(self, how: str) -> CompiledGradient:
-        return CompiledGradient(self.step, how=how, tasks_per_step=self.plan.tasks_per_step)
-
-    def _choose_recording(self, strategy: Strategy) -> str:
+    def _record_if_faster(self, strategy: Strategy) -> str:
         """Record the step if that is allowed, pays and changes no bit; what to say of it."""
         plan, done = self.plan, self.state.done
-        allowed = plan.compile == "auto" and plan.precision == "32" and self.device.type == "cpu"
-        if not allowed or not self.job.tasks.uniform or done == plan.steps:
+        on_cpu = self.device.type == "cpu"
+        if plan.compile != "auto" or not on_cpu or not self.job.tasks.uniform or done == plan.steps:
             return ""
-        try:
-            recorded = replace(self.gradient, compiled=self._compiled("trace"))
-        except TrainingError:  # among them steps that change by being taken
-            return ""
+        n_pieces = math.ceil(plan.tasks_per_step / self.state.chunk)
         with threads_per_operation(1 if strategy.workers > 1 else strategy.threads):
-            first = self._draw(done)[0]
-            self.gradient(self.step, first)  # a first call compiles kernels
-            seconds, _ = _timed(self.gradient, self.step, first)
-            n_pieces = math.ceil(plan.tasks_per_step / self.state.chunk)
-            left = n_pieces * (plan.steps - done) / strategy.workers
-            if left < _GRADIENTS_WORTH_A_TRIAL or left * seconds < _SECONDS_WORTH_A_TRIAL:
-                return ""
-            ratios = []
-            try:
-                recorded(self.step, first)
-            except TrainingError:  # steps that cannot be recorded
-                return ""
-            for number in range(done, done + _TRIALS):
-                piece = self._draw(min(number, plan.steps - 1))[0]
-                plain, wanted = _timed(self.gradient, self.step, piece)
-                played, found = _timed(recorded, self.step, piece)
-                if not _same(wanted, found):
-                    return ""
-                ratios.append(plain / played)
-        if (ratio := statistics.median(ratios)) < _WORTH_IT:
+            faster = try_recording(
+                self.gradient,
+                self.step,
+                self._draw,
+                steps=range(done, plan.steps),
+                gradients_per_step=n_pieces / strategy.workers,
+            )
+        if faster is None:
             return ""
-        self.gradient = recorded
-        return f"Steps are recorded and played back: {ratio:.2f} times as fast in {_TRIALS} trials."
+        self.gradient = faster.gradient
+        return str(faster)
 
     def _start_alike(self) -> None:
         tasks = self.job.tasks
@@ -378,7 +349,7 @@ class TrainingRun:
         console = self.job.console if is_main else None
         meter = _Meter()
         stopped = False
-        recording = self._choose_recording(strategy)
+        recording = self._record_if_faster(strategy)
 
         def chosen(kind: str, text: str) -> None:
             bar.say(text)
@@ -442,13 +413,13 @@ class TrainingRun:
         }
 
     def _one_step(
-        self, workers: Workers, pieces: list["_Piece"], stop: threading.Event
+        self, workers: Workers, pieces: list[Piece], stop: threading.Event
     ) -> tuple[float, float, bool]:
         """Take a step, if all processes do: loss, norm of the gradient, and whether to stop now."""
         plan = self.plan
         set_clocks(self.step, self.state.done)
         self.exchange.begin()
-        loss, gradient = _added(workers.map(self.gradient, pieces))
+        loss, gradient = added(workers.map(self.gradient, pieces))
         result = self.exchange.total(StepResult(loss, gradient, stop.is_set()))
         for p, g in zip(self.parameters, result.gradient, strict=True):
             p.grad = g
@@ -466,7 +437,7 @@ class TrainingRun:
         self.schedule.step()
         return loss, norm, result.stop
 
-    def _draw(self, step: int) -> list["_Piece"]:
+    def _draw(self, step: int) -> list[Piece]:
         """The pieces of a step that this process takes. Runs in the background: see `Prefetch`."""
         n = self.plan.tasks_per_step
         numbers = range(step * n, (step + 1) * n)
@@ -477,7 +448,7 @@ class TrainingRun:
                 episode = self.job.transform(
                     episode, generator("augment", self.plan.seed, step, piece)
                 )
-            drawn.append(_Piece(step, piece, episode))
+            drawn.append(Piece(step, piece, episode))
         return drawn
 
     def _validation_is_due(self) -> bool:
@@ -524,82 +495,3 @@ class TrainingRun:
             f"{lost} The state {done} is saved in {self.job.out / CHECKPOINT}. Go on with --resume "
             "(in Python resume=True), with any number of processes."
         )
-
-
-class _Piece(NamedTuple):
-    """Tasks of a step that share a graph.
-
-    Args:
-        step: its number.
-        number: of the piece in the step.
-    """
-
-    step: int
-    number: int
-    episode: Episode
-
-
-@dataclass(frozen=True)
-class _PieceGradient:
-    """A piece's share of the mean loss over the step's tasks, and its gradient. A worker process
-    gets it with the module.
-
-    Args:
-        seed, tasks_per_step, precision: of the plan.
-        compiled: the step as it was recorded.
-    """
-
-    seed: int
-    tasks_per_step: int
-    precision: str
-    compiled: CompiledGradient | None
-
-    def __call__(self, step: nn.Module, piece: _Piece) -> tuple[Tensor, tuple[Tensor | None, ...]]:
-        """Loss and gradient by the parameters that are trained."""
-        parameters = [p for p in step.parameters() if p.requires_grad]
-        device = parameters[0].device.type
-        seed = generator("train", self.seed, piece.step, piece.number).initial_seed()
-        # torch.manual_seed also sees to devices that are not in use, which takes 0.2 ms.
-        if device == "cpu":
-            torch.default_generator.manual_seed(seed)
-        else:
-            torch.manual_seed(seed)
-        if self.compiled:
-            loss, gradient = self.compiled(step, piece.episode)
-            return loss.float(), gradient
-        share = piece.episode.n_tasks / self.tasks_per_step
-        own = generator("objective", self.seed, piece.step, piece.number)
-        with (
-            torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16"),
-            drawing(own),
-        ):
-            loss = step(piece.episode) * share
-        return loss.detach().float(), torch.autograd.grad(loss, parameters, allow_unused=True)
-
-
-def _timed(
-    gradient: _PieceGradient, step: nn.Module, piece: _Piece
-) -> tuple[float, tuple[Tensor, tuple[Tensor | None, ...]]]:
-    """The processor time of this thread, and the answer."""
-    began = time.thread_time()
-    answer = gradient(step, piece)
-    return time.thread_time() - began, answer
-
-
-def _same(
-    a: tuple[Tensor, tuple[Tensor | None, ...]], b: tuple[Tensor, tuple[Tensor | None, ...]]
-) -> bool:
-    """Whether losses and gradients are equal to the bit."""
-    pairs = zip((a[0], *a[1]), (b[0], *b[1]), strict=True)
-    return all(x is y if x is None or y is None else torch.equal(x, y) for x, y in pairs)
-
-
-def _added(
-    parts: list[tuple[Tensor, tuple[Tensor | None, ...]]],
-) -> tuple[Tensor, list[Tensor | None]]:
-    """The sums of losses and gradients, in the order of the parts."""
-    gradient: list[Tensor | None] = []
-    for of_one_parameter in zip(*(g for _, g in parts), strict=True):
-        got = [g for g in of_one_parameter if g is not None]
-        gradient.append(functools.reduce(torch.add, got) if got else None)
-    return torch.stack([loss for loss, _ in parts]).sum(), gradient
