@@ -23,19 +23,6 @@ def fused(z, gamma, beta):
     return norm_relu_pool(z, gamma, beta, EPS)[0]
 
 
-def twice(f, z, gamma, beta, seed=1):
-    """f, its gradient for everything, and the gradient of a random product with that gradient, for
-    everything and for what came from above.
-    """
-    g = torch.Generator().manual_seed(seed)
-    inputs = [t.clone().requires_grad_() for t in (z, gamma, beta)]
-    y = f(*inputs)
-    above = torch.randn(y.shape, generator=g, dtype=y.dtype).requires_grad_()
-    first = torch.autograd.grad((y * above).sum() + y.square().sum(), inputs, create_graph=True)
-    mixed = sum((d * torch.randn(d.shape, generator=g, dtype=d.dtype)).sum() for d in first)
-    return [y, *first, *torch.autograd.grad(mixed, [*inputs, above])]
-
-
 def tensors(n, c, h, w, seed, dtype=torch.float64):
     g = torch.Generator().manual_seed(seed)
     z = torch.randn(n, c, h, w, generator=g, dtype=dtype)
@@ -64,7 +51,7 @@ def furthest(ours, theirs):
     w=st.integers(2, 9),
     seed=st.integers(0, 1000),
 )
-def test_equal_to_the_plain_operations_twice_differentiated(form, n, c, h, w, seed):
+def test_equal_to_the_plain_operations_twice_differentiated(twice, form, n, c, h, w, seed):
     z, gamma, beta = tensors(n, c, h, w, seed)
     with backend(form):
         assert furthest(twice(fused, z, gamma, beta), twice(plain, z, gamma, beta)) < 1e-9
@@ -72,21 +59,20 @@ def test_equal_to_the_plain_operations_twice_differentiated(form, n, c, h, w, se
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("shape", [(5, 64, 28, 28), (4, 32, 21, 21)])
-def test_equal_at_the_sizes_of_the_literature(form, shape):
+def test_equal_at_the_sizes_of_the_literature(twice, form, shape):
     z, gamma, beta = tensors(*shape, seed=0)
     with backend(form):
         assert furthest(twice(fused, z, gamma, beta), twice(plain, z, gamma, beta)) < 1e-12
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_single_precision_is_as_good_as_the_plain_operations(form):
+def test_single_precision_is_as_good_as_the_plain_operations(twice, form):
     z, gamma, beta = tensors(6, 16, 8, 8, seed=2)
     exact = twice(plain, z, gamma, beta)
     with backend(form):
         ours = twice(fused, *(t.float() for t in (z, gamma, beta)))
     assert all(t.dtype == torch.float32 for t in ours)
-    # the random factors differ between precisions: compare what does not depend on them
-    assert ((ours[0].double() - exact[0]).norm() / exact[0].norm()).item() < 1e-5
+    assert furthest((t.double() for t in ours), exact) < 1e-4
 
 
 @pytest.mark.parametrize("form", [*FORMS, "plain"])

@@ -19,16 +19,6 @@ def plain(x, w, gamma, beta):
     )
 
 
-def twice(f, *parameters):
-    g = torch.Generator().manual_seed(1)
-    inputs = [p.clone().requires_grad_() for p in parameters]
-    y = f(*inputs)
-    above = torch.randn(y.shape, generator=g).to(y.dtype).requires_grad_()
-    first = torch.autograd.grad((y * above).sum() + y.square().sum(), inputs, create_graph=True)
-    mixed = sum((d * torch.randn(d.shape, generator=g).to(d.dtype)).sum() for d in first)
-    return [y, *first, *torch.autograd.grad(mixed, [*inputs, above])]
-
-
 def case(n, blocks, height, width, seed=0):
     g = torch.Generator().manual_seed(seed)
     n_out = narrow.COLUMNS * blocks
@@ -45,7 +35,9 @@ def case(n, blocks, height, width, seed=0):
     width=st.integers(narrow.ROWS, 25),
     budget=st.sampled_from([10_000, 30_000, 10**6]),
 )
-def test_equal_to_the_plain_operations_twice_differentiated(n, blocks, height, width, budget):
+def test_equal_to_the_plain_operations_twice_differentiated(
+    twice, n, blocks, height, width, budget
+):
     x, parameters = case(n, blocks, height, width)
     assert narrow.fits(x, parameters[0])
     with pytest.MonkeyPatch.context() as patch:
@@ -67,18 +59,9 @@ def test_the_statistics_are_those_of_the_convolution():
     torch.testing.assert_close(rstd.double(), (variance + EPS).rsqrt(), rtol=1e-5, atol=1e-6)
 
 
-def test_threads_change_no_bit():
+def test_threads_change_no_bit(twice, equal_by_threads):
     x, parameters = case(7, 1, 12, 16)
-    before, found = torch.get_num_threads(), []
-    try:
-        for n in (1, 2, 5):
-            torch.set_num_threads(n)
-            found.append(twice(lambda *p: colour_block(x, *p, EPS)[0], *parameters))
-    finally:
-        torch.set_num_threads(before)
-    for more in found[1:]:
-        for a, b in zip(found[0], more, strict=True):
-            assert torch.equal(a, b)
+    assert equal_by_threads(lambda: twice(lambda *p: colour_block(x, *p, EPS)[0], *parameters))
 
 
 def test_other_images_are_left_to_torch():

@@ -19,17 +19,6 @@ def case(n, height, width, n_in, n_out, seed=0):
     return x, torch.randn(n_out, n_in, 3, 3, generator=g)
 
 
-def twice(f, x, weight):
-    """The answer, its gradients, and the gradients of a number made of these."""
-    g = torch.Generator().manual_seed(1)
-    x, weight = x.clone().requires_grad_(), weight.clone().requires_grad_()
-    z = f(x, weight)
-    above = torch.randn(z.shape, generator=g).to(z.dtype).requires_grad_()
-    first = torch.autograd.grad(z, (x, weight), above, create_graph=True)
-    mixed = sum((d * torch.randn(d.shape, generator=g).to(d.dtype)).sum() for d in first)
-    return [z, *first, *torch.autograd.grad(mixed, (x, weight, above))]
-
-
 @given(
     st.integers(1, 40),
     st.integers(1, 9),
@@ -38,7 +27,9 @@ def twice(f, x, weight):
     st.integers(1, 3),
 )
 @settings(max_examples=25, deadline=None)
-def test_equal_to_a_direct_convolution_in_float64_twice_differentiated(n, height, width, i, o):
+def test_equal_to_a_direct_convolution_in_float64_twice_differentiated(
+    twice, n, height, width, i, o
+):
     x, weight = case(n, height, width, WIDTH * i, WIDTH * o)
     assert winograd.fits(x, weight)
     ours = twice(convolve, x, weight)
@@ -48,7 +39,7 @@ def test_equal_to_a_direct_convolution_in_float64_twice_differentiated(n, height
         assert error < 5e-6
 
 
-def test_rounds_no_worse_than_a_direct_convolution():
+def test_rounds_no_worse_than_a_direct_convolution(twice):
     x, weight = case(25, 14, 14, 64, 64)
     exact = twice(lambda a, w: F.conv2d(a, w, padding=1), x.double(), weight.double())
     direct = twice(lambda a, w: F.conv2d(a, w, padding=1), x, weight)
@@ -63,23 +54,13 @@ def test_an_image_answers_the_same_alone_as_in_a_batch():
         assert torch.equal(convolve(x[k : k + 1], weight)[0], together[k])
 
 
-def test_threads_change_no_bit(monkeypatch):
+def test_threads_change_no_bit(twice, equal_by_threads, monkeypatch):
     monkeypatch.setattr(winograd, "_WINDOWS_PER_THREAD", 7)
     x, weight = case(11, 8, 6, 2 * WIDTH, 3 * WIDTH)
-    before = torch.get_num_threads()
-    found = []
-    try:
-        for n in (1, 2, 5):
-            torch.set_num_threads(n)
-            found.append(twice(convolve, x, weight))
-    finally:
-        torch.set_num_threads(before)
-    for more in found[1:]:
-        for a, b in zip(found[0], more, strict=True):
-            assert torch.equal(a, b)
+    assert equal_by_threads(lambda: twice(convolve, x, weight))
 
 
-def test_the_layout_of_the_weight_changes_no_bit():
+def test_the_layout_of_the_weight_changes_no_bit(twice):
     x, weight = case(2, 6, 6, WIDTH, WIDTH)
     other = weight.contiguous(memory_format=torch.channels_last)
     for a, b in zip(twice(convolve, x, weight), twice(convolve, x, other), strict=True):
