@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from quickstudy.algorithms.in_context import TabularInContext
-from quickstudy.core.saving import LOCK
+from quickstudy.core.lock import LOCK
 from quickstudy.core.types import Classes
 from quickstudy.data.priors import PriorTables, TableSizes
 from quickstudy.evaluation import commit, versions

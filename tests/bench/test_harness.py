@@ -19,7 +19,7 @@ from quickstudy.bench.regress import changes
 from quickstudy.bench.result_table import TITLES, markdown
 from quickstudy.bench.suites import Row, chain_of
 from quickstudy.core.errors import ConfigError, DataError, LoadError
-from quickstudy.core.saving import locked
+from quickstudy.core.lock import locked
 from quickstudy.core.setting import Setting
 from quickstudy.data import ImageFormat
 from quickstudy.evaluation import Report

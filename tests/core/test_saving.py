@@ -14,18 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quickstudy.core import saving
+from quickstudy.core.disk import write_file
 from quickstudy.core.errors import ConfigError, ContractError, LoadError
+from quickstudy.core.lock import LOCK, locked
 from quickstudy.core.saving import (
-    LOCK,
     MANIFEST,
     holds,
     load_folder,
     load_record,
-    locked,
     save_folder,
     save_record,
     what_is,
-    write_file,
 )
 from quickstudy.testing.faults import FAULTS, check_damage, check_faults
 
@@ -270,7 +269,8 @@ def test_an_error_of_the_content_leaves_nothing(tmp_path):
 
 WRITER = """
 import sys
-from quickstudy.core.saving import load_folder, locked, save_folder
+from quickstudy.core.lock import locked
+from quickstudy.core.saving import load_folder, save_folder
 for _ in range(10):
     with locked(sys.argv[1]):
         names = load_folder(sys.argv[1]).about

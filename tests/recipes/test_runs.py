@@ -13,7 +13,7 @@ import torch
 
 from quickstudy.algorithms import ProtoNet
 from quickstudy.core.errors import ConfigError, LoadError
-from quickstudy.core.saving import locked
+from quickstudy.core.lock import locked
 from quickstudy.encoders import MLP
 from quickstudy.recipes import (
     Recipe,

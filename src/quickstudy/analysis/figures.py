@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from quickstudy.core.disk import write_file
 from quickstudy.core.errors import ConfigError
-from quickstudy.core.saving import write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from quickstudy.core.saving import write_file
+from quickstudy.core.disk import write_file
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,10 @@ from quickstudy.bench.machine import about
 from quickstudy.bench.measurement import Setup
 from quickstudy.bench.record import Look, Record
 from quickstudy.bench.suites import Row, chain_of, on_validation, suite_rows
+from quickstudy.core.disk import make_folder
 from quickstudy.core.errors import ConfigError, QuickstudyError
-from quickstudy.core.saving import holds, locked, make_folder
+from quickstudy.core.lock import locked
+from quickstudy.core.saving import holds
 from quickstudy.evaluation import EarlierRun, Report, commit, versions
 from quickstudy.recipes import Recipe, Run, is_trained, load_run, train_recipe
 from quickstudy.recipes.changes import flat, identity_of

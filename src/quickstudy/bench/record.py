@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from quickstudy.core.disk import write_file
 from quickstudy.core.errors import LoadError
-from quickstudy.core.saving import write_file
 from quickstudy.evaluation import EarlierRun, Report
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from safetensors.torch import load_file, save_file
 
 from quickstudy.bench.measurement import Measurement, Setup, report_of
+from quickstudy.core.disk import make_folder
 from quickstudy.core.learner import parameter_count
 from quickstudy.core.rng import seed_everything
-from quickstudy.core.saving import make_folder
 from quickstudy.evaluation import Report
 from quickstudy.rl import (
     TRPO,

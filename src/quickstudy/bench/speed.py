@@ -21,7 +21,7 @@ from quickstudy.bench.machine import about
 from quickstudy.bench.ours import OURS, QUICKSTUDY
 from quickstudy.bench.timing import rotated
 from quickstudy.bench.workloads import Workload
-from quickstudy.core.saving import write_file
+from quickstudy.core.disk import write_file
 
 Progress = Callable[[str], None]
 

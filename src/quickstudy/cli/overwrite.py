@@ -7,7 +7,8 @@ from pathlib import Path
 import typer
 
 from quickstudy.core.errors import ConfigError, LoadError
-from quickstudy.core.saving import KINDS, LOCK, holds
+from quickstudy.core.lock import LOCK
+from quickstudy.core.saving import KINDS, holds
 
 
 def check_replaceable(

@@ -18,20 +18,13 @@ them the saved ones.
 A writer that was killed leaves the old state; the next writer removes its leftovers.
 Other files in the folder are left alone.
 
-**A change of what is saved** happens under the lock, so that two processes lose nothing::
-
-    with locked(folder):
-        model = Model.load(folder)
-        model.add_class(...)
-        model.save(folder)
-
 **One file with a checksum** (a checkpoint, a cache)::
 
     save_record(file, kind="checkpoint", content=lambda stream: torch.save(state, stream))
     content = load_record(file, kind="checkpoint")
 
-**One file for others to read** (a page, a table): ``write_file(file, content)``; a log grows by
-``append_file(file, line)``.
+A change of what is saved happens under the lock of `quickstudy.core.lock`; a file for others to
+read is written by `quickstudy.core.disk`.
 
 ``what_is(path)`` says what a folder or a record is, ``holds(path, kind)`` whether it is this.
 Neither imports torch. ``load_folder(folder, files=())`` reads the description alone.
@@ -42,32 +35,33 @@ is written anew keeps its mode. Nothing is pickled.
 """
 
 import contextlib
-import errno
 import hashlib
-import io
 import json
 import os
 import re
-import stat
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeAlias
+from typing import Any, BinaryIO, Final
 
+from quickstudy.core.disk import (
+    PART,
+    Content,
+    confirm,
+    make_folders,
+    mode_of,
+    reason,
+    remove,
+    reported,
+    sync_folder,
+    write_file,
+    write_part,
+)
 from quickstudy.core.errors import ConfigError, LoadError
+from quickstudy.core.lock import LOCK, locked
 from quickstudy.version import __version__
 
-try:
-    import fcntl
-except ImportError:  # Windows: files are still written whole, but writers are not kept apart.
-    fcntl = None  # type: ignore[assignment]
-
-Content: TypeAlias = bytes | bytearray | memoryview | Callable[[BinaryIO], object]
-
 MANIFEST: Final = "quickstudy.json"
-LOCK: Final = ".quickstudy.lock"
 FORMAT: Final = 1
 KINDS: Final = {
     "predictor": "a predictor",
@@ -83,8 +77,6 @@ KINDS: Final = {
 """What can be saved, and how messages call it."""
 
 _LARGEST_MANIFEST = 1 << 28
-_BUFFER = 1 << 20
-_PART = ".qs-part"
 _PRIVATE = 0o600
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,80}")
 _STORED = re.compile(r".+\.qs-[0-9a-f]{16}(\.[A-Za-z0-9]+)?")
@@ -95,12 +87,6 @@ _RECORD_HEADER = "quickstudy record {:03d} {:<20} {} {:016d}\n"
 _RECORD_START = b"quickstudy record "
 _HEADER_SIZE = len(_RECORD_HEADER.format(0, "", "0" * 64, 0))
 _OLDER = ("predictor.json", "learner.json", "classifier.json", "patch_memory.json", "gallery.json")
-# What file systems say that have no locks, or cannot flush a folder.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
-_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES)
-_O_BINARY = getattr(os, "O_BINARY", 0)
-_O_DIRECTORY = getattr(os, "O_DIRECTORY", 0)
-_held = threading.local()
 
 
 @dataclass(frozen=True)
@@ -162,8 +148,8 @@ def save_folder(
         "files": {},
     }
     _canonical(manifest)  # what is no JSON is refused before anything is written
-    with _created(target), locked(target, patience=patience), _reported(target):
-        mode = _PRIVATE if private else _mode_of(target / MANIFEST)
+    with _created(target), locked(target, patience=patience), reported(target):
+        mode = _PRIVATE if private else mode_of(target / MANIFEST)
         previous = _previous_kind(target)
         if previous not in ("", kind):
             raise ConfigError(
@@ -175,22 +161,22 @@ def save_folder(
         written: list[Path] = []
         try:
             for name, content in contents.items():
-                part = target / f"{name}{_PART}"
+                part = target / f"{name}{PART}"
                 written.append(part)
-                size, digest = _write_part(part, content, mode)
+                size, digest = write_part(part, content, mode)
                 stored = target / _stored_name(name, digest)
                 os.replace(part, stored)
                 written[-1] = stored
                 manifest["files"][name] = {"bytes": size, "sha256": digest}
-            part = target / f"{MANIFEST}{_PART}"
+            part = target / f"{MANIFEST}{PART}"
             written.append(part)
-            _write_part(part, _manifest_bytes(manifest), mode)
-            _sync_folder(target)
+            write_part(part, _manifest_bytes(manifest), mode)
+            sync_folder(target)
             os.replace(part, target / MANIFEST)
         except BaseException:
-            _remove(set(written) - {target / name for name in _stored_names(target)})
+            remove(set(written) - {target / name for name in _stored_names(target)})
             raise
-        _confirm(target)
+        confirm(target)
         _sweep(target, keep=_stored_names(target))
     return target
 
@@ -249,7 +235,7 @@ def what_is(path: str | Path) -> str:
             with target.open("rb") as stream:
                 return _record_header(target, stream)[0]
         except OSError as error:
-            raise LoadError(f"{target} cannot be read: {_reason(error)}.") from error
+            raise LoadError(f"{target} cannot be read: {reason(error)}.") from error
     return _read_manifest(target)["kind"]
 
 
@@ -269,78 +255,7 @@ def holds(path: str | Path, kind: str) -> bool:
     return what_is(target) == kind
 
 
-@contextlib.contextmanager
-def locked(folder: str | Path, *, patience: float = 60.0) -> Iterator[None]:
-    """Keep other writers out of a folder for a while: other processes, and other threads of this
-    one. Readers are not held up. May be nested.
-
-    Args:
-        folder: what is changed. It must exist.
-        patience: how many seconds to wait for another writer.
-
-    Raises:
-        ConfigError: when the folder cannot be written, or the other writer takes too long.
-    """
-    target = Path(os.path.realpath(folder))
-    held: set[Path] = _held.__dict__.setdefault("folders", set())
-    if target in held or fcntl is None:
-        yield
-        return
-    with _reported(target):
-        descriptor = _acquire(target / LOCK, time.monotonic() + patience)
-    held.add(target)
-    try:
-        yield
-    finally:
-        held.discard(target)
-        with contextlib.suppress(OSError):  # the lock is given back all the same
-            os.close(descriptor)
-
-
-def make_folder(folder: str | Path) -> Path:
-    """Make a folder, and those above it, where they are not there.
-
-    Raises:
-        ConfigError: when that cannot be done.
-    """
-    with _reported(Path(folder)):
-        _make_folders(Path(folder))
-        if not Path(folder).is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-    return Path(folder)
-
-
 # --- single files
-
-
-def write_file(file: str | Path, content: Content) -> Path:
-    """Write one file, whole or not at all, in folders that are made if needed.
-
-    Args:
-        file: where. A link is followed.
-        content: bytes, or a function that writes into the stream it is given.
-
-    Raises:
-        ConfigError: when it cannot be written. An older file is then as it was.
-    """
-    _write_single(Path(file), content, record="")
-    return Path(file)
-
-
-def append_file(file: str | Path, content: bytes) -> Path:
-    """Add to the end of a file, which is made if needed. What was there before stays as it was; a
-    kill may leave the beginning of what is added.
-
-    Raises:
-        ConfigError: when it cannot be written.
-    """
-    with _reported(Path(file)):
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _O_BINARY, 0o666)
-        try:
-            _fill(descriptor, content)
-        finally:
-            os.close(descriptor)
-    return Path(file)
 
 
 def save_record(file: str | Path, *, kind: str, content: Content) -> Path:
@@ -354,8 +269,12 @@ def save_record(file: str | Path, *, kind: str, content: Content) -> Path:
     Raises:
         ConfigError: when it cannot be written. An older file is then as it was.
     """
-    _write_single(Path(file), content, record=_known(kind))
-    return Path(file)
+    name = _known(kind)
+    return write_file(
+        file,
+        content,
+        header=lambda size, digest: _RECORD_HEADER.format(FORMAT, name, digest, size).encode(),
+    )
 
 
 def load_record(file: str | Path, *, kind: str) -> bytes:
@@ -375,7 +294,7 @@ def load_record(file: str | Path, *, kind: str) -> bytes:
                 )
             return _read_checked(target, stream, size, digest)
     except OSError as error:
-        raise LoadError(f"{target} cannot be read: {_reason(error)}.") from error
+        raise LoadError(f"{target} cannot be read: {reason(error)}.") from error
 
 
 # --- parts
@@ -420,7 +339,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise LoadError(_nothing_in(folder)) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise LoadError(f"{file} cannot be read: {_reason(error)}.") from error
+        raise LoadError(f"{file} cannot be read: {reason(error)}.") from error
     if not isinstance(manifest, dict):
         raise LoadError(f"{file} is damaged: it must hold a JSON object.")
     if manifest.get("format") != FORMAT and isinstance(manifest.get("format"), int):
@@ -478,7 +397,7 @@ def _read_stored(folder: Path, name: str, entry: Mapping[str, Any]) -> bytes:
         with file.open("rb") as stream:
             return _read_checked(file, stream, entry["bytes"], entry["sha256"])
     except OSError as error:
-        raise LoadError(f"{file} cannot be read: {_reason(error)}.") from error
+        raise LoadError(f"{file} cannot be read: {reason(error)}.") from error
 
 
 def _read_checked(file: Path, stream: BinaryIO, size: int, digest: str) -> bytes:
@@ -528,214 +447,22 @@ def _stored_names(folder: Path) -> set[str]:
 def _sweep(folder: Path, *, keep: set[str]) -> None:
     """Remove what writers before left behind. Only names of this module's own form are touched."""
     with contextlib.suppress(OSError):
-        _remove(
+        remove(
             {
                 Path(entry.path)
                 for entry in os.scandir(folder)
-                if (entry.name.endswith(_PART) or _STORED.fullmatch(entry.name))
+                if (entry.name.endswith(PART) or _STORED.fullmatch(entry.name))
                 and entry.name not in keep
                 and entry.is_file(follow_symlinks=False)
             }
         )
 
 
-def _remove(files: set[Path]) -> None:
-    for file in files:
-        with contextlib.suppress(OSError):
-            os.unlink(file)
-
-
-class _Hashed(io.RawIOBase):
-    """A file that is being written, with the checksum and the size of what went into it."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.digest = hashlib.sha256()
-        self.size = 0
-        self.error: OSError | None = None
-        self._descriptor = descriptor
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        try:
-            n = os.write(self._descriptor, data)
-        except OSError as error:
-            self.error = error
-            raise
-        self.digest.update(memoryview(data).cast("B")[:n])
-        self.size += n
-        return n
-
-
-def _pour(descriptor: int, content: Content) -> tuple[int, str]:
-    """Write the content, and say its size and checksum."""
-    raw = _Hashed(descriptor)
-    stream = io.BufferedWriter(raw, _BUFFER)
-    try:
-        if callable(content):
-            content(stream)  # type: ignore[arg-type]
-        else:
-            stream.write(content)
-        stream.flush()
-    except BaseException:
-        # What is left in the buffer would be written when it is collected.
-        with contextlib.suppress(BaseException):
-            raw.close()
-            stream.detach()
-        if raw.error is not None:  # which torch.save, for one, does not pass on
-            raise raw.error from None
-        raise
-    return raw.size, raw.digest.hexdigest()
-
-
-def _write_part(file: Path, content: Content, mode: int | None) -> tuple[int, str]:
-    """Write a file that is not yet named as others look for it, down to the disk."""
-    descriptor = os.open(
-        file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _O_BINARY, 0o666 if mode is None else mode
-    )
-    try:
-        if mode is not None:
-            os.chmod(file, mode)
-        written = _pour(descriptor, content)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    return written
-
-
-def _write_single(file: Path, content: Content, *, record: str) -> None:
-    target = Path(os.path.realpath(file))
-    with _reported(file):
-        _make_folders(target.parent)
-        mode = _mode_of(target)
-        _sweep_single(target)
-        part, descriptor = _unique_part(target, 0o666 if mode is None else mode)
-        try:
-            try:
-                if mode is not None:
-                    os.chmod(part, mode)
-                if record:
-                    _fill(descriptor, _RECORD_HEADER.format(FORMAT, record, "0" * 64, 0).encode())
-                size, digest = _pour(descriptor, content)
-                if record:
-                    os.lseek(descriptor, 0, os.SEEK_SET)
-                    _fill(descriptor, _RECORD_HEADER.format(FORMAT, record, digest, size).encode())
-                os.fsync(descriptor)
-                os.replace(part, target)
-            finally:
-                os.close(descriptor)
-        except BaseException:
-            _remove({part})
-            raise
-        _confirm(target.parent)
-
-
-def _fill(descriptor: int, content: bytes) -> None:
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-
-
-def _unique_part(target: Path, mode: int) -> tuple[Path, int]:
-    """A new file beside the target, locked as long as its writer lives."""
-    while True:
-        part = target.with_name(f".{target.name}.{os.getpid()}-{time.time_ns():x}{_PART}")
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _O_BINARY, mode)
-        if fcntl is None:
-            return part, descriptor
-        try:
-            with contextlib.suppress(OSError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Another writer may have taken it for a leftover before it was locked.
-            if part.exists():
-                return part, descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-
-
-def _sweep_single(target: Path) -> None:
-    """Remove the leftovers of writers of this file that are no more."""
-    if fcntl is None:
-        return
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(target.parent):
-            if entry.name.startswith(f".{target.name}.") and entry.name.endswith(_PART):
-                with contextlib.suppress(OSError):
-                    descriptor = os.open(entry.path, os.O_WRONLY)
-                    try:
-                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        os.unlink(entry.path)
-                    finally:
-                        os.close(descriptor)
-
-
-def _acquire(file: Path, until: float) -> int:
-    """An open file that is locked, and is the one of this name."""
-    assert fcntl is not None
-    while True:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), file.stat()):
-                return descriptor
-        except BlockingIOError as error:
-            if time.monotonic() > until:
-                os.close(descriptor)
-                raise ConfigError(
-                    f"Another process is writing into {file.parent} and does not come to an end. "
-                    "Try again when it has; nothing was changed."
-                ) from error
-            time.sleep(0.02)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            if error.errno in _NO_LOCKS:
-                return descriptor
-            os.close(descriptor)
-            raise
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-
-
-def _mode_of(file: Path) -> int | None:
-    """The permissions of a file that is there."""
-    try:
-        return stat.S_IMODE(file.stat().st_mode)
-    except FileNotFoundError:
-        return None
-
-
-def _make_folders(folder: Path) -> list[Path]:
-    """Make a folder and those above it; return what was made, the deepest first."""
-    missing = []
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
-    made: list[Path] = []
-    try:
-        for new in reversed(missing):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(new)
-                made.insert(0, new)
-            _sync_folder(new.parent)
-    except BaseException:
-        for new in made:
-            with contextlib.suppress(OSError):
-                os.rmdir(new)
-        raise
-    return made
-
-
 @contextlib.contextmanager
 def _created(folder: Path) -> Iterator[None]:
     """The folder is there; where nothing was saved in it, it is taken away again."""
-    with _reported(folder):
-        made = _make_folders(folder)
+    with reported(folder):
+        made = make_folders(folder)
     try:
         yield
     except BaseException:
@@ -743,49 +470,7 @@ def _created(folder: Path) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 # With anything else in it, the folder and its lock stay.
                 if os.listdir(folder) in ([LOCK], []):
-                    _remove({folder / LOCK})
+                    remove({folder / LOCK})
                     for new in made:
                         os.rmdir(new)
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make names in a folder outlive a loss of power, where the system can."""
-    if not _O_DIRECTORY:
-        return
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | _O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_SYNC:
-            raise
-
-
-def _confirm(folder: Path) -> None:
-    """After the rename that made the new state the saved one."""
-    try:
-        _sync_folder(folder)
-    except OSError as error:
-        raise ConfigError(
-            f"{folder} was written, but the disk did not confirm it: {_reason(error)}. Check the "
-            "disk, and save again."
-        ) from error
-
-
-@contextlib.contextmanager
-def _reported(target: Path) -> Iterator[None]:
-    """Errors of the disk become errors in words."""
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(
-            f"{target} cannot be written: {_reason(error)}. Make room, or choose another place; "
-            "what was saved there before is as it was."
-        ) from error
-
-
-def _reason(error: BaseException) -> str:
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from quickstudy.core.arrays import NDArray
+from quickstudy.core.disk import make_folder
 from quickstudy.core.errors import ConfigError, DataError
-from quickstudy.core.saving import make_folder
 from quickstudy.data.archives import member, opened_archive
 from quickstudy.data.image_files import picture_endings
 from quickstudy.data.images import ImageFormat

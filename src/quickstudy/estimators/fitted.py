@@ -15,8 +15,9 @@ from jaxtyping import Float
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.describe import Modules
+from quickstudy.core.disk import write_file
 from quickstudy.core.errors import ConfigError, DataError
-from quickstudy.core.saving import locked, write_file
+from quickstudy.core.lock import locked
 from quickstudy.core.words import counted
 from quickstudy.data.image_files import check_list
 from quickstudy.estimators import hub, model_files

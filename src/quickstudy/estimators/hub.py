@@ -6,8 +6,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from quickstudy.core.disk import write_file
 from quickstudy.core.errors import ConfigError, DownloadError
-from quickstudy.core.saving import load_folder, what_is, write_file
+from quickstudy.core.saving import load_folder, what_is
 from quickstudy.estimators.card import learner_card, reports_in
 from quickstudy.evaluation import Report
 from quickstudy.pretrained.fetch import require

@@ -13,7 +13,8 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.describe import Modules, check_given_modules, describe, rebuild
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner
-from quickstudy.core.saving import LOCK, MANIFEST, holds, save_folder
+from quickstudy.core.lock import LOCK
+from quickstudy.core.saving import MANIFEST, holds, save_folder
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.comparison import HeadComparison
 from quickstudy.estimators.feedback import Feedback

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from quickstudy.core.disk import write_file
 from quickstudy.core.errors import LoadError
-from quickstudy.core.saving import write_file
 from quickstudy.core.words import counted
 from quickstudy.version import __version__
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from quickstudy import runtime
 from quickstudy.anomaly import PatchMemory
 from quickstudy.core.arrays import NDArray
+from quickstudy.core.disk import write_file
 from quickstudy.core.errors import ConfigError, QuickstudyError
-from quickstudy.core.saving import write_file
 from quickstudy.estimators import FittedModel, OpenSetClassifier
 from quickstudy.estimators.encoding import TABLE
 from quickstudy.export.graphs import ClassifierGraph, PatchGraph, RowGraph

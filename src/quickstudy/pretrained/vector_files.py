@@ -15,7 +15,7 @@ from numpy.lib.format import write_array_header_1_0
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError
-from quickstudy.core.saving import LOCK, locked
+from quickstudy.core.lock import LOCK, locked
 from quickstudy.pretrained.encoder import AbstractPretrained
 from quickstudy.pretrained.files import cache_for, stream_files
 from quickstudy.version import __version__

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 from sklearn.utils.validation import check_is_fitted
 
+from quickstudy.core.disk import write_file
 from quickstudy.core.errors import ConfigError
-from quickstudy.core.saving import write_file
 from quickstudy.core.words import counted
 from quickstudy.estimators.advice import advise
 from quickstudy.estimators.classifier import FewShotClassifier

@@ -13,8 +13,9 @@ from pathlib import Path
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from quickstudy.core.disk import write_file
 from quickstudy.core.errors import ConfigError, LoadError, did_you_mean
-from quickstudy.core.saving import locked, write_file
+from quickstudy.core.lock import locked
 
 SCOPES = ("read", "enrol", "administer")
 """What a key may: ask; also teach and enrol; also remove, rename, calibrate, export and audit."""

@@ -16,7 +16,8 @@ import numpy as np
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, did_you_mean
-from quickstudy.core.saving import LOCK, MANIFEST, holds, locked
+from quickstudy.core.lock import LOCK, locked
+from quickstudy.core.saving import MANIFEST, holds
 from quickstudy.estimators import BlankModel, FittedModel, OpenSetClassifier
 from quickstudy.estimators.encoding import TABLE
 from quickstudy.export import export_model

@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from quickstudy.core.saving import append_file, write_file
+from quickstudy.core.disk import append_file, write_file
 
 
 class AbstractLogger(ABC):

@@ -10,10 +10,11 @@ from typing import Any
 
 from rich.console import Console
 
+from quickstudy.core.disk import make_folder
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner
+from quickstudy.core.lock import locked
 from quickstudy.core.objective import AbstractObjective, MetaStep
-from quickstudy.core.saving import locked, make_folder
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.transform import AbstractTransform
 from quickstudy.evaluation import Report

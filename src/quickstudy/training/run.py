@@ -21,12 +21,12 @@ from quickstudy.core.batching import (
 )
 from quickstudy.core.clock import set_clocks
 from quickstudy.core.compilers import COMPILERS
+from quickstudy.core.disk import make_folder
 from quickstudy.core.errors import ConfigError, LoadError, TrainingError
 from quickstudy.core.malloc import keep_freed_memory
 from quickstudy.core.modes import into_training
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.rng import generator
-from quickstudy.core.saving import make_folder
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.transform import AbstractTransform
 from quickstudy.core.worker_pool import WorkerLostError

@@ -17,7 +17,7 @@ from quickstudy.cli.gallery.options import (
     opened,
 )
 from quickstudy.cli.screen import Bar, results, table
-from quickstudy.core.saving import write_file
+from quickstudy.core.disk import write_file
 from quickstudy.core.words import counted
 
 
