@@ -21,10 +21,11 @@ from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.words import counted
 from quickstudy.data import ImageFormat
 from quickstudy.estimators.advice import listed
+from quickstudy.estimators.class_names import UNKNOWN, check_names
 from quickstudy.estimators.classifier import HEADS as ALL_HEADS
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.encoding import Encoding, PixelEncoder, PixelLearner
-from quickstudy.estimators.fitted import UNKNOWN, FittedModel, check_names
+from quickstudy.estimators.fitted import FittedModel
 from quickstudy.estimators.history import Change
 from quickstudy.estimators.open_set import OpenSetClassifier
 from quickstudy.estimators.summary import summarise

@@ -1,14 +1,12 @@
 """A fitted classifier with the encoder it needs: asked, changed class by class, kept on disk."""
 
-import json
 import tempfile
-import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float
@@ -21,7 +19,9 @@ from quickstudy.core.lock import locked
 from quickstudy.core.words import counted
 from quickstudy.data.image_files import check_list
 from quickstudy.estimators import hub, model_files
+from quickstudy.estimators.answers import Classifier, decisions, predictions
 from quickstudy.estimators.card import model_card
+from quickstudy.estimators.class_names import UNKNOWN, check_names, label_named
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.encoding import NOUNS, TABLE, Encoding, encode_texts
 from quickstudy.estimators.feedback import Feedback, apply_feedback, withdraw_feedback
@@ -35,10 +35,7 @@ from quickstudy.estimators.tables import ENDINGS, read_table, row_numbers, texts
 from quickstudy.pretrained import AbstractPretrained, FeatureCache, encode_files
 from quickstudy.pretrained.files import Source, cache_for, find_sources, names_of
 
-UNKNOWN = "unknown"
 _AT_ONCE = 256
-
-Classifier: TypeAlias = FewShotClassifier | OpenSetClassifier
 
 
 @dataclass(repr=False)
@@ -139,7 +136,7 @@ class FittedModel:
         """A decision for each item. One of a model that is not calibrated is never certain, and its
         threshold is −∞.
         """
-        return _decide(self.classifier, self.vectors(items))
+        return decisions(self.classifier, self.vectors(items))
 
     def predict_files(
         self, files: Sequence[Source] | Source, *, cache: Cache = None
@@ -456,24 +453,7 @@ class FittedModel:
         Raises:
             ConfigError: when it cannot be one.
         """
-        if not isinstance(name, str):
-            return name
-        classes = self.known.classes_.tolist()
-        written = unicodedata.normalize("NFC", name).strip()
-        if not written:
-            raise ConfigError("A class needs a name, but got an empty one.")
-        same = [label for label in classes if str(label) == written]
-        if same or isinstance(classes[0], str):
-            return same[0] if same else written
-        kind = type(classes[0])
-        with suppress(ValueError):
-            value = json.loads(written)
-            if type(value) is kind or (kind is float and type(value) is int):
-                return kind(value)
-        raise ConfigError(
-            f"The classes of this model are called {classes[0]!r} and the like, so '{written}' "
-            f"cannot be one. Give a value of type {kind.__name__}."
-        )
+        return label_named(name, self.known.classes_.tolist())
 
     def save(self, folder: str | Path) -> Path:
         """Write the model into a folder, whole or not at all; nothing is pickled.
@@ -745,28 +725,7 @@ class FittedModel:
         """What the model says of items that are vectors ``[n D]`` already, as `vectors` gives
         them.
         """
-        if not len(items):
-            return []
-        x = vectors.astype(np.float64)
-        likely = self.classifier.predict_proba(x).max(1).tolist()
-        model = self.classifier
-        sets = [()] * len(x)
-        if self.set_alpha is not None:
-            sets = model.predict_sets(x, self.set_alpha)
-        answers = []
-        for item, decision, p, classes in zip(items, _decide(model, x), likely, sets, strict=True):
-            answer = Prediction(item, decision.label, p, decision.score, classes=classes)
-            if isinstance(model, OpenSetClassifier):
-                is_known = decision.label is not None
-                answer = replace(
-                    answer,
-                    label=decision.label if is_known else model.reject_label_,
-                    threshold=decision.threshold,
-                    certain=decision.certain,
-                    nearest=None if is_known else decision.best,
-                )
-            answers.append(answer)
-        return answers
+        return predictions(self.classifier, items, vectors.astype(np.float64), self.set_alpha)
 
 
 _OPENED: dict[tuple[str, str, str], AbstractPretrained] = {}
@@ -780,31 +739,6 @@ def _opened_here(encoding: Encoding) -> AbstractPretrained:
     if key not in _OPENED:
         _OPENED[key] = encoding.open()
     return _OPENED[key]
-
-
-def check_names(classes: Sequence[Any]) -> None:
-    """Refuse a class that has the name of unknowns.
-
-    Raises:
-        DataError: where there is one.
-    """
-    if UNKNOWN in classes:
-        raise DataError(
-            f"With a false-accept rate, what belongs to no class is called '{UNKNOWN}', so no "
-            "class can be called so. Rename it."
-        )
-
-
-def _decide(classifier: Classifier, x: NDArray[np.float64]) -> list[OpenSetPrediction]:
-    """A decision for each vector ``[n D]``, by either kind of classifier."""
-    if isinstance(classifier, OpenSetClassifier):
-        return classifier.decide(x)
-    scores = classifier.class_scores(x)
-    best = classifier.classes_[scores.argmax(1)].tolist()
-    return [
-        OpenSetPrediction(label, label, float(score), -np.inf, False)
-        for label, score in zip(best, scores.max(1), strict=True)
-    ]
 
 
 @contextmanager

@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Float
 
 from quickstudy.core.arrays import NDArray
+from quickstudy.estimators.class_names import UNKNOWN, check_names
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.encoding import Encoding
-from quickstudy.estimators.fitted import UNKNOWN, FittedModel, check_names
+from quickstudy.estimators.fitted import FittedModel
 from quickstudy.estimators.open_set import OpenSetClassifier
 from quickstudy.pretrained import AbstractPretrained
 

@@ -24,6 +24,7 @@ from quickstudy.gallery.audit import (
     prune,
     wipe_photos,
 )
+from quickstudy.gallery.audit_entries import decision_entries, enrol_entries
 from quickstudy.gallery.changes import Change, policy_of
 from quickstudy.gallery.cohort import (
     Calibration,
@@ -278,7 +279,7 @@ class VectorGallery:
             templates = insert_templates(connection, owner, some) if len(some) else []
             change.touches(owner)
             detail = counted(len(some), "template") + (", forced" if force else "")
-            change.note(*_enrol_entries(pseudonym, detail, photos, chosen.tolist()))
+            change.note(*enrol_entries(pseudonym, detail, photos, chosen.tolist()))
             until = connection.execute(
                 select(IDENTITY.c.retain_until).where(IDENTITY.c.id == owner)
             ).scalar_one()
@@ -725,24 +726,7 @@ class VectorGallery:
         subjects: dict[int, str],
         photos: Sequence[str] | None,
     ) -> None:
-        if photos is not None and len(photos) != len(decisions):
-            raise GalleryError(
-                f"There are {counted(len(decisions), 'probe')}, but {len(photos)} names of photos."
-            )
-        self._access.record(
-            [
-                AuditEntry(
-                    action,
-                    subjects.get(i),
-                    d.similarity,
-                    d.threshold,
-                    d.policy,
-                    _in_words(action, d),
-                    None if photos is None else Path(photos[i]).name,
-                )
-                for i, d in enumerate(decisions)
-            ]
-        )
+        self._access.record(decision_entries(action, decisions, subjects, photos))
 
     def _note_copy(self, kind: str, target: Path) -> None:
         """Remember that there is a copy; whoever may only read leaves no note."""
@@ -785,26 +769,6 @@ def _given(
         except (TypeError, ValueError) as error:
             raise GalleryError(f"The details must be plain JSON values: {error}.") from error
     return values
-
-
-def _enrol_entries(
-    pseudonym: str, detail: str, photos: Sequence[str] | None, chosen: Sequence[int]
-) -> list[AuditEntry]:
-    """One entry, or one for each photo that has a name."""
-    if photos is None or not len(chosen):
-        return [AuditEntry("enrol", pseudonym, detail=detail)]
-    return [
-        AuditEntry("enrol", pseudonym, detail=detail, photo=Path(photos[i]).name) for i in chosen
-    ]
-
-
-def _in_words(action: str, decision: Decision) -> str:
-    words = [] if decision.threshold is not None else [decision.rule]
-    if action == "verify":
-        words.append("accepted" if decision.identity is not None else "refused")
-    if decision.threshold is not None and not decision.certain:
-        words.append("uncertain")
-    return ", ".join(words)
 
 
 def _key(result: Any) -> int:
