@@ -524,6 +524,68 @@ def test_categories_and_missing_values(tmp_path: Path) -> None:
     assert "holds 'NA'" in answers[1].error
 
 
+def _table(file: Path, head: str, rows: list[str]) -> Path:
+    file.write_text("\n".join([head, *rows]) + "\n")
+    return file
+
+
+def test_a_column_of_one_value_is_not_learned_from(tmp_path: Path) -> None:
+    """A number, too: its deviation is none, so any other value would count without measure."""
+    rows = [f"{'ab'[i % 2]},{i % 2 + i / 100},7,red" for i in range(12)]
+    file = _table(tmp_path / "t.csv", "label,size,batch,colour", rows)
+    model = fit_table(file)
+    assert model.encoding.columns == ("size",)
+    assert "one value only, or are neither numbers nor categories: batch, colour." in " ".join(
+        model.notes
+    )
+    assert fit_table(file, columns=["size", "batch"]).encoding.columns == ("size", "batch")
+
+
+def test_a_column_that_counts_the_rows_is_pointed_at(tmp_path: Path) -> None:
+    """In a table that is sorted by class it tells the class of these rows and of no others."""
+    rows = [f"{100 + i},{'ab'[i // 6]},{i * 7 % 5}" for i in range(12)]
+    file = _table(tmp_path / "t.csv", "no,label,size", rows)
+    assert "'no' counts the rows" in " ".join(fit_table(file).notes)
+    assert "counts the rows" not in " ".join(fit_table(file, columns=["no", "size"]).notes)
+    shuffled = _table(tmp_path / "s.csv", "no,label,size", rows[::-1])
+    assert "counts the rows" not in " ".join(fit_table(shuffled).notes)
+
+
+@pytest.mark.parametrize("value", ["0,{}7", "{}.5 %", '"1,{}23.50"', "€{}"])
+def test_numbers_in_another_form_are_refused(value: str, tmp_path: Path) -> None:
+    """Neither left out nor taken for categories: `0,5` of a German table, `5 %`, `€5`."""
+    rows = [f"{'ab'[i % 2]}\t{i}\t{value.format(i).strip(chr(34))}" for i in range(12)]
+    file = _table(tmp_path / "t.tsv", "label\tsize\tprice", rows)
+    with pytest.raises(DataError, match=r"'price' holds numbers in another form.*row 1"):
+        fit_table(file)
+    assert fit_table(file, columns=["size"]).encoding.columns == ("size",)
+
+
+@pytest.mark.parametrize(
+    ("ending", "separator", "named"),
+    [("csv", ";", "semicolons"), ("csv", "\t", "tabs"), ("tsv", ",", "commas")],
+)
+def test_another_separator_is_named(
+    ending: str, separator: str, named: str, tmp_path: Path
+) -> None:
+    """Also where the rows hold commas, as decimal commas do."""
+    rows = [separator.join(("ab"[i % 2], f"0,{i}")) for i in range(12)]
+    file = _table(tmp_path / f"t.{ending}", separator.join(("label", "size")), rows)
+    with pytest.raises(DataError, match=f"separated by {named}"):
+        fit_table(file)
+
+
+def test_amounts_are_no_names_of_classes(tmp_path: Path) -> None:
+    """A target that is measured is learned, but said to be one; numbered classes are not."""
+    amounts = _table(tmp_path / "a.csv", "label,size", [f"{i / 2},{i * i}" for i in range(12)])
+    assert "InContextRegressor" in " ".join(fit_table(amounts).notes)
+    prices = [i * 50 if i < 15 else 7000 * (i % 10 + 1) for i in range(60)]
+    whole = _table(tmp_path / "w.csv", "label,size", [f"{p},{p * p}" for p in prices])
+    assert "InContextRegressor" in " ".join(fit_table(whole).notes)
+    digits = _table(tmp_path / "d.csv", "label,size", [f"{i % 10},{i * i}" for i in range(30)])
+    assert "InContextRegressor" not in " ".join(fit_table(digits).notes)
+
+
 def test_a_missing_column_points_to_what_names_it(tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     table.write_text("n,kind\n1,red\n2,blue\n3,red\n4,blue\n")
@@ -543,7 +605,7 @@ def test_a_missing_column_points_to_what_names_it(tmp_path: Path) -> None:
 def test_columns_beyond_ten_are_not_passed_over_in_silence(tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     names = [f"c{i}" for i in range(12)]
-    rows = [[str(i * (n + 2) % 7) for i in range(12)] for n in range(4)]
+    rows = [[str((i + 1) * (n + 2) % 17) for i in range(12)] for n in range(4)]
     lines = [",".join([*names, "same", "label"])]
     lines += [",".join([*row, "one", "ab"[n % 2]]) for n, row in enumerate(rows)]
     table.write_text("\n".join(lines) + "\n")

@@ -1,6 +1,7 @@
 """The command ``fit``: a few examples per class in, a classifier out."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from quickstudy.estimators.advice import listed
 from quickstudy.estimators.encoding import NOUNS
 from quickstudy.estimators.model_header import KIND, said_of
 from quickstudy.estimators.open_set import OpenSetClassifier
+from quickstudy.estimators.support import item_name
 from quickstudy.estimators.tables import ENDINGS
 from quickstudy.metrics.intervals import exact_interval
 from quickstudy.pretrained.registry import entry_of
@@ -197,6 +199,11 @@ def _refuse(given: dict[str, Any], why: str) -> None:
             raise ConfigError(f"--{name} {why}. Leave it out, or change the rest.")
 
 
+def _shown(items: Sequence[Any]) -> list[str]:
+    """Items by their whole paths, and rows of a table as such."""
+    return [item_name(item) if isinstance(item, int) else str(item) for item in items]
+
+
 def _print_summary(fitted: FittedModel, model: Path) -> None:
     """What the fit found out, at most ten lines of each kind."""
     summary = fitted.summary
@@ -206,7 +213,7 @@ def _print_summary(fitted: FittedModel, model: Path) -> None:
     _print_some(lines, "skipped files")
     _print_some(
         [
-            f"the same in two classes: {listed(list(map(str, items)), most=_MOST)}"
+            f"the same in two classes: {listed(_shown(items), most=_MOST)}"
             for items in summary.repeated
         ],
         "such groups",

@@ -24,6 +24,8 @@ from quickstudy.estimators.tables import (
     TARGET,
     Columns,
     column,
+    counts_rows,
+    is_number,
     read_table,
     row_numbers,
     usable_columns,
@@ -33,6 +35,7 @@ from quickstudy.pretrained import AbstractPretrained, FeatureCache, encode_files
 Cache: TypeAlias = FeatureCache | str | Path | bool | None
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done and how much there is."""
+_MANY = 20  # different whole numbers, of which more are an amount if most stand in one row
 Opener: TypeAlias = Callable[[str, Mapping[Path, str]], tuple[AbstractPretrained, Encoding]]
 """Opens the encoder of files of a kind, given with their labels."""
 
@@ -368,12 +371,31 @@ def _numbers_of_table(
         encoding.standardised(x),
         labels,
         encoding,
-        notes=_notes_of_columns(chosen, others, x),
+        notes=(
+            *_notes_of_labels(labels, target),
+            *_notes_of_columns(chosen, others, x, is_named=bool(columns)),
+        ),
+    )
+
+
+def _notes_of_labels(labels: Sequence[str], target: str) -> tuple[str, ...]:
+    """A note where the labels are amounts rather than names of classes."""
+    if not all(map(is_number, labels)):
+        return ()
+    counts = Counter(map(float, labels))
+    is_whole = all(number.is_integer() for number in counts)
+    n_alone = sum(n == 1 for n in counts.values())
+    if is_whole and (len(counts) <= _MANY or 2 * n_alone <= len(counts)):
+        return ()
+    return (
+        f"The column '{target}' holds numbers, and each of {counted(len(counts), 'number')} is "
+        "learned as a class of its own, whatever lies near it. To learn an amount take "
+        "InContextRegressor, in Python.",
     )
 
 
 def _notes_of_columns(
-    chosen: Columns, others: list[str], x: Float[NDArray[np.float64], "n D"]
+    chosen: Columns, others: list[str], x: Float[NDArray[np.float64], "n D"], *, is_named: bool
 ) -> tuple[str, ...]:
     """What was learned from, and what became of categories and of missing values."""
     notes = [f"Learned from the columns {listed(chosen.names, most=10)}."]
@@ -382,6 +404,12 @@ def _notes_of_columns(
             "Left out, as they hold one value only, or are neither numbers nor categories: "
             f"{listed(others, most=10)}."
         )
+    notes += [
+        f"The column '{name}' counts the rows. If it is only their number, leave it out (name the "
+        "others with --columns): it says nothing of new rows, and of these in which order they lie."
+        for name, values in zip(chosen.of_numbers, x.T, strict=True)
+        if not is_named and counts_rows(values)
+    ]
     kinds = [
         f"{name} ({', '.join(known[:5])}{', …' if len(known) > 5 else ''})"
         for name, known in zip(chosen.names, chosen.categories, strict=False)

@@ -18,6 +18,9 @@ from quickstudy.core.words import counted
 ENDINGS = (".csv", ".tsv", ".jsonl")
 _MISSING = ("", "na", "n/a", "nan", "null", "?")
 _CATEGORIES = 20
+_COUNTED = 10  # so many rows that are numbered one after the other are no accident
+_SEPARATORS = {";": "semicolons", "\t": "tabs", ",": "commas"}
+_SIGNS = "%€$£"  # of currencies and of per cent, around a number
 TARGET = "target, on the command line --label"
 """What names the column with the class, as errors say it."""
 
@@ -67,15 +70,8 @@ def texts(rows: Sequence[dict[str, Any]], name: str, file: Path, *, option: str 
         DataError: when there is no such column.
     """
     if name not in rows[0]:
-        hint = (
-            " Its columns seem to be separated by semicolons: save it with commas."
-            if len(rows[0]) == 1 and ";" in next(iter(rows[0]))
-            else ""
-        )
         how = f" Name the column that is meant ({option})." if option else ""
-        raise DataError(
-            f"'{file}' has no column '{name}'.{hint}{how} {did_you_mean(name, rows[0])}"
-        )
+        raise DataError(f"'{file}' has no column '{name}'.{how} {did_you_mean(name, rows[0])}")
     return ["" if row.get(name) is None else str(row[name]).strip() for row in rows]
 
 
@@ -138,7 +134,7 @@ def row_numbers(
                 part[i] = np.nan
             elif known and text:
                 part[i] = [text == category for category in known]
-            elif not known and _is_number(text):
+            elif not known and is_number(text):
                 part[i] = float(text)
             elif not wrong[i]:
                 wrong[i] = (
@@ -153,13 +149,14 @@ def row_numbers(
 def usable_columns(
     rows: Sequence[dict[str, Any]], file: Path, *, but: str, named: Sequence[str] = ()
 ) -> tuple[Columns, list[str]]:
-    """The columns of numbers and of categories, without the label's, and those that are neither. A
-    category is a text that stands in two rows on average at least, in a column of 20 at most;
-    where columns are named, any text.
+    """The columns of numbers and of categories, without the label's, and those that are neither or
+    hold one value only. A category is a text that stands in two rows on average at least, in a
+    column of 20 at most; where columns are named, any text, and any number.
 
     Raises:
-        DataError: for a column that holds numbers and texts, by row: nobody can guess what is
-            meant; or when there is no such column.
+        DataError: for a column that holds numbers and texts, by row, or numbers with a decimal
+            comma, a per cent sign or a currency: nobody can guess what is meant; or when there is
+            no such column.
     """
     names: list[str] = []
     categories: list[tuple[str, ...]] = []
@@ -168,7 +165,7 @@ def usable_columns(
     for name in named or [name for name in rows[0] if name != but]:
         values = texts(rows, name, file, option="columns, on the command line --columns")
         present = [(i, value) for i, value in enumerate(values) if not is_missing_text(value)]
-        bad = [(i, value) for i, value in present if not _is_number(value)]
+        bad = [(i, value) for i, value in present if not is_number(value)]
         if bad and len(bad) < len(present):
             row, value = bad[0]
             raise DataError(
@@ -176,8 +173,17 @@ def usable_columns(
                 f"{counted(len(rows), 'row')}, but {value!r} in row {row + 1}. "
                 "Correct it, or say with --columns what to learn from."
             )
+        if bad and not named and all(_is_decorated(value) for _, value in bad):
+            row, value = bad[0]
+            raise DataError(
+                f"In '{file}' the column '{name}' holds numbers in another form, such as {value!r} "
+                f"in row {row + 1}. Write them with a decimal point and nothing else (0.47), or "
+                "say with --columns what to learn from."
+            )
         known = tuple(sorted({value for _, value in bad}))
-        if not present or (known and not named and not 1 < len(known) <= _most(len(present))):
+        is_constant = len({value for _, value in present}) < 2
+        has_too_many = bool(known) and len(known) > _most(len(present))
+        if not present or (not named and (is_constant or has_too_many)):
             rest.append(name)
             continue
         names.append(name)
@@ -196,16 +202,36 @@ def is_missing_text(text: str) -> bool:
     return text.lower() in _MISSING
 
 
+def counts_rows(values: Float[NDArray[np.float64], " n"]) -> bool:
+    """Whether the numbers of a column do no more than count its rows, ten at least.
+
+    >>> counts_rows(np.arange(1.0, 13)), counts_rows(np.arange(12.0)[::-1])
+    (True, False)
+    """
+    return len(values) >= _COUNTED and bool((np.diff(values) == 1).all())
+
+
 def _most(n_rows: int) -> int:
     """How many categories a column of so many values may have."""
     return min(_CATEGORIES, n_rows // 2)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value of a table is a finite number.
+
+    >>> [is_number(text) for text in ("0.5", "1e3", "0,5", "inf", "")]
+    [True, True, False, False, False]
+    """
     try:
         return math.isfinite(float(value))
     except (TypeError, ValueError):
         return False
+
+
+def _is_decorated(text: str) -> bool:
+    """Whether a text is a number but for a decimal comma, commas between thousands, or a sign."""
+    bare = text.strip(_SIGNS + " \u00a0")
+    return is_number(bare.replace(",", ".")) or is_number(bare.replace(",", ""))
 
 
 def _values(stream: Any, file: Path) -> list[dict[str, Any]]:
@@ -219,7 +245,10 @@ def _values(stream: Any, file: Path) -> list[dict[str, Any]]:
 
 
 def _rows(stream: Any, file: Path) -> list[dict[str, Any]]:
-    reader = csv.DictReader(stream, delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
+    delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
+    reader = csv.DictReader(stream, delimiter=delimiter)
+    if reader.fieldnames and len(reader.fieldnames) == 1:
+        _check_separator(reader.fieldnames[0], delimiter, file)
     if reader.fieldnames and len(set(reader.fieldnames)) < len(reader.fieldnames):
         raise DataError(
             f"'{file}' names a column twice: {', '.join(reader.fieldnames)}. Rename one."
@@ -233,6 +262,18 @@ def _rows(stream: Any, file: Path) -> list[dict[str, Any]]:
             )
         rows.append(row)
     return rows
+
+
+def _check_separator(header: str, delimiter: str, file: Path) -> None:
+    """Refuse a table whose columns are separated by another character than its ending says."""
+    other = next((one for one in _SEPARATORS if one != delimiter and one in header), None)
+    if other is not None:
+        numbers = ", numbers with a decimal point" if delimiter == "," else ""
+        raise DataError(
+            f"The columns of '{file}' seem to be separated by {_SEPARATORS[other]}, where "
+            f"{_SEPARATORS[delimiter]} are expected. Save it with {_SEPARATORS[delimiter]}{numbers}"
+            "; a table with tabs may end in .tsv."
+        )
 
 
 def _objects(text: str, file: Path) -> list[dict[str, Any]]:
