@@ -76,7 +76,7 @@ def check(gallery: Gallery, people: dict[str, int]) -> None:
         )
         # too few people to promise anything are not named, only likened
         assert [d.candidates[0][0] for d in found] == names
-        np.testing.assert_allclose([d.similarity for d in found], 1, atol=1e-6)
+        assert [d.similarity for d in found] == pytest.approx([1] * len(names), abs=1e-6)
 
 
 def test_what_was_acknowledged_survives_kills_in_200_changes(

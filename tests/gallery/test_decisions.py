@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,11 +37,19 @@ def photos(who: int, n: int = 2, seed: int = 0) -> np.ndarray:
     return centre + 0.3 * np.random.default_rng([who, seed, 1]).normal(size=(n, DIM))
 
 
-def made(tmp_path: Path, people: int, **options: object) -> Gallery:
-    gallery = Gallery.create(tmp_path / "g.db", encoder="e1", dim=DIM, **options)
+def made(tmp_path: Path, people: int, measured: MeasuredThresholds | None = None) -> Gallery:
+    gallery = Gallery.create(tmp_path / "g.db", encoder="e1", dim=DIM, measured=measured)
     for who in range(people):
         gallery.enrol(f"p{who}", photos(who), force=True)
     return gallery
+
+
+def thresholds(policy: Policy) -> tuple[float, float, float]:
+    """Those of a calibrated policy: to accept, to be certain, and to be a duplicate."""
+    assert policy.threshold is not None
+    assert policy.review is not None
+    assert policy.duplicate is not None
+    return policy.threshold, policy.review, policy.duplicate
 
 
 # --- policies
@@ -70,7 +79,7 @@ def made(tmp_path: Path, people: int, **options: object) -> Gallery:
         {"threshold": 0.5, "rule": "not calibrated"},
     ],
 )
-def test_policies_that_make_no_sense_are_refused(values: dict[str, object]) -> None:
+def test_policies_that_make_no_sense_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(GalleryError):
         Policy(**values)
     with pytest.raises(GalleryError):
@@ -148,7 +157,9 @@ def test_no_more_of_the_known_impostors_get_in_than_is_promised(
     share = (values.astype(np.float32) > policy.threshold).mean(1).sum() / (people + 1)
     assert share + smallest <= rate + 1e-6
     assert policy.promised == policy.rate == rate
-    assert policy.review_from <= policy.threshold <= policy.review <= policy.duplicate <= 1
+    threshold, review, duplicate = thresholds(policy)
+    assert policy.review_from is not None
+    assert policy.review_from <= threshold <= review <= duplicate <= 1
 
 
 @pytest.mark.parametrize(("people", "rule"), [(19, LEAVE_ONE_OUT), (9, COHORT)])
@@ -176,7 +187,7 @@ def test_a_single_calibration_lies_where_it_is_said_to_lie() -> None:
     inside = 0
     for _ in range(1000):
         policy = calibrated(Policy(), scores(rng.uniform(size=(99, 1)), COHORT), 0.05, strict=True)
-        inside += low <= 1 - policy.threshold <= high
+        inside += low <= 1 - thresholds(policy)[0] <= high
     assert 930 <= inside <= 970
 
 
@@ -266,8 +277,8 @@ def test_a_cohort_of_the_enrolled_is_noticed(tmp_path: Path) -> None:
 
 def test_duplicates_follow_the_scores_and_lie_above_the_threshold(tmp_path: Path) -> None:
     gallery = made(tmp_path, 40)
-    policy = gallery.policy
-    assert policy.threshold < policy.review < policy.duplicate < 1
+    threshold, review, duplicate = thresholds(gallery.policy)
+    assert threshold < review < duplicate < 1
     for who in range(100, 140):  # nobody new is taken for a duplicate
         assert not any("looks like" in w for w in gallery.enrol(f"new {who}", photos(who)).warnings)
     with pytest.raises(GalleryError, match="looks like p7"):
@@ -331,6 +342,7 @@ def test_a_date_without_a_zone_is_local_time(tmp_path: Path, new_york: None) -> 
     until = (datetime.now() + timedelta(hours=2)).replace(microsecond=0)
     result = gallery.enrol("Ada", [[1.0, 0, 0]], retain_until=until)
     assert gallery.expire().names == ()
+    assert result.retain_until is not None
     assert datetime.fromisoformat(result.retain_until).astimezone().replace(tzinfo=None) == until
     assert shown("2026-07-01T16:00:00+00:00") == "2026-07-01 12:00 EDT (2026-07-01 16:00 UTC)"
     again = gallery.enrol("Ada", [[1.0, 0, 0.1]], retain_until=f" {until.isoformat()} ")

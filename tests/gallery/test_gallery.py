@@ -167,6 +167,8 @@ def test_the_threshold_follows_who_is_there(place: Callable[[], str]) -> None:
     for i in range(3, 12):
         gallery.enrol(f"p{i}", vectors(i), force=True)
     many = gallery.policy
+    assert many.threshold is not None
+    assert first.threshold is not None
     assert many.threshold > first.threshold
     anew = gallery.calibrate(0.05).policy
     assert anew.threshold == many.threshold
@@ -305,6 +307,7 @@ def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
     gallery = made(lambda: str(tmp_path / "a.db"))
     with gallery._access.engine.connect() as connection:
         raw = connection.connection.dbapi_connection
+        assert raw is not None
         pages = raw.execute("PRAGMA page_count").fetchone()[0]
         raw.execute(f"PRAGMA max_page_count={pages}")
 

@@ -151,9 +151,8 @@ def blank(tmp_path: Path) -> Iterator[str]:
 def client(place: Path) -> Iterator[Client]:
     with ExitStack() as stack:
 
-        def start(*, limits: Limits | None = None, **settings: object) -> TestClient:
-            limits = limits or Limits(rate=0)
-            options = ServerSettings(limits=limits, **settings)  # type: ignore[arg-type]
+        def start(*, limits: Limits | None = None, keys: Path | None = None) -> TestClient:
+            options = ServerSettings(limits=limits or Limits(rate=0), keys=keys)
             app = create_app(open_registry(str(place)), options)
             return stack.enter_context(
                 TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)

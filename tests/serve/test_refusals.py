@@ -209,6 +209,7 @@ def test_a_full_queue_and_a_passed_deadline_are_said() -> None:
 
     full, late, after = asyncio.run(ask())
     assert full.status == 429
+    assert full.headers is not None
     assert int(full.headers["Retry-After"]) >= 1
     assert late.status == 504
     assert len(after) == 1
