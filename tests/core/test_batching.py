@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from quickstudy.algorithms import MatchingNet, ProtoNet, maml
-from quickstudy.core.batching import per_task, strategy_for, threads_per_operation
+from quickstudy.core.batching import kernel_threads, per_task, strategy_for, threads_per_operation
 from quickstudy.core.errors import TrainingError
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.workers import Workers
@@ -189,5 +189,48 @@ def test_a_small_step_takes_one_thread_and_gives_the_others_back() -> None:
         with threads_per_operation(chosen[small].threads):
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+class Watched(Conv4):
+    """Notes the threads of an operation of torch and of a kernel."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.seen = set()
+
+    def forward(self, x, context=()):
+        self.seen.add((torch.get_num_threads(), kernel_threads()))
+        return super().forward(x, context)
+
+
+@pytest.mark.parametrize(
+    ("norm", "width", "training", "fused"),
+    [
+        ("batch", 64, False, True),
+        ("running", 64, True, True),
+        ("running", 64, False, False),  # pools by torch
+        ("support", 64, False, False),
+        ("batch", 12, False, False),  # convolves by torch
+    ],
+)
+def test_kernels_get_the_threads_where_they_do_the_work(norm, width, training, fused):
+    pytest.importorskip("numba")
+    encoder = Watched(width=width, norm=norm)
+    learner = ProtoNet(encoder).train(training)
+    episode = toy_episode(n_tasks=1, shape=(1, 28, 28))
+    wanted = (1, 2) if fused else (2, 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        learner(episode)
+        assert encoder.seen == {wanted}
+        chosen = strategy_for(learner, torch.device("cpu"), n_tasks=1, task_numel=30 * 784)
+        with threads_per_operation(chosen.threads, chosen.kernels):
+            assert (torch.get_num_threads(), kernel_threads()) == wanted
+            with threads_per_operation(1):
+                assert kernel_threads() == 1
+        assert (torch.get_num_threads(), kernel_threads()) == (2, 2)
     finally:
         torch.set_num_threads(before)

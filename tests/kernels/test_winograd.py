@@ -4,7 +4,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quickstudy.kernels.convolution import convolve
+from quickstudy.kernels.colour import colour_block
+from quickstudy.kernels.convolution import Direct, convolve
 
 pytest.importorskip("numba")
 winograd = pytest.importorskip("quickstudy.kernels.winograd")
@@ -58,6 +59,23 @@ def test_threads_change_no_bit(twice, equal_by_threads, monkeypatch):
     monkeypatch.setattr(winograd, "_WINDOWS_PER_THREAD", 7)
     x, weight = case(11, 8, 6, 2 * WIDTH, 3 * WIDTH)
     assert equal_by_threads(lambda: twice(convolve, x, weight))
+
+
+def test_serves_blocks_whose_images_take_no_gradient(twice, monkeypatch):
+    x, weight = case(5, 9, 8, WIDTH, 2 * WIDTH)
+    g = torch.Generator().manual_seed(0)
+    p = weight, *torch.randn(2, 2 * WIDTH, generator=g)
+    for name in ("forward", "backward"):
+        monkeypatch.setattr(Direct, name, None)
+    ours = twice(lambda *p: colour_block(x, *p, 1e-5)[0], *p)
+
+    def plain(x, w, gamma, beta):
+        z = F.batch_norm(F.conv2d(x, w, padding=1), None, None, gamma, beta, True, 0.1, 1e-5)
+        return F.max_pool2d(F.relu(z), 2)
+
+    exact = twice(lambda *p: plain(x.double(), *p), *(t.double() for t in p))
+    for a, b in zip(ours, exact, strict=True):
+        assert (a - b).norm() <= 1e-5 * b.norm()
 
 
 def test_the_layout_of_the_weight_changes_no_bit(twice):

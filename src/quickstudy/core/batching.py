@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -9,6 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
+
+from quickstudy.core.encoder import AbstractEncoder
 
 
 class OrderDependent:
@@ -27,6 +30,14 @@ _NUMBERS_PER_GRAPH = 32_768
 # of input, on a CPU: with so few, two threads in one operation gain nothing on an idle machine and
 # are five times slower than one where two other programs run (measured 2026-11, two cores)
 _NUMBERS_PER_THREAD = 4_096
+_FUSED_SHARE = 0.75  # of a module's parameters
+
+
+class _OfThread(threading.local):
+    kernels = 0
+
+
+_of_thread = _OfThread()
 
 
 def per_task(fn: Callable[..., R], *batched: Any) -> R:
@@ -44,12 +55,14 @@ def per_task(fn: Callable[..., R], *batched: Any) -> R:
 class Strategy:
     """How the tasks of one step are spread over the machine: ``chunk`` tasks share a graph,
     ``workers`` graphs are at work side by side, and an operation of a worker that is alone uses
-    ``threads`` threads (0: as many as torch may).
+    ``threads`` threads (0: as many as torch may), a kernel of our own ``kernels`` (0: as many as
+    the others).
     """
 
     chunk: int
     workers: int
     threads: int = 0
+    kernels: int = 0
 
 
 def strategy_for(
@@ -88,12 +101,15 @@ def strategy_for(
         chunk = n_tasks
         if device.type == "cpu" and not held:
             chunk = max(1, min(_NUMBERS_PER_GRAPH // max(1, task_numel), n_tasks))
+    # what torch was allowed: all that the process may use, unless said otherwise
+    cores = max(1, torch.get_num_threads() // split)
     if not workers:
-        # what torch was allowed: all that the process may use, unless said otherwise
-        cores = max(1, torch.get_num_threads() // split)
         workers = 1 if held or device.type != "cpu" else min(cores, math.ceil(n_tasks / chunk))
-    small = device.type == "cpu" and is_small(chunk * task_numel)
-    return Strategy(chunk, workers, 1 if small else 0)
+    if device.type == "cpu" and is_small(chunk * task_numel):
+        return Strategy(chunk, workers, 1)
+    if workers == 1 and cores > 1 and device.type == "cpu" and is_fused(module):
+        return Strategy(chunk, 1, 1, cores)
+    return Strategy(chunk, workers)
 
 
 def is_small(numel: int) -> bool:
@@ -101,20 +117,61 @@ def is_small(numel: int) -> bool:
     return numel <= _NUMBERS_PER_THREAD
 
 
-@contextlib.contextmanager
-def threads_per_operation(n: int) -> Iterator[None]:
-    """While it lasts, this thread's operations use ``n`` threads each on a CPU; 0 leaves it as it
-    is.
+def is_fused(module: nn.Module) -> bool:
+    """Whether nearly all that a module does on a CPU is done by kernels of our own.
+
+    torch's threads go on turning for a while after an operation, and hold the cores that the
+    kernels' threads wait for: with such a module its operations get one thread each, and with
+    others, which pool or convolve by torch, they get all (*measured*:
+    ``benchmarks/kernel_threads.json``).
     """
-    before = torch.get_num_threads()
-    if not n or n == before:
+    own = {
+        p
+        for m in module.modules()
+        if isinstance(m, AbstractEncoder) and m.fused
+        for p in m.parameters()
+    }
+    n = sum(p.numel() for p in own)
+    return n > 0 and n >= _FUSED_SHARE * sum(p.numel() for p in module.parameters())
+
+
+@contextlib.contextmanager
+def threads_per_operation(n: int, kernels: int = 0) -> Iterator[None]:
+    """While it lasts, this thread's operations use ``n`` threads each on a CPU, and those of
+    `quickstudy.kernels` ``kernels`` (0: as many as the others); n = 0 leaves both as they are.
+    """
+    before = torch.get_num_threads(), _of_thread.kernels
+    if not n or (n, kernels) == before:
         yield
         return
     torch.set_num_threads(n)
+    _of_thread.kernels = kernels
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(before[0])
+        _of_thread.kernels = before[1]
+
+
+def threads_for(
+    module: nn.Module, *batches: torch.Tensor
+) -> contextlib.AbstractContextManager[None]:
+    """While it lasts, this thread's operations use the threads that suit a module's work on these
+    batches.
+    """
+    n = torch.get_num_threads()
+    shared = (
+        n > 1
+        and batches[0].device.type == "cpu"
+        and not is_small(sum(x.numel() for x in batches))
+        and is_fused(module)
+    )
+    return threads_per_operation(1, n) if shared else contextlib.nullcontext()
+
+
+def kernel_threads() -> int:
+    """How many threads a kernel of our own may use."""
+    return _of_thread.kernels or torch.get_num_threads()
 
 
 def order_dependent(module: nn.Module) -> list[str]:

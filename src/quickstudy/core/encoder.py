@@ -106,6 +106,13 @@ class AbstractEncoder(Described, nn.Module, abc.ABC):
         return features if self._between is None else self._between(stage, features)
 
     @property
+    def fused(self) -> bool:
+        """Whether on a CPU, in the mode it is in, nearly all of its work is done by
+        `quickstudy.kernels`.
+        """
+        return False
+
+    @property
     def remembers(self) -> bool:
         """Whether `read` gives a context that the queries need."""
         return self.norm == "support"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from quickstudy.core.algorithm import AbstractAlgorithm, State
 from quickstudy.core.arguments import as_learned, can_look, check_finite, in_words
+from quickstudy.core.batching import threads_for
 from quickstudy.core.encoder import AbstractEncoder, check_image_range
 from quickstudy.core.errors import (
     ConfigError,
@@ -200,7 +201,8 @@ def _answer(learner: AbstractLearner[Any], episode: Episode) -> Tensor:
     if isinstance(episode.target, Classes) and not y.is_floating_point() and can_look(y):
         _check_labels(y, episode.target.n)
     seen = episode.query.x if learner.traits.transductive else None
-    with in_words(type(learner).__name__):
+    threads = threads_for(learner, episode.support.x, episode.query.x)
+    with in_words(type(learner).__name__), threads:
         state = learner.adapt(episode.support, episode.target, seen)
         return learner.predict(state, episode.query.x)
 

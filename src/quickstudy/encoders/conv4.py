@@ -13,7 +13,7 @@ from quickstudy.encoders.norm import EPS, Statistics, SupportNorm, every_task, n
 from quickstudy.kernels.backends import chosen
 from quickstudy.kernels.block import norm_relu_pool
 from quickstudy.kernels.colour import colour_block
-from quickstudy.kernels.convolution import convolve
+from quickstudy.kernels.convolution import convolve, has_kernels
 from quickstudy.kernels.first import Images, first_answer, first_block, prepared
 
 
@@ -120,6 +120,10 @@ class Conv4(AbstractEncoder):
     def prepare(self, x: Float[Tensor, "T N C H W"]) -> Any:
         return self._prepared(x, ())
 
+    @property
+    def fused(self) -> bool:
+        return all(b.fused for b in self.blocks if isinstance(b, _Block))
+
     def _prepared(self, x: Tensor | Images, context: Context) -> Tensor | Images:
         first = self.blocks[0]
         assert isinstance(first, _Block)
@@ -158,6 +162,18 @@ class _Block(nn.Module):
             bias=False,
         )
         self.norm = norm_named(norm, channels, scale=norm_scale)
+
+    @property
+    def fused(self) -> bool:
+        """Whether `quickstudy.kernels` do all of it."""
+        weight = self.conv.weight
+        return (
+            self.pools
+            and not isinstance(self.norm, SupportNorm)  # the queries pool by torch
+            and self.norm.measures(None) in ("task", "batch")
+            and chosen(weight) == "numba"
+            and (weight.shape[1] in (1, 3) or has_kernels(weight))
+        )
 
     def prepare(self, x: Tensor, statistics: Statistics | None) -> Tensor | Images:
         """What of the images this block, as the first one, can reuse at every inner step."""

@@ -8,12 +8,12 @@ pass: with few channels going in, that costs less than to write it to memory and
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from quickstudy.core.recording import recordable
 from quickstudy.kernels.block import channels_first, pixels_first
+from quickstudy.kernels.convolution import kind_for
 from quickstudy.kernels.last import last_derivative
 
 _BYTES = 2**22  # of the convolution's output at a time: about a core's share of the cache
@@ -48,7 +48,7 @@ def _convolved(x: Tensor, weight: Tensor) -> Tensor:
 
     if narrow.fits(x, weight):
         return narrow.convolution(pixels_first(x), pixels_first(weight))
-    return pixels_first(F.conv2d(x, weight, padding=1))
+    return pixels_first(kind_for(x, weight).forward(x, weight))
 
 
 def _weight_gradient(dz: Tensor, x: Tensor, weight: Tensor) -> Tensor:
@@ -56,10 +56,10 @@ def _weight_gradient(dz: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 
     if narrow.fits(x, weight):
         return channels_first(narrow.weight_gradient(dz, pixels_first(x)))
-    pairs = (1, 1), (1, 1), (1, 1)
-    return torch.ops.aten.convolution_backward(
-        channels_first(dz), x, weight, None, *pairs, False, (0, 0), 1, (False, True, False)
-    )[1]
+    above = channels_first(dz)
+    _, dw = kind_for(x, weight).backward(above, x, weight, for_x=False, for_weight=True)
+    assert dw is not None
+    return dw
 
 
 class _Colour(torch.autograd.Function):

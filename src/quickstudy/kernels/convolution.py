@@ -29,20 +29,27 @@ def convolve(
     >>> convolve(torch.ones(1, 1, 3, 3), torch.ones(1, 1, 3, 3))[0, 0, 1, 1].item()
     9.0
     """
-    name = chosen(x)
-    if name == "plain":
+    if chosen(x) == "plain":
         return F.conv2d(x, weight, stride=stride, padding=1, groups=groups)
-    kind = _Winograd if name == "numba" and _fits(x, weight, stride, groups) else _Direct
-    return cast("Tensor", _Convolution.apply(x, weight, kind(stride, groups)))
+    return cast("Tensor", _Convolution.apply(x, weight, kind_for(x, weight, stride, groups)))
 
 
-def _fits(x: Tensor, weight: Tensor, stride: int, groups: int) -> bool:
-    from quickstudy.kernels import winograd
+def kind_for(x: Tensor, weight: Tensor, stride: int = 1, groups: int = 1) -> "Direct":
+    """The kernels that serve these images and this weight."""
+    if chosen(x) == "numba" and stride == groups == 1:
+        from quickstudy.kernels import winograd
 
-    return stride == groups == 1 and winograd.fits(x, weight)
+        if winograd.fits(x, weight):
+            return _Winograd(stride, groups)
+    return Direct(stride, groups)
 
 
-class _Direct:
+def has_kernels(weight: Tensor) -> bool:
+    """Whether convolutions by a weight ``[O I 3 3]`` are those of `quickstudy.kernels.winograd`."""
+    return isinstance(kind_for(weight, weight), _Winograd)  # it has the channels of its images
+
+
+class Direct:
     """torch's kernels."""
 
     def __init__(self, stride: int, groups: int) -> None:
@@ -65,7 +72,7 @@ class _Direct:
         )[:2]
 
 
-class _Winograd(_Direct):
+class _Winograd(Direct):
     """Those of `quickstudy.kernels.winograd`."""
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -95,7 +102,7 @@ class _Winograd(_Direct):
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, kind: _Direct) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, kind: Direct) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.kind = kind
         # One layout of the weight: another would round otherwise, and what was saved and loaded
@@ -120,7 +127,7 @@ class _Gradient(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, dz: Tensor, x: Tensor, weight: Tensor, kind: _Direct, want_x: bool
+        ctx: Any, dz: Tensor, x: Tensor, weight: Tensor, kind: Direct, want_x: bool
     ) -> tuple[Tensor | None, Tensor | None]:
         # Where no gradient goes on to x, nothing of the second derivative depends on dz.
         ctx.save_for_backward(dz if want_x else None, x, weight)
@@ -130,7 +137,7 @@ class _Gradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        kind: _Direct = ctx.kind
+        kind: Direct = ctx.kind
 
         def twice(
             g_dx: Tensor | None, g_dw: Tensor | None, dz: Tensor | None, x: Tensor, weight: Tensor

@@ -1,4 +1,4 @@
-"""Work of a kernel on as many threads as torch may use."""
+"""Work of a kernel on several threads."""
 
 import functools
 import itertools
@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import torch
+from quickstudy.core.batching import kernel_threads
 
 
 def in_parts(function: Callable[..., None], n: int, enough: int, *arguments: object) -> None:
@@ -16,7 +16,7 @@ def in_parts(function: Callable[..., None], n: int, enough: int, *arguments: obj
         function: compiled without Python's lock.
         enough: pieces that a thread is worth.
     """
-    parts = max(1, min(torch.get_num_threads(), n // enough))
+    parts = max(1, min(kernel_threads(), n // enough))
     edges = [n * k // parts for k in range(parts + 1)]
     works = [functools.partial(function, *ends, *arguments) for ends in itertools.pairwise(edges)]
     futures = [_pool(os.getpid()).submit(work) for work in works[1:]]

@@ -37,7 +37,7 @@ _B = np.array([[1, 0, 0, 0], [0, 1, -1, 1], [-1, 1, 1, 0], [0, 0, 0, -1]], np.fl
 _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float64)
 _A = np.array([[1, 0], [1, 1], [1, -1], [0, -1]], np.float64)
 _WINDOWS = 30  # at a time, a multiple of ROWS: they and the filters stay in the second cache
-_WINDOWS_PER_THREAD = 480
+_WINDOWS_PER_THREAD = 120
 _CONNECTIONS = 320 * 320  # of channels, beyond which the filters no longer stay in the cache
 
 _read_pixels = window_to_stack(_B.T)

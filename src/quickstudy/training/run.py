@@ -304,7 +304,8 @@ class TrainingRun:
         if plan.compile != "auto" or not on_cpu or not self.job.tasks.uniform or done == plan.steps:
             return ""
         n_pieces = math.ceil(plan.tasks_per_step / self.state.chunk)
-        with threads_per_operation(1 if strategy.workers > 1 else strategy.threads):
+        threads = 1 if strategy.workers > 1 else strategy.threads
+        with threads_per_operation(threads, strategy.kernels):
             faster = try_recording(
                 self.gradient,
                 self.step,
@@ -358,7 +359,7 @@ class TrainingRun:
         with (
             contextlib.ExitStack() as stack,
             ProgressBar(console, steps=plan.steps, done=state.done) as bar,
-            threads_per_operation(strategy.threads),
+            threads_per_operation(strategy.threads, strategy.kernels),
             Workers(
                 self.step,
                 strategy.workers,
