@@ -182,7 +182,24 @@ def test_labels_that_are_numbers_keep_their_kind(
         quickstudy("remove-class", tmp_path / "m", str(given[0]))
 
 
-@pytest.mark.filterwarnings("ignore:.*in the cohort resemble")
+@pytest.mark.filterwarnings("default:.*of the cohort resemble")
+def test_an_unknown_becomes_a_class(quickstudy: Callable, drawings: Path, tmp_path: Path) -> None:
+    """What our code warns of is told as a note, without the place in the code."""
+    known, cohort = tmp_path / "two", tmp_path / "others"
+    for name in ("Än", "ქართ"):
+        shutil.copytree(drawings / "known" / name, known / name)
+    shutil.copytree(drawings / "known" / "three o", cohort)
+    options = ("--head", "prototype", "--cohort", cohort, "--false-accept-rate", "0.4")
+    quickstudy("fit", known, *SYMBOLS, *options, "-o", tmp_path / "m", "--no-report")
+    said = quickstudy("add-class", tmp_path / "m", "late", next(cohort.iterdir())).stderr
+    assert said.startswith("Note: ")
+    assert "of the cohort" in said
+    assert ".py" not in said
+    refused = quickstudy("add-class", tmp_path / "m", "late", next(cohort.iterdir()), status=2)
+    assert "add-class --replace" in refused.stderr
+
+
+@pytest.mark.filterwarnings("ignore:.*of the cohort resemble")
 def test_unknowns(quickstudy: Callable, drawings: Path, run_folder: Path, tmp_path: Path) -> None:
     known, cohort = tmp_path / "two", tmp_path / "others"
     for name in ("Än", "ქართ"):

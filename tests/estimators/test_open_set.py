@@ -215,7 +215,7 @@ def test_a_cohort_that_holds_members_is_noticed() -> None:
         clean = OpenSetClassifier().fit(x, y, cohort=others)
     assert clean.cohort_overlap_ is None
     for members, identical in ((both[:9, 2], 0), (both[:3, 0], 3), (both[:, 3], 0)):
-        with pytest.warns(UserWarning, match="in the cohort resemble a class"):
+        with pytest.warns(UserWarning, match="of the cohort resemble a class"):
             model = OpenSetClassifier().fit(x, y, cohort=np.r_[others, members])
         found = model.cohort_overlap_
         assert found is not None

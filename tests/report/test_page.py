@@ -280,7 +280,7 @@ def test_unknowns(tmp_path: Path) -> None:
     assert 'class="band"' not in plain.html
 
 
-@pytest.mark.filterwarnings("ignore:.*in the cohort resemble")
+@pytest.mark.filterwarnings("ignore:.*of the cohort resemble")
 @pytest.mark.parametrize("unknown_score", SCORES)
 def test_membership_without_the_example_is_that_of_a_classifier_without_it(
     unknown_score: str,

@@ -98,6 +98,17 @@ def test_the_inference_protocol_says_the_same(client: Client, files: Files, png:
     assert http.post("/v2/models/shapes/infer", json={"inputs": [tensor]}).status_code == 422
 
 
+@pytest.mark.filterwarnings("ignore:.*of the cohort resemble")
+def test_a_class_of_the_cohort_is_answered_with_a_warning(client: Client, files: Files) -> None:
+    """The threshold rises above its examples, which are its unknowns, too."""
+    http = client()
+    path = "/v1/models/shapes/classes"
+    other = http.post(path, files=files("bars", seed=50), data={"name": "bars"}).json()
+    assert not any("cohort" in one for one in other["warnings"])
+    member = http.post(path, files=files("scribble"), data={"name": "scrawl"}).json()
+    assert any("of the cohort resembles" in one and "scrawl" in one for one in member["warnings"])
+
+
 def test_classes_come_get_another_name_and_go(client: Client, place: Path, files: Files) -> None:
     http = client()
     path = "/v1/models/shapes/classes"

@@ -6,7 +6,7 @@ import sys
 import warnings
 from typing import Any, TextIO
 
-from quickstudy.core.errors import PassedOverWarning, QuickstudyError
+from quickstudy.core.errors import QuickstudyError, QuickstudyWarning
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def _note(
     line: str | None = None,
 ) -> Any:
     """Show what is meant for people in one line, without the place in the code."""
-    if issubclass(category, PassedOverWarning):
+    if issubclass(category, QuickstudyWarning):
         print(f"Note: {message}", file=sys.stderr)
     else:
         _show(message, category, filename, lineno, file, line)

@@ -60,7 +60,11 @@ class ContractError(QuickstudyError, AssertionError):
     """A learner breaks the contract of ``quickstudy.testing``."""
 
 
-class PassedOverWarning(UserWarning):
+class QuickstudyWarning(UserWarning):
+    """What a user should know and a program may pass over; the command line prints it as a note."""
+
+
+class PassedOverWarning(QuickstudyWarning):
     """Files in a folder that are not read, with their endings."""
 
 

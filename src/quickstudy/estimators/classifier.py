@@ -262,7 +262,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         if self._has(name):
             raise ValueError(
-                f"There is a class {name!r} already. Use update_class to give it other examples."
+                f"There is a class {name!r} already. Use update_class to give it other examples "
+                "(on the command line: add-class --replace)."
             )
         classes = with_label(self.classes_, name)
         rows = check_vectors(self, X)

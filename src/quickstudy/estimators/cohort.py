@@ -30,11 +30,14 @@ class CohortOverlap:
 
     def __str__(self) -> str:
         same = f" ({self.n_identical} equal an example)" if self.n_identical else ""
+        n = len(self.rows)
+        one = f"1 member of the cohort resembles a class as its own examples do{same}"
+        many = f"{n} members of the cohort resemble a class as its own examples do{same}"
         return (
-            f"{len(self.rows)} in the cohort resemble a class as its own examples do{same}: the "
-            f"first is row {self.rows[0]}, which resembles {self.labels[0]!r}. Where a cohort "
-            "holds members, the threshold is too high and members are called unknown. Take them "
-            "out of the cohort."
+            f"{one if n == 1 else many}: the first is row {self.rows[0]}, which resembles "
+            f"{self.labels[0]!r}. Where what belongs to a class lies in the cohort, the threshold "
+            "is too high, and much that is known is called unknown. Take it out of the cohort, and "
+            "fit again."
         )
 
 

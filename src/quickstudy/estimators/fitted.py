@@ -14,7 +14,7 @@ from jaxtyping import Float
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.describe import Modules
 from quickstudy.core.disk import write_file
-from quickstudy.core.errors import ConfigError, DataError
+from quickstudy.core.errors import ConfigError, DataError, QuickstudyWarning
 from quickstudy.core.lock import locked
 from quickstudy.core.words import counted
 from quickstudy.data.image_files import check_list
@@ -125,7 +125,7 @@ class FittedModel:
             )
         vectors, notes = encode_texts(encoder, list(items))
         for note in notes:
-            warnings.warn(note, UserWarning, stacklevel=2)
+            warnings.warn(note, QuickstudyWarning, stacklevel=2)
         return vectors.astype(np.float64)
 
     def predict(self, items: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:

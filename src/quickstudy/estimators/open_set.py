@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clo
 from sklearn.utils.validation import check_is_fitted
 
 from quickstudy.core.arrays import NDArray
-from quickstudy.core.errors import ConfigError
+from quickstudy.core.errors import ConfigError, QuickstudyWarning
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.cohort import CohortOverlap, find_overlap
 from quickstudy.estimators.membership import AbstractMembership, score_named
@@ -170,7 +170,7 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 known.weights_,
             )
             if self.cohort_overlap_ is not None:
-                warnings.warn(str(self.cohort_overlap_), stacklevel=2)
+                warnings.warn(str(self.cohort_overlap_), QuickstudyWarning, stacklevel=2)
         else:
             self.rule_ = "leave one class out"
             self.calibration_scores_ = self._each_class_left_out()
@@ -430,7 +430,8 @@ def reject_label_among(classes: NDArray[Any], asked: Any) -> Any:
         )
     if label in classes.tolist():
         raise ConfigError(
-            f"{label!r} is a class, so it cannot mean unknown. Choose another reject_label."
+            f"{label!r} is a class, so it cannot mean unknown. Give the class another name, or "
+            "choose another reject_label."
         )
     return label
 

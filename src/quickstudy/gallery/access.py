@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine, RootTransaction
 from sqlalchemy.exc import DBAPIError
 
-from quickstudy.core.errors import ConfigError, GalleryError
+from quickstudy.core.errors import ConfigError, GalleryError, QuickstudyWarning
 from quickstudy.gallery.audit import AuditEntry, append, login_name
 from quickstudy.gallery.audit_queue import AuditQueue
 from quickstudy.gallery.changes import Change, lock, policy_of
@@ -139,6 +139,7 @@ class Access:
             warnings.warn(
                 f"{self.location.shown} cannot be written, so questions leave no entry in its "
                 "audit log.",
+                QuickstudyWarning,
                 stacklevel=3,
             )
 

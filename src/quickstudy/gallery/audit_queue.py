@@ -5,7 +5,7 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 
-from quickstudy.core.errors import GalleryError
+from quickstudy.core.errors import GalleryError, QuickstudyWarning
 from quickstudy.gallery.audit import AuditEntry
 
 
@@ -64,5 +64,6 @@ class AuditQueue:
                     warnings.warn(
                         f"{len(entries)} decisions left no entry in the audit log of "
                         f"{self._place}: {error}",
+                        QuickstudyWarning,
                         stacklevel=2,
                     )

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.engine import Connection, Engine
 
-from quickstudy.core.errors import GalleryError
+from quickstudy.core.errors import GalleryError, QuickstudyWarning
 from quickstudy.core.words import counted
 from quickstudy.gallery.access import Access
 from quickstudy.gallery.audit import (
@@ -750,6 +750,7 @@ class VectorGallery:
                 f"each search "
                 "compares with all of them. Gallery.open(…, index='approximate') is several times "
                 "as fast.",
+                QuickstudyWarning,
                 stacklevel=3,
             )
 

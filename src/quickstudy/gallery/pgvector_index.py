@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from quickstudy.core.arrays import NDArray
-from quickstudy.core.errors import GalleryError
+from quickstudy.core.errors import GalleryError, QuickstudyWarning
 from quickstudy.gallery.checksums import checked_vectors
 from quickstudy.gallery.database import raw
 from quickstudy.gallery.index import AbstractIndex
@@ -360,6 +360,7 @@ class PgvectorIndex(AbstractIndex):
             warnings.warn(
                 f"New templates of {self._place} do not get into the table of pgvector: {reason}. "
                 "They are found all the same, more slowly.",
+                QuickstudyWarning,
                 stacklevel=1,
             )
         finally:

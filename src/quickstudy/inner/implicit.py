@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quickstudy.core.errors import ConfigError
+from quickstudy.core.errors import ConfigError, QuickstudyWarning
 from quickstudy.inner.loop import AbstractLoop, InnerLoop, LossAt, check_can_differentiate
 from quickstudy.inner.recompute import refuse_what_would_be_lost
 from quickstudy.inner.rules import AbstractRule, Params
@@ -119,6 +119,7 @@ class ImplicitLoop(AbstractLoop):
                 f"is {largest:.2g}, {self.tolerance:.2g} was asked for. The outer gradient is that "
                 "of a minimum that was not reached. Take more inner_steps, a smaller inner_lr if "
                 f"they diverge, or a strength above {self.strength:g}.",
+                QuickstudyWarning,
                 stacklevel=2,
             )
         if smallest < 0 and "curvature" not in self._warned:
@@ -127,6 +128,7 @@ class ImplicitLoop(AbstractLoop):
                 "Conjugate gradients of iMAML met a curvature of "
                 f"{smallest:.2g}, above 0 is needed: this is no minimum. Take a strength above "
                 f"{self.strength:g}, or a damping above {self.damping:g}.",
+                QuickstudyWarning,
                 stacklevel=2,
             )
 

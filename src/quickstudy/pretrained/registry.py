@@ -82,7 +82,7 @@ ENCODERS: tuple[EncoderEntry, ...] = (
         kind="images",
         opener="quickstudy.pretrained.faces:FaceEncoder",
         use="Photographs of people, to know them by their faces; faces:largest takes the largest.",
-        limits="Other things; it does not tell a living person from an image of one.",
+        limits="Not for other things; it does not tell a living person from an image of one.",
         licence="CC0-1.0",
         source="dlib's recognition network, detectors and five landmarks, in the package "
         "face-recognition-models.",
@@ -97,7 +97,8 @@ ENCODERS: tuple[EncoderEntry, ...] = (
         kind="audio",
         opener="quickstudy.pretrained.voices:VoiceEncoder",
         use="Recordings of speech, to know people by their voices.",
-        limits="Sounds other than speech; it does not tell a living person from a loudspeaker.",
+        limits="Not for sounds other than speech; it does not tell a living person from a "
+        "loudspeaker.",
         licence="Apache-2.0",
         source="GE2E (three layers of LSTM), trained on LibriSpeech and VoxCeleb by the authors of "
         "Resemblyzer, in the package of that name.",
@@ -111,7 +112,7 @@ ENCODERS: tuple[EncoderEntry, ...] = (
         kind="audio",
         opener="quickstudy.pretrained.spectrum:SpectrumEncoder",
         use="Sounds that differ in what is loud in them: hums, machines, instruments.",
-        limits="Voices and words; it does not hear the order of sounds.",
+        limits="Not for voices or words; it does not hear the order of sounds.",
         licence="Apache-2.0",
         source="Nothing was trained for it: mean and deviation of 64 mel bands.",
         key="8a102518610f6f87",

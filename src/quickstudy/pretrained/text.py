@@ -12,7 +12,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from quickstudy.core.arrays import NDArray
-from quickstudy.core.errors import ConfigError, DataError, LoadError, did_you_mean
+from quickstudy.core.errors import (
+    ConfigError,
+    DataError,
+    LoadError,
+    QuickstudyWarning,
+    did_you_mean,
+)
 from quickstudy.core.words import counted
 from quickstudy.pretrained.encoder import AbstractPretrained, hash_of
 from quickstudy.pretrained.fetch import load_model, load_part, model_folder, read_json, weight_files
@@ -156,6 +162,7 @@ class SentenceEncoder(AbstractPretrained):
             warnings.warn(
                 f"{cut} of {len(texts)} sentences are longer than {self.max_tokens} tokens; the "
                 "rest of them is not read.",
+                QuickstudyWarning,
                 stacklevel=2,
             )
         read = read.to(self.device)

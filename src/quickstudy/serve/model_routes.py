@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from quickstudy.data import read_picture
 from quickstudy.estimators import FittedModel
+from quickstudy.estimators.open_set import OpenSetClassifier
 from quickstudy.estimators.scoring import score_answers
 from quickstudy.estimators.views import METHODS, compare_methods, error_curve, example_map
 from quickstudy.pretrained.quality import picture_quality
@@ -352,6 +353,9 @@ def _changed(
     served: ServedModel, fitted: FittedModel | None, request: Request, **more: Any
 ) -> Changed:
     counts = {} if fitted is None else fitted.counts
+    classifier = None if fitted is None else fitted.classifier
+    if isinstance(classifier, OpenSetClassifier) and classifier.cohort_overlap_ is not None:
+        more["warnings"] = [*more.get("warnings", []), str(classifier.cohort_overlap_)]
     return Changed(
         name=served.name,
         version=None if fitted is None else version_of(fitted),

@@ -18,6 +18,7 @@ from rich.progress import (
 )
 
 from quickstudy.core.disk import append_file, write_file
+from quickstudy.core.errors import QuickstudyWarning
 
 
 class AbstractLogger(ABC):
@@ -124,7 +125,7 @@ class Loggers(AbstractLogger):
         warnings.warn(
             f"{type(tracker).__name__} failed ({type(error).__name__}: {error}), so it is told "
             "nothing more of this training. log.jsonl in the training's folder is complete.",
-            UserWarning,
+            QuickstudyWarning,
             stacklevel=2,
         )
 
