@@ -88,11 +88,17 @@ def entries(room: str) -> dict[str, list[str]]:
 
 def write(folder: Path) -> None:
     """Write the page of each room, and of the top level, into ``folder``; a page that is as it
-    should be is left alone, so that Sphinx reads it once only.
+    should be is left alone, so that Sphinx reads it once only. What autosummary generated for names
+    that are gone is removed.
     """
+    listed = set[str]()
     for room in ROOMS:
         _save(folder / f"{room}.rst", _room_page(room))
+        listed.update(*entries(room).values())
     _save(folder / "top_level.rst", _top_page())
+    for page in (folder / "generated").glob("*.rst"):
+        if page.stem not in listed:
+            page.unlink()
 
 
 def _callables(module: ModuleType) -> list[str]:

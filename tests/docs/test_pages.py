@@ -69,6 +69,17 @@ def test_the_api_has_every_room() -> None:
     assert set(rooms.ROOMS) <= set(listed)
 
 
+def test_pages_of_names_that_are_gone_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(rooms, "ROOMS", ("metrics",))
+    monkeypatch.setattr(rooms, "_top_page", lambda: "")
+    (kept, *_), *_ = rooms.entries("metrics").values()
+    (tmp_path / "generated").mkdir()
+    for name in (kept, "quickstudy.metrics.gone"):
+        (tmp_path / "generated" / f"{name}.rst").touch()
+    rooms.write(tmp_path)
+    assert [page.stem for page in (tmp_path / "generated").iterdir()] == [kept]
+
+
 @pytest.mark.parametrize("room", [room for room in rooms.ROOMS if room != "serve"])
 def test_public_names_have_docstrings(room: str) -> None:
     names = [name for listed in rooms.entries(room).values() for name in listed]
