@@ -1,6 +1,7 @@
 """The demo: train on characters, then learn five new ones from one drawing each."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -73,9 +74,18 @@ def demo(
         f"the fitted model: {folder / 'model'}."
     )
     results().print(
-        f"Your own folder: quickstudy fit FOLDER -o MODEL --run {run.folder}, then quickstudy "
+        f"Your own folder: {_program()} fit FOLDER -o MODEL --run {run.folder}, then {_program()} "
         "predict MODEL IMAGES"
     )
+
+
+def _program() -> str:
+    """How to call quickstudy again; ``make demo`` runs it from an environment that is not
+    activated.
+    """
+    called = Path(sys.argv[0])
+    is_found = called.name != "quickstudy" or shutil.which("quickstudy") is not None
+    return "quickstudy" if is_found else str(called)
 
 
 def _make_room(folder: Path) -> None:
@@ -108,7 +118,7 @@ def _train(data: Glyphs, folder: Path, steps: int) -> Run:
     run = train_recipe(recipe, folder, console=progress())
     if not run.result.finished:
         results().print(
-            f"Stopped. Go on with: quickstudy train glyphs-protonet --out {folder} --resume"
+            f"Stopped. Go on with: {_program()} train glyphs-protonet --out {folder} --resume"
         )
         raise typer.Exit(130)
     results().print(f"   {counted(run.result.tasks, 'task')} in {run.result.seconds:.0f} s.\n")

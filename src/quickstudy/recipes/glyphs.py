@@ -1,4 +1,4 @@
-"""Recipes on the embedded characters: no download, minutes on two cores."""
+"""Recipes on the built-in characters: no download, minutes on two cores."""
 
 from quickstudy.core.setting import Setting
 from quickstudy.recipes.recipe import Evaluation, Part, Recipe
@@ -9,7 +9,7 @@ def glyphs_protonet() -> Recipe:
     """The demo: prototypical networks on rendered characters, about three minutes on 2 cores."""
     return Recipe(
         name="glyphs-protonet",
-        summary="Prototypical networks on the embedded characters, tested on scripts never seen in "
+        summary="Prototypical networks on the built-in characters, tested on scripts never seen in "
         "training.",
         data=Part("glyphs", {"rotations": True}),
         encoder=Part("conv4", {"size": 28, "norm": "running"}),
@@ -29,7 +29,7 @@ def glyphs_fomaml() -> Recipe:
     """First-order MAML on rendered characters, a few minutes on 2 cores."""
     return Recipe(
         name="glyphs-fomaml",
-        summary="First-order MAML on the embedded characters; normalises with the support set, so "
+        summary="First-order MAML on the built-in characters; normalises with the support set, so "
         "it is inductive.",
         data=Part("glyphs", {"rotations": True}),
         encoder=Part(

@@ -11,7 +11,7 @@ def symbols_protonet() -> Recipe:
     """
     return Recipe(
         name="symbols-protonet",
-        summary="Prototypical networks on Omniglot and the embedded characters together: the "
+        summary="Prototypical networks on Omniglot and the built-in characters together: the "
         "encoder that comes with the package.",
         data=Part("symbols"),
         encoder=Part("conv4", {"size": 28, "norm": "running"}),
