@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from quickstudy.cli.demo import _program
 from quickstudy.evaluation import Report
 from quickstudy.recipes import RECIPES
 from quickstudy.training.checkpoint import load_checkpoint
@@ -358,6 +359,16 @@ def test_a_run_is_no_model_and_a_model_no_run(
         "holds a fitted model, but a training run"
         in quickstudy("eval", tmp_path / "m", status=2).stderr
     )
+
+
+def test_the_demo_names_the_program_as_it_can_be_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [".venv/bin/quickstudy", "demo"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert _program() == ".venv/bin/quickstudy"
+    (tmp_path / "quickstudy").touch(mode=0o755)
+    assert _program() == "quickstudy"
 
 
 def test_demo(quickstudy: Command, tmp_path: Path) -> None:
