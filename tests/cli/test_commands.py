@@ -170,6 +170,7 @@ def test_ctrl_c_loses_nothing(tmp_path: Path, quickstudy: Command) -> None:
     assert "nothing is lost" in said
     hint = shlex.split(said.split("Go on with: quickstudy ")[1])
     assert hint[-1] == "--resume"
+    assert "was stopped after" in quickstudy("eval", tmp_path / "my run", "--n-tasks", "2").stderr
     done = load_checkpoint(tmp_path / "my run" / "last.pt")["done"]
     quickstudy(*hint, "--set", "train.checkpoint_every=400", "--n-tasks", "2")
     assert done < load_checkpoint(tmp_path / "my run" / "last.pt")["done"] == 40

@@ -54,6 +54,21 @@ def test_one_example_each_is_told_by_its_look(characters: list[list[Path]], tmp_
     asked = choose_encoder(photographs(tmp_path, 4), list("abcd"), candidates=("auto", "symbols"))
     assert asked.encoder.source == seen.encoder.source
     assert asked.scores[1].ahead < 0.5
+    for choice in (seen, asked):  # nothing was compared, so nothing is likely
+        assert choice.reason.startswith("the general one (no class has two examples")
+        assert "0 of 0" not in choice.reason
+
+
+def test_it_is_said_why_the_one_with_more_right_answers_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of images that are no drawings, `symbols` has to be ahead by more than five."""
+    hits = iter([np.arange(12) < 6, np.arange(12) < 9])
+    monkeypatch.setattr("quickstudy.pretrained.choose.left_out", lambda *_: next(hits))
+    choice = choose_encoder(photographs(tmp_path, 12), list("aabbccddeeff"))
+    assert [score.right for score in choice.scores] == [6, 9]
+    assert choice.encoder.source == choice.scores[0].name
+    assert "symbols would have to be ahead by more than 5" in choice.reason
 
 
 def test_files_that_cannot_be_read_are_left_out(

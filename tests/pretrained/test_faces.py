@@ -12,6 +12,7 @@ from PIL import Image
 
 from quickstudy.core.errors import ConfigError, DataError, ImageError, LoadError
 from quickstudy.data.locations import data_root
+from quickstudy.estimators import fit_folder
 from quickstudy.pretrained import FaceEncoder, encode_files, open_encoder
 from quickstudy.pretrained import faces as module
 from quickstudy.pretrained.registry import entry_of
@@ -168,3 +169,17 @@ def test_photographs_of_people_get_this_encoder_in_a_new_gallery(
             assert any("4 photographs 4 show a face" in n for n in notes) is (kind == "people")
     assert sources["people"] == "faces"
     assert sources["drawings"] != "faces"
+
+
+def test_a_folder_of_people_is_pointed_to_this_encoder(
+    people: list[list[Image.Image]], tmp_path: Path
+) -> None:
+    """A general encoder sees what is there, and not who; it is the one that a fit takes."""
+    for name, photographs in enumerate(people):
+        for k, photograph in enumerate(photographs):
+            for kind, image in (("people", photograph), ("flat", Image.effect_noise((90, 90), 40))):
+                (tmp_path / kind / str(name)).mkdir(parents=True, exist_ok=True)
+                image.save(tmp_path / kind / str(name) / f"{k}.png")
+    assert "show a face" in " ".join(fit_folder(tmp_path / "people").notes)
+    assert "show a face" not in " ".join(fit_folder(tmp_path / "flat").notes)
+    assert "show a face" not in " ".join(fit_folder(tmp_path / "people", encoder="faces").notes)

@@ -234,6 +234,13 @@ def evaluate_run(
 ) -> None:
     """Score a trained run: in the settings of its recipe, or in the one given."""
     run = load_run(run_dir)
+    if not run.result.finished:
+        progress().print(
+            f"Note: {run_dir} was stopped after {run.result.steps} of {run.recipe.train.steps} "
+            "steps, so it is scored as far as it came. Go on with `quickstudy train "
+            f"{run.recipe.name} --out {shlex.quote(str(run_dir))} --resume`.",
+            soft_wrap=True,
+        )
     sizes = {"--n-way": n_way, "--n-shot": n_shot, "--n-query": n_query}
     others = {"--norm": norm, "--as": as_, "--unknown": unknown, "--baselines": baselines}
     crew = _Crew(workers=workers, workers_kind=workers_kind)

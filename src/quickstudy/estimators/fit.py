@@ -41,6 +41,7 @@ from quickstudy.estimators.support import (
     table_support,
 )
 from quickstudy.pretrained import AbstractPretrained, FeatureCache, choose_encoder, open_encoder
+from quickstudy.pretrained.auto import show_people
 from quickstudy.pretrained.choose import against_borders
 from quickstudy.recipes import learner_extra, load
 
@@ -270,6 +271,12 @@ class _Opener:
             )
             self.reasons.append(f"Encoder '{choice.encoder.source}': {choice.reason}.")
             opened = choice.encoder
+            if kind == "images" and opened.source != "symbols" and show_people(list(labels)):
+                self.reasons.append(
+                    "Most of these images show a face. To tell people apart take the encoder "
+                    "'faces' (on the command line --encoder faces): this one sees what is there, "
+                    "not who."
+                )
         else:
             opened = open_encoder(self.encoder, kind=kind, invert=self.invert)
             if self.invert is not None and kind == "images":

@@ -138,7 +138,10 @@ def choose_encoder(
     best = max(range(len(scores)), key=lambda i: scores[i].ahead)
     names = [encoder.source for encoder in encoders]
     compared = ", ".join(f"{s.name} {s.right} of {s.tried}" for s in scores)
+    has_tried = len(hits[0]) > 0
     of = f"each example recognised by the others: {compared}"
+    if not has_tried:
+        of = "no class has two examples to compare encoders by"
     if is_hopeless:
         of += "; symbols was not tried, as the images are no drawings"
     says_little = max((abs(score.ahead - 0.5) for score in scores[1:]), default=0.0) < 0.4
@@ -146,8 +149,14 @@ def choose_encoder(
         best = names.index("symbols")
         reason = f"taken as the images are drawings and the examples too few to say more ({of})"
         return EncoderChoice(encoders[best], tuple(scores), reason)
-    if not scores[1:]:
+    if not scores[1:] or not has_tried:
         return EncoderChoice(encoders[0], tuple(scores), f"the general one ({of})")
+    for score in scores:
+        if score.right > scores[best].right:
+            is_misplaced = score.name == "symbols" and not are_drawings
+            lead = _PRIOR_WITHOUT_DRAWINGS if is_misplaced else _PRIOR
+            of += f"; {score.name} would have to be ahead by more than {lead:.0f}"
+            of += ", as the images are no drawings" if is_misplaced else ""
     sure = scores[best].ahead if best else 1 - max(s.ahead for s in scores[1:])
     reason = f"the better one for {_NOUNS[kind]} like these with a probability of {sure:.2f} ({of})"
     return EncoderChoice(encoders[best], tuple(scores), reason)
