@@ -99,11 +99,13 @@ def test_samples_of_another_form_are_refused(samples: np.ndarray) -> None:
 
 def test_what_is_no_recording_is_refused_by_the_name_of_its_file(tmp_path: Path) -> None:
     (tmp_path / "no.wav").write_bytes(b"RIFF or so")
+    (tmp_path / "no.mp3").write_bytes(b"hello")
     (tmp_path / "empty.wav").write_bytes(b"")
     cut = saved(tmp_path / "cut.wav", tone(440).samples)
     cut.write_bytes(cut.read_bytes()[:44])
     files = {
         "no.wav": "is not a sound file that can be read here .* Export it as WAV or FLAC",
+        "no.mp3": r"is not a sound file .* \(its content is of no known format\)",
         "empty.wav": r"is empty \(0 bytes\)",
         "gone.wav": "is not there; a sound file was expected",
         "": "is a folder; a sound file was expected",

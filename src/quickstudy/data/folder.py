@@ -320,8 +320,9 @@ def _class_folders(root: Path, sought: "_Sought") -> tuple[dict[str, list[Path]]
     loose = [file for file in files if file.suffix.lower() in sought.endings]
     if loose:
         raise DataError(
-            f"{_shown(root)} holds {counted(len(loose), sought.word)} that belong to no class, the "
-            f"first being {loose[0].name!r}, beside {counted(len(folders), 'sub-folder')}. {layout}"
+            f"{_shown(root)} holds {counted(len(loose), sought.word)} that "
+            f"{'belongs' if len(loose) == 1 else 'belong'} to no class, the first being "
+            f"{loose[0].name!r}, beside {counted(len(folders), 'sub-folder')}. {layout}"
         )
     if not folders:
         raise DataError(

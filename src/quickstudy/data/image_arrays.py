@@ -196,8 +196,14 @@ def _images(x: ArrayLike | Tensor) -> Tensor:
             f"Images are uint8 (0 … 255) or floats (0 … 1), but x has dtype {images.dtype}. "
             "Convert it: x.astype('uint8')."
         )
+    if not bool(images.isfinite().all()):
+        n = int((~images.isfinite()).flatten(1).any(1).sum())
+        raise DataError(
+            f"Of {counted(len(images), 'image')} {n} hold values that are not finite numbers. "
+            "Replace these values, or leave the images out."
+        )
     low, high = float(images.min()), float(images.max())
-    if not 0 <= low <= high <= 1:  # also where one of them is NaN
+    if not 0 <= low <= high <= 1:
         raise DataError(
             f"Images as floats lie between 0 and 1, but x runs from {low:.4g} to {high:.4g}. "
             "Divide values up to 255 by 255; in the place of a normalisation give mean and std."

@@ -110,8 +110,11 @@ def read_recording(path: str | Path | bytes | bytearray | OpenFile) -> Recording
                 np.empty(0) if wrong else _mixed(file.read(dtype="float32", always_2d=True))
             )
     except (soundfile.SoundFileError, RuntimeError) as error:
+        reason = str(getattr(error, "error_string", error)).rstrip(".")
+        if "does not exist" in reason:  # what libsndfile says of a file whose format it cannot tell
+            reason = "its content is of no known format"
         raise DataError(
-            f"{shown} is not a sound file that can be read here ({error}). Export it as WAV or "
+            f"{shown} is not a sound file that can be read here ({reason}). Export it as WAV or "
             "FLAC with a sound editor, or remove it."
         ) from None
     # A file cut short tells fewer samples than its header promises.
