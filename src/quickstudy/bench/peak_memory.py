@@ -32,6 +32,7 @@ _MEASURED = (
     "quickstudy",
     "quickstudy-torch",
     "quickstudy-recompute",
+    "quickstudy-recorded",
     "plain",
     "torchopt",
     "higher",

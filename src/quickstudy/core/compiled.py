@@ -7,6 +7,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
@@ -129,6 +131,9 @@ class CompiledGradient:
                 torch.random.fork_rng(devices=[]),  # what is drawn here is drawn again
                 recording() if self._how == "trace" else contextlib.nullcontext(),
                 _UncheckedLabels(),
+                # else each recorded operation gets one of its own, which keeps the stack of its
+                # making
+                tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))),
             ):
                 graph = _without_detours(make_fx(gradient)(*tensors))
             _check_constants(graph, step)

@@ -15,6 +15,7 @@ def playback(module: GraphModule) -> Callable[..., Any]:
     for node in module.graph.nodes:
         target = played(node.target)
         node.target = _call(target) if isinstance(target, torch._ops.OpOverload) else target
+        node.meta.clear()  # a tensor without memory for each, which nothing asks for any more
     module.recompile()
     return module
 
