@@ -250,6 +250,18 @@ def test_variable_tasks_keep_to_meta_datasets_bounds(i, max_way):
     assert (shots <= counts - n_query).all()
 
 
+@pytest.mark.parametrize("counts", [(20,) * 12, (600,) * 6, (4, 6, 30, 9, 5, 40, 12)])
+def test_the_bounds_of_variable_tasks_hold_and_are_near(counts):
+    """A report names them: 20 drawings of a character are not "up to 100-shot"."""
+    tasks = VariableEpisodes(dataset(counts), max_way=10)
+    drawn = [tasks.batch([i]) for i in range(300)]
+    shots = max(int(torch.bincount(e.support.y[0]).max()) for e in drawn)
+    queries = max(int(torch.bincount(e.query.y[0]).max()) for e in drawn)
+    assert tasks.setting.n_shot / 3 < shots <= tasks.setting.n_shot
+    assert queries <= tasks.setting.n_query <= max(counts) // 2
+    assert VariableEpisodes(dataset((20,) * 12)).setting.n_shot == 10
+
+
 def test_variable_tasks_vary():
     tasks = VariableEpisodes(dataset((40,) * 20), max_way=12)
     drawn = [tasks.batch([i]) for i in range(200)]

@@ -151,6 +151,10 @@ class Episodes(AbstractTasks):
         )
 
 
+_QUERIES = 10  # per class at most, in tasks of varying size
+_SUPPORT = 500  # examples at most in the support of one
+
+
 class VariableEpisodes(AbstractTasks):
     """Tasks whose way and shots vary as in Meta-Dataset, one at a time.
 
@@ -180,7 +184,13 @@ class VariableEpisodes(AbstractTasks):
                 f"{data.index.counts.min()}, and "
                 f"max_way is {max_way}."
             )
-        self.setting = Setting(n_way=min(max_way, len(data.index)), n_shot=100, n_query=10)
+        # The most that a task can have, which a report says as "up to": see `shots_of`.
+        most, least = int(data.index.counts.max()), int(data.index.counts.min())
+        self.setting = Setting(
+            n_way=min(max_way, len(data.index)),
+            n_shot=min(most - min(_QUERIES, least // 2), _SUPPORT - 4),
+            n_query=min(_QUERIES, most // 2),
+        )
 
     def to(self, device: torch.device | str) -> Self:
         return type(self)(self.dataset.to(device), max_way=self.max_way, seed=self.seed)
@@ -242,9 +252,9 @@ def shots_of(
     >>> shots_of(np.array([20, 20, 20, 20, 20]), beta=0.5, u=np.full(5, 0.5))
     (array([5, 5, 5, 5, 5]), 10)
     """
-    way, n_query = len(counts), min(10, int(counts.min()) // 2)
+    way, n_query = len(counts), min(_QUERIES, int(counts.min()) // 2)
     remaining = counts - n_query
-    size = min(500, int(np.ceil(beta * np.minimum(100, remaining)).sum()))
+    size = min(_SUPPORT, int(np.ceil(beta * np.minimum(100, remaining)).sum()))
     share = counts * np.exp(np.log(0.5) + u * (np.log(2) - np.log(0.5)))
     share = share / share.sum()
     return np.minimum(np.floor(share * max(0, size - way)).astype(np.int64) + 1, remaining), n_query
