@@ -211,6 +211,19 @@ def _score_and_draw(run: Run, folder: Path, n_tasks: int | None) -> None:
     )
 
 
+def _opened_run(folder: Path) -> Run:
+    """A trained run; that it was stopped is said, as its score is then not that of the recipe."""
+    run = load_run(folder)
+    if not run.result.finished:
+        progress().print(
+            f"Note: {folder} was stopped after {run.result.steps} of {run.recipe.train.steps} "
+            "steps, so it is scored as far as it came. Go on with `quickstudy train "
+            f"{run.recipe.name} --out {shlex.quote(str(folder))} --resume`.",
+            soft_wrap=True,
+        )
+    return run
+
+
 def evaluate_run(
     run_dir: RunFolder,
     n_way: NWayOption = None,
@@ -233,14 +246,7 @@ def evaluate_run(
     json_file: JsonFileOption = None,
 ) -> None:
     """Score a trained run: in the settings of its recipe, or in the one given."""
-    run = load_run(run_dir)
-    if not run.result.finished:
-        progress().print(
-            f"Note: {run_dir} was stopped after {run.result.steps} of {run.recipe.train.steps} "
-            "steps, so it is scored as far as it came. Go on with `quickstudy train "
-            f"{run.recipe.name} --out {shlex.quote(str(run_dir))} --resume`.",
-            soft_wrap=True,
-        )
+    run = _opened_run(run_dir)
     sizes = {"--n-way": n_way, "--n-shot": n_shot, "--n-query": n_query}
     others = {"--norm": norm, "--as": as_, "--unknown": unknown, "--baselines": baselines}
     crew = _Crew(workers=workers, workers_kind=workers_kind)
