@@ -6,6 +6,7 @@ import torch
 from quickstudy.core.compiled import CompiledGradient
 from quickstudy.core.errors import TrainingError
 from quickstudy.core.objective import MetaStep
+from quickstudy.core.types import Episode
 from quickstudy.objectives import QueryLoss
 from quickstudy.testing import toy_episode, toy_learner
 
@@ -61,3 +62,34 @@ def test_what_is_drawn_when_a_step_is_recorded_is_what_the_step_draws() -> None:
         loss, _ = recorded(step, episode)
         torch.manual_seed(seed)
         assert torch.equal(loss, step(episode))
+
+
+class Turning(torch.nn.Module):
+    """Turns the axes of its weight there and back, and there and on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.arange(8.0).reshape(2, 2, 2))
+
+    def forward(self, batch: Episode) -> torch.Tensor:
+        there = self.weight.permute(1, 2, 0)
+        views = (
+            there.permute(2, 0, 1),
+            there.permute(1, 2, 0),
+            self.weight.transpose(0, 2).transpose(2, 0),
+            self.weight.transpose(0, 1).transpose(-1, 1),
+            self.weight.transpose(0, -1).permute(2, 1, 0),
+            self.weight[0].t().t(),
+            self.weight[1].t().transpose(0, 1).t(),
+        )
+        return torch.stack([(view.exp().cumsum(0) ** 2).sum() for view in views]).sum()
+
+
+def test_views_that_undo_each_other_leave_the_others_as_they_are() -> None:
+    step, episode = Turning(), toy_episode(n_tasks=1)
+    recorded = CompiledGradient(step, how="trace")
+    loss, (found,) = recorded(step, episode)
+    expected = step(episode)
+    assert torch.equal(loss, expected)
+    assert found is not None
+    assert torch.equal(found, torch.autograd.grad(expected, step.weight)[0])

@@ -185,10 +185,39 @@ def _check_constants(module: torch.fx.GraphModule, step: nn.Module) -> None:
 
 
 def _without_detours(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
-    """Detaching matters to autograd alone, which has done its work when the graph is recorded."""
+    """Detached tensors and aliases matter to autograd alone, which has done its work when the graph
+    is recorded; and of two views that undo each other nothing is left.
+    """
+    node: Any
     for node in module.graph.nodes:
-        if node.target is torch.ops.aten.detach.default:
+        if node.target in (torch.ops.aten.detach.default, torch.ops.aten.alias.default):
             node.replace_all_uses_with(node.args[0])
+        elif (order := _order_of_axes(node)) is not None:
+            before = node.args[0]
+            other = _order_of_axes(before)
+            if other is not None and [other[i] for i in order] == list(range(len(order))):
+                node.replace_all_uses_with(before.args[0])
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
+
+
+def _order_of_axes(node: Any) -> list[int] | None:
+    """Which axis of its input each axis of a view is; None where it is no such view."""
+    kind = node.target
+    if kind not in _REORDERING:
+        return None
+    n = len(node.meta["val"].shape)
+    order = list(range(n))
+    if kind is torch.ops.aten.permute.default:
+        return [int(axis) % n for axis in node.args[1]]
+    first, second = (0, n - 1) if kind is torch.ops.aten.t.default else node.args[1:]
+    order[first], order[second] = order[second], order[first]
+    return order
+
+
+_REORDERING = (
+    torch.ops.aten.permute.default,
+    torch.ops.aten.transpose.int,
+    torch.ops.aten.t.default,
+)

@@ -11,13 +11,13 @@ from quickstudy.core.recording import played
 
 
 def playback(module: GraphModule) -> Callable[..., Any]:
-    """The module, changed so that it does what its graph says and little else."""
+    """What the module does, without what stands around a module, which is changed for it."""
     for node in module.graph.nodes:
         target = played(node.target)
         node.target = _call(target) if isinstance(target, torch._ops.OpOverload) else target
         node.meta.clear()  # a tensor without memory for each, which nothing asks for any more
     module.recompile()
-    return module
+    return module.forward
 
 
 @functools.cache
