@@ -1,4 +1,7 @@
 import importlib.util
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -76,3 +79,24 @@ class _Module(torch.nn.Module):
 
     def forward(self, z):
         return self.f(z)
+
+
+def test_it_is_known_whether_kernels_have_to_be_compiled_first(tmp_path):
+    pytest.importorskip("numba")
+    code = """
+import torch
+from quickstudy.kernels.backends import will_compile
+from quickstudy.kernels.compiled import arrays, finish
+print(will_compile())
+t = torch.ones(1, 1, 1, 1)
+finish(*arrays(t, t, t, t[0, 0, 0], t[0, 0, 0], t[0, 0, 0]))
+print(will_compile())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["True", "False"]

@@ -158,13 +158,13 @@ class Report:
         ]
         if self.n_unknown:
             parts[0] += f" + {self.n_unknown} unknown"
-        parts.append(f"{self.n_query} queries")
+        parts.append(counted(self.n_query, "query", "queries"))
         if self.alpha:
             parts.append(f"spread by Dirichlet({self.alpha!r})")
         if self.n_unlabelled:
             parts.append(f"{self.n_unlabelled} unlabelled")
         if self.n_distractors:
-            parts.append(f"{self.n_distractors} distractor classes")
+            parts.append(counted(self.n_distractors, "distractor class", "distractor classes"))
         if self.labelled != 1:
             parts.append(f"{self.labelled!r} of the examples labelled")
         parts.append(f"{self.data} {self.split} [{self.split_hash}]")

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib.util
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -68,6 +69,18 @@ def chosen(z: Tensor) -> str:
     if z.device.type == "cpu" and _asked in ("auto", "numba") and _numba_is_there():
         return "numba"
     return "torch"
+
+
+def will_compile() -> bool:
+    """Whether numba is there and none of the kernels has been compiled for this machine yet: the
+    first step then takes some twenty seconds of processor time more.
+    """
+    if not _numba_is_there():
+        return False
+    from quickstudy.kernels import compiled
+
+    place = Path(compiled.measure.stats.cache_path)  # pyright: ignore[reportFunctionMemberAccess]
+    return not any(place.glob("compiled.*.nbi"))
 
 
 def _of_a_transform(z: Tensor) -> bool:
