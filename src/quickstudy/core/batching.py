@@ -92,9 +92,9 @@ def strategy_for(
         split: processes of this machine that share its cores.
 
     >>> strategy_for(nn.Identity(), torch.device("cpu"), n_tasks=32, task_numel=80 * 784, workers=2)
-    Strategy(chunk=1, workers=2, threads=0)
+    Strategy(chunk=1, workers=2, threads=0, kernels=0)
     >>> strategy_for(nn.Identity(), torch.device("cpu"), n_tasks=25, task_numel=40)
-    Strategy(chunk=25, workers=1, threads=1)
+    Strategy(chunk=25, workers=1, threads=1, kernels=0)
     """
     held = order_dependent(module)
     if not chunk:
