@@ -112,7 +112,8 @@ def _training(
 ) -> Step:
     """What `quickstudy.training` does between drawing the tasks and stepping the optimiser."""
     step, n = MetaStep(learner, QueryLoss()).train(), episode.n_tasks
-    strategy = strategy_for(step, job.device, n_tasks=n, task_numel=job.workload.task_numel)
+    with backend(form):  # which the strategy goes by, too
+        strategy = strategy_for(step, job.device, n_tasks=n, task_numel=job.workload.task_numel)
     job.opened(threads_per_operation(strategy.threads, strategy.kernels))
     names = [name for name, _ in learner.named_parameters()]
     gradient = PieceGradient(n, form, CompiledGradient(step, how=how) if how else None)
