@@ -748,6 +748,11 @@ TABLES: tuple[tuple[Path, str, Callable[[], list[str]]], ...] = (
         functools.partial(_rows_of, "step_parts"),
     ),
     (ROOT / "docs" / "experiments" / "speed.md", "workers", functools.partial(_rows_of, "workers")),
+    (
+        ROOT / "docs" / "experiments" / "speed.md",
+        "kernel_threads",
+        functools.partial(_rows_of, "kernel_threads"),
+    ),
     (ROOT / "docs" / "methods" / "gradient_based.md", "parts", parts),
     (ROOT / "docs" / "methods" / "gradient_based.md", "family", family),
     (ROOT / "docs" / "methods" / "gradient_based.md", "family-long", family_long),
