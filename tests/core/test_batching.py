@@ -10,6 +10,7 @@ from quickstudy.core.errors import TrainingError
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.workers import Workers
 from quickstudy.encoders import MLP, Conv4, Wrapped
+from quickstudy.kernels import backend
 from quickstudy.objectives import QueryLoss
 from quickstudy.testing import toy_episode
 
@@ -232,5 +233,9 @@ def test_kernels_get_the_threads_where_they_do_the_work(norm, width, training, f
             with threads_per_operation(1):
                 assert kernel_threads() == 1
         assert (torch.get_num_threads(), kernel_threads()) == (2, 2)
+        with backend("torch"):  # as without numba: no kernels to give threads to
+            encoder.seen.clear()
+            learner(episode)
+        assert encoder.seen == {(2, 2)}
     finally:
         torch.set_num_threads(before)
