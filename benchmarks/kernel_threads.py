@@ -24,9 +24,9 @@ from quickstudy.algorithms import ProtoNet
 from quickstudy.core.batching import is_fused, threads_per_operation
 from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.malloc import keep_freed_memory
-from quickstudy.core.types import Classes, Episode, Examples
 from quickstudy.encoders import Conv4, ResNet12
 from quickstudy.evaluation import commit, versions
+from quickstudy.testing import toy_episode
 
 FILE = Path(__file__).parent / "kernel_threads.json"
 CORES = os.cpu_count() or 1
@@ -50,24 +50,12 @@ def encoders() -> dict[str, Callable[[], AbstractEncoder]]:
     return found
 
 
-def task(channels: int, size: int) -> Episode:
-    """Five classes, one example and five queries of each."""
-    g = torch.Generator().manual_seed(0)
-    y = torch.arange(5)[None]
-    return Episode(
-        Examples(torch.rand(1, 5, channels, size, size, generator=g), y),
-        Examples(
-            torch.rand(1, 25, channels, size, size, generator=g), y.repeat_interleave(5, dim=1)
-        ),
-        Classes(5),
-    )
-
-
 def measured(name: str, make: Callable[[], AbstractEncoder], rounds: int) -> dict[str, object]:
     """Milliseconds of an answer and of a gradient by each way."""
     torch.manual_seed(0)
     learner = ProtoNet(make())
-    episode = task(1, 28) if "28×28" in name else task(3, 84)
+    shape = (1, 28, 28) if "28×28" in name else (3, 84, 84)
+    episode = toy_episode(n_tasks=1, n_way=5, n_shot=1, n_query=5, shape=shape)
 
     def scores() -> torch.Tensor:
         seen = episode.query.x if learner.traits.transductive else None
@@ -89,7 +77,7 @@ def measured(name: str, make: Callable[[], AbstractEncoder], rounds: int) -> dic
         for i in range(rounds + 1):
             for way, threads in WAYS.items():
                 with threads_per_operation(*threads):
-                    work()  # what another way left turning has stopped
+                    work()  # threads that another way left spinning have stopped
                     began = time.perf_counter()
                     work()
                     if i:
