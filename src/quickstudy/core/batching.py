@@ -30,7 +30,8 @@ _NUMBERS_PER_GRAPH = 32_768
 # of input, on a CPU: with so few, two threads in one operation gain nothing on an idle machine and
 # are five times slower than one where two other programs run (measured 2026-11, two cores)
 _NUMBERS_PER_THREAD = 4_096
-_FUSED_SHARE = 0.75  # of a module's parameters
+# of a module's parameters, from which its encoder is taken for nearly all of the work (chosen)
+_FUSED_SHARE = 0.75
 
 
 class _OfThread(threading.local):
@@ -120,8 +121,8 @@ def is_small(numel: int) -> bool:
 def is_fused(module: nn.Module) -> bool:
     """Whether nearly all that a module does on a CPU is done by kernels of our own.
 
-    torch's threads go on turning for a while after an operation, and hold the cores that the
-    kernels' threads wait for: with such a module its operations get one thread each, and with
+    torch's threads spin for a while after an operation, and hold the cores that the kernels'
+    threads wait for: with such a module its operations get one thread each, and with
     others, which pool or convolve by torch, they get all (*measured*:
     ``benchmarks/kernel_threads.json``).
     """

@@ -23,6 +23,12 @@ from quickstudy.core.playback import playback
 from quickstudy.core.recording import recording
 from quickstudy.core.types import Batch
 
+_REORDERING = (
+    torch.ops.aten.permute.default,
+    torch.ops.aten.transpose.int,
+    torch.ops.aten.t.default,
+)
+
 
 class CompiledGradient:
     """Loss and gradient of a `MetaStep`, recorded once for each shape of batch, inner loop and all,
@@ -214,10 +220,3 @@ def _order_of_axes(node: Any) -> list[int] | None:
     first, second = (0, n - 1) if kind is torch.ops.aten.t.default else node.args[1:]
     order[first], order[second] = order[second], order[first]
     return order
-
-
-_REORDERING = (
-    torch.ops.aten.permute.default,
-    torch.ops.aten.transpose.int,
-    torch.ops.aten.t.default,
-)

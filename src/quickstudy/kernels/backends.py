@@ -72,8 +72,8 @@ def chosen(z: Tensor) -> str:
 
 
 def will_compile() -> bool:
-    """Whether numba is there and none of the kernels has been compiled for this machine yet: the
-    first step then takes some twenty seconds of processor time more.
+    """Whether numba is there and none of the kernels has been compiled for this machine yet, which
+    the first steps then wait for.
     """
     if not _numba_is_there():
         return False
