@@ -1,6 +1,8 @@
 import dataclasses
+import itertools
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,7 @@ from quickstudy.bench.growth import Axis, GrowthReport, Point, exponent
 from quickstudy.bench.peak_memory import one_task, peak_bytes, peak_here
 from quickstudy.bench.processes import Processes, compare, unable
 from quickstudy.bench.speed import Measured, Timing
-from quickstudy.bench.timing import WARM_UP, interleaved
+from quickstudy.bench.timing import LEAST_SECONDS, WARM_UP, interleaved, timed
 from quickstudy.core.errors import ConfigError, TrainingError
 from quickstudy.core.setting import Setting
 
@@ -43,9 +45,23 @@ def test_rounds_run_everybody_once_in_another_order() -> None:
         return lambda: order.append(name) or {}
 
     taken = interleaved({n: step(n) for n in "abc"}, rounds=2, device=CPU)
-    assert "".join(order) == "abc" + "bca" + "cab" + "abc"
+    in_a_row = [(name, len(list(steps))) for name, steps in itertools.groupby(order)]
+    assert "".join(name for name, _ in in_a_row) == "abc" + "bca" + "cab" + "abc"
+    assert all(n > 1 for _, n in in_a_row)  # they are over in no time
     assert {n: len(t) for n, t in taken.items()} == {"a": 2, "b": 2, "c": 2}
     assert WARM_UP == 2
+
+
+def test_a_long_step_is_done_once() -> None:
+    done: list[int] = []
+
+    def step() -> dict[str, torch.Tensor]:
+        done.append(1)
+        time.sleep(LEAST_SECONDS)
+        return {}
+
+    assert timed(step, CPU) >= LEAST_SECONDS
+    assert len(done) == 1
 
 
 @pytest.mark.usefixtures("in_this_process")

@@ -12,6 +12,9 @@ import torch
 
 from quickstudy.bench.entry import Step
 
+LEAST_SECONDS = 0.05
+"""A shorter step is repeated: alone, after another process has worked, it would be timed with its
+code and numbers out of every cache, which a training is in no step but the first."""
 WARM_UP = 2  # rounds that are not counted: compilers, caches and thread pools settle in them
 
 
@@ -56,17 +59,19 @@ def interleaved(
 
 
 def timed(step: Step, device: torch.device) -> float:
-    """Seconds of one step. The garbage of the step before is collected first, so that no step pays
-    for another.
+    """Seconds of one step; of a short one, of as many in a row as fill `LEAST_SECONDS`, as a
+    training does them. The garbage of the step before is collected first, so that no step pays for
+    another.
     """
     gc.collect()
     synchronise(device)
-    start = time.perf_counter()
-    done = step()
-    synchronise(device)
-    seconds = time.perf_counter() - start
-    del done
-    return seconds
+    start, n, seconds = time.perf_counter(), 0, 0.0
+    while seconds < LEAST_SECONDS:
+        done = step()
+        synchronise(device)
+        seconds, n = time.perf_counter() - start, n + 1
+        del done
+    return seconds / n
 
 
 def synchronise(device: torch.device) -> None:
