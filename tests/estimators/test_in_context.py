@@ -56,6 +56,14 @@ def test_rows_columns_and_names_of_classes_have_no_order(iris):
     )
 
 
+@pytest.mark.parametrize("shots", [[1, 1], [1, 2], [2, 2], [1, 1, 1], [1, 8]])
+def test_a_class_of_one_or_two_rows_is_named_for_rows_like_them(shots):
+    rng = np.random.default_rng(0)
+    y, asked = np.repeat(np.arange(len(shots)), shots), np.repeat(np.arange(len(shots)), 20)
+    x, fresh = (5.0 * c[:, None] + rng.normal(scale=0.3, size=(len(c), 3)) for c in (y, asked))
+    assert InContextClassifier().fit(x, y).score(fresh, asked) > 0.9
+
+
 def test_an_answer_does_not_depend_on_how_many_are_asked_for():
     x, y = make_classification(900, 5, random_state=0)
     model = InContextClassifier(n_members=2).fit(x[:40], y[:40])

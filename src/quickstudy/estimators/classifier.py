@@ -337,7 +337,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         """The scores of each example ``[N C]``, from the classifier without it; NaN for those that
         are alone in their class.
 
-        Of more than 100 examples one of every class is left out at a time, except with prototypes.
+        One of every class is left out at a time, so that the class of the example is not the only
+        one that is smaller; of classes of more than 20 examples a twentieth.
         """
         check_is_fitted(self)
         if "left out" not in self._kept:
@@ -348,8 +349,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         return self._kept["left out"].copy()
 
     def diagnose(self) -> Diagnosis:
-        """Leave-one-out accuracy, the classes that are taken for each other, and what to photograph
-        next.
+        """Accuracy on examples left out, the classes that are taken for each other, and what to
+        photograph next.
         """
         names = self.classes_.tolist()
         metric = "euclidean" if self.head_.options().get("metric") == "euclidean" else "cosine"

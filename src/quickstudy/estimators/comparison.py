@@ -55,7 +55,9 @@ class HeadChoice:
             case "in-context":
                 return InContextHead()
             case _:
-                return GaussianHead(shrinkage=self.penalty, **options)
+                return GaussianHead(
+                    shrinkage=self.penalty, scaling=self.scaling, metric=self.metric
+                )
 
     def __str__(self) -> str:
         if self.head == IN_CONTEXT.head:

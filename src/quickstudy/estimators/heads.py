@@ -27,10 +27,8 @@ class AbstractHead(abc.ABC):
 
     temperature: float = 1.0
     """What to divide the scores by before a softmax where the examples are too few to choose it."""
-    one_by_one: int = 100
-    """Up to how many examples are left out one at a time."""
     turns: int = 20
-    """In how many fits at most they are left out where there are more."""
+    """In how many fits at most all examples are left out."""
 
     @property
     def is_separate(self) -> bool:
@@ -75,9 +73,9 @@ class AbstractHead(abc.ABC):
         """The scores of each example from a head fitted without it, with the same options; NaN
         where its class has no other example of some weight.
 
-        Of more than `one_by_one` examples one of every class is left out at a time (of classes with
-        more than 20 a twentieth, of two examples one of every second class, so that the others
-        still show how far examples of a class lie apart): a fit for each would take hours.
+        One of every class is left out at a time (of classes of more than `turns` examples a part).
+        If one alone were left out, its class would be the smallest: of classes of two, one example
+        against two, which each head answers for the class of two.
         """
         out = np.full((len(x), n), np.nan)
         for left, head in self.without_some(x, y, n, weight):
@@ -94,18 +92,21 @@ class AbstractHead(abc.ABC):
         self, x: Array, y: NDArray[np.int64], n: int, weight: Array
     ) -> Iterator[tuple[Bool[NDArray[np.bool_], " N"], Self]]:
         """Which examples are left out at a time, see `left_out`, and the head without them."""
-        turn = np.arange(len(x))
-        if len(x) > self.one_by_one:
-            turn = _rank_in_class(y, n) % self.turns
-            if np.bincount(y).max() == 2:
-                turn = 2 * turn + y % 2
+        for left in self.rounds(y, n, weight):
+            head = type(self)(**self.options())
+            yield left, head.fit(x[~left], y[~left], n, weight[~left])
+
+    def rounds(
+        self, y: NDArray[np.int64], n: int, weight: Array
+    ) -> Iterator[Bool[NDArray[np.bool_], " N"]]:
+        """Which examples are left out at a time, see `left_out`."""
+        turn = _rank_in_class(y, n) % self.turns
         totals = np.bincount(y, weight, minlength=n)
-        for t in np.unique(turn):
+        for t in range(int(turn.max()) + 1):
             rest = totals - np.bincount(y, weight * (turn == t), minlength=n)
             left = (turn == t) & (rest > 1e-12 * totals)[y]
             if left.any():
-                head = type(self)(**self.options())
-                yield left, head.fit(x[~left], y[~left], n, weight[~left])
+                yield left
 
     def options(self) -> dict[str, Any]:
         """What another head is made with, to be fitted as this one was."""
@@ -158,18 +159,15 @@ class PrototypeHead(AbstractHead):
         if not self.is_separate:
             return super().left_out(x, y, n, weight)
         x = fit_scaling("none", self.metric, x, y, n, weight)(x)
-        sums = np.stack([(x[y == c] * weight[y == c][:, None]).sum(0) for c in range(n)])
+        weighted = x * weight[:, None]
+        sums = np.stack([weighted[y == c].sum(0) for c in range(n)])
         totals = np.bincount(y, weight, minlength=n)
-        out = self._compare(x, sums / totals[:, None])
-        rest = totals[y] - weight
-        alone = rest <= 1e-12 * totals[y]
-        without = (sums[y] - x * weight[:, None]) / np.where(alone, 1.0, rest)[:, None]
-        if self.metric == "cosine":
-            own = (x * unit(without)).sum(1)
-        else:
-            own = -((x - without) ** 2).sum(1)
-        out[np.arange(len(x)), y] = own
-        out[alone] = np.nan
+        out = np.full((len(x), n), np.nan)
+        for left in self.rounds(y, n, weight):
+            rest = sums.copy()
+            np.subtract.at(rest, y[left], weighted[left])
+            rest /= (totals - np.bincount(y[left], weight[left], minlength=n))[:, None]
+            out[left] = self._compare(x[left], rest)
         return out
 
     def _compare(self, x: Array, means: Array) -> Array:
@@ -250,7 +248,6 @@ class LearnerHead(AbstractHead):
     """
 
     # A fit may take as long as encoding all examples does.
-    one_by_one = 10
     turns = 10
 
     def __init__(self, *, learner: AbstractLearner[Any]) -> None:

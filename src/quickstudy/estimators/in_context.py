@@ -27,6 +27,9 @@ from quickstudy.pretrained.tabular import open_tabular
 Array = NDArray[np.float64]
 
 _CHUNK, _FOLDS = 512, 5
+# Of a class. Read once, one or two of each of the classes of eleven tables are answered right in
+# 39 and 60 % of cases, read twice in 61 and 69 %; of three, 72 % either way.
+_FEW = 3
 
 
 def _threads(x: Tensor) -> AbstractContextManager[None]:
@@ -104,6 +107,10 @@ class InContextClassifier(ClassifierMixin, _InContext):
     groups of classes (an error-correcting code); with more columns than ``max_columns``, each sees
     some of them; with more rows than ``max_rows`` likewise.
 
+    The network reads what a column says of a row from the other rows, so that of a class of one row
+    it would only learn what is not of that class. Rows of classes of one or two are therefore read
+    twice.
+
     The scores are divided by a temperature, which is chosen on the rows themselves: each is scored
     by a network that has read the others, a fifth of the rows left out at a time.
 
@@ -173,8 +180,9 @@ class InContextClassifier(ClassifierMixin, _InContext):
         else:
             self._codes = class_codes(n, known, self.n_members, seed=self.random_state)
         wide = min(n, known)
-        members = [torch.from_numpy(code[at]) for code in self._codes]
-        self._read(x, members, Classes(wide), self._codings(len(members), known))
+        rows = _with_few_twice(at)
+        members = [torch.from_numpy(code[at[rows]]) for code in self._codes]
+        self._read(x[rows], members, Classes(wide), self._codings(len(members), known))
         if self.temperature is None:
             self.temperature_ = self._best_temperature(x, at)
         return self
@@ -379,6 +387,12 @@ class InContextRegressor(RegressorMixin, _InContext):
 def _validate(estimator: Any, *given: Any, **options: Any) -> Any:
     check: Any = validate_data  # its stubs know no arrays
     return check(estimator, *given, dtype=np.float64, ensure_all_finite="allow-nan", **options)
+
+
+def _with_few_twice(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Every row, and those of classes of fewer than three once more."""
+    rows = np.arange(len(labels))
+    return np.concatenate((rows, rows[np.bincount(labels)[labels] < _FEW]))
 
 
 def _some_rows(labels: Tensor, n: int, g: torch.Generator) -> Tensor:

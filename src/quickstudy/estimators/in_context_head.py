@@ -17,7 +17,6 @@ class InContextHead(AbstractHead):
     probabilities. Examples of weight 0 are left out; other weights are not used.
     """
 
-    one_by_one = 20
     turns = 10
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

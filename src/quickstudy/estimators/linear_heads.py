@@ -103,8 +103,6 @@ class LogisticHead(AbstractHead):
         scaling, metric: see `fit_scaling`.
     """
 
-    one_by_one = 30
-
     def __init__(
         self, *, c: float | None = None, scaling: str = "centre", metric: str = "cosine"
     ) -> None:
@@ -161,23 +159,35 @@ class GaussianHead(AbstractHead):
 
     Args:
         shrinkage: between 0 (the covariance as it is) and 1 (a multiple of the identity); None = of
-            5 the one with the smallest log loss of examples left out; ½ where no class has two
+            5 the one with the smallest log loss of examples left out; ½ where no class has three
             examples.
         scaling, metric: see `fit_scaling`.
+        variance: what the covariance is, in every direction, where no class has two examples to
+            show it; None = the shrinkage. A fit to others sets it to what their covariance comes
+            to, for heads without some of the examples.
     """
 
-    one_by_one = 30
-
     def __init__(
-        self, *, shrinkage: float | None = None, scaling: str = "centre", metric: str = "cosine"
+        self,
+        *,
+        shrinkage: float | None = None,
+        scaling: str = "centre",
+        metric: str = "cosine",
+        variance: float | None = None,
     ) -> None:
         self.shrinkage = shrinkage
         self.scaling = scaling
         self.metric = metric
+        self.variance = variance
 
     def options(self) -> dict[str, Any]:
         chosen = self.shrinkage if self.shrinkage is not None else self.shrinkage_
-        return {"shrinkage": chosen, "scaling": self.scaling, "metric": self.metric}
+        return {
+            "shrinkage": chosen,
+            "scaling": self.scaling,
+            "metric": self.metric,
+            "variance": self.variance,
+        }
 
     def fit(self, x: Array, y: NDArray[np.int64], n: int, weight: Array) -> Self:
         chosen = self._best(x, y, n, weight)[0] if self.shrinkage is None else self.shrinkage
@@ -202,7 +212,8 @@ class GaussianHead(AbstractHead):
         self.means = means - self.centre
         # Of few examples the spread around their own mean is too small; undone, so that scores of
         # heads with an example less are on the same scale.
-        kept = _kept_spread(y, n, share) or 1.0
+        has_pair = np.bincount(y[weight > 0], minlength=n).max() > 1
+        kept = _kept_spread(y, n, share) if has_pair else np.inf
         within = (x - means[y]) * np.sqrt(share / share.sum() / kept)[:, None]
         _, sizes, right = np.linalg.svd(within, full_matrices=False)
         self.variances = sizes**2
@@ -212,8 +223,15 @@ class GaussianHead(AbstractHead):
     def _shrunken(self, shrinkage: float) -> Self:
         """Of the covariance (1 − g) V S² V' + base I, the inverse is (I − V k V') / base."""
         usual = float(self.variances.sum()) / len(self.centre)
-        self.base = shrinkage * (usual if usual > 0 else 1.0)
         spread = (1 - shrinkage) * self.variances
+        if usual > 0:
+            self.base = shrinkage * usual
+            # Of as many directions as are shown, and of the others.
+            precision = (1 / (spread + self.base)).sum()
+            precision += (len(self.centre) - len(spread)) / self.base
+            self.variance = float(len(self.centre) / precision)
+        else:
+            self.base = shrinkage if self.variance is None else self.variance
         self.directions = self.axes * np.sqrt(spread / (spread + self.base))
         self.projected = self.means @ self.directions  # [C r]
         lengths = (self.means**2).sum(1) - (self.projected**2).sum(1)
@@ -231,8 +249,8 @@ class GaussianHead(AbstractHead):
         """The shrinkage, and the scores of the examples left out with it; None where none could
         be.
         """
-        if n < 2 or np.bincount(y[weight > 0], minlength=n).max() < 2:
-            return _USUAL_SHRINKAGE, None
+        if n < 2 or np.bincount(y[weight > 0], minlength=n).max() < 3:
+            return _USUAL_SHRINKAGE, None  # without one of each, no two show a covariance
         scores = np.full((len(_SHRINKAGES), len(x), n), np.nan)
         usual = type(self)(shrinkage=_USUAL_SHRINKAGE, scaling=self.scaling, metric=self.metric)
         for left, head in usual.without_some(x, y, n, weight):
