@@ -248,3 +248,24 @@ def test_the_weights_come_with_their_report_and_are_small():
     learner = open_tabular()
     assert learner is open_tabular()
     assert not learner.training
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1, -3e9, 1e-7])
+@pytest.mark.parametrize("n", [1, 2, 12])
+def test_a_constant_target_is_answered_with_the_constant(value, n):
+    x = np.random.default_rng(0).normal(size=(n, 3))
+    model = InContextRegressor().fit(x, np.full(n, value))
+    size = abs(value) or 1.0
+    mean, std = model.predict(x + 1, return_std=True)
+    np.testing.assert_allclose(mean, value, rtol=0, atol=1e-6 * size)
+    assert (std > 0).all()
+    assert (std < 1e-6 * size).all()
+    quantiles = model.predict_quantiles(x, [0.1, 0.9])
+    np.testing.assert_allclose(quantiles, value, rtol=0, atol=1e-6 * size)
+    assert (model.log_likelihood(x, np.full(n, value)) > -np.log(size)).all()
+
+
+def test_numbers_on_a_line_are_answered_with_the_line():
+    x = np.linspace(0, 1, 20)[:, None]
+    mean = InContextRegressor().fit(x, 5e6 + 3 * x[:, 0]).predict(x)
+    np.testing.assert_allclose(mean, 5e6 + 3 * x[:, 0], atol=0.2)
