@@ -8,10 +8,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from quickstudy.cli.app import app
-from quickstudy.core.errors import ConfigError
+from quickstudy.core.errors import ConfigError, TaskKindError
 from quickstudy.core.setting import Setting
 from quickstudy.evaluation import Report
 from quickstudy.recipes import Evaluation, load_run, recipe_named, score_lake20, train_recipe
+from quickstudy.recipes.recipe import Part
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +80,20 @@ def test_runs_that_are_no_images_are_refused(tmp_path: Path, official: Path) -> 
         score_lake20(load_run(run.folder), official)
     with pytest.raises(ConfigError, match="cannot vary"):
         run.evaluate_varying(max_way=10)
+    on_classes = replace(run, scored_on=Part("glyphs"))
+    with pytest.raises(ConfigError, match="but glyphs has classes"):
+        on_classes.evaluate(recipe.evaluations[0])
+    with pytest.raises(TaskKindError, match="n_way must be 0"):
+        run.evaluate(Evaluation(Setting(5, 1, 2)))
+
+
+@pytest.mark.parametrize("data", ["sinusoid", "gaussian_processes"])
+def test_a_run_that_tells_classes_apart_is_not_scored_on_numbers(glyphs: Path, data: str) -> None:
+    run = replace(load_run(glyphs), scored_on=Part(data))
+    said = f"tells classes apart, but {data} is for regression"
+    with pytest.raises(ConfigError, match=said):
+        run.evaluate(run.recipe.evaluations[0])
+    with pytest.raises(ConfigError, match=said):
+        run.evaluate_varying(max_way=5)
+    shown = CliRunner().invoke(app, ["eval", str(glyphs), "--data", data])
+    assert said in str(shown.exception)

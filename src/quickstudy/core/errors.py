@@ -30,6 +30,10 @@ class EpisodeError(QuickstudyError, ValueError):
     """A task that cannot be drawn from the data, or whose tensors do not fit together."""
 
 
+class TaskKindError(EpisodeError):
+    """Tasks with classes were asked for of data for regression, or the reverse."""
+
+
 class TargetError(QuickstudyError, TypeError):
     """A learner was given a kind or width of target that it cannot serve."""
 

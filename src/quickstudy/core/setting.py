@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from quickstudy.core.errors import ConfigError
+from quickstudy.core.errors import ConfigError, TaskKindError
 from quickstudy.core.scalars import finite, whole
 
 
@@ -59,6 +59,26 @@ class Setting:
                 f"{self.n_distractors} classes of distractors have no example: set n_unlabelled, "
                 "which counts for them too."
             )
+
+    def check_regression(self, name: str) -> None:
+        """Refuse classes, of which the data called so have none.
+
+        Raises:
+            TaskKindError: when n_way is not 0.
+        """
+        if self.n_way:
+            raise TaskKindError(
+                f"{name} is a regression problem, so n_way must be 0, got {self.n_way}."
+            )
+
+    def check_classes(self, name: str) -> None:
+        """Refuse regression, for which the data called so have no numbers.
+
+        Raises:
+            TaskKindError: when n_way is 0.
+        """
+        if not self.n_way:
+            raise TaskKindError(f"{name} holds classes, so n_way must be at least 1, got 0.")
 
     def __str__(self) -> str:
         more = f", {self.n_unlabelled} unlabelled" if self.n_unlabelled else ""

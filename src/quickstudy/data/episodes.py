@@ -32,16 +32,14 @@ class Episodes(AbstractTasks):
         seed: of the stream.
 
     Raises:
+        TaskKindError: for a setting without classes.
         EpisodeError: when there are too few classes, or a class has too few examples.
     """
 
     def __init__(self, data: ClassDataset, setting: Setting, *, seed: int = 0) -> None:
         self.dataset, self.setting, self.seed = data, setting, seed
         self.data, self.split, self.split_hash = data.name, data.split, data.split_hash
-        if setting.n_way < 1:
-            raise EpisodeError(
-                f"{data.name} holds classes, so n_way must be at least 1, got {setting.n_way}."
-            )
+        setting.check_classes(data.name)
         s, n_classes = setting, setting.n_way + setting.n_distractors
         if n_classes > len(data.index):
             also = f" + n_distractors = {s.n_way} + {s.n_distractors}" if s.n_distractors else ""

@@ -78,7 +78,7 @@ class GaussianProcessTasks(AbstractTasks):
 
     Raises:
         DataError: for an unknown split.
-        EpisodeError: for a setting with classes.
+        TaskKindError: for a setting with classes.
     """
 
     def __init__(
@@ -94,11 +94,7 @@ class GaussianProcessTasks(AbstractTasks):
             raise DataError(
                 f"gaussian_processes has no split '{split}'. {did_you_mean(split, _SPLITS)}"
             )
-        if setting.n_way:
-            raise EpisodeError(
-                "gaussian_processes is a regression problem, so n_way must be 0, got "
-                f"{setting.n_way}."
-            )
+        setting.check_regression("gaussian_processes")
         self.data = "gaussian_processes"
         self.split = split
         self.uniform = not points

@@ -88,18 +88,15 @@ class ImageCompletionTasks(AbstractTasks):
         seed: of the stream.
 
     Raises:
-        EpisodeError: for a setting with classes, or more pixels than an image has.
+        TaskKindError: for a setting with classes.
+        EpisodeError: for more pixels than an image has.
     """
 
     def __init__(
         self, dataset: ClassDataset, setting: Setting, *, most: int = 0, seed: int = 0
     ) -> None:
         pixels = dataset.x.shape[-2] * dataset.x.shape[-1]
-        if setting.n_way:
-            raise EpisodeError(
-                f"Image completion is a regression problem, so n_way must be 0, got "
-                f"{setting.n_way}."
-            )
+        setting.check_regression("image_completion")
         if max(setting.n_shot, setting.n_query, most) > pixels:
             raise EpisodeError(
                 f"An image of {dataset.name} has {pixels} pixels, but n_shot={setting.n_shot}, "

@@ -9,7 +9,7 @@ import torch
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.describe import Described
-from quickstudy.core.errors import DataError, EpisodeError, did_you_mean
+from quickstudy.core.errors import DataError, did_you_mean
 from quickstudy.core.rng import uniform
 from quickstudy.core.setting import Setting
 from quickstudy.core.tasks import AbstractData, AbstractTasks
@@ -58,7 +58,7 @@ class SinusoidTasks(AbstractTasks):
 
     Raises:
         DataError: for an unknown split.
-        EpisodeError: for a setting with classes.
+        TaskKindError: for a setting with classes.
     """
 
     def __init__(
@@ -66,10 +66,7 @@ class SinusoidTasks(AbstractTasks):
     ) -> None:
         if split not in _SPLITS:
             raise DataError(f"sinusoid has no split '{split}'. {did_you_mean(split, _SPLITS)}")
-        if setting.n_way:
-            raise EpisodeError(
-                f"sinusoid is a regression problem, so n_way must be 0, got {setting.n_way}."
-            )
+        setting.check_regression("sinusoid")
         self.data = "sinusoid"
         self.split = split
         self.setting = setting

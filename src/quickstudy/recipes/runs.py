@@ -12,7 +12,7 @@ from safetensors.torch import save
 
 from quickstudy.algorithms import ALGORITHMS
 from quickstudy.core.describe import Modules, check_given_modules, describe, rebuild
-from quickstudy.core.errors import ConfigError, LoadError
+from quickstudy.core.errors import ConfigError, LoadError, TaskKindError
 from quickstudy.core.learner import (
     AbstractLearner,
     encoder_of,
@@ -23,7 +23,7 @@ from quickstudy.core.learner import (
 from quickstudy.core.predictor import Predictor
 from quickstudy.core.saving import Saved, holds, load_folder, save_folder
 from quickstudy.core.setting import Setting
-from quickstudy.core.tasks import AbstractData
+from quickstudy.core.tasks import AbstractData, AbstractTasks
 from quickstudy.data import (
     DATA,
     ClassDataset,
@@ -99,6 +99,10 @@ class Run:
         Where the learner sees examples through its encoder alone, each example of the split is
         encoded once, not once per task. A published number is kept only where the recipe is the
         registered one and no class is unknown.
+
+        Raises:
+            ConfigError: of a learner that tells classes apart for data of numbers to predict, and
+                the reverse; for unknown classes in a regression.
         """
         learner, origin = self._learner(evaluation)
         if n_unknown and not evaluation.setting.n_way:
@@ -107,7 +111,7 @@ class Run:
                 "without unknown classes."
             )
         setting = replace(evaluation.setting, n_way=evaluation.setting.n_way + n_unknown)
-        tasks = self.build_data().tasks(evaluation.split, setting, seed=seed)
+        tasks = self._tasks(evaluation.split, setting, seed=seed)
         n = parameter_count(learner)
         if isinstance(tasks, Episodes) and can_be_encoded(learner):
             key = (tasks.data, evaluation.split, evaluation.norm)
@@ -152,7 +156,7 @@ class Run:
                 f"{self.recipe.name} serves tasks of the way that it was trained for, so its way "
                 "cannot vary. Score a learner that serves any way, such as protonet."
             )
-        tasks = self.build_data().tasks(split, Setting(2, 1, 1))
+        tasks = self._tasks(split, Setting(2, 1, 1), seed=seed)
         if not isinstance(tasks, Episodes):
             raise ConfigError(
                 f"Tasks of varying size are drawn from classes, which {tasks.data} does not have."
@@ -171,6 +175,27 @@ class Run:
             workers_kind=workers_kind,
         )
         return replace(report, parameters=parameter_count(self.learner))
+
+    def _tasks(self, split: str, setting: Setting, *, seed: int) -> AbstractTasks:
+        """The tasks that the learner is scored on."""
+        data = self.build_data()
+        try:
+            return data.tasks(split, setting, seed=seed)
+        except TaskKindError as error:
+            has_classes = self.recipe.episodes.n_way > 0
+            if has_classes != (setting.n_way > 0):
+                raise  # the setting does not fit the learner either
+            name = self.recipe.name
+            raise ConfigError(
+                f"{name} tells classes apart, but {data.name} is for regression: it has numbers to "
+                f"predict and no classes. Score {name} on data with classes (glyphs, omniglot), "
+                f"and {data.name} with a run of regression, as of the recipe sinusoid-maml."
+                if has_classes
+                else f"{name} predicts numbers (regression), but {data.name} has classes to tell "
+                f"apart. Score {name} on data for regression (sinusoid, gaussian_processes), and "
+                f"{data.name} with a run that tells classes apart, as of the recipe "
+                "glyphs-protonet."
+            ) from error
 
     def _learner(self, evaluation: Evaluation) -> tuple[AbstractLearner[Any], Origin]:
         """What is scored: the trained learner, with another normalisation or as another one."""
