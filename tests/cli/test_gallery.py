@@ -248,6 +248,7 @@ def test_a_folder_goes_through_to_its_end_and_changes_nothing_again(
     for name, of in (("Än", "Än"), ("Äm", "Än"), ("z", "three o")):
         shutil.copytree(drawings / "known" / of, folder / name)
     (folder / "empty").mkdir()
+    shutil.copytree(folder / "z", folder / ".y")
     (folder / "notes.txt").write_text("x", encoding="utf-8")
     said = quickstudy(
         "gallery", "enrol-folder", place, folder, "--encoder", "symbols", status=1
@@ -256,6 +257,7 @@ def test_a_folder_goes_through_to_its_end_and_changes_nothing_again(
     assert "Refused Än: bild 0.png of Än looks like Äm (similarity 1.000" in said
     assert "Refused empty: There is no image in" in said
     assert "1 file lies beside the sub-folders" in said
+    assert "is not read, as its name begins with a dot: .y." in said
     assert "Enrolled 2 identities with 8 templates; 0 were there already, 2 were refused." in said
     before = lines(quickstudy("gallery", "audit", "show", place, "--json").stdout)
     said = quickstudy("gallery", "enrol-folder", place, folder, status=1).stdout

@@ -80,11 +80,43 @@ def test_pictures_in_deeper_folders_belong_to_the_class(tmp_path: Path) -> None:
     assert read_folder(tmp_path, GREY).dataset.index.counts.tolist() == [2, 1]
 
 
+def test_what_is_hidden_and_may_be_somebodys_own_is_named(tmp_path: Path) -> None:
+    classes(tmp_path, "a b .c .ipynb_checkpoints .git __MACOSX")
+    for name in ("a/.0.png", "b/.more/1.png", "a/._0.png", "b/.cache/1.png"):
+        picture(tmp_path / name)
+    (tmp_path / "a" / ".notes").write_text("text")
+    with pytest.warns(PassedOverWarning, match="not read") as said:
+        found = find_classes(tmp_path)
+    assert list(found) == ["a", "b"]
+    (message,) = [str(one.message) for one in said]
+    assert message == (
+        f"2 folders and 1 file in {str(tmp_path)!r} are not read, as their names begin with a dot: "
+        ".c, a/.0.png, b/.more. Rename them to read them."
+    )
+    with pytest.warns(PassedOverWarning, match=r"1 file in .* is not read.*: \.0\.png\."):
+        find_images([tmp_path / "a"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_that_systems_give_are_passed_over_in_silence(tmp_path: Path) -> None:
+    classes(tmp_path, "a b .git .ipynb_checkpoints .cache __MACOSX")
+    for name in (".gitignore", "a/.DS_Store"):
+        (tmp_path / name).write_text("text")
+    picture(tmp_path / "a" / "._0.png")
+    assert list(find_classes(tmp_path)) == ["a", "b"]
+
+
+def test_where_only_hidden_folders_are_the_error_names_them(tmp_path: Path) -> None:
+    classes(tmp_path, ".a .b")
+    with pytest.raises(DataError, match=r"no sub-folders.* 2 folders .* dot: \.a, \.b\."):
+        find_classes(tmp_path)
+
+
 def test_what_is_hidden_or_no_picture_is_passed_over(tmp_path: Path) -> None:
-    classes(tmp_path, "a b .hidden __MACOSX")
+    classes(tmp_path, "a b __MACOSX")
     for name in ("README.md", "a/Thumbs.db", "a/notes.txt", "b/no ending"):
         (tmp_path / name).write_text("text")
-    for name in (".DS_Store", "a/.0.png", "a/._0.png"):
+    for name in (".DS_Store", "a/.0.txt", "a/._0.png"):
         (tmp_path / name).write_text("text")
     picture(tmp_path / "a" / "@eaDir" / "0.png")
     message = r"^4 files in .* 1 \.db, 1 \.md, 1 \.txt, 1 no ending\.$"
@@ -360,7 +392,7 @@ def test_find_images_keeps_files_as_given_and_searches_folders(tmp_path: Path) -
         "box/img10.png",
         "box/img9.jpg",
         "box/sub/a.png",
-        "box/.hidden.png",
+        "box/._img9.png",
         "box/__MACOSX/x.png",
         "z.png",
     ):

@@ -30,6 +30,7 @@ from quickstudy.core.words import counted
 from quickstudy.data.class_index import ClassDataset, ClassIndex, check_disjoint
 from quickstudy.data.class_split import check_shares, enough_examples, split_named, splits_of
 from quickstudy.data.episodes import Episodes
+from quickstudy.data.hidden import is_left_out, is_told_of, said_of_hidden
 from quickstudy.data.image_files import how_to_read, picture_endings
 from quickstudy.data.images import ImageFormat
 
@@ -40,8 +41,6 @@ _TEXTS = frozenset({".txt", ".md"})
 _SOUNDS = frozenset(
     {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf"}
 )
-# What macOS and network disks leave beside the pictures, with pictures in it that are none.
-_NOT_OURS = frozenset({"__MACOSX", "@eaDir"})
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ class ImageFolder(Described, AbstractData):
         splits = (
             []
             if not self.root.is_dir()
-            else _splits_among(folder.name for folder in _entries(self.root)[0])
+            else _splits_among(folder.name for folder in _entries(self.root).folders)
         )
         folders = {split: self.root / split for split in splits} or {"all": self.root}
         return {
@@ -267,17 +266,20 @@ def find_files(paths: Iterable[str | Path], *, kind: str) -> list[Path]:
         )
     chosen: list[Path] = []
     others: list[Path] = []
+    hidden: list[str] = []
     for path in items:
-        files, rest = _below(path, sought.endings) if path.is_dir() else ([path], [])
-        chosen += files
-        others += rest
+        inside = _below(path, sought.endings) if path.is_dir() else _Below([path], [], [])
+        chosen += inside.files
+        others += inside.others
+        hidden.append(said_of_hidden(inside.hidden, path))
     if not chosen:
         shown = _listed([_shown(path) for path in items]) or "an empty list of paths"
         raise DataError(
             f"There is no {sought.word} in {shown}. Give {sought.word} files, or folders with "
-            f"files such as {sought.such_as}.{_endings_of(others)}"
+            f"files such as {sought.such_as}.{_endings_of(others)}{_after(hidden)}"
         )
     _warn_passed_over(others, sought.word, _listed([_shown(path) for path in items]))
+    _warn_hidden(hidden)
     return chosen
 
 
@@ -316,7 +318,8 @@ def _class_folders(root: Path, sought: "_Sought") -> tuple[dict[str, list[Path]]
             f"{_shown(root)} is a file, but a folder of {sought.word}s was expected. If it is an "
             f"archive, unpack it first. {layout}"
         )
-    folders, files = _entries(root)
+    folders, files, hidden = _entries(root)
+    hidden = _wanted(hidden, sought.endings)
     loose = [file for file in files if file.suffix.lower() in sought.endings]
     if loose:
         raise DataError(
@@ -327,6 +330,7 @@ def _class_folders(root: Path, sought: "_Sought") -> tuple[dict[str, list[Path]]
     if not folders:
         raise DataError(
             f"{_shown(root)} has no sub-folders, but one per class was expected. {layout}"
+            f"{_after([said_of_hidden(hidden, root)])}"
         )
     splits = _splits_among(folder.name for folder in folders)
     if splits:
@@ -339,7 +343,8 @@ def _class_folders(root: Path, sought: "_Sought") -> tuple[dict[str, list[Path]]
     ignored: list[Path] = list(files)
     empty: list[str] = []
     for folder in folders:
-        name, (pictures, others) = _class_name(folder), _below(folder, sought.endings)
+        name, inside = _class_name(folder), _below(folder, sought.endings)
+        pictures, others = inside.files, inside.others
         if name in found:
             raise DataError(
                 f"{_shown(root)} has two folders whose names look the same, {name!r}. Rename one, "
@@ -347,30 +352,33 @@ def _class_folders(root: Path, sought: "_Sought") -> tuple[dict[str, list[Path]]
             )
         found[name] = pictures
         ignored += others
+        hidden += inside.hidden
         if not pictures:
             kinds = ", ".join(sorted({other.suffix.lower() or "none" for other in others}))
             empty.append(
                 f"{folder.name!r}"
                 + (f" ({counted(len(others), 'file')} with the ending {kinds})" if others else "")
             )
+    passed_over = said_of_hidden(hidden, root)
     if empty:
         raise DataError(
             f"In {_shown(root)} these class folders hold no file with the ending of "
             f"{sought.word}s: {', '.join(empty)}. "
             f"Add {sought.word}s ({sought.some}, …), convert those in other formats, or remove the "
-            "folders."
+            f"folders.{_after([passed_over])}"
         )
     if len(found) == 1:
         (inner,) = folders
-        below = len(_entries(inner)[0])
+        below = len(_entries(inner).folders)
         hint = (
             f" Or did you mean {_shown(inner)}, which has {below} sub-folders?" if below > 1 else ""
         )
         raise DataError(
             f"{_shown(root)} holds one class, {inner.name!r}, but a classifier needs at least two. "
-            f"{layout}{hint}"
+            f"{layout}{hint}{_after([passed_over])}"
         )
     _warn_passed_over(ignored, sought.word, _shown(root))
+    _warn_hidden([passed_over])
     return found, len(ignored)
 
 
@@ -407,6 +415,17 @@ def _warn_passed_over(files: Sequence[Path], word: str, where: str) -> None:
         )
 
 
+def _warn_hidden(said: Sequence[str]) -> None:
+    for text in said:
+        if text:
+            warnings.warn(text, PassedOverWarning, stacklevel=4)
+
+
+def _after(said: Sequence[str]) -> str:
+    """Sentences that follow another."""
+    return "".join(f" {text}" for text in said if text)
+
+
 def _endings_of(files: Sequence[Path]) -> str:
     """How many files have which ending, and what would read them."""
     if not files:
@@ -439,36 +458,57 @@ def _splits_among(names: Iterable[str]) -> list[str]:
     return [split for split in _SPLITS if split in present]
 
 
-def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The sub-folders and the files of a folder in natural order, without the hidden ones."""
+class _Entries(NamedTuple):
+    """What a folder holds, in natural order; hidden is what may be somebody's own."""
+
+    folders: list[Path]
+    files: list[Path]
+    hidden: list[Path]
+
+
+class _Below(NamedTuple):
+    """What a folder and everything below it hold, in natural order: files with a wanted ending,
+    other files, and hidden folders and files with such an ending.
+    """
+
+    files: list[Path]
+    others: list[Path]
+    hidden: list[Path]
+
+
+def _entries(folder: Path) -> _Entries:
+    """The sub-folders and the files of a folder."""
     try:
-        names = [
-            path
-            for path in folder.iterdir()
-            if not path.name.startswith(".") and path.name not in _NOT_OURS
-        ]
+        names = list(folder.iterdir())
     except OSError as error:
         raise DataError(
             f"The folder {_shown(folder)} cannot be read: {error.strerror}. Change its "
             "permissions, or remove it."
         ) from error
-    ordered = sorted(names, key=lambda path: natural_key(path.name))
-    is_folder = [path.is_dir() for path in ordered]
-    return [p for p, yes in zip(ordered, is_folder, strict=True) if yes], [
-        p for p, yes in zip(ordered, is_folder, strict=True) if not yes
-    ]
+    found = _Entries([], [], [])
+    for path in sorted(names, key=lambda path: natural_key(path.name)):
+        if not is_left_out(path):
+            (found.folders if path.is_dir() else found.files).append(path)
+        elif is_told_of(path):
+            found.hidden.append(path)
+    return found
 
 
-def _below(folder: Path, endings: frozenset[str]) -> tuple[list[Path], list[Path]]:
-    """The files with such an ending in a folder and below it in natural order, and all other files;
-    links are followed, but nowhere twice.
-    """
+def _wanted(hidden: Sequence[Path], endings: frozenset[str]) -> list[Path]:
+    """The folders among hidden entries, and the files with such an ending."""
+    return [path for path in hidden if path.suffix.lower() in endings or path.is_dir()]
+
+
+def _below(folder: Path, endings: frozenset[str]) -> _Below:
+    """What lies in a folder and below it; links are followed, but nowhere twice."""
     top = Path(os.path.realpath(folder))
     seen, waiting = {top}, [folder]
     every: list[Path] = []
+    hidden: list[Path] = []
     while waiting:
-        folders, files = _entries(waiting.pop())
+        folders, files, left_out = _entries(waiting.pop())
         every += files
+        hidden += _wanted(left_out, endings)
         for sub in folders:
             real = Path(os.path.realpath(sub))
             # A link to what contains this folder would bring in the other classes.
@@ -476,9 +516,11 @@ def _below(folder: Path, endings: frozenset[str]) -> tuple[list[Path], list[Path
                 seen.add(real)
                 waiting.append(sub)
     every.sort(key=lambda path: [natural_key(part) for part in path.relative_to(folder).parts])
-    return [p for p in every if p.suffix.lower() in endings], [
-        p for p in every if p.suffix.lower() not in endings
-    ]
+    return _Below(
+        [p for p in every if p.suffix.lower() in endings],
+        [p for p in every if p.suffix.lower() not in endings],
+        hidden,
+    )
 
 
 def _duplicates(

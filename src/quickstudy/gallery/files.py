@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 ON_POOR = ("warn", "skip")
 _AT_ONCE = 256
-_NO_PEOPLE = ("__MACOSX", "@eaDir")
 Progress = Callable[[int, int], None]
 
 
@@ -561,11 +560,13 @@ def _people_in(
     """The files of each sub-folder by its name, those without any with the reason, and notes."""
     from quickstudy.data import find_files
     from quickstudy.data.folder import natural_key
+    from quickstudy.data.hidden import is_left_out, is_told_of, said_of_hidden
 
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}. Check the path and its spelling.")
     entries = sorted(folder.iterdir(), key=lambda path: natural_key(path.name))
-    visible = [p for p in entries if not p.name.startswith(".") and p.name not in _NO_PEOPLE]
+    visible = [path for path in entries if not is_left_out(path)]
+    hidden = [path for path in entries if is_left_out(path) and is_told_of(path) and path.is_dir()]
     folders = [path for path in visible if path.is_dir()]
     if not folders:
         raise DataError(
@@ -585,7 +586,8 @@ def _people_in(
     loose = len(visible) - len(folders)
     some = counted(loose, "file lies", "files lie")
     note = f"{some} beside the sub-folders in {folder}; nobody is enrolled with it."
-    return people, empty, (note,) if loose else ()
+    notes = (note if loose else "", said_of_hidden(hidden, folder))
+    return people, empty, tuple(text for text in notes if text)
 
 
 def _check_on_poor(on_poor: str) -> None:
