@@ -182,6 +182,23 @@ def test_labels_that_are_numbers_keep_their_kind(
         quickstudy("remove-class", tmp_path / "m", str(given[0]))
 
 
+@pytest.mark.filterwarnings("default")
+def test_a_class_leaves_out_what_cannot_be_read_and_names_what_another_holds(
+    quickstudy: Callable, drawings: Path, model: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "late"
+    shutil.copytree(drawings / "new", folder)
+    (folder / "bad.png").write_bytes(b"no image")
+    assert "--on-bad skip" in quickstudy("add-class", model, "late", folder, status=2).stderr
+    shutil.copy(next((drawings / "known" / "Än").iterdir()), folder / "again.png")
+    done = quickstudy("add-class", model, "late", folder, "--on-bad", "skip")
+    assert "late has 7 examples" in done.stdout
+    assert f"Note: skipped {folder / 'bad.png'}: " in done.stderr
+    assert "1 example of late equals one of another class: late/again.png (Än)." in done.stderr
+    only = ("add-class", model, "late", folder / "bad.png", "--replace", "--on-bad", "skip")
+    assert "None of 1 file can be read" in quickstudy(*only, status=2).stderr
+
+
 @pytest.mark.filterwarnings("default:.*of the cohort resemble")
 def test_an_unknown_becomes_a_class(quickstudy: Callable, drawings: Path, tmp_path: Path) -> None:
     """What our code warns of is told as a note, without the place in the code."""

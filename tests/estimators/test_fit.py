@@ -239,6 +239,7 @@ def written_to(content: bytes) -> io.BytesIO:
     return file
 
 
+@pytest.mark.filterwarnings("ignore:.*of another class")
 def test_pictures_in_memory_are_as_good_as_files(tmp_path: Path) -> None:
     known = colours(tmp_path / "known")
     model = fit_folder(known, encoder=mean_colour())
@@ -270,6 +271,7 @@ def test_a_model_is_shown_in_a_line(tmp_path: Path) -> None:
     assert repr(model) == "FittedModel(images, 3 classes from 12 examples, head ridge)"
 
 
+@pytest.mark.filterwarnings("ignore:.*of another class")
 def test_a_folder_of_texts(tmp_path: Path) -> None:
     for name, text in (("long", "one two three four five six"), ("short", "word")):
         (tmp_path / "texts" / name).mkdir(parents=True)
@@ -315,6 +317,7 @@ def test_rows_of_numbers_as_they_come_in_memory(tmp_path: Path) -> None:
         model.predict_files([file])
 
 
+@pytest.mark.filterwarnings("ignore:.*of another class")
 @pytest.mark.parametrize("kind", ["compares features", "takes gradient steps"])
 def test_the_learner_of_a_run_is_a_head(kind: str, tmp_path: Path) -> None:
     network = Conv4(size=16, in_channels=3, width=4, norm="group")

@@ -362,6 +362,7 @@ def test_every_fault_of_a_change_leaves_the_old_model_or_the_new(tmp_path: Path)
     assert min(counts.values()) > 15
 
 
+@pytest.mark.filterwarnings("ignore:.*of another class")
 def test_a_save_that_failed_can_be_repeated(tmp_path: Path) -> None:
     """Also where the disk failed after the new state was there."""
     rows(FewShotClassifier().fit(*examples(n=3))).save(tmp_path / "m")

@@ -109,6 +109,19 @@ def test_a_class_of_the_cohort_is_answered_with_a_warning(client: Client, files:
     assert any("of the cohort resembles" in one and "scrawl" in one for one in member["warnings"])
 
 
+@pytest.mark.filterwarnings("ignore:.*of the cohort resemble")
+def test_an_example_that_another_class_holds_is_answered_with_a_warning(
+    client: Client, files: Files
+) -> None:
+    http = client()
+    path = "/v1/models/shapes/classes"
+    for name, expected in (("bars", False), ("more", True)):
+        made = http.post(path, files=files("bars", seed=50), data={"name": name}).json()
+        said = [one for one in made["warnings"] if "of another class" in one]
+        assert bool(said) == expected
+        assert all("(bars)" in one for one in said)
+
+
 def test_classes_come_get_another_name_and_go(client: Client, place: Path, files: Files) -> None:
     http = client()
     path = "/v1/models/shapes/classes"

@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 
 from quickstudy.cli.answers import chosen_format, write_rows
-from quickstudy.cli.choices import Format
+from quickstudy.cli.choices import Format, OnBad
 from quickstudy.cli.options import CacheOption, JsonLines, ModelFolder, MovedEncoder
 from quickstudy.cli.screen import progress, results, table, warnings_as_notes
 from quickstudy.core.errors import DataError
@@ -144,6 +144,7 @@ def add_class(
             "--replace", help="Give a class that is there these examples in place of its own."
         ),
     ] = False,
+    on_bad: OnBad = "refuse",
     encoder: MovedEncoder = "",
 ) -> None:
     """Teach a fitted model one more class; the result equals fitting anew."""
@@ -152,7 +153,8 @@ def add_class(
         given: list[Any] = items
         if fitted.encoding.kind == "text":
             given = [Path(item) if Path(item).exists() else item for item in items]
-        (fitted.update_class if replaces else fitted.add_class)(label, given)
+        learn = fitted.update_class if replaces else fitted.add_class
+        learn(label, given, on_bad=on_bad)
     counts = fitted.counts
     label = fitted.label_of(label)
     results().print(

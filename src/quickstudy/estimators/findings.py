@@ -12,8 +12,9 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.rng import uniform
 from quickstudy.estimators.scaling import Array, unit
 
+SAME = 1e-5
+"""Of the usual length of a vector: what encoding in another batch may change."""
 _ENOUGH = 8  # judged examples, before one of them is called odd
-_SAME = 1e-5  # of the usual length of a vector: what encoding in another batch may change
 # In usual deviations; what becomes of wrong and of right labels with these is in
 # benchmarks/fit_report.json.
 _SUSPECT, _ODD = 3.0, 4.0
@@ -267,7 +268,7 @@ def _copies(x: Array) -> tuple[tuple[int, ...], ...]:
     # Equal rows first: of a table there may be so many that listing all pairs would not fit into
     # memory.
     distinct, group_of = np.unique(x, axis=0, return_inverse=True)
-    within = _SAME * float(np.sqrt((x * x).sum(1).mean()))
+    within = SAME * float(np.sqrt((x * x).sum(1).mean()))
     # A tree is quick in few dimensions only. Two that are near stay near when they are projected,
     # and others hardly come near.
     size = x.shape[1]

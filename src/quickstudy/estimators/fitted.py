@@ -14,7 +14,12 @@ from jaxtyping import Float
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.describe import Modules
 from quickstudy.core.disk import write_file
-from quickstudy.core.errors import ConfigError, DataError, QuickstudyWarning
+from quickstudy.core.errors import (
+    ConfigError,
+    DataError,
+    PassedOverWarning,
+    QuickstudyWarning,
+)
 from quickstudy.core.lock import locked
 from quickstudy.core.words import counted
 from quickstudy.data.image_files import check_list
@@ -23,6 +28,7 @@ from quickstudy.estimators.answers import Classifier, decisions, predictions
 from quickstudy.estimators.card import model_card
 from quickstudy.estimators.class_names import UNKNOWN, check_names, label_named
 from quickstudy.estimators.classifier import FewShotClassifier
+from quickstudy.estimators.copies import said_of_copies
 from quickstudy.estimators.encoding import NOUNS, TABLE, Encoding, encode_texts
 from quickstudy.estimators.feedback import Feedback, apply_feedback, withdraw_feedback
 from quickstudy.estimators.history import Change
@@ -30,7 +36,7 @@ from quickstudy.estimators.model_header import damage_is_a_load_error
 from quickstudy.estimators.open_set import OpenSetClassifier, OpenSetPrediction
 from quickstudy.estimators.prediction import Prediction
 from quickstudy.estimators.summary import FitSummary
-from quickstudy.estimators.support import Cache, paths_of_rows
+from quickstudy.estimators.support import Cache, item_name, paths_of_rows
 from quickstudy.estimators.tables import ENDINGS, read_table, row_numbers, texts
 from quickstudy.pretrained import AbstractPretrained, FeatureCache, encode_files
 from quickstudy.pretrained.files import Source, cache_for, find_sources, names_of
@@ -324,32 +330,41 @@ class FittedModel:
         self.classifier.predict_sets(self.known.support_[:1], alpha)
         return replace(self, set_alpha=alpha)
 
-    def add_class(self, name: Any, items: Sequence[Any] | NDArray[Any]) -> Self:
-        """Learn one more class from its items; `save` keeps it.
+    def add_class(
+        self, name: Any, items: Sequence[Any] | NDArray[Any], *, on_bad: str = "refuse"
+    ) -> Self:
+        """Learn one more class from its items; `save` keeps it. Items that equal examples of other
+        classes are warned of.
 
         Args:
             name: of the class; a text is brought to the kind of the model's labels.
             items: paths of files or folders, texts, or rows of numbers.
+            on_bad: what happens when a file cannot be read: "refuse" them all, or "skip" the file,
+                with a warning that names it.
 
         Raises:
             ConfigError: when there is a class of this name, or it cannot be one.
             DataError: when an item cannot be read.
         """
-        x = self._vectors_of_class(items)
+        x, called = self._examples(items, on_bad)
         with _as_config_error():
             self.classifier.add_class(self.label_of(name), x)
+        self._warn_of_copies(name, x, called)
         return self._remember("added", self.label_of(name))
 
-    def update_class(self, name: Any, items: Sequence[Any] | NDArray[Any]) -> Self:
-        """Give a class other examples.
+    def update_class(
+        self, name: Any, items: Sequence[Any] | NDArray[Any], *, on_bad: str = "refuse"
+    ) -> Self:
+        """Give a class other examples; for what is told see `add_class`.
 
         Raises:
             ConfigError: when there is no such class.
             DataError: when an item cannot be read.
         """
-        x = self._vectors_of_class(items)
+        x, called = self._examples(items, on_bad)
         with _as_config_error():
             self.classifier.update_class(self.label_of(name), x)
+        self._warn_of_copies(name, x, called)
         self.feedback = tuple(one for one in self.feedback if one.label != self.label_of(name))
         return self._remember("replaced", self.label_of(name))
 
@@ -681,16 +696,35 @@ class FittedModel:
     def _is_file(self, item: Any) -> bool:
         return isinstance(item, Path) or self.encoding.kind in ("images", "audio")
 
-    def _vectors_of_class(self, items: Sequence[Any] | NDArray[Any]) -> NDArray[np.float64]:
+    def _examples(
+        self, items: Sequence[Any] | NDArray[Any], on_bad: str
+    ) -> tuple[NDArray[np.float64], list[str]]:
+        """The vectors of a class's items, and what each is called."""
         check_list(items, of="items")
         if self.encoding.kind == TABLE and any(isinstance(item, str | Path) for item in items):
             raise ConfigError(
                 "The model was fitted to rows of a table, so a class is given by rows of numbers. "
                 "Change the table and fit again."
             )
-        if self.encoding.kind != TABLE and all(self._is_file(item) for item in items):
-            return self.vectors(self.find_files(list(items)))
-        return self.vectors(items)
+        if self.encoding.kind == TABLE or not all(self._is_file(item) for item in items):
+            x = self.vectors(items)
+            texts = self.encoding.kind != TABLE
+            return x, [item_name(item if texts else i) for i, item in enumerate(items)]
+        files = self.find_files(list(items))
+        encoded = encode_files(self._opened_encoder(), files, on_bad=on_bad)
+        if not encoded.paths:
+            raise DataError(
+                f"None of {counted(len(files), 'file')} can be read. The first: "
+                f"{encoded.skipped[0][1]}"
+            )
+        for path, reason in encoded.skipped:
+            warnings.warn(f"skipped {path}: {reason}", PassedOverWarning, stacklevel=3)
+        return encoded.vectors.astype(np.float64), [item_name(path) for path in encoded.paths]
+
+    def _warn_of_copies(self, name: Any, x: NDArray[np.float64], called: Sequence[str]) -> None:
+        said = said_of_copies(self.known, self.label_of(name), x, called)
+        if said:
+            warnings.warn(said, QuickstudyWarning, stacklevel=3)
 
     def _stream(self, sources: Sequence[Source], cache: Cache) -> Iterator[Prediction]:
         encoder = self._opened_encoder()

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from quickstudy.data import read_picture
 from quickstudy.estimators import FittedModel
+from quickstudy.estimators.copies import said_of_copies
 from quickstudy.estimators.open_set import OpenSetClassifier
 from quickstudy.estimators.scoring import score_answers
 from quickstudy.estimators.views import METHODS, compare_methods, error_curve, example_map
@@ -134,6 +135,9 @@ def model_routes(service: Service) -> APIRouter:
 
         warnings = await asyncio.to_thread(flaws)
         fitted = await asyncio.to_thread(learn)
+        label, called = fitted.label_of(name), [item.name for item in encoded.items]
+        said = said_of_copies(fitted.known, label, encoded.vectors, called)
+        warnings += [said] if said else []
         return _changed(served, fitted, request, warnings=warnings, skipped=skipped(upload))
 
     @router.patch("/{model}/classes/{label:path}", dependencies=_ADMINISTER)
