@@ -13,7 +13,7 @@ from quickstudy.cli.options import CacheOption
 from quickstudy.cli.overwrite import check_replaceable
 from quickstudy.cli.screen import Stages, results
 from quickstudy.core.errors import ConfigError
-from quickstudy.core.words import counted
+from quickstudy.core.words import counted, percent, rounded
 from quickstudy.estimators import FittedModel, fit_folder, fit_table
 from quickstudy.estimators.advice import listed
 from quickstudy.estimators.encoding import NOUNS
@@ -232,7 +232,7 @@ def _print_summary(fitted: FittedModel, model: Path) -> None:
     _print_some([f"Look: {advice}" for advice in summary.advice], "such hints, in the report")
     if np.isfinite(summary.accuracy):
         console.print(
-            f"Of the examples, {100 * summary.accuracy:.1f} % are recognised by the classifier "
+            f"Of the examples, {percent(summary.accuracy, 1)} are recognised by the classifier "
             f"without them ({_counted(summary.accuracy, summary.n_left_out)})."
         )
     _print_rejection(fitted)
@@ -258,7 +258,7 @@ def _print_rejection(fitted: FittedModel) -> None:
     )
     if summary is not None and summary.accepted is not None:
         results().print(
-            f"The price: at {rate}, {100 * summary.accepted:.0f} % of your own examples are still "
+            f"The price: at {rate}, {percent(summary.accepted, 0)} of your own examples are still "
             "accepted, each asked of the classifier without it "
             f"({_counted(summary.accepted, summary.n_left_out)})."
         )
@@ -268,7 +268,8 @@ def _counted(share: float, n: int) -> str:
     """A share as a count, and between what it may lie of new items like these."""
     k = round(share * n)
     low, high = exact_interval(k, n)
-    return f"{k} of {n}; of new ones like these between {100 * low:.0f} and {100 * high:.0f} %"
+    between = f"between {rounded(100 * low)} and {percent(high, 0)}"
+    return f"{k} of {n}; of new ones like these {between}"
 
 
 def _print_some(lines: list[str], of_what: str) -> None:

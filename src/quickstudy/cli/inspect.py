@@ -17,7 +17,7 @@ from quickstudy.cli.overwrite import check_replaceable
 from quickstudy.cli.screen import progress, results, table
 from quickstudy.core.errors import ConfigError, DataError
 from quickstudy.core.saving import load_folder
-from quickstudy.core.words import counted
+from quickstudy.core.words import counted, percent
 from quickstudy.data import find_classes, find_images, read_picture
 from quickstudy.metrics.thresholds import needed
 
@@ -212,7 +212,7 @@ def evaluate(
 
 
 def _share_above(scores: Any, threshold: float | None) -> str:
-    return "—" if threshold is None else f"{100 * (scores > threshold).mean():.1f} %"
+    return "—" if threshold is None else percent(float((scores > threshold).mean()), 1)
 
 
 def _tell_false_rejects(memory: PatchMemory, methods: list[tuple[str, Any, float | None]]) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from quickstudy.cli.options import CacheOption, ModelFolder, MovedEncoder
 from quickstudy.cli.screen import progress, results, table, warnings_as_notes
-from quickstudy.core.words import counted
+from quickstudy.core.words import counted, percent, rounded
 from quickstudy.estimators import FittedModel, Score, score_model
 from quickstudy.estimators.advice import listed
 from quickstudy.report import score_page
@@ -51,17 +51,17 @@ def _print_score(scored: Score) -> None:
     low, high = scored.interval
     right = sum(item.is_right for item in scored.known)
     console.print(
-        f"Accuracy: {100 * scored.accuracy:.1f} % ({right} of {len(scored.known)}; 95 % interval "
-        f"{100 * low:.1f} to {100 * high:.1f} %)."
+        f"Accuracy: {percent(scored.accuracy, 1)} ({right} of {len(scored.known)}; 95 % interval "
+        f"{rounded(100 * low, 1)} to {percent(high, 1)})."
     )
     if scored.reject_label is not None:
-        console.print(f"Called unknown: {100 * scored.false_reject_rate:.1f} % of these.")
+        console.print(f"Called unknown: {percent(scored.false_reject_rate, 1)} of these.")
     if scored.unknown:
         low, high = scored.false_accept_interval
         console.print(
             f"Of {counted(len(scored.unknown), 'item')} of classes that the model does not know, "
-            f"{100 * scored.false_accept_rate:.1f} % are taken for a class (95 % interval "
-            f"{100 * low:.1f} to {100 * high:.1f} %)."
+            f"{percent(scored.false_accept_rate, 1)} are taken for a class (95 % interval "
+            f"{rounded(100 * low, 1)} to {percent(high, 1)})."
         )
     shown = table("class", "right", "of", "taken for")
     for name, counts in scored.by_class().items():

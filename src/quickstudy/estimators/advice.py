@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quickstudy.core.words import counted
+from quickstudy.core.words import counted, percent
 from quickstudy.estimators.findings import Findings
 from quickstudy.estimators.scaling import Array
 
@@ -137,22 +137,6 @@ def shown(score: float) -> str:
     size = abs(score)
     decimals = 3 if size < 1 else 2 if size < 10 else 1 if size < 100 else 0
     return f"{score:,.{decimals}f}".replace("-", "−")
-
-
-def percent(share: float) -> str:
-    """A share as text: two digits below a tenth, and 100 % only where it is all.
-
-    >>> percent(0.0456), percent(0.5), percent(0.9999), percent(1)
-    ('4.6 %', '50 %', '99.9 %', '100 %')
-    """
-    of = 100 * share
-    return (
-        f"{of:.2g} %"
-        if share < 0.1
-        else f"{min(of, 99.9):.1f} %"
-        if 0.99 < share < 1
-        else f"{of:.0f} %"
-    )
 
 
 def _numbered(findings: Findings) -> tuple[str, ...]:

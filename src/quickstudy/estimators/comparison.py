@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.rng import uniform
+from quickstudy.core.words import percent
 from quickstudy.estimators.heads import AbstractHead, PrototypeHead
 from quickstudy.estimators.in_context_head import InContextHead
 from quickstudy.estimators.linear_heads import (
@@ -183,7 +184,7 @@ class HeadComparison:
         chosen, n = self.scores[self.chosen], len(self.scores)
         if chosen.preferred < max(score.preferred for score in self.scores):
             return f"{chosen.choice} (of {n} heads none is surely better)"
-        share = f"{100 * chosen.preferred:.0f} %"
+        share = percent(chosen.preferred, 0)
         return f"{chosen.choice} (the best of {n} heads in {share} of resamples)"
 
 

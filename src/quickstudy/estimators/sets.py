@@ -15,6 +15,7 @@ from scipy.special import log_softmax
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError
+from quickstudy.core.words import percent
 from quickstudy.estimators.heads import AbstractHead
 from quickstudy.estimators.scaling import Array
 
@@ -85,7 +86,7 @@ class ConformalSets:
                 f"Sets that miss the right class in at most {100 * alpha:g} % of cases take "
                 f"{needed_for_sets(alpha)} examples{of} that can be left out or were kept for "
                 f"calibration, but there are {fewest}. Give more, or allow "
-                f"{100 / (fewest + 1):.1f} %."
+                f"{percent(1 / (fewest + 1), 1, up=True)}."
             )
         return self.p_values(x, by_class=by_class) > alpha
 

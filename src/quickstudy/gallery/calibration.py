@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from quickstudy.core.errors import ConfigError
+from quickstudy.core.words import percent
 from quickstudy.gallery.impostors import ImpostorScores
 from quickstudy.gallery.policy import LEAVE_ONE_OUT, MEASURED, Policy
 from quickstudy.metrics.thresholds import conformal_threshold, needed
@@ -57,7 +58,7 @@ def calibrated(policy: Policy, scores: ImpostorScores, rate: float, *, strict: b
         count = needed(rate, left_out=left_out)
         raise ConfigError(
             f"A false-accept rate of {100 * rate:g} % takes at least {count} {who}, but there are "
-            f"{persons}, which can promise {100 * smallest:.1f} %. "
+            f"{persons}, which can promise {percent(smallest, 1, up=True)}. "
             + (
                 f"Enrol more, give a cohort of {needed(rate)} people who are not enrolled, or ask "
                 "for a larger rate."

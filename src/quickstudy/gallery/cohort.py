@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import GalleryError
-from quickstudy.core.words import counted
+from quickstudy.core.words import counted, percent
 from quickstudy.gallery.calibration import realised_range, smallest_rate
 from quickstudy.gallery.names import normal_name
 from quickstudy.gallery.policy import BY_HAND, COHORT, LEAVE_ONE_OUT, NOT_CALIBRATED, Policy
@@ -142,9 +142,9 @@ def promises(policy: Policy, identities: int) -> str:
         return (
             f"Not calibrated: with {counted(identities, 'identity', 'identities')} leaving one "
             f"out could promise "
-            f"{min(100.0, 100 * smallest):.0f} %; {need}."
+            f"{percent(min(1.0, smallest), 0, up=True)}; {need}."
         )
-    kept = f"At most {100 * (policy.promised or 0):.2g} % of impostors are taken for somebody"
+    kept = f"At most {percent(policy.promised or 0, up=True)} of impostors are taken for somebody"
     if policy.rate is None or (policy.promised or 0) <= policy.rate + 1e-12:
         return f"{kept} (rule: {policy.rule})."
     there = counted(identities, "identity", "identities")

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from quickstudy.analysis import det_picture, identification_picture, roc_picture
 from quickstudy.core.arrays import NDArray
-from quickstudy.core.words import counted
+from quickstudy.core.words import counted, percent, rounded
 from quickstudy.gallery.vectors import SAME_PHOTO
 from quickstudy.metrics.error_curves import ErrorCurve, error_curve, identification_curve
 from quickstudy.metrics.verification import (
@@ -131,7 +131,7 @@ def rate_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
     for name, rate in result.get("at_threshold", {}).items():
         low, high = rate["binomial"]
         value, by_identity = _cells(rate)
-        binomial = f"binomial {100 * low:.1f} … {100 * high:.1f} %"
+        binomial = f"binomial {rounded(100 * low, 1)} … {percent(high, 1)}"
         label = f"at {result['threshold']:.4f}: {names[name]}"
         count = f"{value}, {rate['count']} of {rate['of']}"
         out.append((label, count, f"{by_identity}, {binomial}"))
@@ -261,7 +261,8 @@ def _rate(rate: float, interval: tuple[float, float] | None) -> dict[str, float]
 
 
 def _cells(rate: dict[str, Any]) -> tuple[str, str]:
-    return f"{100 * rate['rate']:.1f} %", f"{100 * rate['low']:.1f} … {100 * rate['high']:.1f} %"
+    between = f"{rounded(100 * rate['low'], 1)} … {percent(rate['high'], 1)}"
+    return percent(rate["rate"], 1), between
 
 
 def _percent(rate: float) -> str:

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError
+from quickstudy.core.words import percent
 
 
 def needed(rate: float, *, left_out: bool = False) -> int:
@@ -77,12 +78,12 @@ def conformal_threshold(
         raise ConfigError("A score of an unknown is not a finite number. Check the features.")
     _, of, counts = np.unique(owners, return_inverse=True, return_counts=True)
     least = needed(rate, left_out=left_out)
-    smallest = (200 if left_out else 100) / (len(counts) + 1)
+    smallest = (2 if left_out else 1) / (len(counts) + 1)
     if len(counts) < least:
         raise ConfigError(
             f"A false-accept rate of {100 * rate:g} % takes the scores of at least {least} "
             f"unknowns, but there are {len(counts)}. "
-            f"Give a cohort of more, or ask for at least {smallest:.1f} %."
+            f"Give a cohort of more, or ask for at least {percent(smallest, 1, up=True)}."
         )
     if left_out:
         rate -= 1 / (len(counts) + 1)

@@ -6,8 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from quickstudy.core.words import counted
-from quickstudy.estimators.advice import percent
+from quickstudy.core.words import counted, percent, rounded
 from quickstudy.estimators.scoring import Score
 from quickstudy.evaluation import versions
 from quickstudy.report.build import part_of_page, template, write_page
@@ -117,4 +116,4 @@ def _rows(score: Score) -> list[dict[str, Any]]:
 
 def _whole(share: float) -> int:
     """In percent, and 100 only where it is all."""
-    return 100 if share == 1 else min(round(100 * share), 99)
+    return 100 if share == 1 else min(int(rounded(100 * share)), 99)

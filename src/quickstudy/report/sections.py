@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.special import log_softmax
 
-from quickstudy.core.words import counted
-from quickstudy.estimators.advice import Advice, Rejection, listed, percent, shown
+from quickstudy.core.words import counted, percent, rounded
+from quickstudy.estimators.advice import Advice, Rejection, listed, shown
 from quickstudy.estimators.findings import Findings
 from quickstudy.estimators.sets import needed_for_sets
 from quickstudy.report.charts import Chart, chart
@@ -502,4 +502,4 @@ def _apart(findings: Findings, value: float) -> str:
 
 def _floor_percent(right: int, n: int) -> int:
     """Rounded, but 100 only where all are right."""
-    return min(round(100 * right / n), 99) if right < n else 100
+    return min(int(rounded(100 * right / n)), 99) if right < n else 100

@@ -21,7 +21,7 @@ from quickstudy.cli.gallery.options import (
 )
 from quickstudy.cli.screen import Bar, results
 from quickstudy.core.errors import ConfigError
-from quickstudy.core.words import counted
+from quickstudy.core.words import counted, percent
 
 if TYPE_CHECKING:
     from quickstudy.gallery import Calibration
@@ -154,14 +154,14 @@ def _tell(result: "Calibration") -> None:
     look(result.warnings)
     out.print(_policy_in_words(dataclasses.asdict(chosen)))
     out.print(
-        f"At most {100 * (chosen.promised or 0):.2g} % of impostors are taken for somebody, by the "
-        f"rule: {chosen.rule}" + (f", {result.persons} of them." if result.range else ".")
+        f"At most {percent(chosen.promised or 0, up=True)} of impostors are taken for somebody, by "
+        f"the rule: {chosen.rule}" + (f", {result.persons} of them." if result.range else ".")
     )
     if result.range is not None:
         low, high = result.range
         out.print(
-            f"That holds on average over calibrations; this one lies between {100 * low:.2g} and "
-            f"{100 * high:.2g} % (95 %)."
+            f"That holds on average over calibrations; this one lies between {percent(low)} and "
+            f"{percent(high)} (95 %)."
         )
 
 
