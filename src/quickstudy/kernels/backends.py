@@ -6,7 +6,6 @@ import contextlib
 import functools
 import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -69,18 +68,6 @@ def chosen(z: Tensor) -> str:
     if z.device.type == "cpu" and _asked in ("auto", "numba") and _numba_is_there():
         return "numba"
     return "torch"
-
-
-def will_compile() -> bool:
-    """Whether numba is there and none of the kernels has been compiled for this machine yet, which
-    the first steps then wait for.
-    """
-    if not _numba_is_there():
-        return False
-    from quickstudy.kernels import compiled
-
-    place = Path(compiled.measure.stats.cache_path)  # pyright: ignore[reportFunctionMemberAccess]
-    return not any(place.glob("compiled.*.nbi"))
 
 
 def _of_a_transform(z: Tensor) -> bool:

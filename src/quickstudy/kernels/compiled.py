@@ -19,6 +19,7 @@ from numba import njit
 from torch import Tensor
 
 from quickstudy.core.recording import recordable
+from quickstudy.kernels.compiling import tell_when_compiling
 
 _FAST = {
     "fastmath": {"nsz", "arcp", "contract", "afn", "reassoc"},
@@ -26,6 +27,7 @@ _FAST = {
     "cache": True,
     "error_model": "numpy",
 }
+tell_when_compiling()
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:

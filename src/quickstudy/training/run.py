@@ -15,7 +15,6 @@ from torch import Tensor
 
 from quickstudy.core.batching import (
     Strategy,
-    is_fused,
     order_dependent,
     strategy_for,
     threads_per_operation,
@@ -33,7 +32,6 @@ from quickstudy.core.transform import AbstractTransform
 from quickstudy.core.worker_pool import WorkerLostError
 from quickstudy.core.workers import Workers
 from quickstudy.evaluation import Report, Share, evaluate_shared
-from quickstudy.kernels.backends import will_compile
 from quickstudy.training.checkpoint import load_checkpoint, save_checkpoint
 from quickstudy.training.engine import (
     AbstractEngine,
@@ -352,8 +350,6 @@ class TrainingRun:
         console = self.job.console if is_main else None
         meter = _Meter()
         stopped = False
-        if console and self.device.type == "cpu" and is_fused(self.step) and will_compile():
-            console.print("Kernels are compiled for this machine, once: up to half a minute.")
         recording = self._record_if_faster(strategy)
 
         def chosen(kind: str, text: str) -> None:
