@@ -68,6 +68,11 @@ class AsWideAsTheSupport(Honest):
         return self.layer(support.x)
 
 
+class ForgetsToReturn(Honest):
+    def predict(self, state, x):
+        super().predict(state, x)
+
+
 class SqueezesTheTaskAxis(Honest):
     def adapt(self, support, target, query_x=None):
         return super().adapt(support, target), torch.zeros(())
@@ -423,6 +428,7 @@ PLANTED = [
         AsWideAsTheSupport,
         "expected scores of shape [T Q O] = (3, 12, 4), but got (3, 12, 8)",
     ),
+    ("shapes", ForgetsToReturn, "ForgetsToReturn.predict returned nothing"),
     ("shapes", SqueezesTheTaskAxis, "one leaf is shape ()"),
     (
         "rejects_wrong_targets",

@@ -43,6 +43,42 @@ class Watching(AbstractLearner):
         return (x.sum(-1) + state[0][:, None])[..., None].expand(*x.shape[:2], 3)
 
 
+class GivesBack(Watching):
+    """Gives back what it was made with."""
+
+    def __init__(self, state, scores):
+        super().__init__()
+        self.state, self.scores = state, scores
+
+    def adapt(self, support, target, query_x=None):
+        return self.state
+
+    def predict(self, state, x):
+        return self.scores
+
+
+@pytest.mark.parametrize(
+    ("state", "scores", "said"),
+    [
+        (None, torch.zeros(1, 3, 3), r"GivesBack\.adapt returned nothing"),
+        ((), None, r"GivesBack\.predict returned nothing"),
+        ((), (torch.zeros(1, 3, 3),), r"GivesBack\.predict returned a tuple"),
+    ],
+)
+def test_a_forgotten_return_is_said_to_be_one(state, scores, said):
+    learner = GivesBack(state, scores)
+    task = Examples(torch.zeros(1, 3, 2), torch.tensor([[0, 1, 2]]))
+    with pytest.raises(EpisodeError, match=said):
+        learner(Episode(task, task, Classes(3)))
+    with pytest.raises(EpisodeError, match=said):
+        learner.fit(support([0, 1, 2]), Classes(3))(torch.zeros(3, 2))
+
+
+def test_a_state_of_other_things_than_tensors_gives_no_predictor():
+    with pytest.raises(ConfigError, match="leaf 0 of that of GivesBack is of type int"):
+        GivesBack((3,), None).fit(support([0, 1, 2]), Classes(3))
+
+
 # --- fit
 
 

@@ -40,8 +40,33 @@ def test_the_network_that_was_given_is_trained():
 
 
 def test_a_network_of_another_width_is_refused():
-    with pytest.raises(EpisodeError, match=r"out_dim=3 .* gives \(2,\)"):
+    with pytest.raises(EpisodeError, match=r"out_dim=3 .* gives \(2, 2\)"):
         Wrapped(nn.Linear(6, 2), out_dim=3)(torch.zeros(1, 2, 6))
+
+
+class Odd(nn.Module):
+    """Gives back what ``answer`` makes of the features."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.layer, self.answer = nn.Linear(6, 3), answer
+
+    def forward(self, x):
+        return self.answer(self.layer(x))
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda z: None, r"Odd\.forward returned nothing"),
+        (lambda z: (z, z), r"Odd\.forward returned a tuple"),
+        (lambda z: z.mean(0), r"one vector .* it gives \(3,\)"),
+        (lambda z: z[:2].repeat(2, 1), r"one vector .* it gives \(4, 3\)"),
+    ],
+)
+def test_a_network_that_gives_something_else_is_refused_in_words(answer, said):
+    with pytest.raises(EpisodeError, match=said):
+        Wrapped(Odd(answer), out_dim=3)(torch.zeros(2, 3, 6))
 
 
 class Frozen(nn.Module):

@@ -82,6 +82,24 @@ def check_finite(x: Tensor, name: str) -> None:
         )
 
 
+def returned(value: Any, part: object, method: str, kind: type = object) -> Any:
+    """What a method of somebody's own part gave back, where it is of the kind that was promised.
+
+    Raises:
+        EpisodeError: for anything else, and for None, which a forgotten ``return`` gives.
+    """
+    if value is None:
+        raise EpisodeError(
+            f"{type(part).__name__}.{method} returned nothing. End it with a return statement."
+        )
+    if not isinstance(value, kind):
+        raise EpisodeError(
+            f"{type(part).__name__}.{method} returned a {type(value).__qualname__}, but a "
+            f"{kind.__name__} was expected."
+        )
+    return value
+
+
 @contextlib.contextmanager
 def in_words(who: str) -> Iterator[None]:
     """Errors of solvers that meet numbers they cannot work with become errors in words."""

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from quickstudy.core.algorithm import AbstractAlgorithm, State
-from quickstudy.core.arguments import as_learned, can_look, check_finite, in_words
+from quickstudy.core.arguments import as_learned, can_look, check_finite, in_words, returned
 from quickstudy.core.batching import threads_for
 from quickstudy.core.encoder import AbstractEncoder, check_image_range
 from quickstudy.core.errors import (
@@ -145,7 +145,8 @@ class AbstractLearner(AbstractAlgorithm[State]):
         if support.unlabelled is not None:
             check_finite(support.unlabelled, "unlabelled")
         with in_mode(self, training=False), torch.no_grad(), in_words(type(self).__name__):
-            return Predictor(self, self.adapt(support, target), target)
+            state = returned(self.adapt(support, target), self, "adapt")
+            return Predictor(self, state, target)
 
     def start_from(self, trained: "AbstractLearner[Any]", tasks: AbstractTasks) -> tuple[str, ...]:
         """Begin with what a trained learner has in common with this one: every tensor of the same
@@ -203,8 +204,8 @@ def _answer(learner: AbstractLearner[Any], episode: Episode) -> Tensor:
     seen = episode.query.x if learner.traits.transductive else None
     threads = threads_for(learner, episode.support.x, episode.query.x)
     with in_words(type(learner).__name__), threads:
-        state = learner.adapt(episode.support, episode.target, seen)
-        return learner.predict(state, episode.query.x)
+        state = returned(learner.adapt(episode.support, episode.target, seen), learner, "adapt")
+        return returned(learner.predict(state, episode.query.x), learner, "predict", Tensor)
 
 
 def _spread(rows: Tensor, mask: Tensor) -> Tensor:

@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from quickstudy.core.algorithm import AbstractAlgorithm
-from quickstudy.core.arguments import as_learned, can_look, check_answers, examples_tensor, in_words
+from quickstudy.core.arguments import (
+    as_learned,
+    can_look,
+    check_answers,
+    examples_tensor,
+    in_words,
+    returned,
+)
 from quickstudy.core.describe import Modules, check_given_modules, describe, rebuild
 from quickstudy.core.encoder import check_image_range
 from quickstudy.core.errors import ConfigError, EpisodeError, LoadError
@@ -62,6 +69,11 @@ class Predictor(nn.Module):
         leaves, self._tree = pytree.tree_flatten(state)
         self._outline = _outline(state)
         for i, leaf in enumerate(leaves):
+            if not isinstance(leaf, Tensor):
+                raise ConfigError(
+                    f"A learner's state is made of tensors in tuples, lists and dicts, but leaf {i}"
+                    f" of that of {type(learner).__name__} is of type {type(leaf).__qualname__}."
+                )
             if leaf.shape[:1] != (1,):
                 raise ConfigError(
                     f"A predictor holds one task, but leaf {i} of its state has shape "
@@ -103,7 +115,8 @@ class Predictor(nn.Module):
         stays = self.learner.training == self.training
         mode = contextlib.nullcontext() if stays else in_mode(self.learner, training=self.training)
         with mode, in_words(type(self.learner).__name__):
-            out = self.learner.predict(self.state, queries)[0]
+            answers = self.learner.predict(self.state, queries)
+            out = returned(answers, self.learner, "predict", Tensor)[0]
         if can_look(out):
             check_answers(out, f"the predictor of {type(self.learner).__name__}")
         return out

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from quickstudy.core.arguments import returned
 from quickstudy.core.encoder import AbstractEncoder, Context
 from quickstudy.core.errors import ConfigError, EpisodeError
 from quickstudy.core.scalars import whole
@@ -67,14 +68,16 @@ class Wrapped(AbstractEncoder):
 
     def forward(self, x: Float[Tensor, "T N *S"], context: Context = ()) -> Float[Tensor, "T N D"]:
         if self.norm == "batch":
-            features = torch.stack([self.module(task) for task in x])
-        else:
-            features = self.module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-        if features.shape[2:] != (self.out_dim,):
+            return torch.stack([self._called(task) for task in x])
+        return self._called(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+    def _called(self, examples: Float[Tensor, "B *S"]) -> Float[Tensor, "B D"]:
+        features = returned(self.module(examples), self.module, "forward", Tensor)
+        if features.shape != (examples.shape[0], self.out_dim):
             raise EpisodeError(
                 f"{self.name} was wrapped with out_dim={self.out_dim} and has to give one vector "
                 f"of so many numbers per example, but for examples of the shape "
-                f"{tuple(x.shape[2:])} it gives {tuple(features.shape[2:])}. Flatten its output, "
+                f"{tuple(examples.shape)} it gives {tuple(features.shape)}. Flatten its output, "
                 "or wrap it with its own out_dim."
             )
         return features

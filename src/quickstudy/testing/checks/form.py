@@ -3,6 +3,7 @@
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from quickstudy.core.arguments import returned
 from quickstudy.core.errors import ContractError, TargetError
 from quickstudy.core.types import Classes, Reals, Target
 from quickstudy.testing.checks.requirements import contract_check, require_scores
@@ -30,8 +31,10 @@ def check_shapes(subject: Subject) -> None:
         )
     for target in subject.targets:
         e = subject.episode(target=target)
-        state = adapt(subject.learner, e)
-        require_scores(e, subject.learner.predict(state, e.query.x), f"for {target}")
+        learner = subject.learner
+        state = returned(adapt(learner, e), learner, "adapt")
+        out = returned(learner.predict(state, e.query.x), learner, "predict", Tensor)
+        require_scores(e, out, f"for {target}")
         for leaf in pytree.tree_leaves(state):
             if not isinstance(leaf, Tensor) or leaf.shape[:1] != (e.n_tasks,):
                 came = (
