@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from quickstudy.algorithms import MANN, ProtoNet, Siamese
-from quickstudy.core.errors import ConfigError
+from quickstudy.core.errors import ConfigError, TrainingError
 from quickstudy.core.learner import AbstractLearner
-from quickstudy.core.objective import MetaStep
+from quickstudy.core.objective import Batch, MetaStep
 from quickstudy.core.rng import seed_everything
 from quickstudy.encoders import MLP, Identity
 from quickstudy.evaluation import evaluate
@@ -99,6 +99,18 @@ def test_nothing_to_train() -> None:
         p.requires_grad_(False)
     with pytest.raises(ConfigError, match=r"none of its 2 parameters.*requires_grad_"):
         train(frozen, tasks(), steps=1)
+
+
+class Detached(QueryLoss):
+    """The loss as a number."""
+
+    def forward(self, learner: AbstractLearner, batch: Batch) -> torch.Tensor:
+        return torch.tensor(super().forward(learner, batch).item())
+
+
+def test_a_loss_that_depends_on_no_parameter_is_refused_in_words() -> None:
+    with pytest.raises(TrainingError, match=r"depends on none .* \.item\(\)"):
+        train(MetaStep(learner(), Detached()), tasks(), steps=1)
 
 
 def test_parts_of_the_wrong_type_are_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.core.compiled import CompiledGradient
+from quickstudy.core.errors import TrainingError
 from quickstudy.core.rng import drawing, generator
 from quickstudy.core.types import Episode
 
@@ -54,7 +55,11 @@ class PieceGradient:
         return replace(self, compiled=compiled)
 
     def __call__(self, step: nn.Module, piece: Piece) -> LossAndGradient:
-        """Loss and gradient by the parameters that are trained."""
+        """Loss and gradient by the parameters that are trained.
+
+        Raises:
+            TrainingError: when the loss depends on none of them.
+        """
         parameters = [p for p in step.parameters() if p.requires_grad]
         device = parameters[0].device.type
         seed = generator("train", self.seed, piece.step, piece.number).initial_seed()
@@ -73,6 +78,11 @@ class PieceGradient:
             drawing(own),
         ):
             loss = step(piece.episode) * share
+        if not loss.requires_grad:
+            raise TrainingError(
+                "The loss depends on none of the parameters that are trained. Look for .detach(), "
+                ".item(), .data, numpy or torch.no_grad() on the way from them to the answers."
+            )
         return loss.detach().float(), torch.autograd.grad(loss, parameters, allow_unused=True)
 
 
