@@ -10,7 +10,7 @@ from quickstudy.core.errors import EpisodeError, LoadError
 from quickstudy.core.learner import norm_policy
 from quickstudy.encoders import Wrapped
 from quickstudy.recipes.runs import save_learner
-from quickstudy.testing import check_encoder
+from quickstudy.testing import check_encoder, check_learner
 
 
 def network(width=4):
@@ -67,6 +67,10 @@ class Odd(nn.Module):
 def test_a_network_that_gives_something_else_is_refused_in_words(answer, said):
     with pytest.raises(EpisodeError, match=said):
         Wrapped(Odd(answer), out_dim=3)(torch.zeros(2, 3, 6))
+
+
+def test_a_learner_on_a_network_of_ones_own_keeps_the_contract():
+    check_learner(ProtoNet(Wrapped(nn.Linear(6, 8), out_dim=8)))
 
 
 class Frozen(nn.Module):

@@ -76,8 +76,9 @@ def check_learner(
 
 
 def yield_checks(traits: Traits) -> Iterator[Check]:
-    """The checks that these promises call for, simplest first. Each takes a `Subject`."""
-    yield check_has_docstring
+    """The checks that these promises call for, simplest first, and what is missing in the
+    documentation last. Each takes a `Subject`.
+    """
     yield check_shapes
     yield check_rejects_wrong_targets
     yield check_adapt_is_pure
@@ -108,6 +109,7 @@ def yield_checks(traits: Traits) -> Iterator[Check]:
     if not traits.transductive and traits.exportable:
         yield check_exports
     yield check_learns_a_separable_toy
+    yield check_has_docstring
 
 
 ONCE = frozenset(

@@ -3,7 +3,9 @@
 import tempfile
 
 import torch
+from torch import nn
 
+from quickstudy.core.describe import Described
 from quickstudy.core.predictor import Predictor
 from quickstudy.testing.checks.requirements import contract_check, require_equal
 from quickstudy.testing.checks.subject import Subject
@@ -23,8 +25,9 @@ def check_predictor_round_trip(subject: Subject) -> None:
             subject.learner(e)[0],
             f"for {target}, the answers of fit(support)(x) and of the learner itself",
         )
-        with tempfile.TemporaryDirectory() as folder:
-            loaded = Predictor.load(predictor.save(folder)).to(x.device)
+        with tempfile.TemporaryDirectory() as name:
+            folder = predictor.save(name)
+            loaded = Predictor.load(folder, modules=_given_modules(predictor)).to(x.device)
         require_equal(
             loaded(x),
             predictor(x),
@@ -51,3 +54,9 @@ def check_exports(subject: Subject) -> None:
             predictor(some),
             f"the answers of the exported program to {len(some)} queries and the predictor's",
         )
+
+
+def _given_modules(part: nn.Module) -> dict[str, nn.Module]:
+    """The networks that are given again when the part is loaded, by name."""
+    described = (module for module in part.modules() if isinstance(module, Described))
+    return {name: module for one in described for name, module in one.given_modules().items()}
