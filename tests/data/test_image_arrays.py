@@ -81,9 +81,10 @@ def test_colour_is_normalised_channel_by_channel() -> None:
     ("x", "message"),
     [
         (np.full((4, 8, 8), 200.0), "runs from 200 to 200"),
-        (np.full((4, 8, 8), -0.5), "between 0 and 1"),
+        (np.full((4, 8, 8), -0.5), "between 0 and 1.* Undo the normalisation"),
         (np.full((4, 8, 8), np.nan), "Of 4 images 4 hold values that are not finite"),
-        (np.zeros((4, 8, 8), np.int64), "dtype torch.int64"),
+        (np.zeros((4, 8, 8), np.int64), "dtype torch.int64.* Divide them by 255"),
+        (np.full((4, 8, 8), 40_000, np.uint16), "from 40000 to 40000.* such as 65535"),
         (np.zeros((8, 8), np.uint8), r"shape \[8, 8\]"),
         (np.zeros((4, 7, 8, 9), np.uint8), "1 or 3 channels"),
         (np.zeros((3, 8, 8), np.uint8), "3 images but y has 4 labels"),

@@ -24,6 +24,7 @@ from quickstudy.pretrained import (
     stream_files,
 )
 from quickstudy.pretrained import files as module
+from quickstudy.pretrained.files import find_sources
 
 
 class Reader:
@@ -91,6 +92,12 @@ def test_paths_as_text_and_no_paths(files: list[Path]) -> None:
     assert numbers(encode_files(Reader().encoder, [str(p) for p in files[:3]])) == [0, 1, 2]
     none = encode_files(Reader().encoder, [])
     assert (none.vectors.shape, none.vectors.dtype, none.paths) == ((0, 2), np.float32, [])
+
+
+def test_an_array_of_paths_is_several_files(files: list[Path]) -> None:
+    texts = [str(p) for p in files[:3]]
+    assert find_sources(np.array(texts), kind="images") == files[:3]
+    assert find_sources(np.array(files[:3], dtype=object), kind="images") == files[:3]
 
 
 def test_what_cannot_be_read_is_skipped_with_the_reason(files: list[Path]) -> None:

@@ -17,6 +17,7 @@ from quickstudy.core.words import counted
 from quickstudy.data.class_index import ClassDataset, ClassIndex, check_disjoint
 from quickstudy.data.class_split import enough_examples, split_named, splits_of
 from quickstudy.data.episodes import Episodes
+from quickstudy.data.image_files import into_range
 from quickstudy.data.images import ImageFormat
 from quickstudy.data.vectors import numbered_classes
 
@@ -192,9 +193,11 @@ def _images(x: ArrayLike | Tensor) -> Tensor:
     if images.dtype in (torch.uint8, torch.bool):
         return (images.to(torch.uint8) * (255 if images.dtype == torch.bool else 1)).contiguous()
     if not images.is_floating_point():
+        numbers = images.double()  # torch finds no extremes of uint16
+        low, high = float(numbers.min()), float(numbers.max())
         raise DataError(
-            f"Images are uint8 (0 … 255) or floats (0 … 1), but x has dtype {images.dtype}. "
-            "Convert it: x.astype('uint8')."
+            f"Images are uint8 (0 … 255) or floats (0 … 1), but x has dtype {images.dtype}, with "
+            f"values from {low:.0f} to {high:.0f}. {into_range(low, high)}"
         )
     if not bool(images.isfinite().all()):
         n = int((~images.isfinite()).flatten(1).any(1).sum())
@@ -206,7 +209,7 @@ def _images(x: ArrayLike | Tensor) -> Tensor:
     if not 0 <= low <= high <= 1:
         raise DataError(
             f"Images as floats lie between 0 and 1, but x runs from {low:.4g} to {high:.4g}. "
-            "Divide values up to 255 by 255; in the place of a normalisation give mean and std."
+            f"{into_range(low, high)} In the place of a normalisation give mean and std."
         )
     return images.float().contiguous()
 

@@ -139,11 +139,16 @@ def how_to_read(ending: str) -> str:
 
 
 def is_one_picture(given: Any) -> bool:
-    """Whether it is one file or picture, not several of them: an array of four axes is several.
+    """Whether it is one file or picture, not several of them: an array of four axes is several, and
+    so is one of paths.
 
     >>> is_one_picture("bird.jpg"), is_one_picture(["bird.jpg"])
     (True, False)
+    >>> is_one_picture(np.array(["bird.jpg", "owl.jpg"]))
+    False
     """
+    if isinstance(given, np.ndarray) and given.dtype.kind in "OU":
+        return False
     if isinstance(given, np.ndarray | TensorLike):
         return given.ndim < 4
     return isinstance(given, str | Path | bytes | bytearray | OpenFile | Image.Image)
@@ -310,6 +315,20 @@ def _open(path: str | Path, shown: str) -> io.BufferedReader:
         raise ImageError(f"{shown} cannot be opened: {error}. Check the path.") from error
 
 
+def into_range(low: float, high: float) -> str:
+    """What to do with numbers of images that run from ``low`` to ``high``, to have them between 0
+    and 1; a conversion to bytes would wrap what is below 0 or above 255.
+
+    >>> into_range(0, 255)
+    'Divide them by 255.'
+    """
+    if low < 0:
+        return "Undo the normalisation that made them negative."
+    if high > 255:
+        return "Divide them by the largest number that their kind has, such as 65535 for 16 bits."
+    return "Divide them by 255."
+
+
 def _from_array(picture: Any) -> Image.Image:
     array = picture
     if isinstance(picture, TensorLike):
@@ -330,14 +349,22 @@ def _from_array(picture: Any) -> Image.Image:
         array = array.astype(np.uint8) * 255
     if array.dtype.kind == "f":
         low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
-        if not 0 <= low <= high <= 1:  # also where one of them is NaN
+        if not math.isfinite(high - low):
+            raise ImageError("The array holds values that are not finite numbers. Replace them.")
+        if not 0 <= low <= high <= 1:
             raise ImageError(
                 "Numbers of an image lie between 0 and 1, or are bytes, but these run from "
-                f"{low:.4g} to {high:.4g}. Convert them, for instance x.astype('uint8')."
+                f"{low:.4g} to {high:.4g}. {into_range(low, high)}"
             )
         array = np.rint(array * 255).astype(np.uint8)
     if array.dtype == np.uint16 and array.ndim == 2:
         return Image.fromarray(array)
+    if array.dtype.kind in "iu" and array.dtype != np.uint8 and array.size:
+        low, high = int(array.min()), int(array.max())
+        raise ImageError(
+            f"An array is an image where it holds bytes (uint8) or floats, but {array.dtype} came, "
+            f"from {low} to {high}. {into_range(low, high)}"
+        )
     if array.dtype != np.uint8:
         raise ImageError(
             f"An array is an image where it holds bytes (uint8) or floats, but {array.dtype} came."
