@@ -13,6 +13,7 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, did_you_mean
 from quickstudy.encoders import Identity
 from quickstudy.estimators.classifier import FewShotClassifier
+from quickstudy.estimators.encoding import TABLE
 from quickstudy.estimators.findings import examine
 from quickstudy.estimators.fitted import FittedModel
 from quickstudy.estimators.open_set import OpenSetClassifier
@@ -146,18 +147,22 @@ def compare_methods(model: FittedModel, *, methods: Sequence[str] = METHODS) -> 
     for method in methods:
         if method not in METHODS:
             raise ConfigError(f"No method is called '{method}'. {did_you_mean(method, METHODS)}")
-    rows = [_score(model.known, method) for method in methods]
+    is_table = model.encoding.kind == TABLE
+    rows = [_score(model.known, method, is_table=is_table) for method in methods]
     return sorted(rows, key=lambda row: -(row.accuracy or 0.0))
 
 
-def _score(known: FewShotClassifier, method: str) -> MethodScore:
+def _score(known: FewShotClassifier, method: str, *, is_table: bool) -> MethodScore:
     x, n = known.support_, len(known.support_)
     if method == "in-context" and n > MOST_READ:
         note = f"It is compared up to {MOST_READ} examples, and there are {n}."
         return MethodScore(method, None, 0, None, note)
     other = FewShotClassifier(method)
+    if is_table:  # the length of a row says something, that of an encoder's vector does not
+        other.set_params(scaling="standardise", metric="euclidean")
     if method == "proto-maml":
-        x = _LENGTH * unit(x)
+        length = np.linalg.norm(x, axis=1).mean()
+        x = _LENGTH * (x / max(length, 1e-12) if is_table else unit(x))
         other = FewShotClassifier("learner", learner=proto_maml(Identity(x.shape[1])))
     other.fit(x, known.classes_[known.labels_], known.weights_)
     scores = other.left_out_scores()
