@@ -275,6 +275,27 @@ def test_a_cohort_of_the_enrolled_is_noticed(tmp_path: Path) -> None:
     assert "like p3" in result.warnings[0]
 
 
+def test_who_is_enrolled_out_of_the_cohort_is_noticed(tmp_path: Path) -> None:
+    gallery = made(tmp_path, 5)
+    gallery.calibrate(0.2, cohort=np.concatenate([photos(100 + who) for who in range(8)]))
+    before, _, _ = thresholds(gallery.policy)
+    assert gallery.enrol("somebody new", photos(200)).warnings == ()
+    (warning,) = gallery.enrol("p103", photos(103)).warnings
+    after, _, _ = thresholds(gallery.policy)
+    assert "looks like somebody of the cohort (similarity 1.000)" in warning
+    assert f"the threshold is {after:.3f} now" in warning
+    assert after > before
+
+
+def test_a_second_name_for_somebody_who_is_no_duplicate_is_noticed(tmp_path: Path) -> None:
+    gallery = made(tmp_path, 5)
+    gallery.set_policy(Policy(threshold=0.3, review=0.5, duplicate=0.9999))
+    (warning,) = gallery.enrol("p3 again", photos(3, seed=7)).warnings
+    assert "of p3 again would have been taken for p3" in warning
+    assert "certain above 0.500" in warning
+    assert gallery.enrol("somebody new", photos(200)).warnings == ()
+
+
 def test_duplicates_follow_the_scores_and_lie_above_the_threshold(tmp_path: Path) -> None:
     gallery = made(tmp_path, 40)
     threshold, review, duplicate = thresholds(gallery.policy)

@@ -119,6 +119,32 @@ def cohort_warnings(
     )
 
 
+def enrolled_of_cohort(
+    x: Vectors, identity: str, limit: float | None, *, snapshot: Snapshot, connection: Connection
+) -> list[str]:
+    """Whether somebody who is enrolled now is in the cohort that the thresholds come from, in a
+    plain sentence: they are high enough to refuse the cohort.
+
+    Args:
+        x: the templates that are new, unit vectors ``[n D]``.
+        identity: whose.
+        limit: the similarity at which duplicates began before; None = those of the same photo.
+        snapshot: who is there.
+        connection: with a transaction that it follows.
+    """
+    if not len(x) or snapshot.policy.rule != COHORT:
+        return []
+    cohort = snapshot.cohort(connection).vectors
+    nearest = float((x @ cohort.T).max())
+    if nearest < min(SAME_PHOTO, SAME_PHOTO if limit is None else limit):
+        return []
+    return [
+        f"{identity} looks like somebody of the cohort (similarity {nearest:.3f}), who was to be "
+        f"refused, so that the threshold is {snapshot.policy.threshold:.3f} now and may refuse "
+        "everybody. Leave them out of the cohort and calibrate again."
+    ]
+
+
 def calibration_of(policy: Policy, persons: int, warnings: tuple[str, ...]) -> Calibration:
     """What is to be said of a policy that comes from so many impostors."""
     left_out = policy.rule.startswith(LEAVE_ONE_OUT)

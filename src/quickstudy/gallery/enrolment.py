@@ -104,16 +104,27 @@ def _duplicates(
     connection: Connection,
     force: bool,
 ) -> list[str]:
-    """Whether a photo looks like another identity."""
+    """Whether a photo looks like another identity: so much that it is a question to a person, or
+    that it would have been a certain answer.
+    """
     others = snapshot.nearest_other(x, owner)
     similarity = [float(s[0]) if len(s) else -2.0 for _, s in others]
     photo = int(np.argmax(similarity))
     near, limit = similarity[photo], snapshot.policy.duplicate
     is_duplicate = near >= SAME_PHOTO if limit is None else near > min(limit, SAME_PHOTO)
-    if not is_duplicate:
+    policy = snapshot.policy
+    certain = policy.threshold if policy.review is None else policy.review
+    own = snapshot.templates.of(owner) if owner is not None else x[:0]
+    is_taken = certain is not None and near > max(certain, (own @ x[photo]).max(initial=-1))
+    if not is_duplicate and not is_taken:
         return []
     other = int(others[photo][0][0])
     name = snapshot.names(connection, [other])[other]
+    if not is_duplicate:
+        return [
+            f"{labels[photo]} of {identity} would have been taken for {name} (similarity "
+            f"{near:.3f}, certain above {certain:.3f}). If they are one, keep one of the two names."
+        ]
     why = f"duplicates begin at {limit:.3f}" if limit is not None else "it is the same one"
     text = f"{labels[photo]} of {identity} looks like {name} (similarity {near:.3f}, {why})"
     if not force:

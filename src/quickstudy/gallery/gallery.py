@@ -31,6 +31,7 @@ from quickstudy.gallery.cohort import (
     calibration_of,
     cohort_of,
     cohort_warnings,
+    enrolled_of_cohort,
     promises,
     refuse_enrolled,
 )
@@ -283,7 +284,11 @@ class VectorGallery:
             until = connection.execute(
                 select(IDENTITY.c.retain_until).where(IDENTITY.c.id == owner)
             ).scalar_one()
+            limit = self._snapshot.policy.duplicate
             self._access.keep_rate(change)
+            notes += enrolled_of_cohort(
+                some, name, limit, snapshot=self._snapshot, connection=connection
+            )
         return Enrolment(name, tuple(templates), tuple(notes), known, iso(until))
 
     def rename(self, identity: str, name: str) -> None:
