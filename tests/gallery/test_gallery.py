@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from quickstudy.core.errors import ConfigError, GalleryError
 from quickstudy.gallery import DuplicateError, Gallery, Policy
+from quickstudy.gallery.database import explained
+from quickstudy.gallery.location import Location
 
 DIM = 8
 
@@ -301,6 +303,13 @@ def test_bad_places(tmp_path: Path) -> None:
     for address in ("mysterydb://x", "mysql://me@host/name", "sqlite://"):
         with pytest.raises(GalleryError, match=r"is no (database|address)"):
             Gallery.create(address, encoder="e", dim=2)
+
+
+def test_a_disk_that_fails_is_said_to_be_perhaps_full() -> None:
+    # So SQLite speaks where there is no room for the file beside the gallery, also of reading.
+    said = r"a\.db cannot be read or written, as when it is full: disk I/O error\. Look at the room"
+    with pytest.raises(GalleryError, match=said), explained(Location.of("a.db")):
+        raise sqlite3.OperationalError("disk I/O error")
 
 
 def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:

@@ -104,7 +104,12 @@ def _explanation(location: Location, text: str, outcome: str) -> str:
             f"Another process has been writing to {place} for {PATIENCE} seconds. Try again. "
             f"{outcome}"
         )
-    return f"The database at {place} says: {text}. {outcome}"
+    if "disk I/O error" in text:
+        return (
+            f"The disk of {place} cannot be read or written, as when it is full: {text}. Look at "
+            f"the room that is left on it. {outcome}".rstrip()
+        )
+    return f"The database at {place} says: {text}. {outcome}".rstrip()
 
 
 def _connect(location: Location) -> sqlite3.Connection:
