@@ -319,6 +319,16 @@ def test_rows_of_a_table_are_answered(client: Client, place: Path) -> None:
     assert body["parameters"]["classes"] == ["elm", "oak"]
     said = {"answer": answers[0]["id"], "verdict": "wrong"}
     assert http.post("/v1/models/trees/feedback", json=said).status_code == 422
+    numbers = http.post("/v1/models/trees/predict", json={"items": [{"row": [1, 0.1]}]}).json()
+    assert '"row" must be an object with the columns' in numbers["detail"]
+    picture = http.post("/v1/models/trees/predict", files=[("file", ("a.png", b"\x89PNG", ""))])
+    assert "a JSON object with the columns a, b in 'row'" in picture.json()["detail"]
+
+
+def test_an_empty_file_is_said_to_be_empty(client: Client) -> None:
+    said = client().post("/v1/models/shapes/predict", files=[("file", ("a.png", b"", "image/png"))])
+    assert said.status_code == 415
+    assert "a.png: The file is empty" in said.json()["detail"]
 
 
 def test_a_model_as_one_graph_and_as_a_page(

@@ -31,6 +31,7 @@ from quickstudy.serve.settings import ServerSettings
 from quickstudy.serve.uploads import Item, Upload, read_items, refuse_if_nothing_is_left
 
 NOT_CALIBRATED = "not calibrated"
+_NAMED = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,7 +290,11 @@ def _rows(upload: Upload, model: FittedModel) -> Encoded:
         if isinstance(item.content, dict):
             good.append(item)
         elif not item.error:
-            item.status, item.error = 422, "A row was expected: an object with the columns."
+            columns = model.encoding.columns
+            more = ", …" if len(columns) > _NAMED else ""
+            names = ", ".join(columns[:_NAMED]) + more
+            item.status = 422
+            item.error = f"A row was expected, a JSON object with the columns {names} in 'row'."
     x = np.empty((0, model.known.n_features_in_))
     if good:
         rows = [item.content for item in good]

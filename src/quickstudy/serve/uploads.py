@@ -139,6 +139,8 @@ def refuse_if_nothing_is_left(upload: Upload) -> None:
 
 def _read(item: Item, encoder: AbstractPretrained, limits: Limits) -> Any:
     content = item.content
+    if content == b"":
+        return _wrong(item, 415, "The file is empty (0 bytes). Send it again.")
     if encoder.kind == "text":
         if isinstance(content, bytes):
             try:
@@ -272,6 +274,8 @@ def _item(value: Any, number: int) -> Item:
             item.content = base64.b64decode(data, validate=True)
         except (binascii.Error, ValueError):
             _wrong(item, 422, "The data is not base64. Addresses are not fetched.")
+    elif "row" in value:
+        _wrong(item, 422, '"row" must be an object with the columns, such as {"height": 1.5}.')
     else:
         _wrong(item, 422, 'The item has none of "data" (base64), "text" and "row".')
     return item
