@@ -82,6 +82,8 @@ class ExampleMap:
         places: ``[n 2]``.
         explained: the share of the variance that they show.
         centre, axes: what brings other vectors onto the map.
+        directions: whether vectors are brought to length 1 before, as those of an encoder; the
+            length of a table's row says something.
     """
 
     labels: list[Any]
@@ -89,10 +91,11 @@ class ExampleMap:
     explained: float
     centre: Float[NDArray[np.float64], " D"]
     axes: Float[NDArray[np.float64], "D 2"]
+    directions: bool = True
 
     def place(self, vectors: Float[NDArray[np.float64], "m D"]) -> NDArray[np.float64]:
         """Where other vectors lie, ``[m 2]``."""
-        return (unit(vectors) - self.centre) @ self.axes
+        return ((unit(vectors) if self.directions else vectors) - self.centre) @ self.axes
 
 
 def error_curve(model: FittedModel) -> ErrorCurve:
@@ -178,8 +181,8 @@ def _score(known: FewShotClassifier, method: str, *, is_table: bool) -> MethodSc
 
 def example_map(model: FittedModel) -> ExampleMap:
     """The examples of a model on the plane in which they differ most."""
-    known = model.known
-    x = unit(known.support_)
+    known, directions = model.known, model.encoding.kind != TABLE
+    x = unit(known.support_) if directions else known.support_
     centre = x.mean(0)
     _, sizes, rows = np.linalg.svd(x - centre, full_matrices=False)
     axes = np.zeros((x.shape[1], 2))
@@ -187,4 +190,4 @@ def example_map(model: FittedModel) -> ExampleMap:
     total = float((sizes**2).sum())
     explained = float((sizes[:2] ** 2).sum()) / total if total else 1.0
     labels = known.classes_[known.labels_].tolist()
-    return ExampleMap(labels, (x - centre) @ axes, explained, centre, axes)
+    return ExampleMap(labels, (x - centre) @ axes, explained, centre, axes, directions)
