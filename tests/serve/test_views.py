@@ -56,6 +56,25 @@ def test_no_view_has_a_serious_fault(address: str, browse: Callable[..., Any]) -
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], view
 
 
+def test_a_model_of_a_table_is_not_asked_about_drawings(
+    address: str, browse: Callable[..., Any]
+) -> None:
+    def as_table(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "kind": "table"})
+
+    page = browse(address)
+    expect(page.locator("#no-images")).to_be_hidden()
+    expect(page.locator("#input")).to_be_visible()
+    page.route("**/v1/models/shapes", as_table)
+    page.reload()
+    expect(page.locator("#no-images")).to_be_visible()
+    expect(page.locator("#plane")).to_be_visible()
+    expect(page.locator("#input")).to_be_hidden()
+    expect(page.locator("#tab-teach")).to_be_disabled()
+    expect(page.locator("#tab-try")).to_be_disabled()
+
+
 def test_prediction_sets_are_shown_or_refused_in_words(
     address: str, browse: Callable[..., Any], png: Callable[..., bytes]
 ) -> None:

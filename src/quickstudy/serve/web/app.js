@@ -79,7 +79,10 @@ async function refresh() {
       ),
     ),
   );
-  byId("tab-teach").disabled = kind !== "images";
+  // What one draws or photographs is an image; other items are asked about over HTTP.
+  const noImages = kind !== "images";
+  for (const name of ["teach", "try"]) byId(`tab-${name}`).disabled = noImages;
+  byId("no-images").hidden = !noImages;
   state.curve = null;
 }
 
@@ -343,7 +346,8 @@ byId("empty").addEventListener("click", guarded(async () => {
 
 const GALLERIES = ["people", "alike", "audit"];
 const tabs = [...document.querySelectorAll("[role=tab]")];
-async function show(view) {
+async function show(wanted) {
+  const view = byId(`tab-${wanted}`).disabled ? "map" : wanted;
   state.view = view;
   for (const tab of tabs) {
     const name = tab.getAttribute("aria-controls");
