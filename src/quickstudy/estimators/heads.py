@@ -89,18 +89,24 @@ class AbstractHead(abc.ABC):
         return self.fit(x, y, n, weight).left_out(x, y, n, weight)
 
     def without_some(
-        self, x: Array, y: NDArray[np.int64], n: int, weight: Array
+        self, x: Array, y: NDArray[np.int64], n: int, weight: Array, *, by_halves: bool = False
     ) -> Iterator[tuple[Bool[NDArray[np.bool_], " N"], Self]]:
-        """Which examples are left out at a time, see `left_out`, and the head without them."""
-        for left in self.rounds(y, n, weight):
+        """Which examples are left out at a time, see `left_out` and `rounds`, and the head without
+        them.
+        """
+        for left in self.rounds(y, n, weight, by_halves=by_halves):
             head = type(self)(**self.options())
             yield left, head.fit(x[~left], y[~left], n, weight[~left])
 
     def rounds(
-        self, y: NDArray[np.int64], n: int, weight: Array
+        self, y: NDArray[np.int64], n: int, weight: Array, *, by_halves: bool = False
     ) -> Iterator[Bool[NDArray[np.bool_], " N"]]:
-        """Which examples are left out at a time, see `left_out`."""
+        """Which examples are left out at a time, see `left_out`; by halves, of every second class
+        only, so that of two examples each the other classes still show how far they lie apart.
+        """
         turn = _rank_in_class(y, n) % self.turns
+        if by_halves:
+            turn = 2 * turn + y % 2
         totals = np.bincount(y, weight, minlength=n)
         for t in range(int(turn.max()) + 1):
             rest = totals - np.bincount(y, weight * (turn == t), minlength=n)

@@ -159,7 +159,7 @@ class GaussianHead(AbstractHead):
 
     Args:
         shrinkage: between 0 (the covariance as it is) and 1 (a multiple of the identity); None = of
-            5 the one with the smallest log loss of examples left out; ½ where no class has three
+            5 the one with the smallest log loss of examples left out; ½ where no class has two
             examples.
         scaling, metric: see `fit_scaling`.
         variance: what the covariance is, in every direction, where no class has two examples to
@@ -246,20 +246,22 @@ class GaussianHead(AbstractHead):
     def _best(
         self, x: Array, y: NDArray[np.int64], n: int, weight: Array
     ) -> tuple[float, Array | None]:
-        """The shrinkage, and the scores of the examples left out with it; None where none could
-        be.
+        """The shrinkage, and the scores of the examples left out with it; None where they say too
+        little.
         """
-        if n < 2 or np.bincount(y[weight > 0], minlength=n).max() < 3:
-            return _USUAL_SHRINKAGE, None  # without one of each, no two show a covariance
+        most = int(np.bincount(y[weight > 0], minlength=n).max())
+        if n < 2 or most < 2:
+            return _USUAL_SHRINKAGE, None
         scores = np.full((len(_SHRINKAGES), len(x), n), np.nan)
         usual = type(self)(shrinkage=_USUAL_SHRINKAGE, scaling=self.scaling, metric=self.metric)
-        for left, head in usual.without_some(x, y, n, weight):
+        # Without one of each class, no two of two would show a covariance.
+        for left, head in usual.without_some(x, y, n, weight, by_halves=most == 2):
             for i, shrinkage in enumerate(_SHRINKAGES):
                 scores[i, left] = head._shrunken(shrinkage).scores(x[left])
         known = np.isfinite(scores[0]).all(1)
         losses = [losses_at_best_temperature(s[known], y[known]).mean() for s in scores]
         best = int(np.argmin(losses))
-        return _SHRINKAGES[best], scores[best]
+        return _SHRINKAGES[best], None if most == 2 else scores[best]
 
 
 def losses_at_best_temperature(scores: Array, y: NDArray[np.int64]) -> Array:
