@@ -163,8 +163,8 @@ class GaussianHead(AbstractHead):
             examples.
         scaling, metric: see `fit_scaling`.
         variance: what the covariance is, in every direction, where no class has two examples to
-            show it; None = the shrinkage. A fit to others sets it to what their covariance comes
-            to, for heads without some of the examples.
+            show it; None = the shrinkage. A head without some of the examples gets what the
+            covariance of all comes to.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class GaussianHead(AbstractHead):
         self.shrinkage = shrinkage
         self.scaling = scaling
         self.metric = metric
-        self.variance = variance
+        self.variance = self.variance_ = variance
 
     def options(self) -> dict[str, Any]:
         chosen = self.shrinkage if self.shrinkage is not None else self.shrinkage_
@@ -186,7 +186,7 @@ class GaussianHead(AbstractHead):
             "shrinkage": chosen,
             "scaling": self.scaling,
             "metric": self.metric,
-            "variance": self.variance,
+            "variance": self.variance_,
         }
 
     def fit(self, x: Array, y: NDArray[np.int64], n: int, weight: Array) -> Self:
@@ -229,8 +229,9 @@ class GaussianHead(AbstractHead):
             # Of as many directions as are shown, and of the others.
             precision = (1 / (spread + self.base)).sum()
             precision += (len(self.centre) - len(spread)) / self.base
-            self.variance = float(len(self.centre) / precision)
+            self.variance_ = float(len(self.centre) / precision)
         else:
+            self.variance_ = self.variance
             self.base = shrinkage if self.variance is None else self.variance
         self.directions = self.axes * np.sqrt(spread / (spread + self.base))
         self.projected = self.means @ self.directions  # [C r]
