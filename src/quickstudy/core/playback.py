@@ -10,7 +10,7 @@ from torch.fx import GraphModule
 from quickstudy.core.recording import played
 
 # Most of a recorded step are these. Their functions in Python take the very arguments of the
-# recorded operations, and a call takes two thirds of the time of one that goes by the schema.
+# recorded operations, and a call takes less time than one that goes by the schema.
 _DIRECT: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (

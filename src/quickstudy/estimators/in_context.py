@@ -27,8 +27,7 @@ from quickstudy.pretrained.tabular import open_tabular
 Array = NDArray[np.float64]
 
 _CHUNK, _FOLDS = 512, 5
-# Of a class. Read once, one or two of each of the classes of eleven tables are answered right in
-# 39 and 60 % of cases, read twice in 61 and 69 %; of three, 72 % either way.
+# rows of a class: read once, fewer are answered worse (*measured*: ``benchmarks/left_out.json``)
 _FEW = 3
 
 # In parts of the largest number: what rounding leaves of numbers that a line says exactly, and how
