@@ -70,8 +70,39 @@ def test_leaving_classes_out_equals_fitting_without_them(metric: str) -> None:
             others = OpenSetClassifier(
                 FewShotClassifier(metric=metric), unknown_score=unknown_score, false_accept_rate=0.4
             ).fit(x[y != name], y[y != name])
+            others.estimator_.temperature = model.estimator_.temperature
             expected.extend(others.membership(x[y == name]))
         np.testing.assert_allclose(model.calibration_scores_, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("head", ["ridge", "logistic", "gaussian", "prototype"])
+@pytest.mark.parametrize("unknown_score", SCORES)
+def test_one_of_two_classes_says_something_of_unknowns_or_is_refused(
+    head: str, unknown_score: str
+) -> None:
+    both = people(np.random.default_rng(0), 2, 8)
+    x, y = both[:, :4].reshape(-1, DIM), np.repeat(["a", "b"], 4)
+    model = OpenSetClassifier(
+        FewShotClassifier(head, scaling="centre" if head == "gaussian" else "none"),
+        unknown_score=unknown_score,
+        false_accept_rate=0.7,
+    )
+    compares_outputs = unknown_score not in ("nearest", "mahalanobis")
+    if unknown_score == "max_probability" or (compares_outputs and head != "prototype"):
+        with pytest.raises(ConfigError, match="cohort"):
+            model.fit(x, y)
+        model.fit(x, y, cohort=people(np.random.default_rng(1), 20, 1)[:, 0])
+    else:
+        model.fit(x, y)
+        assert (model.predict(both[:, 4:].reshape(-1, DIM)) != "unknown").mean() > 0.5
+
+
+def test_scores_of_classes_left_out_have_the_temperature_of_the_classifier() -> None:
+    both = people(np.random.default_rng(0), 2, 8)
+    model = OpenSetClassifier(
+        FewShotClassifier("cosine"), unknown_score="energy", false_accept_rate=0.7
+    ).fit(both[:, :4].reshape(-1, DIM), np.repeat(["a", "b"], 4))
+    assert (model.predict(both[:, 4:].reshape(-1, DIM)) != "unknown").all()
 
 
 def test_the_threshold_follows_the_classes() -> None:

@@ -11,6 +11,9 @@ from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.scaling import Array, unit
 from quickstudy.metrics.open_set import SCORES
 
+TEMPERED = ("energy", "max_probability")
+"""The scores that depend on the temperature of the classifier."""
+
 
 class AbstractMembership(abc.ABC):
     """Membership: ``[n]`` from vectors ``[n D]``."""

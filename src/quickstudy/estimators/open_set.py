@@ -14,10 +14,12 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, QuickstudyWarning
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.cohort import CohortOverlap, find_overlap
-from quickstudy.estimators.membership import AbstractMembership, score_named
+from quickstudy.estimators.membership import TEMPERED, AbstractMembership, score_named
 from quickstudy.estimators.scaling import Array, unit
 from quickstudy.estimators.validation import check_vectors, kind_of, with_label
 from quickstudy.metrics.thresholds import conformal_threshold
+
+_ROUNDING = 1e-9  # of a score
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,9 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     the scores that unknowns get. The unknowns are a cohort, vectors of things that belong to none
     of the classes, by the same encoder; without one each class is left out in turn and plays the
     unknown to the others, which takes twice as many classes as a cohort has members: see
-    `quickstudy.metrics.thresholds.conformal_threshold`. Several vectors of one unknown count as
-    one: they resemble each other.
+    `quickstudy.metrics.thresholds.conformal_threshold`. Of two classes one is left then, of which
+    most heads say the same whatever they are asked: that is refused. Several vectors of one unknown
+    count as one: they resemble each other.
 
     Args:
         estimator: a `FewShotClassifier`; None is one with prototypes.
@@ -133,8 +136,8 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 one unknown; None = each of another.
 
         Raises:
-            ConfigError: when there are too few unknowns for the rate, or the label for unknowns
-                is a class.
+            ConfigError: when there are too few unknowns for the rate, the label for unknowns is a
+                class, or one of two classes, left out, says nothing of unknowns.
         """
         if not 0 <= self.review_rate < 1:
             raise ConfigError(
@@ -178,9 +181,9 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             self.calibration_scores_ = np.concatenate(
                 (self.calibration_scores_, self.scorer_.scores(self.negatives_))
             )
-        return self.set_rate(
-            self.false_accept_rate if false_accept_rate is None else false_accept_rate
-        )
+        self.set_rate(self.false_accept_rate if false_accept_rate is None else false_accept_rate)
+        self._check_two_classes()
+        return self
 
     def set_rate(self, false_accept_rate: float) -> Self:
         """Draw the line for another rate, by the scores that the unknowns have.
@@ -405,9 +408,33 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             return scores.max(1)
         out = []
         for at, name in enumerate(model.classes_.tolist()):
-            scorer = score_named(self.unknown_score).fit(model.without(name))
-            out.append(scorer.scores(model.support_[model.labels_ == at]))
+            out.append(self._scorer_without(name).scores(model.support_[model.labels_ == at]))
         return np.concatenate(out)
+
+    def _scorer_without(self, name: Any) -> AbstractMembership:
+        """What would give the membership scores if a class were not known."""
+        other = self.estimator_.without(name)
+        if self.unknown_score in TEMPERED:
+            other.temperature = self.estimator_.temperature  # or the scores would differ in scale
+        return score_named(self.unknown_score).fit(other)
+
+    def _check_two_classes(self) -> None:
+        """One of two classes, left out, must show something of unknowns."""
+        model = self.estimator_
+        if self.cohort_ is not None or len(model.classes_) != 2:
+            return
+        for name in model.classes_.tolist():
+            if _are_all_one(self._scorer_without(name).scores(model.support_)):
+                raise ConfigError(
+                    "Of two classes, one of them left out, the head has a single one, and then "
+                    f"its score '{self.unknown_score}' is the same for every vector: nothing is "
+                    "learned about unknowns. Give a cohort of things that belong to no class, a "
+                    "third class, or the score 'nearest', which compares with the examples."
+                )
+
+
+def _are_all_one(scores: Array) -> bool:
+    return bool(np.ptp(scores) <= _ROUNDING * max(1.0, np.abs(scores).max()))
 
 
 def reject_label_among(classes: NDArray[Any], asked: Any) -> Any:
