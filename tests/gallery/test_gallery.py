@@ -1,4 +1,5 @@
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -310,6 +311,22 @@ def test_a_disk_that_fails_is_said_to_be_perhaps_full() -> None:
     said = r"a\.db cannot be read or written, as when it is full: disk I/O error\. Look at the room"
     with pytest.raises(GalleryError, match=said), explained(Location.of("a.db")):
         raise sqlite3.OperationalError("disk I/O error")
+
+
+def test_a_gallery_on_a_full_disk_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(lambda: str(tmp_path / "a.db")).close()
+    before, disk = sorted(tmp_path.iterdir()), os.statvfs(tmp_path)
+    full = os.statvfs_result((*disk[:3], 1, 1, *disk[5:]))  # one block is free
+    monkeypatch.setattr(os, "statvfs", lambda path: full)
+    gallery = Gallery.open(tmp_path / "a.db")
+    assert gallery.identities()
+    assert gallery.info()["identities"] == len(gallery.identities())
+    assert sorted(tmp_path.iterdir()) == before  # SQLite would write beside it
+    with pytest.raises(GalleryError, match="is full"):
+        gallery.enrol("Zoe", vectors(9, 1), force=True)
+    gallery.close()
 
 
 def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +18,7 @@ from quickstudy.gallery.location import Location
 
 PATIENCE = 30
 """Seconds to wait for other writers."""
+_ROOM = 64 * 1024
 UNCHANGED = "Nothing was changed."
 
 
@@ -48,7 +50,25 @@ def engine_for(location: Location) -> Engine:
 def is_writable(location: Location) -> bool:
     """Whether changes can be made there; of a server only it knows."""
     path = location.path
-    return path is None or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+    if path is None:
+        return True
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) and _has_room(location)
+
+
+def _has_room(location: Location) -> bool:
+    """Whether the disk of a file takes what SQLite writes beside it as soon as it may write, even
+    to read.
+    """
+    if location.path is None or sys.platform == "win32":
+        return True
+    try:
+        disk = os.statvfs(location.path.parent)
+    except OSError:
+        return True
+    if not disk.f_blocks:  # some network disks do not say
+        return True
+    free = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail
+    return free * disk.f_frsize >= _ROOM
 
 
 def reading(engine: Engine) -> Engine:
@@ -90,7 +110,8 @@ def explained(location: Location, *, outcome: str = UNCHANGED) -> Iterator[None]
 
 def _explanation(location: Location, text: str, outcome: str) -> str:
     text, place = location.masked(text).strip().rstrip("."), location.shown
-    if "disk is full" in text or "No space left" in text:
+    is_full = "disk is full" in text or "No space left" in text
+    if is_full or ("readonly" in text and not _has_room(location)):
         return f"The disk of {place} is full. {outcome} Make room and try again."
     if "readonly" in text or "unable to open" in text or "ermission denied" in text:
         return (
