@@ -165,6 +165,24 @@ def test_people_come_and_go(quickstudy: Callable, drawings: Path, place: Path) -
     assert "without a gallery" in quickstudy("gallery", "list", place, status=2).stderr
 
 
+def test_two_names_of_one_person_are_found_and_become_one(
+    quickstudy: Callable, drawings: Path, place: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.png"
+    shutil.copy(sorted((drawings / "known" / "Än").iterdir())[0], other)
+    quickstudy("gallery", "enrol", place, "An", other, "--force")
+    pairs = lines(quickstudy("gallery", "look-alikes", place, "--json", "--most", "1").stdout)
+    assert [set(pair["names"]) for pair in pairs] == [{"Än", "An"}]
+    assert pairs[0]["similarity"] > 0.99
+    assert "Än" in quickstudy("gallery", "look-alikes", place).stdout
+    assert quickstudy("gallery", "merge", place, "An", "Än").stdout.startswith("An is Än now.")
+    names = [row["name"] for row in lines(quickstudy("gallery", "list", place, "--json").stdout)]
+    assert names == ["three o", "Än", "ქართ"]
+    assert "Nobody is called 'An'" in (
+        quickstudy("gallery", "merge", place, "An", "Än", status=2).stderr
+    )
+
+
 def test_a_cohort_of_people_who_are_not_enrolled(
     quickstudy: Callable, drawings: Path, place: Path, tmp_path: Path
 ) -> None:

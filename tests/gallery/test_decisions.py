@@ -287,6 +287,16 @@ def test_who_is_enrolled_out_of_the_cohort_is_noticed(tmp_path: Path) -> None:
     assert after > before
 
 
+def test_who_is_merged_and_in_the_cohort_is_noticed(tmp_path: Path) -> None:
+    gallery = made(tmp_path, 5)
+    gallery.calibrate(0.2, cohort=np.concatenate([photos(100 + who) for who in range(8)]))
+    gallery.enrol("p103", photos(103))
+    gallery.enrol("somebody new", photos(200))
+    assert gallery.merge("somebody new", "p2", force=True).warnings == ()
+    (warning,) = gallery.merge("p103", "p3", force=True).warnings
+    assert "p3 looks like somebody of the cohort (similarity 1.000)" in warning
+
+
 def test_a_second_name_for_somebody_who_is_no_duplicate_is_noticed(tmp_path: Path) -> None:
     gallery = made(tmp_path, 5)
     gallery.set_policy(Policy(threshold=0.3, review=0.5, duplicate=0.9999))

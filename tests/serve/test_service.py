@@ -384,5 +384,6 @@ def test_look_alikes_are_merged_but_never_two_of_one_photo(
     assert refused.status_code == 409
     done = http.post("/v1/galleries/marks/merge", json={"identity": "disc", "into": "circle"})
     assert done.json()["names"] == ["disc"]
+    assert done.json()["warnings"] == []
     missing = http.post("/v1/galleries/marks/merge", json={"identity": "disc", "into": "circle"})
     assert missing.status_code == 404

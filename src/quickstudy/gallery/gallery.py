@@ -58,7 +58,7 @@ from quickstudy.gallery.policy import Decision, Enrolment, Policy
 from quickstudy.gallery.snapshot import Snapshot
 from quickstudy.gallery.tables import AUDIT, COHORT, COHORT_ID, COPY, IDENTITY, TEMPLATE
 from quickstudy.gallery.transfer import Export, insert_cohort, insert_people
-from quickstudy.gallery.vectors import unit
+from quickstudy.gallery.vectors import Vectors, unit
 from quickstudy.pretrained.measured import MeasuredThresholds
 
 DEFAULT_RATE = 0.01
@@ -284,11 +284,7 @@ class VectorGallery:
             until = connection.execute(
                 select(IDENTITY.c.retain_until).where(IDENTITY.c.id == owner)
             ).scalar_one()
-            limit = self._snapshot.policy.duplicate
-            self._access.keep_rate(change)
-            notes += enrolled_of_cohort(
-                some, name, limit, snapshot=self._snapshot, connection=connection
-            )
+            notes += self._keep_rate(change, some, name)
         return Enrolment(name, tuple(templates), tuple(notes), known, iso(until))
 
     def rename(self, identity: str, name: str) -> None:
@@ -314,7 +310,8 @@ class VectorGallery:
 
     def merge(self, identity: str, into: str, *, force: bool = False) -> Deletion:
         """Two names of one person become one: its templates go to ``into``, its name is forgotten,
-        and the earlier of two retention dates holds. Templates that both have stay once.
+        and the earlier of two retention dates holds. Templates that both have stay once. The answer
+        warns where they are of somebody of the cohort, as `enrol` does.
 
         Args:
             identity: the name that goes.
@@ -328,9 +325,9 @@ class VectorGallery:
         """
         self._access.prepare(compares=True)
         with self._access.changing(compares=True) as change:
-            name, deleted = merge(change, self._snapshot, identity, into, force=force)
-            self._access.keep_rate(change)
-        return self._deleted((name,), deleted)
+            merged = merge(change, self._snapshot, identity, into, force=force)
+            warnings = self._keep_rate(change, merged.templates, merged.into)
+        return self._deleted((merged.name,), merged.deleted, warnings)
 
     def remove(self, identity: str) -> Deletion:
         """Forget an identity and all its templates, down to the last byte of the gallery's files;
@@ -707,10 +704,22 @@ class VectorGallery:
                 return None
         return Enrolment(name, (), (), len(x), iso(row.retain_until))
 
-    def _deleted(self, names: tuple[str, ...], deleted: Sequence[bytes]) -> Deletion:
+    def _keep_rate(self, change: Change, x: Vectors, identity: str) -> list[str]:
+        """Let the thresholds follow an identity that got templates ``[n D]``; returns what looks
+        wrong with these, in plain sentences.
+        """
+        limit = self._snapshot.policy.duplicate
+        self._access.keep_rate(change)
+        return enrolled_of_cohort(
+            x, identity, limit, snapshot=self._snapshot, connection=change.connection
+        )
+
+    def _deleted(
+        self, names: tuple[str, ...], deleted: Sequence[bytes], warnings: Sequence[str] = ()
+    ) -> Deletion:
         remains = purge(self._access.engine, self.location, deleted)
         with self._access.reading() as connection:
-            return Deletion(names, (*remains, *copies(connection)))
+            return Deletion(names, (*remains, *copies(connection)), warnings)
 
     def _pseudonyms(
         self, connection: Connection, owners: Sequence[int], decisions: Sequence[Decision]

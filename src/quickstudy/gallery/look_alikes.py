@@ -22,6 +22,7 @@ from quickstudy.gallery.identities import (
 from quickstudy.gallery.impostors import sample_rows
 from quickstudy.gallery.snapshot import Snapshot
 from quickstudy.gallery.tables import AUDIT, IDENTITY
+from quickstudy.gallery.vectors import Vectors
 
 _OTHERS = 3  # that each template is nearest to
 MOST_COMPARED = 2_000
@@ -84,13 +85,25 @@ def common_photo(connection: Connection, first: Identity, second: Identity) -> s
     return min(set(photos[0]) & set(photos[1]), default=None)
 
 
-def merge(
-    change: Change, snapshot: Snapshot, identity: str, into: str, *, force: bool
-) -> tuple[str, list[bytes]]:
-    """Give the templates of one identity to another, and forget its name.
+@dataclass(frozen=True)
+class Merged:
+    """What came of making two identities one.
 
-    Returns:
-        the name that went, and what must be found nowhere any more.
+    Args:
+        name: that went.
+        into: the one that stayed.
+        templates: that it brought, unit vectors ``[n D]``.
+        deleted: what must be found nowhere any more.
+    """
+
+    name: str
+    into: str
+    templates: Vectors
+    deleted: list[bytes]
+
+
+def merge(change: Change, snapshot: Snapshot, identity: str, into: str, *, force: bool) -> Merged:
+    """Give the templates of one identity to another, and forget its name.
 
     Raises:
         OnePhotoError: when both were enrolled from one photo, unless forced.
@@ -128,7 +141,7 @@ def merge(
     change.note(
         *(AuditEntry("merge", target.pseudonym, detail=detail, photo=name) for name in names)
     )
-    return row.name, [b for b in deleted if b != kept]
+    return Merged(row.name, target.name, x, [b for b in deleted if b != kept])
 
 
 def _photos(connection: Connection, identity: Identity) -> list[str]:

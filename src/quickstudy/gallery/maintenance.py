@@ -34,13 +34,19 @@ class Deletion(tuple[str, ...]):
         names: who was removed.
         remains: where something of them still is and until when, in plain sentences; empty where
             nothing is.
+        warnings: what looks wrong with who got their templates, in plain sentences; see
+            `VectorGallery.merge`.
     """
 
     remains: tuple[str, ...]
+    warnings: tuple[str, ...]
 
-    def __new__(cls, names: Sequence[str], remains: Sequence[str]) -> "Deletion":
+    def __new__(
+        cls, names: Sequence[str], remains: Sequence[str], warnings: Sequence[str] = ()
+    ) -> "Deletion":
         deletion = super().__new__(cls, names)
         deletion.remains = tuple(remains)
+        deletion.warnings = tuple(warnings)
         return deletion
 
     @property

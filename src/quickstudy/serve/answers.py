@@ -194,6 +194,9 @@ class Removed(Form):
 
     names: list[str]
     remains: list[str]
+    warnings: list[str] = Field(
+        description="What looks wrong with who got the templates, where two became one."
+    )
     request_id: str
 
 

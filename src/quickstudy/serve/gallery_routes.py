@@ -296,5 +296,6 @@ def _removed(deletion: Deletion, request: Request) -> Removed:
     return Removed(
         names=list(deletion),
         remains=list(deletion.remains),
+        warnings=list(deletion.warnings),
         request_id=request_id_of(request),
     )

@@ -9,7 +9,16 @@ from quickstudy.cli.gallery.audit import audit
 from quickstudy.cli.gallery.copies import backup, export_gallery, import_gallery
 from quickstudy.cli.gallery.enrol import create, enrol, enrol_folder
 from quickstudy.cli.gallery.evaluate import evaluate_gallery
-from quickstudy.cli.gallery.people import erase, expire, list_identities, purge, remove, rename
+from quickstudy.cli.gallery.people import (
+    erase,
+    expire,
+    list_identities,
+    look_alikes,
+    merge,
+    purge,
+    remove,
+    rename,
+)
 from quickstudy.cli.gallery.thresholds import calibrate, info, policy
 
 gallery = typer.Typer(
@@ -26,6 +35,8 @@ gallery.command()(calibrate)
 gallery.add_typer(policy, name="policy")
 gallery.command("evaluate")(evaluate_gallery)
 gallery.command("list")(list_identities)
+gallery.command("look-alikes")(look_alikes)
+gallery.command()(merge)
 gallery.command()(rename)
 gallery.command()(remove)
 gallery.command()(expire)

@@ -1,17 +1,21 @@
-"""``gallery list``, ``rename``, ``remove``, ``expire``, ``purge`` and ``erase``."""
+"""``gallery list``, ``look-alikes``, ``merge``, ``rename``, ``remove``, ``expire``, ``purge`` and
+``erase``.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quickstudy.cli.gallery.options import AsJson, Name, Operator, Place, opened, show
+from quickstudy.cli.gallery.options import AsJson, Name, Operator, Place, look, opened, show
 from quickstudy.cli.screen import results
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.words import counted
 
 if TYPE_CHECKING:
     from quickstudy.gallery import Deletion
+
+_PAIR = ("identity", "looks like", "similarity", "taken for each other", "both on")
 
 
 def list_identities(place: Place, as_json: AsJson = False) -> None:
@@ -25,6 +29,59 @@ def list_identities(place: Place, as_json: AsJson = False) -> None:
             until = person["retain_until"]
             person["retain_until"] = None if until is None else shown(until)
     show(people, ("name", "templates", "consent", "retain_until"), as_json=as_json)
+
+
+def look_alikes(
+    place: Place,
+    most: Annotated[int, typer.Option(min=1, help="How many pairs.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """The pairs of identities that resemble each other most, the nearest first: two names of one
+    person, which `merge` makes one, or two people who look alike, such as siblings.
+    """
+    with opened(place) as gallery:
+        pairs = gallery.look_alikes(most=most)
+    rows = [
+        {
+            "identity": pair.names[0],
+            "looks like": pair.names[1],
+            "similarity": pair.similarity,
+            "taken for each other": pair.is_confused,
+            "both on": pair.photo,
+        }
+        for pair in pairs
+    ]
+    if as_json:
+        rows = [vars(pair) for pair in pairs]
+    show(rows, _PAIR, as_json=as_json)
+    if not pairs and not as_json:
+        results().print("Fewer than two identities are enrolled, so there are no pairs.")
+
+
+def merge(
+    place: Place,
+    name: Annotated[str, typer.Argument(help="The name that goes.", show_default=False)],
+    into: Annotated[str, typer.Argument(help="The name that stays.", show_default=False)],
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Merge also two who were enrolled from one photo, where only the names of the "
+            "files are the same.",
+        ),
+    ] = False,
+    operator: Operator = "",
+) -> None:
+    """Make two names of one person one: its templates go to the other name, and the first is
+    forgotten. Two who were enrolled from one photo are two people, and are not merged.
+    """
+    from quickstudy.gallery.names import normal_name
+
+    with opened(place, operator=operator) as gallery:
+        deletion = gallery.merge(name, into, force=force)
+    results().print(f"{deletion.names[0]} is {normal_name(into)} now.")
+    look(deletion.warnings)
+    _tell_remains(deletion.remains)
 
 
 def rename(

@@ -80,8 +80,8 @@ export function startPeople({ input, guarded, note }) {
 
   async function merge(identity, into) {
     if (!confirm(`Give the photos of ${identity} to ${into}, and forget the name ${identity}?`)) return;
-    await send("POST", url("/merge"), { identity, into });
-    await lookAlikes(`${identity} is ${into} now.`);
+    const merged = await send("POST", url("/merge"), { identity, into });
+    await lookAlikes([`${identity} is ${into} now.`, ...merged.warnings].join(" "));
   }
 
   async function audit() {
@@ -113,7 +113,8 @@ export function startPeople({ input, guarded, note }) {
 
   async function judge(answer, verdict) {
     const result = await send("POST", url("/feedback"), { answer, verdict });
-    note("people-note", result.templates.length ? `A further template of ${result.identity}.` : "Noted.");
+    const words = [result.templates.length ? `A further template of ${result.identity}.` : "Noted.", ...result.warnings];
+    note("people-note", words.join(" "), result.warnings.length ? "warn" : "");
     await refresh();
   }
 
