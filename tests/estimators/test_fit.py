@@ -605,6 +605,21 @@ def test_a_missing_column_points_to_what_names_it(tmp_path: Path) -> None:
         score_model(model, table)
 
 
+def test_a_table_to_predict_without_a_column_says_what_is_wanted_and_given(tmp_path: Path) -> None:
+    table, other = tmp_path / "t.csv", tmp_path / "new.csv"
+    table.write_text("a,b,label\n1,2,x\n2,1,x\n7,8,y\n8,7,y\n")
+    other.write_text("b,c\n1,2\n")
+    model = fit_table(table)
+    with pytest.raises(DataError, match=r"new\.csv' has no column 'a'\. Wanted are a, b; .* b, c"):
+        model.predict_table(other)
+    with pytest.raises(DataError, match=r"^The table given has no columns 'a', 'b'\. Wanted"):
+        model.predict_table([{"c": 1}])
+    first, second = model.predict_table([{"b": 1}, {"a": 7, "b": 8}])
+    assert "the column 'a' is empty" in first.error
+    assert second.label == "y"
+    assert model.predict_table([]) == []
+
+
 def test_columns_beyond_ten_are_not_passed_over_in_silence(tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     names = [f"c{i}" for i in range(12)]

@@ -323,6 +323,8 @@ def test_rows_of_a_table_are_answered(client: Client, place: Path) -> None:
     assert '"row" must be an object with the columns' in numbers["detail"]
     picture = http.post("/v1/models/trees/predict", files=[("file", ("a.png", b"\x89PNG", ""))])
     assert "a JSON object with the columns a, b in 'row'" in picture.json()["detail"]
+    lacking = http.post("/v1/models/trees/predict", json={"items": [{"row": {"b": 1}}]}).json()
+    assert "The request has no column 'a'. Wanted are a, b; given are b." in lacking["detail"]
 
 
 def test_an_empty_file_is_said_to_be_empty(client: Client) -> None:

@@ -208,8 +208,14 @@ class FittedModel:
                 f"The model was fitted to {NOUNS[kind]} of a table, so it takes tables "
                 f"({', '.join(ENDINGS)}), not '{table}'."
             )
-        file = Path(table) if isinstance(table, str | Path) else Path("the table given")
-        rows = read_table(file) if isinstance(table, str | Path) else list(table)
+        file: Path | str = "the table given"
+        if isinstance(table, str | Path):
+            file = Path(table)
+            rows = read_table(file)
+        else:
+            rows = list(table)
+        if not rows:
+            return []
         if not self.encoding.columns:
             return list(self._stream(paths_of_rows(rows, file), cache))
         if kind == TABLE:

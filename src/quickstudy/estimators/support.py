@@ -23,11 +23,13 @@ from quickstudy.estimators.encoding import TABLE, Encoding, encode_texts
 from quickstudy.estimators.tables import (
     TARGET,
     Columns,
+    called,
     column,
     counts_rows,
     is_number,
     read_table,
     row_numbers,
+    texts,
     usable_columns,
 )
 from quickstudy.pretrained import AbstractPretrained, FeatureCache, encode_files, open_encoder
@@ -229,15 +231,15 @@ def table_support(
         )
     if text:
         _refuse_options("texts", kind=kind in ("auto", "text"), invert=invert is None)
-        texts = column(rows, text, file, option="text, on the command line --text")
+        items = column(rows, text, file, option="text, on the command line --text")
         opened = open_encoder(encoder, kind="text")
         vectors, warned = encode_texts(
             opened,
-            texts,
+            items,
             progress=None if progress is None else lambda n, of: progress("encoding", n, of),
         )
         encoding = Encoding("text", opened.source, opened.key, columns=(text,))
-        return SupportSet(texts, vectors, labels, encoding, opened, notes=warned)
+        return SupportSet(items, vectors, labels, encoding, opened, notes=warned)
     _refuse_options(
         "numbers",
         encoder=encoder == "auto",
@@ -279,8 +281,12 @@ def _column_of_files(rows: list[dict[str, Any]], *, but: str) -> str:
     return found[0] if len(found) == 1 else ""
 
 
-def paths_of_rows(rows: list[dict[str, Any]], file: Path) -> list[Path]:
+def paths_of_rows(rows: list[dict[str, Any]], file: Path | str) -> list[Path]:
     """The files that the rows of a table name, in the one column that looks like it.
+
+    Args:
+        rows: of the table.
+        file: where it lies; of one that is no file, what it is called in a sentence.
 
     Raises:
         DataError: when there is no such column, or more than one.
@@ -288,11 +294,12 @@ def paths_of_rows(rows: list[dict[str, Any]], file: Path) -> list[Path]:
     name = _column_of_files(rows, but="")
     if not name:
         raise DataError(
-            f"'{file}' has not one column in which every value ends like the name of a file, such "
-            "as photos/1.jpg; the model was fitted to files. Give a table with their paths in one "
-            "column, or the files."
+            f"{called(file)} has not one column in which every value ends like the name of a file, "
+            "such as photos/1.jpg; the model was fitted to files. Give a table with their paths in "
+            "one column, or the files."
         )
-    return [file.parent / Path(path).expanduser() for path in column(rows, name, file)]
+    folder = file.parent if isinstance(file, Path) else Path()
+    return [folder / Path(path).expanduser() for path in texts(rows, name, file)]
 
 
 def _files_of_table(
@@ -465,9 +472,9 @@ def read_cohort(
         x = _all_numbers(read_table(root), encoding.table_columns, root)
         return Cohort(encoding.standardised(x), items=range(1, len(x) + 1))
     if encoding.kind == "text" and encoding.columns:
-        texts = column(read_table(root), encoding.columns[0], root)
-        x, warned = encode_texts(support.encoder, texts)
-        return Cohort(x, items=texts, notes=warned)
+        items = column(read_table(root), encoding.columns[0], root)
+        x, warned = encode_texts(support.encoder, items)
+        return Cohort(x, items=items, notes=warned)
     paths = find_files([root], kind=encoding.kind)
     encoded = encode_files(
         support.encoder,

@@ -18,6 +18,7 @@ from quickstudy.core.words import counted
 ENDINGS = (".csv", ".tsv", ".jsonl")
 _MISSING = ("", "na", "n/a", "nan", "null", "?")
 _CATEGORIES = 20
+_NAMED = 20  # columns, in a message
 _COUNTED = 10  # so many rows that are numbered one after the other are no accident
 _SEPARATORS = {";": "semicolons", "\t": "tabs", ",": "commas"}
 _SIGNS = "%€$£"  # of currencies and of per cent, around a number
@@ -57,21 +58,24 @@ def read_table(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def texts(rows: Sequence[dict[str, Any]], name: str, file: Path, *, option: str = "") -> list[str]:
+def texts(
+    rows: Sequence[dict[str, Any]], name: str, file: Path | str, *, option: str = ""
+) -> list[str]:
     """A column's values as texts, without the spaces around them; empty where there is none.
 
     Args:
         rows: of the table.
         name: of the column.
-        file: where the table lies.
+        file: where the table lies; of one that is no file, what it is called in a sentence.
         option: what names the column, so that the error can say so.
 
     Raises:
-        DataError: when there is no such column.
+        DataError: when no row has such a column.
     """
-    if name not in rows[0]:
+    if not any(name in row for row in rows):
         how = f" Name the column that is meant ({option})." if option else ""
-        raise DataError(f"'{file}' has no column '{name}'.{how} {did_you_mean(name, rows[0])}")
+        known = did_you_mean(name, _columns_of(rows))
+        raise DataError(f"{called(file)} has no column '{name}'.{how} {known}")
     return ["" if row.get(name) is None else str(row[name]).strip() for row in rows]
 
 
@@ -115,14 +119,26 @@ class Columns:
 
 
 def row_numbers(
-    rows: Sequence[dict[str, Any]], columns: Columns, file: Path
+    rows: Sequence[dict[str, Any]], columns: Columns, file: Path | str
 ) -> tuple[Float[NDArray[np.float64], "n D"], list[str]]:
     """The rows as numbers, NaN for those that are missing, and of each row what is wrong with it:
     empty where nothing is. A category that is not known becomes zeros.
 
+    Args:
+        rows: of the table.
+        columns: which of its columns.
+        file: as of `texts`.
+
     Raises:
-        DataError: when there is no such column.
+        DataError: when a column is in no row; it names those that are wanted and those given.
     """
+    given = _columns_of(rows)
+    if missing := [name for name in columns.names if name not in given]:
+        names = _listed([f"'{name}'" for name in missing])
+        raise DataError(
+            f"{called(file)} has no {'column' if len(missing) == 1 else 'columns'} {names}. "
+            f"Wanted are {_listed(columns.names)}; given are {_listed(list(given)) or 'none'}."
+        )
     wrong = [""] * len(rows)
     parts = []
     known_of = columns.categories or ((),) * len(columns.names)
@@ -209,6 +225,21 @@ def counts_rows(values: Float[NDArray[np.float64], " n"]) -> bool:
     (True, False)
     """
     return len(values) >= _COUNTED and bool((np.diff(values) == 1).all())
+
+
+def _columns_of(rows: Sequence[dict[str, Any]]) -> dict[str, None]:
+    """The columns that any row has, in order."""
+    return dict.fromkeys(name for row in rows for name in row)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = " …" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def called(file: Path | str) -> str:
+    """What a table is called at the beginning of a sentence."""
+    return f"'{file}'" if isinstance(file, Path) else file[:1].upper() + file[1:]
 
 
 def _most(n_rows: int) -> int:

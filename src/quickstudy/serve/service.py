@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -298,7 +297,7 @@ def _rows(upload: Upload, model: FittedModel) -> Encoded:
     x = np.empty((0, model.known.n_features_in_))
     if good:
         rows = [item.content for item in good]
-        x, wrong = row_numbers(rows, model.encoding.table_columns, Path("the request"))
+        x, wrong = row_numbers(rows, model.encoding.table_columns, "the request")
         for item, why in zip(good, wrong, strict=True):
             if why:
                 item.status, item.error = 422, why
