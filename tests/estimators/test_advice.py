@@ -173,7 +173,7 @@ def test_too_few_unknowns() -> None:
     assert rejection(n=19).interval == (pytest.approx(low), pytest.approx(high))
     assert (
         "rests on 19 unknowns. A false-accept rate of 5 % was asked for, but the real one may be "
-        "anything from 0.13 % to 18 %" in a.text
+        "anything from 0.13 to 18 %" in a.text
     )
     assert "Bring the cohort to 120 items" in a.text
     (a,) = advise(told_of([5, 5, 5]), rejection=rejection(n=19, rule="leave one class out"))

@@ -117,6 +117,17 @@ def test_photos_in_memory_and_folders_stand_beside_each_other(
         gallery.calibrate_files(0.2, cohort=[b"no photo"], on_bad="skip")
 
 
+def test_a_folder_of_people_that_cannot_be_read_is_refused(
+    gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(DataError, match="cannot be read: Permission denied"):
+        gallery.enrol_folder(tmp_path)
+
+
 def test_what_is_no_open_file_of_bytes(gallery: Gallery, tmp_path: Path) -> None:
     path = photo(tmp_path / "new" / "bbb.png", 1)
     closed = path.open("rb")

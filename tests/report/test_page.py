@@ -151,7 +151,7 @@ def test_the_numbers_on_it(tmp_path: Path) -> None:
     half = z * (share * (1 - share) / 24 + (z / 48) ** 2) ** 0.5 / (1 + z * z / 24)
     assert f"{n} of 24 examples are recognised" in page.said
     assert (
-        f"({100 * share:.0f} %; 95 % interval {100 * (middle - half):.0f} % to "
+        f"({100 * share:.0f} %; 95 % interval {100 * (middle - half):.0f} to "
         f"{100 * (middle + half):.0f} %)" in page.said
     )
     assert (

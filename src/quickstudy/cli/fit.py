@@ -13,7 +13,7 @@ from quickstudy.cli.options import CacheOption
 from quickstudy.cli.overwrite import check_replaceable
 from quickstudy.cli.screen import Stages, results
 from quickstudy.core.errors import ConfigError
-from quickstudy.core.words import counted, percent, rounded
+from quickstudy.core.words import counted, percent, percent_range
 from quickstudy.estimators import FittedModel, fit_folder, fit_table
 from quickstudy.estimators.advice import listed
 from quickstudy.estimators.encoding import NOUNS
@@ -268,7 +268,7 @@ def _counted(share: float, n: int) -> str:
     """A share as a count, and between what it may lie of new items like these."""
     k = round(share * n)
     low, high = exact_interval(k, n)
-    between = f"between {rounded(100 * low)} and {percent(high, 0)}"
+    between = f"between {percent_range(low, high, 0, to='and')}"
     return f"{k} of {n}; of new ones like these {between}"
 
 

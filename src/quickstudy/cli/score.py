@@ -7,7 +7,7 @@ import typer
 
 from quickstudy.cli.options import CacheOption, ModelFolder, MovedEncoder
 from quickstudy.cli.screen import progress, results, table, warnings_as_notes
-from quickstudy.core.words import counted, percent, rounded
+from quickstudy.core.words import counted, percent, percent_range
 from quickstudy.estimators import FittedModel, Score, score_model
 from quickstudy.estimators.advice import listed
 from quickstudy.report import score_page
@@ -52,7 +52,7 @@ def _print_score(scored: Score) -> None:
     right = sum(item.is_right for item in scored.known)
     console.print(
         f"Accuracy: {percent(scored.accuracy, 1)} ({right} of {len(scored.known)}; 95 % interval "
-        f"{rounded(100 * low, 1)} to {percent(high, 1)})."
+        f"{percent_range(low, high, 1)})."
     )
     if scored.reject_label is not None:
         console.print(f"Called unknown: {percent(scored.false_reject_rate, 1)} of these.")
@@ -61,7 +61,7 @@ def _print_score(scored: Score) -> None:
         console.print(
             f"Of {counted(len(scored.unknown), 'item')} of classes that the model does not know, "
             f"{percent(scored.false_accept_rate, 1)} are taken for a class (95 % interval "
-            f"{rounded(100 * low, 1)} to {percent(high, 1)})."
+            f"{percent_range(low, high, 1)})."
         )
     shown = table("class", "right", "of", "taken for")
     for name, counts in scored.by_class().items():

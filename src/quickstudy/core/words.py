@@ -59,3 +59,17 @@ def percent(share: float, decimals: int | None = None, *, up: bool = False) -> s
     if 0 < share < 0.1:
         return f"{float(rounded(of, 1 - math.floor(math.log10(of)), up=up)):g} %"
     return f"{rounded(of, up=up)} %"
+
+
+def percent_range(low: float, high: float, decimals: int | None = None, *, to: str = "to") -> str:
+    """Two shares between which something lies, as text.
+
+    Args:
+        low, high: each between 0 and 1.
+        decimals: as of `percent`.
+        to: the word between them.
+
+    >>> percent_range(0.4557, 0.881), percent_range(0.005, 0.0165, to="and")
+    ('46 to 88 %', '0.5 and 1.7 %')
+    """
+    return f"{percent(low, decimals).removesuffix(' %')} {to} {percent(high, decimals)}"

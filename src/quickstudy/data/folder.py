@@ -124,7 +124,7 @@ class ImageFolder(Described, AbstractData):
         splits = (
             []
             if not self.root.is_dir()
-            else _splits_among(folder.name for folder in _entries(self.root).folders)
+            else _splits_among(folder.name for folder in entries_of(self.root).folders)
         )
         folders = {split: self.root / split for split in splits} or {"all": self.root}
         return {
@@ -318,7 +318,7 @@ def _class_folders(root: Path, sought: "_Sought") -> tuple[dict[str, list[Path]]
             f"{_shown(root)} is a file, but a folder of {sought.word}s was expected. If it is an "
             f"archive, unpack it first. {layout}"
         )
-    folders, files, hidden = _entries(root)
+    folders, files, hidden = entries_of(root)
     hidden = _wanted(hidden, sought.endings)
     loose = [file for file in files if file.suffix.lower() in sought.endings]
     if loose:
@@ -369,7 +369,7 @@ def _class_folders(root: Path, sought: "_Sought") -> tuple[dict[str, list[Path]]
         )
     if len(found) == 1:
         (inner,) = folders
-        below = len(_entries(inner).folders)
+        below = len(entries_of(inner).folders)
         hint = (
             f" Or did you mean {_shown(inner)}, which has {below} sub-folders?" if below > 1 else ""
         )
@@ -458,7 +458,7 @@ def _splits_among(names: Iterable[str]) -> list[str]:
     return [split for split in _SPLITS if split in present]
 
 
-class _Entries(NamedTuple):
+class Entries(NamedTuple):
     """What a folder holds, in natural order; hidden is what may be somebody's own."""
 
     folders: list[Path]
@@ -476,7 +476,7 @@ class _Below(NamedTuple):
     hidden: list[Path]
 
 
-def _entries(folder: Path) -> _Entries:
+def entries_of(folder: Path) -> Entries:
     """The sub-folders and the files of a folder."""
     try:
         names = list(folder.iterdir())
@@ -485,7 +485,7 @@ def _entries(folder: Path) -> _Entries:
             f"The folder {_shown(folder)} cannot be read: {error.strerror}. Change its "
             "permissions, or remove it."
         ) from error
-    found = _Entries([], [], [])
+    found = Entries([], [], [])
     for path in sorted(names, key=lambda path: natural_key(path.name)):
         if not is_left_out(path):
             (found.folders if path.is_dir() else found.files).append(path)
@@ -506,7 +506,7 @@ def _below(folder: Path, endings: frozenset[str]) -> _Below:
     every: list[Path] = []
     hidden: list[Path] = []
     while waiting:
-        folders, files, left_out = _entries(waiting.pop())
+        folders, files, left_out = entries_of(waiting.pop())
         every += files
         hidden += _wanted(left_out, endings)
         for sub in folders:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quickstudy.core.words import counted, percent
+from quickstudy.core.words import counted, percent, percent_range
 from quickstudy.estimators.findings import Findings
 from quickstudy.estimators.scaling import Array
 
@@ -288,7 +288,7 @@ def _unknowns(rejection: Rejection | None) -> list[Advice]:
         text = (
             f"The threshold rests on {rejection.n} unknowns. A false-accept rate of "
             f"{percent(rejection.rate)} was asked for, but the real one may be anything from "
-            f"{percent(low)} to {percent(high)}. {more}"
+            f"{percent_range(low, high)}. {more}"
         )
         out.append(Advice("unknowns", text))
     return out

@@ -559,15 +559,12 @@ def _people_in(
 ) -> tuple[dict[str, list[Path]], list[tuple[str, str]], tuple[str, ...]]:
     """The files of each sub-folder by its name, those without any with the reason, and notes."""
     from quickstudy.data import find_files
-    from quickstudy.data.folder import natural_key
-    from quickstudy.data.hidden import is_left_out, is_told_of, said_of_hidden
+    from quickstudy.data.folder import entries_of
+    from quickstudy.data.hidden import said_of_hidden
 
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}. Check the path and its spelling.")
-    entries = sorted(folder.iterdir(), key=lambda path: natural_key(path.name))
-    visible = [path for path in entries if not is_left_out(path)]
-    hidden = [path for path in entries if is_left_out(path) and is_told_of(path) and path.is_dir()]
-    folders = [path for path in visible if path.is_dir()]
+    folders, files, hidden = entries_of(folder)
     if not folders:
         raise DataError(
             f"{folder} has no sub-folders, but one per identity was expected: "
@@ -583,10 +580,10 @@ def _people_in(
             empty.append((sub.name, str(error)))
         else:
             people.setdefault(name, []).extend(paths)
-    loose = len(visible) - len(folders)
-    some = counted(loose, "file lies", "files lie")
+    some = counted(len(files), "file lies", "files lie")
     note = f"{some} beside the sub-folders in {folder}; nobody is enrolled with it."
-    notes = (note if loose else "", said_of_hidden(hidden, folder))
+    hidden = [path for path in hidden if path.is_dir()]
+    notes = (note if files else "", said_of_hidden(hidden, folder))
     return people, empty, tuple(text for text in notes if text)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from quickstudy.core.words import counted, percent, rounded
+from quickstudy.core.words import counted, percent, percent_range, rounded
 from quickstudy.estimators.scoring import Score
 from quickstudy.evaluation import versions
 from quickstudy.report.build import part_of_page, template, write_page
@@ -74,7 +74,7 @@ def _sentence(score: Score) -> str:
     low, high = score.interval
     text = (
         f"{right:,} of {len(score.known):,} new items got their class "
-        f"({percent(score.accuracy)}; 95 % interval {percent(low)} to {percent(high)})."
+        f"({percent(score.accuracy)}; 95 % interval {percent_range(low, high)})."
     )
     if score.reject_label is not None:
         text += f" {percent(score.false_reject_rate)} of them were called unknown."

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.special import log_softmax
 
-from quickstudy.core.words import counted, percent, rounded
+from quickstudy.core.words import counted, percent, percent_range, rounded
 from quickstudy.estimators.advice import Advice, Rejection, listed, shown
 from quickstudy.estimators.findings import Findings
 from quickstudy.estimators.sets import needed_for_sets
@@ -63,8 +63,7 @@ def verdict(findings: Findings) -> dict[str, Any]:
     low, high = binomtest(right, n).proportion_ci(method="wilson")
     sentence = (
         f"{right:,} of {n:,} examples are recognised by the classifier that learned from the "
-        f"others ({percent(right / n)}; 95 % interval {percent(low)} to "
-        f"{percent(high)})."
+        f"others ({percent(right / n)}; 95 % interval {percent_range(low, high)})."
     )
     if alone:
         sentence += (
@@ -313,7 +312,7 @@ def unknowns(s: Rejection | None) -> dict[str, Any] | None:
     said = (
         f"What scores above {shown(s.threshold)} is accepted. Of {s.n:,} unknowns{several} "
         f"{percent(over)} are; {percent(s.rate)} were asked for, and given so many "
-        f"unknowns the real share lies between {percent(low)} and {percent(high)} (95 %)."
+        f"unknowns the real share lies between {percent_range(low, high, to='and')} (95 %)."
     )
     groups = (
         []

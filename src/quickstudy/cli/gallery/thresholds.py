@@ -21,7 +21,7 @@ from quickstudy.cli.gallery.options import (
 )
 from quickstudy.cli.screen import Bar, results
 from quickstudy.core.errors import ConfigError
-from quickstudy.core.words import counted, percent
+from quickstudy.core.words import counted, percent, percent_range
 
 if TYPE_CHECKING:
     from quickstudy.gallery import Calibration
@@ -160,8 +160,8 @@ def _tell(result: "Calibration") -> None:
     if result.range is not None:
         low, high = result.range
         out.print(
-            f"That holds on average over calibrations; this one lies between {percent(low)} and "
-            f"{percent(high)} (95 %)."
+            f"That holds on average over calibrations; this one lies between "
+            f"{percent_range(low, high, to='and')} (95 %)."
         )
 
 
