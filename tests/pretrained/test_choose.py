@@ -87,12 +87,27 @@ def test_left_out_by_a_loop() -> None:
     x, y = rng.normal(size=(13, 5)).astype(np.float32), np.array([0] * 5 + [1] * 4 + [2] * 3 + [3])
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     expected = []
-    for i in range(12):  # the last one is alone in its class
-        rest = np.arange(13) != i
+    turn = np.array([0, 1, 2, 3, 4, 0, 1, 2, 3, 0, 1, 2, -1])  # the last one is alone in its class
+    for i in range(12):
+        rest = turn != turn[i]  # one of each class is left out with it
         prototypes = [unit[rest & (y == c)].mean(0) for c in range(4)]
         similarity = [p @ unit[i] / np.linalg.norm(p) for p in prototypes]
         expected.append(int(np.argmax(similarity)) == y[i])
     assert left_out(x, y).tolist() == expected
+
+
+def test_what_is_said_of_two_examples_each_is_what_one_of_each_reaches() -> None:
+    """One left out alone would be compared with one example of its class and two of the other."""
+    said, came = [], []
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        centres = 3 + rng.normal(size=(2, 16))
+        x = centres[[0, 0, 1, 1]] + 1.5 * rng.normal(size=(4, 16))
+        said.append(left_out(x.astype(np.float32), np.array([0, 0, 1, 1])).mean())
+        known, asked = (centres + 1.5 * rng.normal(size=(2, 16)) for _ in range(2))
+        known, asked = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (known, asked))
+        came.append(((asked @ known.T).argmax(1) == [0, 1]).mean())
+    assert abs(np.mean(said) - np.mean(came)) < 0.04
 
 
 def test_ink_on_paper_is_told_from_photographs(

@@ -18,6 +18,7 @@ from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.predictor import Predictor
 from quickstudy.core.types import Classes, Examples
 from quickstudy.estimators.scaling import Array, fit_scaling, row_space, unit
+from quickstudy.metrics.left_out import TURNS, left_out_rounds
 
 
 class AbstractHead(abc.ABC):
@@ -27,7 +28,7 @@ class AbstractHead(abc.ABC):
 
     temperature: float = 1.0
     """What to divide the scores by before a softmax where the examples are too few to choose it."""
-    turns: int = 20
+    turns: int = TURNS
     """In how many fits at most all examples are left out."""
 
     @property
@@ -73,9 +74,8 @@ class AbstractHead(abc.ABC):
         """The scores of each example from a head fitted without it, with the same options; NaN
         where its class has no other example of some weight.
 
-        One of every class is left out at a time (of classes of more than `turns` examples a part).
-        If one alone were left out, its class would be the smallest: of classes of two, one example
-        against two, which each head answers for the class of two.
+        One of every class is left out at a time (of classes of more than `turns` examples a part),
+        see `quickstudy.metrics.left_out.left_out_rounds`.
         """
         out = np.full((len(x), n), np.nan)
         for left, head in self.without_some(x, y, n, weight):
@@ -91,28 +91,12 @@ class AbstractHead(abc.ABC):
     def without_some(
         self, x: Array, y: NDArray[np.int64], n: int, weight: Array, *, by_halves: bool = False
     ) -> Iterator[tuple[Bool[NDArray[np.bool_], " N"], Self]]:
-        """Which examples are left out at a time, see `left_out` and `rounds`, and the head without
-        them.
+        """Which examples are left out at a time, see
+        `quickstudy.metrics.left_out.left_out_rounds`, and the head without them.
         """
-        for left in self.rounds(y, n, weight, by_halves=by_halves):
+        for left in left_out_rounds(y, n, weight, turns=self.turns, by_halves=by_halves):
             head = type(self)(**self.options())
             yield left, head.fit(x[~left], y[~left], n, weight[~left])
-
-    def rounds(
-        self, y: NDArray[np.int64], n: int, weight: Array, *, by_halves: bool = False
-    ) -> Iterator[Bool[NDArray[np.bool_], " N"]]:
-        """Which examples are left out at a time, see `left_out`; by halves, of every second class
-        only, so that of two examples each the other classes still show how far they lie apart.
-        """
-        turn = _rank_in_class(y, n) % self.turns
-        if by_halves:
-            turn = 2 * turn + y % 2
-        totals = np.bincount(y, weight, minlength=n)
-        for t in range(int(turn.max()) + 1):
-            rest = totals - np.bincount(y, weight * (turn == t), minlength=n)
-            left = (turn == t) & (rest > 1e-12 * totals)[y]
-            if left.any():
-                yield left
 
     def options(self) -> dict[str, Any]:
         """What another head is made with, to be fitted as this one was."""
@@ -169,7 +153,7 @@ class PrototypeHead(AbstractHead):
         sums = np.stack([weighted[y == c].sum(0) for c in range(n)])
         totals = np.bincount(y, weight, minlength=n)
         out = np.full((len(x), n), np.nan)
-        for left in self.rounds(y, n, weight):
+        for left in left_out_rounds(y, n, weight, turns=self.turns):
             rest = sums.copy()
             np.subtract.at(rest, y[left], weighted[left])
             rest /= (totals - np.bincount(y[left], weight[left], minlength=n))[:, None]
@@ -286,13 +270,3 @@ class LearnerHead(AbstractHead):
 def _mean(x: Array, weight: Array) -> Array:
     """The weighted mean of one class's vectors."""
     return (x * weight[:, None]).sum(0) / weight.sum()
-
-
-def _rank_in_class(y: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """How many examples of its class stand before each."""
-    counts = np.bincount(y, minlength=n)
-    rank = np.empty(len(y), np.int64)
-    rank[np.argsort(y, kind="stable")] = np.arange(len(y)) - np.repeat(
-        np.cumsum(counts) - counts, counts
-    )
-    return rank

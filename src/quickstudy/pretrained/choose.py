@@ -13,6 +13,7 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError
 from quickstudy.data import read_picture
 from quickstudy.data.open_files import OpenFile
+from quickstudy.metrics.left_out import left_out_rounds
 from quickstudy.pretrained.auto import general_encoder
 from quickstudy.pretrained.drawings import has_light_paper, is_drawn
 from quickstudy.pretrained.encoder import AbstractPretrained
@@ -163,19 +164,21 @@ def choose_encoder(
 
 
 def left_out(x: Float[NDArray[np.float32], "n D"], y: NDArray[np.int64]) -> Bool[NDArray, " m"]:
-    """Whether each example is recognised by the prototypes of the others, by cosine; those alone in
-    their class are passed over.
+    """Whether each example is recognised by the prototypes of the others, by cosine, one of each
+    class being left out at a time; those alone in their class are passed over.
     """
     unit = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    counts = np.bincount(y)
-    sums = np.zeros((len(counts), x.shape[1]))
+    n = int(y.max()) + 1
+    sums = np.zeros((n, x.shape[1]))
     np.add.at(sums, y, unit)
-    norms = np.maximum(np.linalg.norm(sums, axis=1), 1e-12)
-    scores = unit @ (sums / norms[:, None]).T
-    rest = sums[y] - unit
-    rest /= np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), 1e-12)
-    scores[np.arange(len(y)), y] = (unit * rest).sum(1)
-    return (scores.argmax(1) == y)[counts[y] > 1]
+    is_right, was_tried = np.zeros((2, len(y)), bool)
+    for left in left_out_rounds(y, n):
+        rest = sums.copy()
+        np.subtract.at(rest, y[left], unit[left])
+        rest /= np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), 1e-12)
+        is_right[left] = (unit[left] @ rest.T).argmax(1) == y[left]
+        was_tried |= left
+    return is_right[was_tried]
 
 
 def against_borders(paths: Sequence[Path], *, invert: bool) -> tuple[str, ...]:
