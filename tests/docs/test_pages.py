@@ -50,6 +50,20 @@ def test_links_resolve(page: Path) -> None:
     assert broken == []
 
 
+@pytest.mark.parametrize("page", [p for p in PAGES if p.exists()], ids=lambda p: p.name)
+def test_commands_and_python_fit_100_columns(page: Path) -> None:
+    """What one types, not what is printed: a phone and a printed page show no more."""
+    wide = []
+    for block in FENCE.finditer(page.read_text(encoding="utf-8")):
+        kind, *lines = block[0].splitlines()
+        typed: tuple[str, ...] = ("",)
+        if kind.endswith(("python", "console")) and re.search(r"^(>>>|\$) ", block[0], re.M):
+            typed = (">>> ", "... ", "$ ")
+        if kind.endswith(("python", "console", "sh", "bash", "json", "yaml", "toml")):
+            wide += [line for line in lines if len(line) > 100 and line.startswith(typed)]
+    assert not wide
+
+
 def test_every_page_is_in_the_contents_of_its_part() -> None:
     left_out = [
         page.relative_to(DOCS)

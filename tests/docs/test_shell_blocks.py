@@ -108,9 +108,11 @@ class Line:
 
 def lines_of(page: Path) -> list[Line]:
     lines = []
-    for language, block in BLOCK.findall(page.read_text(encoding="utf-8")):
+    for language, broken in BLOCK.findall(page.read_text(encoding="utf-8")):
+        block = re.sub(r" \\\n *", " ", broken)
         if language == "sh":
-            lines += [Line(text, "") for text in block.splitlines() if text.strip()]
+            commands = [text for text in block.splitlines() if text.strip()]
+            lines += [Line(text, "") for text in commands if not text.startswith("#")]
             continue
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             text, _, output = part.partition("\n")
