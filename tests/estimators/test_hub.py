@@ -16,6 +16,7 @@ import pytest
 from quickstudy.algorithms import ProtoNet
 from quickstudy.core.errors import ConfigError, DownloadError
 from quickstudy.core.setting import Setting
+from quickstudy.core.words import percent
 from quickstudy.data import Glyphs
 from quickstudy.encoders import Conv4
 from quickstudy.estimators import (
@@ -193,8 +194,8 @@ def test_a_card_says_data_protocol_promise_and_limits(model: FittedModel, tmp_pa
     for title in ("Data", "Protocol and results", "Promise", "Limits"):
         assert f"\n## {title}\n" in card
     assert "| fir | 4 |" in card
-    assert "12 of 12: 100.0%" in card
-    assert "5.0% of unknowns" in card
+    assert "12 of 12: 100.0 %" in card
+    assert "5 % of unknowns" in card
     assert "by 40 unknowns" in card
     assert FittedModel.from_pretrained(folder).counts == model.counts
     never = FittedModel(model.known, model.encoding)
@@ -215,7 +216,7 @@ def test_a_learner_goes_with_its_reports(server: Hub, tmp_path: Path) -> None:
     assert sorted(Path(name).suffix for name in files) == [".json", ".md", ".safetensors"]
     card = files["README.md"].decode()
     assert report.task in card
-    assert f"{100 * report.mean:.2f} %" in card
+    assert percent(report.mean, 2) in card
     again = from_pretrained("me/proto")
     for name, value in learner.state_dict().items():
         assert np.array_equal(value.numpy(), again.state_dict()[name].numpy())

@@ -82,6 +82,12 @@ def test_a_line_names_the_recipe_what_was_changed_and_what_it_began_with() -> No
     assert str(replace(REPORT, recipe="")).startswith("maml: ")
 
 
+def test_accuracies_are_rounded_as_people_round_them() -> None:
+    report = replace(REPORT, mean=0.96125, ci95=0.00625, published=0.9625)
+    assert ": 96.13 ± 0.63 %  (" in str(report)
+    assert report.published_value == "96.3"
+
+
 def test_every_field_survives_a_file(tmp_path: Path) -> None:
     report = replace(
         REPORT,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from quickstudy.core.words import percent
 from quickstudy.gallery import Gallery, Policy
 from quickstudy.pretrained import open_encoder
 
@@ -54,6 +55,14 @@ def test_no_view_has_a_serious_fault(address: str, browse: Callable[..., Any]) -
     for view in VIEWS:
         show(page, view)
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], view
+
+
+def test_the_page_rounds_shares_as_python_does(address: str, browse: Callable[..., Any]) -> None:
+    shares = [*(k / n for n in (7, 8, 40, 200, 1600) for k in range(n + 1)), 0.145, 0.9999, 1e-4]
+    said = browse(address).evaluate(
+        "async (shares) => shares.map((await import('/web/views.js')).percent)", shares
+    )
+    assert said == [percent(share) for share in shares]
 
 
 def test_a_model_of_a_table_is_not_asked_about_drawings(

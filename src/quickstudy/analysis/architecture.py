@@ -16,6 +16,7 @@ from quickstudy.analysis.figures import new_figure, save_figure
 from quickstudy.analysis.report import AbstractReport
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.tasks import AbstractTasks
+from quickstudy.core.words import percent
 from quickstudy.encoders.cell import CellNet, pairs
 from quickstudy.encoders.operations import OPERATIONS
 from quickstudy.inner.learner import GradientLearner
@@ -56,7 +57,7 @@ class ArchitectureReport(AbstractReport):
         return [
             (
                 f"{i} → {j}",
-                f"{name}, weight {self._weight(i, j, name):.2f}, in {100 * share:.0f} % of "
+                f"{name}, weight {self._weight(i, j, name):.2f}, in {percent(share)} of "
                 f"{self.n_tasks} tasks' cells",
             )
             for (i, j, name), share in zip(self.edges, self.agreement, strict=True)

@@ -16,6 +16,7 @@ from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner, encoder_of
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.types import Classes, Examples
+from quickstudy.core.words import percent
 
 KINDS = ("query", "imagined", "support")
 # Okabe and Ito's, safe for the colour-blind
@@ -62,7 +63,7 @@ class EmbeddingReport(AbstractReport):
         ]
         return [
             *counts,
-            ("variance in two principal components", f"{100 * self.explained:.1f} %"),
+            ("variance in two principal components", percent(self.explained, 1)),
             *((f"silhouette, {name}", f"{value:.3f}") for name, value in self.silhouette.items()),
         ]
 

@@ -20,6 +20,7 @@ from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.rng import generator
 from quickstudy.core.tasks import AbstractTasks
 from quickstudy.core.types import Classes, Episode, Examples
+from quickstudy.core.words import percent_about
 from quickstudy.evaluation import compare, evaluate
 from quickstudy.inner.learner import GradientLearner
 from quickstudy.inner.loop import InnerLoop
@@ -144,7 +145,7 @@ class PermutationReport(AbstractReport):
     def rows(self) -> list[tuple[str, ...]]:
         """What a table shows."""
         return [
-            (name, f"{100 * m:.2f} ± {100 * c:.2f} %")
+            (name, percent_about(m, c))
             for name, (m, c) in (
                 ("mean order", self.mean),
                 ("best order", self.best),
@@ -253,7 +254,7 @@ class OrderReport(AbstractReport):
             ("norm, first order over second", f"{self.ratio[0]:.3f} ± {self.ratio[1]:.3f}"),
             *((f"cosine, {name}", f"{value:.3f}") for name, value in self.by_part.items()),
             *(
-                (f"accuracy after training, {name}", f"{100 * a:.2f} ± {100 * b:.2f} %")
+                (f"accuracy after training, {name}", percent_about(a, b))
                 for name, (a, b) in self.scores.items()
             ),
         ]

@@ -15,6 +15,7 @@ from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.online import AbstractOnline
 from quickstudy.core.rng import generator
 from quickstudy.core.tasks import AbstractTasks
+from quickstudy.core.words import percent_about
 from quickstudy.metrics.intervals import mean_ci95
 from quickstudy.objectives.online import sequence
 
@@ -38,7 +39,7 @@ class InstanceReport(AbstractReport):
     def rows(self) -> list[tuple[str, ...]]:
         """What a table shows."""
         return [
-            (str(k), f"{100 * m:.2f} ± {100 * c:.2f} %")
+            (str(k), percent_about(m, c))
             for k, (m, c) in enumerate(zip(self.means, self.ci95, strict=True), 1)
         ]
 

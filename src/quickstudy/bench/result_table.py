@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from quickstudy.bench.record import Record
+from quickstudy.core.words import percent_about, rounded
 from quickstudy.evaluation import Report
 from quickstudy.recipes.published_numbers import published_numbers
 
@@ -68,12 +69,12 @@ def _peer(record: Record, title: str) -> str:
     """What another library says that it reaches, in per cent."""
     last = record.chain[-1].recipe if record.chain else ""
     number = published_numbers().get((last, title))
-    return "" if number is None or number.peer is None else f"{100 * number.peer:.1f}"
+    return "" if number is None or number.peer is None else rounded(100 * number.peer, 1)
 
 
 def _score(report: Report) -> str:
     if report.metric == "accuracy":
-        return f"{100 * report.mean:.2f} ± {100 * report.ci95:.2f}"
+        return percent_about(report.mean, report.ci95).removesuffix(" %")
     if report.metric == "mse":
         return f"MSE {-report.mean:.3f} ± {report.ci95:.3f}"
     return f"{report.mean:.3f} ± {report.ci95:.3f}"

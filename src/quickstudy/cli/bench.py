@@ -36,6 +36,7 @@ from quickstudy.cli.choices import AxisName, Device, PeerName, SuiteName, Worklo
 from quickstudy.cli.options import DeviceOption
 from quickstudy.cli.screen import progress, results, table
 from quickstudy.core.errors import ConfigError, did_you_mean
+from quickstudy.core.words import percent
 
 bench = typer.Typer(
     help="Time quickstudy beside the other libraries, and measure the rows of results.",
@@ -317,7 +318,7 @@ def _print_speed(out: Console, report: SpeedReport) -> None:
                 f"{1000 * t.seconds:.4g}",
                 "" if (ratio := m.ratio(name)) is None else f"{ratio:.2f}",
                 m.best_peer(name),
-                f"{100 * m.of_ceiling(name, report.machine_rate):.0f} %",
+                percent(m.of_ceiling(name, report.machine_rate), 0),
                 f"{t.error.median:.0e}",
                 "" if t.error64 is None else f"{t.error64.median:.0e}",
                 "" if peak is None else f"{peak / 1e6:.0f}",
@@ -328,7 +329,7 @@ def _print_speed(out: Console, report: SpeedReport) -> None:
             out.print(f"{m.workload.name}: {name} is installed but broken, left out: {reason}")
     for name, s in report.shares.items():
         out.print(
-            f"{name}: {100 * s.waiting:.1f} % of a step is not learning (drawing "
+            f"{name}: {percent(s.waiting, 1)} of a step is not learning (drawing "
             f"{1000 * s.drawing:.1f} ms, augmentation "
             f"{1000 * s.augmentation:.1f} ms, transfer {1000 * s.transfer:.1f} ms; learning "
             f"{1000 * s.learning:.1f} ms)"

@@ -13,7 +13,7 @@ from quickstudy.analysis import episode_page, learning_curve
 from quickstudy.cli.screen import progress, results, table
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.setting import Setting
-from quickstudy.core.words import counted
+from quickstudy.core.words import counted, percent_about
 from quickstudy.data import ClassDataset, Glyphs
 from quickstudy.encoders import Identity
 from quickstudy.estimators import fit_folder
@@ -138,7 +138,7 @@ def _compare(run: Run, data: Glyphs, n_tasks: int) -> None:
             evaluate(learner, data.tasks("test", Setting(5, shots, 15)), n_tasks=n_tasks)
             for shots in (1, 5)
         ]
-        shown.add_row(name, *(f"{100 * r.mean:.1f} ± {100 * r.ci95:.1f} %" for r in reports))
+        shown.add_row(name, *(percent_about(r.mean, r.ci95, 1) for r in reports))
     results().print(
         f"2. Accuracy on {counted(n_tasks, 'task')} each, with 95 % intervals; inductive."
     )

@@ -61,6 +61,15 @@ def percent(share: float, decimals: int | None = None, *, up: bool = False) -> s
     return f"{rounded(of, up=up)} %"
 
 
+def percent_about(mean: float, half: float, decimals: int = 2) -> str:
+    """A mean share and the half width of its interval, as text.
+
+    >>> percent_about(0.71125, 0.00845), percent_about(0.96125, 0.03, 1)
+    ('71.13 ± 0.85 %', '96.1 ± 3.0 %')
+    """
+    return f"{rounded(100 * mean, decimals)} ± {percent(half, decimals)}"
+
+
 def percent_range(low: float, high: float, decimals: int | None = None, *, to: str = "to") -> str:
     """Two shares between which something lies, as text.
 

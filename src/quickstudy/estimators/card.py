@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from quickstudy.core.saving import KINDS
-from quickstudy.core.words import counted
+from quickstudy.core.words import counted, percent, percent_range, rounded
 from quickstudy.estimators.classifier import FewShotClassifier
 from quickstudy.estimators.encoding import NOUNS, TABLE, Encoding
 from quickstudy.estimators.open_set import OpenSetClassifier
@@ -214,12 +214,12 @@ def _measured(classifier: Classifier) -> Iterator[str]:
     yield "|---|---|"
     compared = known.head_comparison_
     yield f"| head | {known.head if compared is None else compared.choice.head} |"
-    yield f"| accuracy by leave-one-out | {right} of {tried}: {right / tried:.1%} |"
-    yield f"| 95 % interval (Wilson) | {low:.1%} to {high:.1%} |"
+    yield f"| accuracy by leave-one-out | {right} of {tried}: {percent(right / tried, 1)} |"
+    yield f"| 95 % interval (Wilson) | {percent_range(low, high, 1)} |"
     if isinstance(classifier, OpenSetClassifier):
         accepted = accepted_share(rejection_of(classifier, findings))
         if accepted is not None:
-            yield f"| examples that would be accepted | {accepted:.1%} |"
+            yield f"| examples that would be accepted | {percent(accepted, 1)} |"
 
 
 def _promise(classifier: Classifier) -> Iterator[str]:
@@ -227,7 +227,7 @@ def _promise(classifier: Classifier) -> Iterator[str]:
         yield "None: the model never says unknown, so whatever is shown to it gets a class."
         return
     yield (
-        f"At most {classifier.rate_:.1%} of unknowns are taken for a class, by "
+        f"At most {percent(classifier.rate_)} of unknowns are taken for a class, by "
         f"{classifier.n_unknowns_} unknowns that it was calibrated with (rule: "
         f"{classifier.rule_}); the threshold is {classifier.threshold_:.6g}."
     )
@@ -265,9 +265,10 @@ def _scores(reports: Sequence[Report]) -> Iterator[str]:
     yield "| tasks | score | 95 % | norm | published |"
     yield "|---|---|---|---|---|"
     for report in reports:
-        scale = 100 if report.metric == "accuracy" else 1
-        unit = " %" if report.metric == "accuracy" else f" ({report.metric})"
+        mean, half = f"{report.mean:.2f} ({report.metric})", f"{report.ci95:.2f}"
+        if report.metric == "accuracy":
+            mean, half = percent(report.mean, 2), rounded(100 * report.ci95, 2)
         yield (
-            f"| {report.task} | {scale * report.mean:.2f}{unit} | ± {scale * report.ci95:.2f} | "
-            f"{report.norm} | {report.published_value or '–'} |"
+            f"| {report.task} | {mean} | ± {half} | {report.norm} | "
+            f"{report.published_value or '–'} |"
         )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quickstudy.core.errors import ConfigError
+from quickstudy.core.words import rounded
 from quickstudy.evaluation.report import DECIMALS, LOG_LIKELIHOOD, Report
 from quickstudy.metrics.intervals import mean_ci95
 
@@ -111,8 +112,8 @@ def _warnings(a: Report, b: Report) -> tuple[str, ...]:
 
 def _signed(value: float) -> str:
     """With two decimals, or as many as it takes to see the number."""
-    return f"{value:+.2f}" if abs(value) >= 0.005 or not value else f"{value:+.1g}"
+    return f"{'-' if value < 0 else '+'}{_plain(abs(value))}"
 
 
 def _plain(value: float) -> str:
-    return f"{value:.2f}" if value >= 0.005 or not value else f"{value:.1g}"
+    return rounded(value, 2) if value >= 0.005 or not value else f"{value:.1g}"

@@ -15,7 +15,7 @@ import torch
 
 from quickstudy.core.disk import write_file
 from quickstudy.core.errors import LoadError
-from quickstudy.core.words import counted
+from quickstudy.core.words import counted, percent_about, rounded
 from quickstudy.version import __version__
 
 DECIMALS = 6
@@ -173,7 +173,7 @@ class Report:
 
     def __str__(self) -> str:
         value = (
-            f"{100 * self.mean:.2f} ± {100 * self.ci95:.2f} %"
+            percent_about(self.mean, self.ci95)
             if self.metric == "accuracy"
             else f"log-likelihood {self.mean:.3f} ± {self.ci95:.3f}"
             if self.metric == LOG_LIKELIHOOD
@@ -187,7 +187,7 @@ class Report:
                 ("FPR95", self.fpr95, self.fpr95_ci95),
                 ("OSCR", self.oscr, self.oscr_ci95),
             ):
-                value += f", {name} {100 * (mean or 0):.2f} ± {100 * (half or 0):.2f} %"
+                value += f", {name} {percent_about(mean or 0.0, half or 0.0)}"
             value += f" by {self.unknown_score}"
         kind = "transductive" if self.transductive else "inductive"
         return f"{self.name}: {value}  ({self.task}; {kind}, norm {self.norm})"
@@ -197,7 +197,9 @@ class Report:
         """The paper's number in the units of the score: accuracies in per cent; "" if none."""
         if self.published is None:
             return ""
-        return f"{100 * self.published:.1f}" if self.metric == "accuracy" else f"{self.published:g}"
+        return (
+            rounded(100 * self.published, 1) if self.metric == "accuracy" else f"{self.published:g}"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values, the scores rounded to six decimals."""

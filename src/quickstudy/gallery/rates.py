@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from quickstudy.analysis import det_picture, identification_picture, roc_picture
 from quickstudy.core.arrays import NDArray
-from quickstudy.core.words import counted, percent, rounded
+from quickstudy.core.words import counted, percent, percent_range
 from quickstudy.gallery.vectors import SAME_PHOTO
 from quickstudy.metrics.error_curves import ErrorCurve, error_curve, identification_curve
 from quickstudy.metrics.verification import (
@@ -131,7 +131,7 @@ def rate_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
     for name, rate in result.get("at_threshold", {}).items():
         low, high = rate["binomial"]
         value, by_identity = _cells(rate)
-        binomial = f"binomial {rounded(100 * low, 1)} … {percent(high, 1)}"
+        binomial = f"binomial {percent_range(low, high, 1, to='…')}"
         label = f"at {result['threshold']:.4f}: {names[name]}"
         count = f"{value}, {rate['count']} of {rate['of']}"
         out.append((label, count, f"{by_identity}, {binomial}"))
@@ -261,8 +261,7 @@ def _rate(rate: float, interval: tuple[float, float] | None) -> dict[str, float]
 
 
 def _cells(rate: dict[str, Any]) -> tuple[str, str]:
-    between = f"{rounded(100 * rate['low'], 1)} … {percent(rate['high'], 1)}"
-    return percent(rate["rate"], 1), between
+    return percent(rate["rate"], 1), percent_range(rate["low"], rate["high"], 1, to="…")
 
 
 def _percent(rate: float) -> str:

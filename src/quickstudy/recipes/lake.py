@@ -5,6 +5,7 @@ from pathlib import Path
 
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.tasks import AbstractTasks
+from quickstudy.core.words import percent
 from quickstudy.data import LakeArchive, LakeRuns, Omniglot, Several
 from quickstudy.data.images import ImageFormat
 from quickstudy.data.lake import RUNS
@@ -28,7 +29,7 @@ class LakeScore:
     unknown: bool
 
     def __str__(self) -> str:
-        lines = [f"{self.report}", f"Errors: {100 * (1 - self.report.mean):.2f} %"]
+        lines = [f"{self.report}", f"Errors: {percent(1 - self.report.mean, 2)}"]
         if self.seen:
             lines.append(
                 f"Note: {len(self.seen)} characters of these runs were trained on, the first being "

@@ -78,9 +78,9 @@ def verdict(findings: Findings) -> dict[str, Any]:
     return {
         "share": _floor_percent(right, n),
         "exact": round(100 * right / n, 2),
-        "low": round(100 * low),
-        "high": round(100 * high),
-        "chance": round(100 / classes) if classes < 67 else round(100 / classes, 1),
+        "low": int(rounded(100 * low)),
+        "high": int(rounded(100 * high)),
+        "chance": float(rounded(100 / classes, 1)) if classes > 66 else int(rounded(100 / classes)),
         "sentence": sentence,
         "caveat": caveat,
     }

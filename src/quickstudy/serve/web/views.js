@@ -45,13 +45,19 @@ export function showBars(list, scores, { most = 6, scale = 1 } = {}) {
         { class: i ? "" : "first" },
         element("span", { class: "name", title: name }, name),
         element("div", { class: "track" }, fill),
-        element("span", { class: "share" }, scale === 1 ? `${(100 * share).toFixed(0)} %` : share.toFixed(2)),
+        element("span", { class: "share" }, scale === 1 ? percent(share) : share.toFixed(2)),
       );
     }),
   );
 }
 
-export const percent = (share) => `${(100 * share).toFixed(share < 0.095 ? 1 : 0)} %`;
+// As quickstudy.core.words.percent: halves go up, also those that binary numbers miss; two digits
+// below a tenth, and 100 % only where it is all.
+export function percent(share) {
+  const of = Number((100 * share).toFixed(9));
+  if (share > 0.99 && share < 1) return `${Math.min(Number(of.toFixed(1)), 99.9).toFixed(1)} %`;
+  return `${share > 0 && share < 0.1 ? Number(of.toPrecision(2)) : of.toFixed(0)} %`;
+}
 
 function path(values, width, height) {
   return values
