@@ -8,13 +8,14 @@ import sys
 import threading
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from quickstudy.core import saving
-from quickstudy.core.disk import write_file
+from quickstudy.core.disk import as_path, write_file
 from quickstudy.core.errors import ConfigError, ContractError, LoadError
 from quickstudy.core.lock import LOCK, locked
 from quickstudy.core.saving import (
@@ -412,3 +413,15 @@ def test_it_is_light():
         check=True,
     )
     assert result.stdout == "False\n"
+
+
+@pytest.mark.parametrize("value", [["a"], None, 3, b"a"])
+def test_what_is_no_path_is_refused_by_name(value, tmp_path, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    calls = (lambda: load_folder(value), lambda: what_is(value), lambda: holds(value, "run"))
+    for call in calls:
+        with pytest.raises(ConfigError, match=rf"must be a str .*, got {type(value).__name__}\."):
+            call()
+    with pytest.raises(ConfigError, match=r"^folder must be a str"):
+        save_folder(value, kind="run", about={})
+    assert as_path(str(tmp_path), "folder") == as_path(tmp_path, "folder") == tmp_path

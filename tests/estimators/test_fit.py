@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -28,6 +29,12 @@ from quickstudy.pretrained.encoder import AbstractPretrained
 from quickstudy.recipes import save_learner
 
 COLOURS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 230)}
+
+
+@pytest.fixture
+def as_users_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Annotations are not checked."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 def colours(folder: Path, *, n: int = 4, names: tuple[str, ...] = tuple(COLOURS)) -> Path:
@@ -632,3 +639,41 @@ def test_columns_beyond_ten_are_not_passed_over_in_silence(tmp_path: Path) -> No
         note.startswith("Learned from the columns c0, ") and "c9 …" in note for note in notes
     )
     assert any("one value only" in note and note.endswith(": same.") for note in notes)
+
+
+@pytest.mark.parametrize("value", [["birds"], None, 3, {"a": 1}])
+def test_what_is_no_path_is_refused(value: Any, tmp_path: Path, as_users_run_it: None) -> None:
+    folder = colours(tmp_path / "known")
+    model = fit_folder(folder, encoder=mean_colour())
+    got = rf"got {type(value).__name__}\."
+    with pytest.raises(ConfigError, match=rf"folder must be .*{got}.*a sub-folder of files"):
+        fit_folder(value)
+    with pytest.raises(ConfigError, match=rf"table must be .*{got}.*\.csv"):
+        fit_table(value)
+    calls = {
+        "path": lambda: load(value),
+        "folder": lambda: FittedModel.load(value),
+        "run": lambda: fit_folder(folder, run=value or 0),
+        "cohort": lambda: fit_folder(folder, false_accept_rate=0.5, cohort=value or 0),
+    }
+    for name, call in calls.items():
+        with pytest.raises(ConfigError, match=f"{name} must be a str or a pathlib.Path, got"):
+            call()
+    with pytest.raises(ConfigError, match="folder must be a str"):
+        model.save(value)
+
+
+def test_what_is_no_list_or_table_is_refused(tmp_path: Path, as_users_run_it: None) -> None:
+    files = fit_folder(colours(tmp_path / "known"), encoder=mean_colour())
+    for wrong in (3, None):
+        nothing: Any = wrong
+        with pytest.raises(ConfigError, match=r"A list of files was expected, got"):
+            files.predict_files(nothing)
+        with pytest.raises(ConfigError, match=r"A list of items was expected, got"):
+            files.add_class("new", nothing)
+    (tmp_path / "t.csv").write_text("label,a,b\nx,0,1\nx,0,2\ny,5,1\ny,6,2\n")
+    model = fit_table(tmp_path / "t.csv", columns=["a", "b"])
+    for wrong in (3, [[1.0, 2.0]], {"a": [1.0], "b": [2.0]}):
+        table: Any = wrong
+        with pytest.raises(ConfigError, match=r"A table is .*to_dict"):
+            model.predict_table(table)

@@ -34,6 +34,26 @@ _O_BINARY = getattr(os, "O_BINARY", 0)
 _O_DIRECTORY = getattr(os, "O_DIRECTORY", 0)
 
 
+def as_path(value: Any, name: str, *, hint: str = "") -> Path:
+    """The path that was given as an argument.
+
+    Args:
+        value: what was given.
+        name: what the argument is called.
+        hint: what else may be meant, for the end of the message.
+
+    Raises:
+        ConfigError: for what is neither a text nor a path.
+    """
+    try:
+        return Path(value)
+    except TypeError:
+        more = f" {hint}" if hint else ""
+        raise ConfigError(
+            f"{name} must be a str or a pathlib.Path, got {type(value).__qualname__}.{more}"
+        ) from None
+
+
 def write_file(
     file: str | Path, content: Content, *, header: Callable[[int, str], bytes] | None = None
 ) -> Path:

@@ -47,6 +47,7 @@ from typing import Any, BinaryIO, Final
 from quickstudy.core.disk import (
     PART,
     Content,
+    as_path,
     confirm,
     make_folders,
     mode_of,
@@ -135,7 +136,7 @@ def save_folder(
         ConfigError: when ``about`` is no JSON, the folder holds another kind of thing, or it cannot
             be written. What was there before is then as it was.
     """
-    target = Path(folder)
+    target = as_path(folder, "folder")
     contents = dict(files or {})
     for name in contents:
         if not _NAME.fullmatch(name):
@@ -197,7 +198,7 @@ def load_folder(
     Raises:
         LoadError: when there is nothing, something else, or something damaged.
     """
-    target = Path(folder)
+    target = as_path(folder, "folder")
     expected = (kind,) if isinstance(kind, str) else kind
     for attempt in range(20):
         manifest = _read_manifest(target)
@@ -229,7 +230,7 @@ def what_is(path: str | Path) -> str:
     Raises:
         LoadError: when quickstudy did not write it, or it is damaged.
     """
-    target = Path(path)
+    target = as_path(path, "path")
     if target.is_file():
         try:
             with target.open("rb") as stream:
@@ -245,7 +246,7 @@ def holds(path: str | Path, kind: str) -> bool:
     Raises:
         LoadError: when it saved something that is damaged.
     """
-    target = Path(path)
+    target = as_path(path, "path")
     if target.is_file():
         with contextlib.suppress(OSError), target.open("rb") as stream:
             if not stream.read(len(_RECORD_START)).startswith(_RECORD_START):
@@ -283,7 +284,7 @@ def load_record(file: str | Path, *, kind: str) -> bytes:
     Raises:
         LoadError: when it is missing, damaged or of another kind.
     """
-    target = Path(file)
+    target = as_path(file, "file")
     try:
         with target.open("rb") as stream:
             found, digest, size = _record_header(target, stream)

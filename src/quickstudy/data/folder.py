@@ -17,6 +17,7 @@ import torch
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.describe import Described
+from quickstudy.core.disk import as_path
 from quickstudy.core.errors import (
     ConfigError,
     DataError,
@@ -105,7 +106,8 @@ class ImageFolder(Described, AbstractData):
         self._format = ImageFormat(size, channels, invert, fit)
         _check_on_bad(on_bad)
         check_shares(val, test)
-        self.root, self.on_bad, self.min_per_class = Path(root).expanduser(), on_bad, min_per_class
+        self.root = as_path(root, "root").expanduser()
+        self.on_bad, self.min_per_class = on_bad, min_per_class
         self._val, self._test, self._seed = val, test, seed
         self.name = _name(self.root)
         self.shape = self._format.shape
@@ -180,7 +182,7 @@ def read_folder(
             looked at before the error is raised).
     """
     _check_on_bad(on_bad)
-    root = Path(root).expanduser()
+    root = as_path(root, "root").expanduser()
     found, ignored = _class_folders(root, _named("images"))
     x = np.empty((sum(map(len, found.values())), *fmt.shape), dtype=np.uint8)
     labels: list[int] = []
@@ -234,7 +236,7 @@ def find_classes(root: str | Path, *, kind: str = "images") -> dict[str, list[Pa
     Raises:
         DataError: when the folder is not laid out like this, as `read_folder` does.
     """
-    return _class_folders(Path(root).expanduser(), _named(kind))[0]
+    return _class_folders(as_path(root, "root").expanduser(), _named(kind))[0]
 
 
 def find_images(paths: Iterable[str | Path]) -> list[Path]:

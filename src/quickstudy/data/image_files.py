@@ -12,7 +12,7 @@ import re
 import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -155,16 +155,21 @@ def is_one_picture(given: Any) -> bool:
 
 
 def check_list(items: Any, *, of: str) -> None:
-    """Refuse one item where several were expected; arrays are taken for several.
+    """Refuse one item where several were expected, and what holds none; arrays are taken for
+    several.
 
     Args:
         items: what came.
         of: what they are, as the message calls them.
 
     Raises:
-        ConfigError: for one.
+        ConfigError: for one, and for what is no list.
     """
-    if isinstance(items, np.ndarray) or not is_one_picture(items):
+    if isinstance(items, np.ndarray):
+        return
+    if not is_one_picture(items):
+        if not isinstance(items, Iterable):
+            raise ConfigError(f"A list of {of} was expected, got {type(items).__qualname__}.")
         return
     shown = repr(str(items)) if isinstance(items, str | Path) else type(items).__name__
     how = f": [{shown}]" if isinstance(items, str | Path) else ""

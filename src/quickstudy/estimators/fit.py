@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from quickstudy.core.disk import as_path
 from quickstudy.core.errors import (
     ConfigError,
     DataError,
@@ -48,6 +49,14 @@ from quickstudy.recipes import learner_extra, load
 HEADS = tuple(head for head in ALL_HEADS if head != "learner")
 # Membership scores that look at the outputs of the head alone.
 _OF_OUTPUTS = ("max_similarity", "energy", "max_probability")
+_ONE_FOLDER = (
+    "It is one folder, with a sub-folder of files per class; a list of files with their labels is "
+    "a table for fit_table."
+)
+_IN_MEMORY = (
+    "It is a file (.csv, .tsv, .jsonl); write a table in memory to one, or fit a FewShotClassifier "
+    "to its columns."
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,8 @@ class _Wanted:
                     f"{name} is for models that say unknown. Give a false_accept_rate with it, or "
                     f"leave {name} out."
                 )
+        if self.cohort is not None:
+            as_path(self.cohort, "cohort")
 
 
 def fit_folder(
@@ -119,13 +130,14 @@ def fit_folder(
         the model, with what the fit found out in its ``summary``.
 
     Raises:
-        ConfigError: for options that cannot be, or too few unknowns for the rate.
+        ConfigError: for what is no path, options that cannot be, or too few unknowns for the
+            rate.
         DataError: when the folder is not laid out like this, or files cannot be read.
         LoadError: when the encoder or the run cannot be opened.
     """
+    root = as_path(folder, "folder", hint=_ONE_FOLDER)
     wanted = _Wanted(false_accept_rate, review_rate, unknown_score, cohort)
     wanted.check()
-    root = Path(folder)
     if run is None:
         _refuse(norm, "norm", "is for a run only, and none was given")
         _check_head(head)
@@ -147,7 +159,7 @@ def fit_folder(
             if value not in (usual[name], "images"):
                 _refuse(str(value), name, "means nothing with a run, whose learner brings its own")
         support, classifier = _support_of_run(
-            root, Path(run), norm=norm, invert=invert, on_bad=on_bad, progress=progress
+            root, as_path(run, "run"), norm=norm, invert=invert, on_bad=on_bad, progress=progress
         )
         if false_accept_rate and unknown_score not in _OF_OUTPUTS:
             raise ConfigError(
@@ -198,16 +210,18 @@ def fit_table(
         the model, with what the fit found out in its ``summary``.
 
     Raises:
-        ConfigError: for options or columns that cannot be, or too few unknowns for the rate.
+        ConfigError: for what is no path, options or columns that cannot be, or too few unknowns
+            for the rate.
         DataError: when the table or its files cannot be read.
         LoadError: when the encoder cannot be opened.
     """
+    file = as_path(table, "table", hint=_IN_MEMORY)
     wanted = _Wanted(false_accept_rate, review_rate, unknown_score, cohort)
     wanted.check()
     _check_head(head)
     with _opening(encoder, invert, cache) as open_as:
         support = table_support(
-            Path(table),
+            file,
             target=target,
             text=text,
             columns=columns,

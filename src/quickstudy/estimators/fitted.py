@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.describe import Modules
-from quickstudy.core.disk import write_file
+from quickstudy.core.disk import as_path, write_file
 from quickstudy.core.errors import (
     ConfigError,
     DataError,
@@ -200,6 +200,7 @@ class FittedModel:
             cache: of files: as of `predict_files`.
 
         Raises:
+            ConfigError: for another file, and for rows that are no dictionaries.
             DataError: when the table cannot be read, or has not the columns of the model.
         """
         kind = self.encoding.kind
@@ -213,7 +214,7 @@ class FittedModel:
             file = Path(table)
             rows = read_table(file)
         else:
-            rows = list(table)
+            rows = _rows_given(table)
         if not rows:
             return []
         if not self.encoding.columns:
@@ -487,7 +488,7 @@ class FittedModel:
                 something else, was changed by another process since the model was loaded, or cannot
                 be written.
         """
-        out = Path(folder)
+        out = as_path(folder, "folder")
         about = self.encoding.to_json()
         with locked(out) if out.is_dir() else nullcontext():
             read_from, version = self.origin
@@ -538,11 +539,10 @@ class FittedModel:
             LoadError: when files are missing, damaged or of another format, or the encoder is
                 another one now.
         """
-        version = model_files.version_of(Path(folder))
-        classifier, values, notes, feedback, history = model_files.read(
-            Path(folder), modules=modules
-        )
-        with damage_is_a_load_error(Path(folder)):
+        path = as_path(folder, "folder")
+        version = model_files.version_of(path)
+        classifier, values, notes, feedback, history = model_files.read(path, modules=modules)
+        with damage_is_a_load_error(path):
             encoding = Encoding.from_json(values, dim=classifier.n_features_in_)
         if encoding.kind == TABLE and encoder:
             raise ConfigError(
@@ -553,7 +553,7 @@ class FittedModel:
         opened = encoding.open(encoder or "") if is_open else None
         if opened is not None and encoder:
             encoding = replace(encoding, source=opened.source)
-        origin = (Path(folder).absolute(), version)
+        origin = (path.absolute(), version)
         return cls(
             classifier, encoding, opened, notes, origin=origin, feedback=feedback, history=history
         )
@@ -676,7 +676,7 @@ class FittedModel:
             >>> FittedModel.load(folder).counts
             {'elm': 1, 'fir': 1, 'oak': 1}
         """
-        if not Path(folder).is_dir():
+        if not as_path(folder, "folder").is_dir():
             cls.load(folder, encoder=encoder, modules=modules)  # which says what is missing
         with locked(folder):
             model = cls.load(folder, encoder=encoder, modules=modules)
@@ -766,6 +766,18 @@ class FittedModel:
         them.
         """
         return predictions(self.classifier, items, vectors.astype(np.float64), self.set_alpha)
+
+
+def _rows_given(table: Any) -> list[dict[str, Any]]:
+    rows = list(table) if isinstance(table, Iterable) else [table]
+    wrong = [row for row in rows if not isinstance(row, Mapping)]
+    if wrong:
+        raise ConfigError(
+            "A table is the path of a file, or a list of rows, each a dictionary of values by "
+            f"column, got {type(table).__qualname__} of {type(wrong[0]).__qualname__}. A "
+            'DataFrame\'s rows are frame.to_dict("records").'
+        )
+    return rows
 
 
 _OPENED: dict[tuple[str, str, str], AbstractPretrained] = {}

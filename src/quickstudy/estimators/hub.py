@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from quickstudy.core.disk import write_file
+from quickstudy.core.disk import as_path, write_file
 from quickstudy.core.errors import ConfigError, DownloadError
 from quickstudy.core.saving import load_folder, what_is
 from quickstudy.estimators.card import learner_card, reports_in
@@ -32,8 +32,9 @@ def fetched(name: str | Path, *, revision: str | None = None, token: str | None 
         ConfigError: without huggingface_hub.
         DownloadError: when the hub does not give it.
     """
-    if Path(name).is_dir():
-        return Path(name)
+    folder = as_path(name, "name")
+    if folder.is_dir():
+        return folder
     hub = require("huggingface_hub")
     try:
         return Path(
@@ -81,7 +82,7 @@ def push_folder(
             hub refuses.
         LoadError: when the folder or a report in it is damaged.
     """
-    path = Path(folder)
+    path = as_path(folder, "folder")
     kind = what_is(path)
     if kind not in _PUBLISHED:
         raise ConfigError(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, deserialize
 
+from quickstudy.core.disk import as_path
 from quickstudy.core.errors import LoadError
 from quickstudy.core.saving import MANIFEST, holds, load_folder
 from quickstudy.core.words import counted
@@ -31,7 +32,7 @@ def class_counts(folder: str | Path) -> dict[Any, int]:
     Raises:
         LoadError: when files are missing, damaged or of another format.
     """
-    path = Path(folder)
+    path = as_path(folder, "folder")
     about, content = read_saved(path)
     with damage_is_a_load_error(path):
         classes = list(about["classes"])

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from quickstudy.core.describe import Modules
+from quickstudy.core.disk import as_path
 from quickstudy.core.errors import LoadError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.predictor import Predictor
@@ -44,9 +45,10 @@ def load(
             one of the same form, which is copied, or a function that makes one.
 
     Raises:
+        ConfigError: when ``path`` is no path.
         LoadError: when the folder holds something else, which is named, or is damaged.
     """
-    folder = Path(path).expanduser()
+    folder = as_path(path, "path").expanduser()
     kind = what_is(folder) if (folder / MANIFEST).exists() else ""
     if kind == "model":
         return FittedModel.load(folder, encoder=encoder, modules=modules)

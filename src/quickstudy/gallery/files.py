@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from quickstudy.core.disk import as_path
 from quickstudy.core.errors import ConfigError, DataError, GalleryError, did_you_mean
 from quickstudy.core.words import counted
 from quickstudy.gallery.cohort import Calibration
@@ -230,7 +231,7 @@ class Gallery(VectorGallery):
             DataError: when the folder has no sub-folders.
         """
         _check_on_poor(on_poor)
-        people, empty, notes = _people_in(Path(folder).expanduser(), self.kind)
+        people, empty, notes = _people_in(as_path(folder, "folder").expanduser(), self.kind)
         refused, enrolled = list(empty), list[Enrolment]()
         encoded = self._encode(
             [path for paths in people.values() for path in paths],
@@ -373,7 +374,7 @@ class Gallery(VectorGallery):
                 f"Nobody is enrolled in {self.place}, so there is nobody to be recognised. Enrol "
                 "somebody first."
             )
-        people, empty, _ = _people_in(Path(folder).expanduser(), self.kind)
+        people, empty, _ = _people_in(as_path(folder, "folder").expanduser(), self.kind)
         if empty:
             raise DataError(f"In {folder}, {empty[0][0]}: {empty[0][1]}")
         owner = {path: p for p, paths in enumerate(people.values()) for path in paths}

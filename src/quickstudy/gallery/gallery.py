@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.engine import Connection, Engine
 
+from quickstudy.core.disk import as_path
 from quickstudy.core.errors import GalleryError, QuickstudyWarning
 from quickstudy.core.words import counted
 from quickstudy.gallery.access import Access
@@ -640,7 +641,7 @@ class VectorGallery:
         """Write identities, templates, cohort and policy into a folder, to be imported elsewhere.
         Only their owner can read the files.
         """
-        target = Path(folder).expanduser()
+        target = as_path(folder, "folder").expanduser()
         with self._access.looking() as connection:
             table, people = self._snapshot.templates, all_identities(connection)
             rows = table.by_owner()
@@ -667,7 +668,7 @@ class VectorGallery:
             GalleryError: when the files are missing or damaged, or there is a gallery at ``place``
                 already.
         """
-        moved, location = Export.read(Path(folder).expanduser()), Location.of(place)
+        moved, location = Export.read(as_path(folder, "folder").expanduser()), Location.of(place)
 
         def fill(change: Change) -> None:
             insert_people(change.connection, moved.people, moved.templates)
@@ -686,7 +687,7 @@ class VectorGallery:
         Raises:
             GalleryError: when the target exists or cannot be written, and for PostgreSQL.
         """
-        path = Path(target).expanduser()
+        path = as_path(target, "target").expanduser()
         self._access.flush()
         backup(self._access.engine, self.location, path)
         self._note_copy("backup", path)

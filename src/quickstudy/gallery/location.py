@@ -7,6 +7,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from quickstudy.core.disk import as_path
 from quickstudy.core.errors import GalleryError
 
 _SECRET = re.compile(r"(://[^:/@]*:)[^@]*(@)")
@@ -36,7 +37,7 @@ class Location:
         """
         if isinstance(place, Location):
             return place
-        text = str(place)
+        text = place if isinstance(place, str) else str(as_path(place, "place"))
         if "://" not in text:
             return cls._file(text, text)
         try:

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from quickstudy.core.arrays import NDArray
+from quickstudy.core.disk import as_path
 from quickstudy.data.locations import cache_folder
 from quickstudy.pretrained.encoder import hash_of
 
@@ -73,7 +74,7 @@ class FeatureCache:
         # Hashed where the key is somebody's own name: it need not be a file name, and some disks
         # take capital and small letters for the same.
         named = key if re.fullmatch(r"[0-9a-f]{8,64}", key) else hash_of(key)
-        self.file = Path(folder).expanduser() / f"{named}-{dim}.sqlite"
+        self.file = as_path(folder, "cache").expanduser() / f"{named}-{dim}.sqlite"
         self._lock = threading.Lock()
         self._reads = self._writes = True
         self._connection: sqlite3.Connection | None = None

@@ -22,7 +22,7 @@ from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import ConfigError, DataError, did_you_mean
 from quickstudy.core.words import counted
 from quickstudy.data import find_files, read_picture
-from quickstudy.data.image_files import Picture, is_one_picture
+from quickstudy.data.image_files import Picture, check_list, is_one_picture
 from quickstudy.data.open_files import OpenFile, content_of
 from quickstudy.pretrained.cache import FeatureCache, feature_folder
 from quickstudy.pretrained.encoder import AbstractPretrained
@@ -232,9 +232,16 @@ def is_path(source: Source) -> TypeGuard[str | Path]:
 
 
 def listed_sources(files: Iterable[Source] | Source) -> list[Source]:
-    """A list of them, where one may come alone."""
+    """A list of them, where one may come alone.
+
+    Raises:
+        ConfigError: for what is neither.
+    """
     given: Any = files
-    return [given] if is_one_picture(given) else list(given)
+    if is_one_picture(given):
+        return [given]
+    check_list(given, of="files")
+    return list(given)
 
 
 def find_sources(files: Iterable[Source] | Source, *, kind: str) -> list[Source]:

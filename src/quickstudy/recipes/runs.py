@@ -12,6 +12,7 @@ from safetensors.torch import save
 
 from quickstudy.algorithms import ALGORITHMS
 from quickstudy.core.describe import Modules, check_given_modules, describe, rebuild
+from quickstudy.core.disk import as_path
 from quickstudy.core.errors import ConfigError, LoadError, TaskKindError
 from quickstudy.core.learner import (
     AbstractLearner,
@@ -298,7 +299,7 @@ def load(
     Raises:
         LoadError: when the folder holds neither, or its files are damaged.
     """
-    folder = Path(path)
+    folder = as_path(path, "path")
     if holds(folder, "predictor"):
         if norm:
             raise LoadError(
@@ -338,7 +339,7 @@ def learner_extra(path: str | Path) -> dict[str, Any]:
     Raises:
         LoadError: when the folder holds no trained learner, or a damaged one.
     """
-    folder = Path(path)
+    folder = as_path(path, "path")
     extra = _about(folder, load_folder(folder, kind=_KINDS, files=()))["extra"]
     if not isinstance(extra, dict):
         raise LoadError(f"{folder}: what was saved with the learner is no JSON object.")
@@ -351,7 +352,7 @@ def is_trained(path: str | Path) -> bool:
     Raises:
         LoadError: when it is damaged.
     """
-    folder = Path(path)
+    folder = as_path(path, "path")
     if not any(holds(folder, kind) for kind in _KINDS):
         return False
     about = load_folder(folder, files=()).about
@@ -386,7 +387,7 @@ def load_run(path: str | Path) -> Run:
     Raises:
         LoadError: when it is no such folder.
     """
-    folder = Path(path)
+    folder = as_path(path, "path")
     learner = load(folder)
     if not isinstance(learner, AbstractLearner):
         raise LoadError(

@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from quickstudy.core.disk import as_path
 from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.objective import AbstractObjective, MetaStep
@@ -75,7 +76,7 @@ def train_recipe(
     """
     recipe = recipe_named(recipe) if isinstance(recipe, str) else recipe
     advanced = advanced or Advanced()
-    folder = Path(out)
+    folder = as_path(out, "out")
     begun = holds(folder, "run")
     if resume and not begun:
         raise LoadError(f"There is no run in {folder} to resume. Start without --resume.")

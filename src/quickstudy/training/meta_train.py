@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from quickstudy.core.disk import make_folder
+from quickstudy.core.disk import as_path, make_folder
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.lock import locked
@@ -131,7 +131,7 @@ def train(
         optimiser=_optimiser(optimiser, lr),
         val_tasks=val_tasks,
         transform=transform,
-        out=None if out is None else Path(out),
+        out=None if out is None else as_path(out, "out"),
         identity=json.dumps(dict(advanced.identity), sort_keys=True),
         console=console,
         on_validation=on_validation,
