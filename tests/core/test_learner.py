@@ -1,9 +1,17 @@
+import jaxtyping
+import numpy as np
 import pytest
 import torch
 
 from quickstudy.algorithms import NearestNeighbour, ProtoNet, maml
 from quickstudy.core.encoder import AbstractEncoder
-from quickstudy.core.errors import ConfigError, EpisodeError, TargetError, TransductiveError
+from quickstudy.core.errors import (
+    ConfigError,
+    ContractError,
+    EpisodeError,
+    TargetError,
+    TransductiveError,
+)
 from quickstudy.core.learner import (
     AbstractLearner,
     Traits,
@@ -12,9 +20,13 @@ from quickstudy.core.learner import (
     parameter_count,
 )
 from quickstudy.core.predictor import Predictor
+from quickstudy.core.tasks import Setting
 from quickstudy.core.types import Classes, Episode, Examples, Reals
+from quickstudy.data import Vectors
 from quickstudy.encoders import MLP, Conv4, Identity
-from quickstudy.testing import toy_episode
+from quickstudy.evaluation import evaluate
+from quickstudy.testing import check_learner, toy_episode
+from quickstudy.training import train
 
 
 def support(labels, dim=2):
@@ -72,6 +84,63 @@ def test_a_forgotten_return_is_said_to_be_one(state, scores, said):
         learner(Episode(task, task, Classes(3)))
     with pytest.raises(EpisodeError, match=said):
         learner.fit(support([0, 1, 2]), Classes(3))(torch.zeros(3, 2))
+
+
+@pytest.mark.parametrize(
+    ("state", "came"),
+    [
+        (torch.zeros(3), r"the shape \[3\]"),
+        ((torch.zeros(2, 3), torch.zeros(1, 3)), r"the shape \[1, 3\]"),
+        ({"scale": torch.tensor(1.0)}, r"the shape \[\]"),
+        ((torch.zeros(2, 3), 4), "of the type int"),
+    ],
+)
+def test_a_state_without_the_task_axis_is_refused_where_tasks_are_learned(state, came):
+    learner = GivesBack(state, torch.zeros(2, 3, 3))
+    tasks = Examples(torch.zeros(2, 3, 2), torch.tensor([[0, 1, 2]] * 2))
+    with pytest.raises(EpisodeError, match=rf"GivesBack\.adapt returned .*{came}.*\[2, \.\.\.\]"):
+        learner(Episode(tasks, tasks, Classes(3)))
+
+
+class SaysNothing(AbstractLearner):
+    """A learner without traits."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def adapt(self, support, target, query_x=None):
+        return (support.x.mean((1, 2)) * self.weight,)
+
+    def predict(self, state, x):
+        return (x.sum(-1) + state[0][:, None])[..., None].expand(*x.shape[:2], 3)
+
+
+def test_a_learner_without_traits_is_told_the_line_to_add():
+    learner = SaysNothing()
+    rng = torch.Generator().manual_seed(0)
+    data = Vectors(torch.randn(60, 2, generator=rng).numpy(), np.arange(20).repeat(3))
+    tasks = data.tasks("train", Setting(3, 1, 2))
+    for use in (
+        lambda: train(learner, tasks, steps=1),
+        lambda: evaluate(learner, tasks, n_tasks=2),
+        lambda: check_learner(learner),
+        lambda: learner.fit(support([0, 1]), Classes(2)),
+    ):
+        with pytest.raises(ContractError, match=r"SaysNothing .* the line `traits = Traits\(\)`"):
+            use()
+    learner.traits = Traits()
+    assert evaluate(learner, tasks, n_tasks=2).n_tasks == 2
+
+
+def test_what_is_no_learner_is_refused(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    tasks = Vectors(np.zeros((60, 2)), np.arange(20).repeat(3)).tasks("train", Setting(2, 1, 2))
+    for verb in (lambda it: evaluate(it, tasks), check_learner):
+        with pytest.raises(ConfigError, match=r"the class ProtoNet itself: make one"):
+            verb(ProtoNet)
+        with pytest.raises(ConfigError, match=r"needs a learner, but got a Linear\."):
+            verb(torch.nn.Linear(2, 2))
 
 
 def test_a_state_of_other_things_than_tensors_gives_no_predictor():

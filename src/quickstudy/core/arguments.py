@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from quickstudy.core.errors import EpisodeError
 
@@ -97,6 +98,31 @@ def returned(value: Any, part: object, method: str, kind: type = object) -> Any:
             f"{type(part).__name__}.{method} returned a {type(value).__qualname__}, but a "
             f"{kind.__name__} was expected."
         )
+    return value
+
+
+def returned_state(value: Any, part: object, n_tasks: int) -> Any:
+    """What a learner's ``adapt`` gave back, where its tensors belong to the tasks.
+
+    Raises:
+        EpisodeError: for None, and for a tensor that does not begin with the task axis: answers of
+            one task would come from the others.
+    """
+    returned(value, part, "adapt")
+    if torch.compiler.is_compiling():
+        return value
+    for leaf in pytree.tree_leaves(value):
+        if not isinstance(leaf, Tensor) or leaf.shape[:1] != (n_tasks,):
+            of = (
+                f"a tensor of the shape {list(leaf.shape)}"
+                if isinstance(leaf, Tensor)
+                else f"a value of the type {type(leaf).__qualname__}"
+            )
+            raise EpisodeError(
+                f"{type(part).__name__}.adapt returned a state with {of}, but a state is made of "
+                f"tensors that begin with the task axis, here [{n_tasks}, ...]. Learn each task by "
+                "itself: sums and means over the support are those of axis 1, as .mean(1)."
+            )
     return value
 
 

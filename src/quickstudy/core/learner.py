@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
@@ -11,11 +11,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from quickstudy.core.algorithm import AbstractAlgorithm, State
-from quickstudy.core.arguments import as_learned, can_look, check_finite, in_words, returned
+from quickstudy.core.arguments import (
+    as_learned,
+    can_look,
+    check_finite,
+    in_words,
+    returned,
+    returned_state,
+)
 from quickstudy.core.batching import threads_for
 from quickstudy.core.encoder import AbstractEncoder, check_image_range
 from quickstudy.core.errors import (
     ConfigError,
+    ContractError,
     EpisodeError,
     LoadError,
     TargetError,
@@ -61,6 +69,19 @@ class Traits:
     black_box: bool = False
 
 
+class _Unsaid:
+    """Stands for the traits of a learner that does not say them, and asks for them."""
+
+    def __get__(self, learner: Any, kind: type) -> "_Unsaid":
+        if learner is None:
+            return self
+        raise ContractError(
+            f"{kind.__name__} does not say what it promises. Add the line `traits = Traits()` to "
+            "the class (from quickstudy import Traits), and put into it what holds of it and is "
+            "not the usual, such as Traits(targets=frozenset({Reals}))."
+        )
+
+
 class AbstractLearner(AbstractAlgorithm[State]):
     """Learns tasks. Subclasses give `adapt` and `predict`, both batched over tasks, and say what
     they promise in `traits`.
@@ -69,14 +90,19 @@ class AbstractLearner(AbstractAlgorithm[State]):
     lists and dicts) whose tensors all begin with the task axis. Neither method ever sees padding.
     """
 
-    traits: Traits
+    if TYPE_CHECKING:
+        traits: Traits
+    else:
+        traits = _Unsaid()
 
     @final
     def forward(self, episode: Episode) -> Float[Tensor, "T Q O"]:
         """Learn every task of the episode and answer its queries; rows of padded queries are zero.
 
         Raises:
-            EpisodeError: when the tensors do not fit together.
+            ContractError: when this learner has no `traits`.
+            EpisodeError: when the tensors do not fit together, or those of its state do not begin
+                with the task axis.
             TargetError: when this learner does not serve this kind of target.
         """
         if not isinstance(episode, Episode):
@@ -204,7 +230,8 @@ def _answer(learner: AbstractLearner[Any], episode: Episode) -> Tensor:
     seen = episode.query.x if learner.traits.transductive else None
     threads = threads_for(learner, episode.support.x, episode.query.x)
     with in_words(type(learner).__name__), threads:
-        state = returned(learner.adapt(episode.support, episode.target, seen), learner, "adapt")
+        state = learner.adapt(episode.support, episode.target, seen)
+        returned_state(state, learner, episode.n_tasks)
         return returned(learner.predict(state, episode.query.x), learner, "predict", Tensor)
 
 
@@ -282,6 +309,21 @@ def encoder_of(learner: nn.Module) -> AbstractEncoder:
             "Use a learner that compares features, e.g. protonet."
         )
     return encoder
+
+
+def check_is_learner(learner: object, verb: str) -> None:
+    """Refuse what is no learner, for a function called ``verb``.
+
+    Raises:
+        ConfigError: saying what came.
+    """
+    if not isinstance(learner, AbstractLearner):
+        came = (
+            f"the class {learner.__name__} itself: make one of it, as in ProtoNet(encoder)."
+            if isinstance(learner, type)
+            else f"a {type(learner).__name__}. Make one, for instance ProtoNet(encoder)."
+        )
+        raise ConfigError(f"{verb} needs a learner, but got {came}")
 
 
 def parameter_count(module: nn.Module) -> int:

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from quickstudy.core.arguments import returned_state
 from quickstudy.core.batching import is_small, order_dependent, threads_per_operation
 from quickstudy.core.errors import ConfigError, EpisodeError, EvaluationError, did_you_mean
-from quickstudy.core.learner import AbstractLearner, norm_policy, parameter_count
+from quickstudy.core.learner import AbstractLearner, check_is_learner, norm_policy, parameter_count
 from quickstudy.core.modes import in_mode
 from quickstudy.core.objective import MetaStep
 from quickstudy.core.predictive import AbstractPredictive
@@ -83,11 +84,12 @@ def evaluate(
         workers_kind: "threads", "processes" or "auto", see `quickstudy.core.workers.Workers`.
 
     Raises:
-        ConfigError: for fewer than 2 tasks, tasks that cannot have unknown classes, a metric that
-            does not fit learner and tasks, or another kind of workers.
+        ConfigError: for what is no learner, fewer than 2 tasks, tasks that cannot have unknown
+            classes, a metric that does not fit learner and tasks, or another kind of workers.
         TrainingError: for several workers of a learner that cannot be shared among them.
         EvaluationError: when the learner's answers are not finite numbers.
     """
+    check_is_learner(learner, "evaluate")
     asked = _Asked(
         whole(n_tasks, "n_tasks"),
         whole(batch, "batch", least=1),
@@ -396,6 +398,7 @@ def _log_density(learner: AbstractPredictive[Any], episode: Episode) -> Tensor:
     if episode.padded:
         raise ConfigError(f"{LOG_LIKELIHOOD} is of tasks of one size. Score one task at a time.")
     state = learner.adapt(episode.support, episode.target)
+    returned_state(state, learner, episode.n_tasks)
     return learner.distribution(state, episode.query.x).log_prob(episode.query.y)
 
 

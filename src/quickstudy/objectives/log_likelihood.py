@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from quickstudy.core.arguments import returned_state
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.core.objective import AbstractObjective
@@ -32,4 +33,5 @@ class LogLikelihood(AbstractObjective):
                 f"tnp, but {type(learner).__name__} answers with numbers. Use query_loss."
             )
         state = learner.adapt(batch.support, batch.target)
+        returned_state(state, learner, batch.n_tasks)
         return -learner.distribution(state, batch.query.x).log_prob(batch.query.y).mean()

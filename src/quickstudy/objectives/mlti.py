@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from quickstudy.core.arguments import returned_state
 from quickstudy.core.encoder import AbstractEncoder
 from quickstudy.core.errors import ConfigError
 from quickstudy.core.learner import AbstractLearner, single_encoder
@@ -93,6 +94,7 @@ class Mlti(AbstractObjective):
         encoder = _encoder(learner)
         with encoder.between(_meeting(encoder, stage, encoder.prepare(support[1]), ratio)):
             state = learner.adapt(Examples(e.support.x, support[2]), e.target)
+        returned_state(state, learner, n_tasks)
         with encoder.between(_meeting(encoder, stage, encoder.prepare(query[1]), ratio)):
             out = learner.predict(state, e.query.x)
         return e.target.loss(out, query[2]).mean()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from quickstudy.core.learner import AbstractLearner, Traits
+from quickstudy.core.learner import AbstractLearner, Traits, check_is_learner
 from quickstudy.core.types import Classes
 from quickstudy.testing.checks.form import (
     check_has_docstring,
@@ -61,6 +61,7 @@ def check_learner(
             None.
 
     Raises:
+        ConfigError: for what is no learner.
         ContractError: at the first check that fails: which, what was expected, what came, and the
             usual cause.
 
@@ -68,6 +69,7 @@ def check_learner(
         >>> from quickstudy.testing import check_learner, toy_learner
         >>> check_learner(toy_learner("protonet"))
     """
+    check_is_learner(learner, "check_learner")
     for i, n in enumerate(n_tasks):
         subject = Subject(learner, shape=shape, n_way=n_way, n_tasks=n, builder=builder)
         for check in yield_checks(learner.traits):
