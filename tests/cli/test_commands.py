@@ -41,7 +41,7 @@ def test_a_process() -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith(
-        "ConfigError: No recipe is called 'glyphs-protonets'. Did you mean 'glyphs-protonet'?"
+        "ConfigError: No recipe is called 'glyphs-protonets'. Did you mean 'glyphs-protonet'"
     )
     assert len(done.stderr.splitlines()) == 1
 
@@ -56,7 +56,7 @@ def test_show_prints_json_with_the_changes(quickstudy: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "omniglot-protonett"], "Did you mean 'omniglot-protonet'?"),
+        (["train", "omniglot-protonett"], "Did you mean 'omniglot-protonet', "),
         (
             ["train", "glyphs-protonet", "--set", "learner.similarty=dot"],
             "Did you mean 'similarity'?",

@@ -196,13 +196,13 @@ def test_foreign_values_are_refused_by_name(value):
 def test_an_unknown_type_gets_the_nearest_spelling():
     with pytest.raises(
         LoadError,
-        match=r"a part called 'ProtoNett', which is not known here\. Did you mean 'ProtoNet'",
+        match=r"part called 'ProtoNett', .*\. Did you mean 'ProtoNet'.*known_parts\(\)",
     ):
         rebuild({"type": "ProtoNett", "arguments": {}})
 
 
 def test_an_unknown_module_is_to_be_imported_by_the_user():
-    with pytest.raises(LoadError, match="Import the module that defines it first"):
+    with pytest.raises(LoadError, match=r"Import .* first \(my_project\.encoders\)"):
         rebuild({"type": "my_project.encoders.Mine", "arguments": {}})
 
 

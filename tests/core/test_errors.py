@@ -27,6 +27,15 @@ def test_nothing_known():
     assert did_you_mean("maml", []) == "Known: none."
 
 
+def test_of_many_names_the_nearest_are_given_and_how_to_list_all():
+    known = [f"omniglot-{i}w1s" for i in range(30)]
+    said = did_you_mean("omniglot-7w2s", known, listed_by="`quickstudy list`")
+    assert said.startswith("Did you mean 'omniglot-7w1s', ")
+    assert said.endswith("? All 30: `quickstudy list`.")
+    assert said.count("omniglot") == 5
+    assert did_you_mean("zzz", known) == "30 are known."
+
+
 def test_known_names_are_sorted_and_may_be_any_iterable():
     assert did_you_mean("q", (n for n in "cab")) == "Known: a, b, c."
     assert did_you_mean("q", {"b": 1, "a": 2}) == "Known: a, b."

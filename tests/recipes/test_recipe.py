@@ -101,7 +101,7 @@ def test_wrong_changes_are_refused_with_the_nearest_spelling(
 def test_unknown_recipes_are_refused() -> None:
     with pytest.raises(
         ConfigError,
-        match=r"No recipe is called 'omniglot-protonets'. Did you mean 'omniglot-protonet'\?",
+        match=r"No recipe is called 'omniglot-protonets'. Did you mean 'omniglot-protonet', ",
     ):
         recipe_named("omniglot-protonets")
 

@@ -260,7 +260,8 @@ def learners(
     """Measure the processor time of a training step of every learner beside its own arithmetic."""
     for name in learner or ():
         if name not in ALGORITHMS:
-            raise ConfigError(f"No algorithm is called '{name}'. {did_you_mean(name, ALGORITHMS)}")
+            near = did_you_mean(name, ALGORITHMS, listed_by="`quickstudy list algorithms`")
+            raise ConfigError(f"No algorithm is called '{name}'. {near}")
     with progress().status("") as status:
         report = measure_learners(
             learner or list(ALGORITHMS),

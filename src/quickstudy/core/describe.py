@@ -309,6 +309,16 @@ def _check_fits(name: str, own: Mapping[str, Tensor], saved: Mapping[str, Tensor
         )
 
 
+def known_parts() -> list[str]:
+    """The names of all parts that a saved description may hold: those of the library and of the
+    modules that were imported.
+
+    >>> "ProtoNet" in known_parts()
+    True
+    """
+    return sorted({*_TARGETS, *Described._known})
+
+
 def _build(description: Any, modules: Iterator[nn.Module]) -> Any:
     if isinstance(description, list):
         return tuple(_build(v, modules) for v in description)
@@ -326,13 +336,15 @@ def _build(description: Any, modules: Iterator[nn.Module]) -> Any:
     if name == "dict":
         return arguments
     if name not in _TARGETS and name not in Described._known:
+        module = name.rpartition(".")[0]
         hint = (
-            "" if "." not in name else "Import the module that defines it first, then load again. "
+            f"Import the module that defines it first ({module}), then load again."
+            if module
+            else did_you_mean(
+                name, known_parts(), listed_by="quickstudy.core.describe.known_parts()"
+            )
         )
-        raise LoadError(
-            f"The file needs a part called '{name}', which is not known here. "
-            f"{hint}{did_you_mean(name, Described._known)}"
-        )
+        raise LoadError(f"The file needs a part called '{name}', which is not known here. {hint}")
     try:
         return (_TARGETS.get(name) or Described._known[name])(**arguments)
     except Exception as error:  # the arguments come from a file, so a constructor may meet anything

@@ -5,6 +5,9 @@ where, and what to do.
 import difflib
 from collections.abc import Iterable
 
+# of names that a message lists, and of the nearest where there are more
+_MANY, _NEAR = 20, 5
+
 
 class QuickstudyError(Exception):
     """Base of all errors raised on purpose: catch this one to catch them all."""
@@ -72,13 +75,26 @@ class PassedOverWarning(QuickstudyWarning):
     """Files in a folder that are not read, with their endings."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of an error message: the nearest spelling, if one is near, and all that is known.
+def did_you_mean(name: str, known: Iterable[str], *, listed_by: str = "") -> str:
+    """The end of an error message: the nearest spelling, if one is near, and all that is known. Of
+    more than 20 names only the nearest five, and how all are listed.
+
+    Args:
+        name: what was given.
+        known: what there is.
+        listed_by: a command or an expression that lists them, where there may be many.
 
     >>> did_you_mean("inner_step", ["inner_lr", "inner_steps"])
     "Did you mean 'inner_steps'? Known: inner_lr, inner_steps."
+    >>> did_you_mean("7", map(str, range(60, 99)), listed_by="`list numbers`")
+    "Did you mean '97', '87', '79', '78' or '77'? All 39: `list numbers`."
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    guess = f"Did you mean '{near[0]}'? " if near else ""
-    return f"{guess}Known: {', '.join(names) or 'none'}."
+    is_long = len(names) > _MANY
+    near = difflib.get_close_matches(name, names, n=_NEAR if is_long else 1)
+    quoted = [f"'{one}'" for one in near]
+    listed = f"{', '.join(quoted[:-1])} or {quoted[-1]}" if len(quoted) > 1 else "".join(quoted)
+    guess = f"Did you mean {listed}? " if near else ""
+    if not is_long:
+        return f"{guess}Known: {', '.join(names) or 'none'}."
+    return guess + (f"All {len(names)}: {listed_by}." if listed_by else f"{len(names)} are known.")

@@ -47,9 +47,9 @@ class Part:
     def maker(self, registry: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
         """What makes the part."""
         if self.name not in registry:
-            raise ConfigError(
-                f"Nothing is called '{self.name}' here. {did_you_mean(self.name, registry)}"
-            )
+            listed_by = "`quickstudy list algorithms`" if registry is ALGORITHMS else ""
+            near = did_you_mean(self.name, registry, listed_by=listed_by)
+            raise ConfigError(f"Nothing is called '{self.name}' here. {near}")
         return registry[self.name]
 
 

@@ -82,5 +82,8 @@ def recipe_named(name: str) -> Recipe:
         ConfigError: if there is none, with the nearest spelling.
     """
     if name not in RECIPES:
-        raise ConfigError(f"No recipe is called '{name}'. {did_you_mean(name, RECIPES)}")
+        near = did_you_mean(
+            name, RECIPES, listed_by="`quickstudy list`, or quickstudy.recipes.RECIPES"
+        )
+        raise ConfigError(f"No recipe is called '{name}'. {near}")
     return with_published(RECIPES[name]())

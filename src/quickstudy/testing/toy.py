@@ -95,7 +95,8 @@ def toy_learner(
         torch.Size([3, 12, 4])
     """
     if name not in ALGORITHMS:
-        raise ConfigError(f"No algorithm is called '{name}'. {did_you_mean(name, ALGORITHMS)}")
+        near = did_you_mean(name, ALGORITHMS, listed_by="`quickstudy list algorithms`")
+        raise ConfigError(f"No algorithm is called '{name}'. {near}")
     builder = ALGORITHMS[name]
     given = {"n_out": n_out, "semantic_dim": in_dim, "filters": 16}
     width = {
