@@ -14,6 +14,7 @@ import torch
 from quickstudy.algorithms import ProtoNet
 from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.core.lock import locked
+from quickstudy.core.setting import Setting
 from quickstudy.encoders import MLP
 from quickstudy.recipes import (
     Recipe,
@@ -218,3 +219,29 @@ def test_what_is_not_a_run(tmp_path: Path) -> None:
     (tmp_path / "old" / "learner.json").write_text("{}")
     with pytest.raises(LoadError, match="older version"):
         load(tmp_path / "old")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("glyphs-protonet", "sinusoid", "tells classes apart, but sinusoid is for regression"),
+        ("sinusoid-maml", "glyphs", r"predicts numbers \(regression\), but glyphs has classes"),
+    ],
+)
+def test_data_of_the_other_kind_are_refused_before_anything_is_written(
+    name: str, data: str, said: str, tmp_path: Path
+) -> None:
+    recipe = recipe_named(name).with_changes({"data": data})
+    with pytest.raises(ConfigError, match=f"{name} {said}"):
+        train_recipe(recipe, tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match=f"{name} {said}"):
+        recipe.training_tasks()
+
+
+def test_classes_that_a_recipe_cannot_have_are_refused() -> None:
+    sinusoid, glyphs = recipe_named("sinusoid-maml"), recipe_named("glyphs-protonet")
+    with pytest.raises(ConfigError, match=r"no classes, but n_way=5 was asked for"):
+        sinusoid.tasks_of(sinusoid.build_data(), "test", Setting(5, 1, 2))
+    with pytest.raises(ConfigError, match=r"tells classes apart, so n_way must be at least 1"):
+        glyphs.tasks_of(glyphs.build_data(), "test", Setting(0, 1, 2))

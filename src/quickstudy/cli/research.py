@@ -329,7 +329,8 @@ def compare(
         first, second = Report.load(a), Report.load(b)
     else:
         runs = load_run(a), load_run(b)
-        tasks = runs[0].recipe.build_data().tasks("test", setting)
+        recipe = runs[0].recipe
+        tasks = recipe.tasks_of(recipe.build_data(), "test", setting)
         first, second = (evaluate(r.learner, tasks, n_tasks=n_tasks, origin=r.origin) for r in runs)
     results().print(f"a  {first}\nb  {second}\nb − a: {compare_reports(first, second)}")
 

@@ -12,7 +12,7 @@ from typing import Any
 from quickstudy import core
 from quickstudy.algorithms import ALGORITHMS
 from quickstudy.augment import TRANSFORMS
-from quickstudy.core.errors import ConfigError, LoadError, did_you_mean
+from quickstudy.core.errors import ConfigError, LoadError, TaskKindError, did_you_mean
 from quickstudy.core.setting import Setting
 from quickstudy.data import DATA
 from quickstudy.encoders import ENCODERS
@@ -145,7 +145,23 @@ class Recipe:
 
     def training_tasks(self) -> core.AbstractTasks:
         """The stream of training tasks."""
-        return self.build_data().tasks(self.train_split, self.episodes, seed=self.train.seed)
+        return self.tasks_of(
+            self.build_data(), self.train_split, self.episodes, seed=self.train.seed
+        )
+
+    def tasks_of(
+        self, data: core.AbstractData, split: str, setting: Setting, *, seed: int = 0
+    ) -> core.AbstractTasks:
+        """Tasks for the recipe's learner, of its own data or of others.
+
+        Raises:
+            ConfigError: for data for regression where the recipe tells classes apart, and the
+                reverse; likewise for a setting.
+        """
+        try:
+            return data.tasks(split, setting, seed=seed)
+        except TaskKindError as error:
+            raise ConfigError(_said_of_kinds(self, data.name, setting)) from error
 
     def build_learner(self) -> core.AbstractLearner[Any]:
         """The learner with fresh weights, which depend on ``train.seed`` alone. One with fixed
@@ -206,6 +222,31 @@ class Recipe:
             return cls(**a)
         except (TypeError, KeyError) as error:
             raise LoadError(f"This is not a recipe that this version can read: {error}.") from error
+
+
+def _said_of_kinds(recipe: Recipe, data: str, setting: Setting) -> str:
+    """What does not fit what, where a task with classes was asked for of data for regression, or
+    the reverse.
+    """
+    name, has_classes = recipe.name, recipe.episodes.n_way > 0
+    if has_classes and not setting.n_way:
+        return f"{name} tells classes apart, so n_way must be at least 1, got 0. Leave it out."
+    if setting.n_way and not has_classes:
+        return (
+            f"{name} predicts numbers (regression), so its tasks have no classes, but "
+            f"n_way={setting.n_way} was asked for. Leave n_way out (on the command line --n-way)."
+        )
+    if has_classes:
+        return (
+            f"{name} tells classes apart, but {data} is for regression: it has numbers to predict "
+            f"and no classes. Give {name} data with classes (glyphs, omniglot), and use {data} "
+            "with a recipe of regression, such as sinusoid-maml."
+        )
+    return (
+        f"{name} predicts numbers (regression), but {data} has classes to tell apart. Give {name} "
+        f"data for regression (sinusoid, gaussian_processes), and use {data} with a recipe that "
+        "tells classes apart, such as glyphs-protonet."
+    )
 
 
 def _change(recipe: Recipe, path: str, text: str) -> Recipe:

@@ -13,7 +13,7 @@ from safetensors.torch import save
 from quickstudy.algorithms import ALGORITHMS
 from quickstudy.core.describe import Modules, check_given_modules, describe, rebuild
 from quickstudy.core.disk import as_path
-from quickstudy.core.errors import ConfigError, LoadError, TaskKindError
+from quickstudy.core.errors import ConfigError, LoadError
 from quickstudy.core.learner import (
     AbstractLearner,
     encoder_of,
@@ -179,24 +179,7 @@ class Run:
 
     def _tasks(self, split: str, setting: Setting, *, seed: int) -> AbstractTasks:
         """The tasks that the learner is scored on."""
-        data = self.build_data()
-        try:
-            return data.tasks(split, setting, seed=seed)
-        except TaskKindError as error:
-            has_classes = self.recipe.episodes.n_way > 0
-            if has_classes != (setting.n_way > 0):
-                raise  # the setting does not fit the learner either
-            name = self.recipe.name
-            raise ConfigError(
-                f"{name} tells classes apart, but {data.name} is for regression: it has numbers to "
-                f"predict and no classes. Score {name} on data with classes (glyphs, omniglot), "
-                f"and {data.name} with a run of regression, as of the recipe sinusoid-maml."
-                if has_classes
-                else f"{name} predicts numbers (regression), but {data.name} has classes to tell "
-                f"apart. Score {name} on data for regression (sinusoid, gaussian_processes), and "
-                f"{data.name} with a run that tells classes apart, as of the recipe "
-                "glyphs-protonet."
-            ) from error
+        return self.recipe.tasks_of(self.build_data(), split, setting, seed=seed)
 
     def _learner(self, evaluation: Evaluation) -> tuple[AbstractLearner[Any], Origin]:
         """What is scored: the trained learner, with another normalisation or as another one."""

@@ -154,12 +154,13 @@ def parts_of(
     seed = recipe.train.seed
     learner = recipe.build_learner().to(device)
     objective = recipe.build_objective()
-    tasks = data.tasks(recipe.train_split, recipe.episodes, seed=seed).to(device)
+    tasks = recipe.tasks_of(data, recipe.train_split, recipe.episodes, seed=seed).to(device)
     val_tasks = None
     if recipe.train.validate_every:
-        val_tasks = data.tasks(recipe.val_split, recipe.validation, seed=seed).to(device)
+        stream = recipe.tasks_of(data, recipe.val_split, recipe.validation, seed=seed)
+        val_tasks = stream.to(device)
     for evaluation in recipe.evaluations if is_scored else ():
-        data.tasks(evaluation.split, evaluation.setting)
+        recipe.tasks_of(data, evaluation.split, evaluation.setting)
     if recipe.start_from:
         trained = load(recipe.start_from)
         if isinstance(trained, Predictor):
