@@ -250,3 +250,60 @@ def test_shares_out_of_range_are_refused() -> None:
     x, y, cohort = open_set()
     with pytest.raises(ConfigError, match="review_rate is the share"):
         OpenSetClassifier(review_rate=2).fit(x, y, cohort=cohort)
+
+
+# --- columns that are no numbers
+
+_DAYS = np.array(["2020-01-01", "2020-01-02", "2020-01-03", "2020-01-04"], "M8[D]")
+_LABELLED = [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("estimator", [InContextClassifier, InContextRegressor, FewShotClassifier])
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ([[1, "a"], [2, "b"], [3, "c"], [4, "d"]], "column 1 holds texts, such as 'a'"),
+        (np.array(list("abcd"))[:, None], "column 0 holds texts, such as 'a'"),
+        (_DAYS[:, None], "column 0 holds dates, such as 2020-01-01"),
+        (np.array([[1, t] for t in _DAYS.tolist()], object), "column 1 holds dates"),
+        ((_DAYS - _DAYS[0])[:, None], "column 0 holds durations"),
+    ],
+)
+def test_columns_of_no_numbers_are_named(estimator: Any, table: Any, said: str) -> None:
+    with pytest.raises(DataError, match=rf"{said}.*OrdinalEncoder"):
+        estimator().fit(table, _LABELLED)
+
+
+def test_columns_of_a_frame_are_named_by_name() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"size": [1.0, 2, 3, 4], "town": list("abcd"), "when": _DAYS})
+    model = InContextClassifier().fit(frame[["size"]], _LABELLED)
+    for columns, said in (
+        (["size", "town"], "column 'town' holds texts, such as 'a'"),
+        (["size", "when"], "column 'when' holds dates"),
+        (["when"], "column 'when' holds dates"),
+        (["town", "when"], "column 'town' holds texts, such as 'a', column 'when' holds dates"),
+    ):
+        for estimator in (InContextClassifier(), InContextRegressor(), FewShotClassifier()):
+            with pytest.raises(DataError, match=said):
+                estimator.fit(frame[columns], _LABELLED)
+    with pytest.raises(DataError, match="column 'size' holds texts"):
+        model.predict(frame[["town"]].rename(columns={"town": "size"}))
+
+
+@pytest.mark.parametrize(("y", "kind"), [(list("abcd"), "texts"), (_DAYS, "dates")])
+def test_a_regression_of_no_numbers_is_refused(y: Any, kind: str) -> None:
+    with pytest.raises(DataError, match=rf"y holds {kind}, such as .* \(row 0\)"):
+        InContextRegressor().fit(np.arange(4.0)[:, None], y)
+
+
+@pytest.mark.parametrize("kind", [int, float, str])
+def test_one_row_per_class_is_no_reason_for_a_warning(kind: Any) -> None:
+    x = np.random.default_rng(0).normal(size=(21, 2))
+    labels = [kind(i) for i in range(21)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for estimator in (InContextClassifier(n_members=1), FewShotClassifier()):
+            assert len(estimator.fit(x, labels).classes_) == 21
+    with pytest.raises(ValueError, match="Unknown label type"):
+        InContextClassifier().fit(x, x[:, 0])

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
@@ -21,7 +20,13 @@ from quickstudy.core.rng import generator
 from quickstudy.core.types import Classes, Examples, Reals, Target
 from quickstudy.estimators.codes import class_codes
 from quickstudy.estimators.trend import linear_trend
-from quickstudy.estimators.validation import check_labels, check_vectors
+from quickstudy.estimators.validation import (
+    check_classes,
+    check_labels,
+    check_numbers,
+    check_vectors,
+    columns_named,
+)
 from quickstudy.pretrained.tabular import open_tabular
 
 Array = NDArray[np.float64]
@@ -163,7 +168,8 @@ class InContextClassifier(ClassifierMixin, _InContext):
 
         Raises:
             ValueError: for what scikit-learn's classifiers refuse.
-            DataError: for missing labels, labels of several kinds, or features above 1e150.
+            DataError: for columns of texts or dates, missing labels, labels of several kinds, or
+                features above 1e150.
             ConfigError: for numbers below 1, and a temperature that is not above 0.
         """
         learner = self._check_parameters()
@@ -171,7 +177,7 @@ class InContextClassifier(ClassifierMixin, _InContext):
             raise ConfigError(f"temperature must be above 0, got {self.temperature}.")
         x = check_vectors(self, X, reset=True, allow_nan=True)
         labels = check_labels(y, len(x))
-        check_classification_targets(labels)
+        check_classes(labels)
         self.classes_, at = np.unique(labels, return_inverse=True)
         n = len(self.classes_)
         self.temperature_ = 1.0 if self.temperature is None else self.temperature
@@ -302,11 +308,13 @@ class InContextRegressor(RegressorMixin, _InContext):
 
         Raises:
             ValueError: for what scikit-learn's regressors refuse.
-            DataError: for features above 1e150.
+            DataError: for columns or a ``y`` of texts or dates, and features above 1e150.
             ConfigError: for numbers below 1.
         """
         learner = self._check_parameters()
-        _, numbers = _validate(self, X, y, y_numeric=True)
+        check_numbers(y)
+        with columns_named(X):
+            _, numbers = _validate(self, X, y, y_numeric=True)
         x = check_vectors(self, X, reset=True, allow_nan=True)
         self.trend_, y64 = linear_trend(x, np.asarray(numbers, dtype=np.float64))
         self._mean, self._scale = float(y64.mean()), float(y64.std())

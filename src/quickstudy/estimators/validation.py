@@ -1,12 +1,19 @@
 """What the estimators demand of vectors, labels and weights, before anything is computed."""
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    _get_feature_names,
+    validate_data,
+)
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.errors import DataError
@@ -14,6 +21,8 @@ from quickstudy.core.errors import DataError
 Array = NDArray[np.float64]
 LARGEST = 1e150
 """The largest size of a feature: squares of larger ones overflow."""
+
+_SHOWN = 5  # columns in a message
 
 _validate: Any = validate_data  # its type stubs know no arrays
 
@@ -29,12 +38,13 @@ def check_vectors(estimator: Any, X: Any, *, reset: bool = False, allow_nan: boo
 
     Raises:
         ValueError: as scikit-learn's estimators.
-        DataError: for features that are too large.
+        DataError: for columns of texts or dates, and for features that are too large.
     """
     finite = "allow-nan" if allow_nan else True
-    x: Array = _validate(
-        estimator, X, dtype=np.float64, order="C", reset=reset, ensure_all_finite=finite
-    )
+    with columns_named(X):
+        x: Array = _validate(
+            estimator, X, dtype=np.float64, order="C", reset=reset, ensure_all_finite=finite
+        )
     too_large = np.abs(x) > LARGEST
     if too_large.any():
         row, column = np.argwhere(too_large)[0].tolist()
@@ -43,6 +53,79 @@ def check_vectors(estimator: Any, X: Any, *, reset: bool = False, allow_nan: boo
             "possible, as squares of larger numbers overflow. Give it in another unit."
         )
     return x
+
+
+@contextmanager
+def columns_named(X: Any) -> Iterator[None]:
+    """What fails meanwhile for columns of texts or dates in a table ``[N F]`` says which these are.
+
+    Raises:
+        DataError: naming them; by number, from 0, where they have no names.
+    """
+    names = _get_feature_names(X)
+    plain = X if isinstance(X, np.ndarray) or names is None else np.asarray(X[:1])
+    # Dates alone would count as nanoseconds without a word.
+    if isinstance(plain, np.ndarray) and plain.ndim == 2 and plain.dtype.kind in "mM":
+        raise DataError(_said_of_columns(X, names))
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        said = _said_of_columns(X, names)
+        if said:
+            raise DataError(said) from error
+        raise
+
+
+def check_numbers(y: Any) -> None:
+    """Refuse texts and dates where numbers are to be predicted.
+
+    Raises:
+        DataError: with the first one.
+    """
+    values = np.asarray(y)
+    if values.dtype.kind in "biuf":
+        return
+    kinds = [_no_number(value) for value in values.astype(object).ravel()]
+    wrong = [row for row, kind in enumerate(kinds) if kind]
+    if wrong:
+        raise DataError(
+            f"A regression predicts numbers, but y holds {kinds[wrong[0]]} (row {wrong[0]}). Give "
+            "numbers, dates as days since the first; classes are for a classifier."
+        )
+
+
+def _said_of_columns(X: Any, names: NDArray[Any] | None) -> str:
+    """Which columns hold texts or dates, and what to do; empty where none does."""
+    table = np.asarray(X, dtype=object)
+    if table.ndim != 2:
+        return ""
+    found = []
+    for c in range(table.shape[1]):
+        kind = next(filter(None, map(_no_number, table[:, c])), "")
+        if kind:
+            found.append(f"column {c if names is None else repr(str(names[c]))} holds {kind}")
+    if not found:
+        return ""
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return (
+        f"Numbers are expected, but {', '.join(found[:_SHOWN])}{more}. Give categories as codes "
+        "(sklearn.preprocessing.OrdinalEncoder), dates as numbers (days since the first), or "
+        "leave the columns out."
+    )
+
+
+def _no_number(value: Any) -> str:
+    """What a value is, where it is a text that is no number, a date or a duration."""
+    if isinstance(value, date | timedelta | np.datetime64 | np.timedelta64):
+        of = "durations" if isinstance(value, timedelta | np.timedelta64) else "dates"
+        return f"{of}, such as {value}"
+    if not isinstance(value, str | bytes):
+        return ""
+    try:
+        float(value)
+    except ValueError:
+        return f"texts, such as {str(value)!r}"
+    return ""
 
 
 def check_labels(y: Any, n: int) -> NDArray[Any]:
@@ -76,13 +159,24 @@ def check_labels(y: Any, n: int) -> NDArray[Any]:
     if labels.dtype.kind == "f":
         if np.isinf(labels).any():
             raise ValueError("Input y contains infinity. Give each example the label of a class.")
-        # Of other kinds it only warns where many classes have few examples.
-        check_classification_targets(labels)
+        check_classes(labels)
     if len(labels) != n:
         raise ValueError(
             f"Found input variables with inconsistent numbers of samples: {[n, len(labels)]}"
         )
     return labels
+
+
+def check_classes(labels: NDArray[Any]) -> None:
+    """Refuse labels that are amounts. That there are many classes of few examples, which
+    scikit-learn warns of, is usual here.
+
+    Raises:
+        ValueError: as scikit-learn's classifiers.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The number of unique classes is greater")
+        check_classification_targets(labels)
 
 
 def is_missing(value: Any) -> bool:
