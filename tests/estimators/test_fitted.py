@@ -1,7 +1,11 @@
 """Fitted models on disk."""
 
 import os
+import pickle
 import shutil
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,7 @@ from quickstudy.estimators import (
     OpenSetClassifier,
     load,
 )
+from quickstudy.estimators.heads import PrototypeHead
 from quickstudy.pretrained import FunctionEncoder, open_encoder
 from quickstudy.pretrained.encoder import AbstractPretrained
 from quickstudy.pretrained.symbols import SYMBOLS
@@ -432,3 +437,70 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Permission denied"):
         rows(FewShotClassifier().fit(*examples(n=3))).save(folder)
     assert not list(folder.iterdir())
+
+
+# --- several threads
+
+
+def while_scoring(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
+    """Let another thread make a change after the head's first scores, before they are read."""
+    scores, waiting = PrototypeHead.scores, [change]
+
+    def interrupted(head: PrototypeHead, x: Any) -> Any:
+        out = scores(head, x)
+        if waiting:
+            other = threading.Thread(target=waiting.pop())
+            other.start()
+            other.join()
+        return out
+
+    monkeypatch.setattr(PrototypeHead, "scores", interrupted)
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_answers_are_of_the_classes_before_or_after_a_change(
+    calibrated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = np.eye(6).repeat(2, axis=0)
+    known = FewShotClassifier().fit(x, np.repeat(list("abcdef"), 2))
+    model = FittedModel(known, Encoding("table", columns=tuple("uvwxyz")))
+    if calibrated:
+        model = model.with_rate(0.5)
+    asked = np.eye(6)[[5, 0]]
+    before = model.answer_vectors([1, 2], asked)
+    changes = (
+        lambda: model.remove_class("f"),
+        lambda: model.add_class("A", np.eye(6)[5:]),
+        lambda: model.rename_class("a", "z"),
+        lambda: model.update_class("b", -np.eye(6)[1:2]),
+    )
+    for change in changes:
+        with monkeypatch.context() as patch:
+            while_scoring(patch, change)
+            answers = model.answer_vectors([1, 2], asked)
+        assert answers == before
+        before = model.answer_vectors([1, 2], asked)
+    assert sorted(model.counts) == ["A", "b", "c", "d", "e", "z"]
+
+
+def test_a_change_that_fails_leaves_the_model_as_it_was() -> None:
+    known = FewShotClassifier().fit(np.eye(3), list("abc"))
+    model = FittedModel(known, Encoding("table", columns=tuple("xyz")))
+    with pytest.raises(ConfigError):
+        model.add_class("d", np.ones((2, 7)))
+    assert (model.counts, model.history) == ({"a": 1, "b": 1, "c": 1}, ())
+    assert model.predict(np.eye(3)).tolist() == list("abc")
+    copied = pickle.loads(pickle.dumps(model)).add_class("d", -np.eye(3)[:1])
+    assert len(copied.counts) == 4
+    assert len(model.counts) == 3
+
+
+def test_no_change_of_several_threads_is_lost() -> None:
+    model = FittedModel(
+        FewShotClassifier("ridge").fit(np.eye(12), np.arange(12)),
+        Encoding("table", columns=tuple("abcdefghijkl")),
+    )
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda c: model.add_class(c, -np.eye(12)[c - 12 : c - 11]), range(12, 24)))
+    assert list(model.counts) == list(range(24))
+    assert len(model.history) == 12

@@ -314,6 +314,15 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             self.support_, names[labels], self.weights_, comparison=self.head_comparison_
         )
 
+    def copied(self) -> Self:
+        """A copy whose classes can be changed while this one answers; what no change touches is
+        shared.
+        """
+        other = copy.copy(self)
+        other.head_ = copy.copy(self.head_)
+        other._kept = dict(self._kept)
+        return other
+
     def without(self, name: Any) -> "FewShotClassifier":
         """A copy that does not know a class; its head is fitted anew with the same options, so that
         head "auto" is not chosen again.

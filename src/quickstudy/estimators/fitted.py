@@ -1,6 +1,7 @@
 """A fitted classifier with the encoder it needs: asked, changed class by class, kept on disk."""
 
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -49,6 +50,9 @@ class FittedModel:
     """A classifier and how items become vectors: what `fit_folder`, `fit_table` and ``quickstudy
     fit`` make.
 
+    Several threads may ask it while one changes it: each answer is wholly of the classes before a
+    change or of those after it, and changes wait for one another.
+
     Args:
         classifier: a fitted `FewShotClassifier` or `OpenSetClassifier`.
         encoding: how items become vectors.
@@ -80,6 +84,7 @@ class FittedModel:
     feedback: tuple[Feedback, ...] = ()
     history: tuple[Change, ...] = field(default=(), compare=False)
     set_alpha: float | None = field(default=None, compare=False)
+    _changes: Any = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
 
     def __repr__(self) -> str:
         classes = counted(len(self.counts), "class", "classes")
@@ -91,17 +96,17 @@ class FittedModel:
     @property
     def known(self) -> FewShotClassifier:
         """The classifier of the known classes."""
-        return (
-            self.classifier.estimator_
-            if isinstance(self.classifier, OpenSetClassifier)
-            else self.classifier
-        )
+        classifier = self.classifier
+        if isinstance(classifier, OpenSetClassifier):
+            return classifier.estimator_
+        return classifier
 
     @property
     def counts(self) -> dict[Any, int]:
         """How many examples each class has."""
-        n = np.bincount(self.known.labels_).tolist()
-        return dict(zip(self.known.classes_.tolist(), n, strict=True))
+        known = self.known
+        n = np.bincount(known.labels_).tolist()
+        return dict(zip(known.classes_.tolist(), n, strict=True))
 
     @property
     def is_calibrated(self) -> bool:
@@ -287,10 +292,13 @@ class FittedModel:
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the encoder, which is opened again where the model arrives."""
-        return {**vars(self), "encoder": self.encoder is not None}
+        state = {**vars(self), "encoder": self.encoder is not None}
+        del state["_changes"]
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._changes = threading.RLock()
         self.encoder = _opened_here(self.encoding) if state["encoder"] else None
 
     def find_files(self, paths: Iterable[Source] | Source) -> list[Source]:
@@ -318,7 +326,9 @@ class FittedModel:
         """
         model = self.classifier
         if isinstance(model, OpenSetClassifier):
-            model.set_rate(false_accept_rate)
+            with self._changing() as changed:
+                assert isinstance(changed, OpenSetClassifier)
+                changed.set_rate(false_accept_rate)
             return self
         check_names(model.classes_.tolist())
         calibrated = OpenSetClassifier(
@@ -354,10 +364,11 @@ class FittedModel:
             DataError: when an item cannot be read.
         """
         x, called = self._examples(items, on_bad)
-        with _as_config_error():
-            self.classifier.add_class(self.label_of(name), x)
+        with self._changing() as classifier:
+            classifier.add_class(self.label_of(name), x)
+            self._remember("added", self.label_of(name))
         self._warn_of_copies(name, x, called)
-        return self._remember("added", self.label_of(name))
+        return self
 
     def update_class(
         self, name: Any, items: Sequence[Any] | NDArray[Any], *, on_bad: str = "refuse"
@@ -369,11 +380,13 @@ class FittedModel:
             DataError: when an item cannot be read.
         """
         x, called = self._examples(items, on_bad)
-        with _as_config_error():
-            self.classifier.update_class(self.label_of(name), x)
+        with self._changing() as classifier:
+            label = self.label_of(name)
+            classifier.update_class(label, x)
+            self.feedback = tuple(one for one in self.feedback if one.label != label)
+            self._remember("replaced", label)
         self._warn_of_copies(name, x, called)
-        self.feedback = tuple(one for one in self.feedback if one.label != self.label_of(name))
-        return self._remember("replaced", self.label_of(name))
+        return self
 
     def remove_class(self, name: Any) -> Self:
         """Forget a class and its examples.
@@ -382,16 +395,18 @@ class FittedModel:
             ConfigError: when there is no such class, or only one would be left to a model that
                 never says unknown.
         """
-        label = self.label_of(name)
-        if label in self.counts and len(self.counts) == 2 and not self.is_calibrated:
-            raise ConfigError(
-                f"Without {label!r} the model would have one class and call everything that. It "
-                "needs at least two classes, or a false-accept rate. Add another class first."
-            )
-        with _as_config_error():
-            self.classifier.remove_class(label)
-        self.feedback = tuple(one for one in self.feedback if one.label != label)
-        return self._remember("removed", label)
+        with self._changing() as classifier:
+            label = self.label_of(name)
+            if label in self.counts and len(self.counts) == 2 and not self.is_calibrated:
+                raise ConfigError(
+                    f"Without {label!r} the model would have one class and call everything that. "
+                    "It needs at least two classes, or a false-accept rate. Add another class "
+                    "first."
+                )
+            classifier.remove_class(label)
+            self.feedback = tuple(one for one in self.feedback if one.label != label)
+            self._remember("removed", label)
+        return self
 
     def add_vectors(self, name: Any, vectors: Float[NDArray[np.float64], "n D"]) -> Self:
         """Give a class further examples, or learn it anew, from vectors as `vectors` gives them.
@@ -399,16 +414,16 @@ class FittedModel:
         Raises:
             ConfigError: when it cannot be a class.
         """
-        label = self.label_of(name)
-        known = self.known
-        with _as_config_error():
+        with self._changing() as classifier:
+            label, known = self.label_of(name), self.known
             is_new = label not in self.counts
             if not is_new:
                 has = known.support_[known.labels_ == known.classes_.tolist().index(label)]
-                self.classifier.update_class(label, np.concatenate((has, vectors)))
+                classifier.update_class(label, np.concatenate((has, vectors)))
             else:
-                self.classifier.add_class(label, vectors)
-        return self._remember("added" if is_new else "extended", label)
+                classifier.add_class(label, vectors)
+            self._remember("added" if is_new else "extended", label)
+        return self
 
     def rename_class(self, name: Any, new: Any) -> Self:
         """Give a class another name.
@@ -416,13 +431,14 @@ class FittedModel:
         Raises:
             ConfigError: when there is no such class, or one of the new name.
         """
-        before, after = self.label_of(name), self.label_of(new)
-        with _as_config_error():
-            self.classifier.rename_class(before, after)
-        self.feedback = tuple(
-            replace(one, label=after) if one.label == before else one for one in self.feedback
-        )
-        return self._remember("renamed", after)
+        with self._changing() as classifier:
+            before, after = self.label_of(name), self.label_of(new)
+            classifier.rename_class(before, after)
+            self.feedback = tuple(
+                replace(one, label=after) if one.label == before else one for one in self.feedback
+            )
+            self._remember("renamed", after)
+        return self
 
     def give_feedback(
         self, vector: Float[NDArray[np.float64], " D"], verdict: str, label: Any = None
@@ -441,11 +457,11 @@ class FittedModel:
             ConfigError: when a model that never says unknown is told that something belongs to no
                 class, or a right answer has no class.
         """
-        named = None if label is None else self.label_of(label)
-        with _as_config_error():
-            one = apply_feedback(self.classifier, vector, verdict, named)
-        self.feedback = (*self.feedback, one)
-        self._remember("corrected by feedback", one.label)
+        with self._changing() as classifier:
+            named = None if label is None else self.label_of(label)
+            one = apply_feedback(classifier, vector, verdict, named)
+            self.feedback = (*self.feedback, one)
+            self._remember("corrected by feedback", one.label)
         return one
 
     def take_back(self, feedback: str) -> Feedback:
@@ -463,8 +479,8 @@ class FittedModel:
         if one.label is not None and self.counts.get(one.label) == 1:
             self.remove_class(one.label)
         else:
-            with _as_config_error():
-                withdraw_feedback(self.classifier, one)
+            with self._changing() as classifier:
+                withdraw_feedback(classifier, one)
         self.feedback = tuple(other for other in self.feedback if other.id != feedback)
         return one
 
@@ -682,6 +698,17 @@ class FittedModel:
             model = cls.load(folder, encoder=encoder, modules=modules)
             yield model
             model.save(folder)
+
+    @contextmanager
+    def _changing(self) -> Iterator[Classifier]:
+        """A copy of the classifier to be changed, which takes its place in one step at the end;
+        where the block raises, nothing is changed.
+        """
+        with self._changes:
+            changed = self.classifier.copied()
+            with _as_config_error():
+                yield changed
+            self.classifier = changed
 
     def _remember(self, what: str, label: Any) -> Self:
         self.history = (*self.history, Change.now(what, label))

@@ -330,6 +330,12 @@ class OpenSetClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             for s, b in zip(scores, best.tolist(), strict=True)
         ]
 
+    def copied(self) -> Self:
+        """A copy that can be changed while this one answers, as of `FewShotClassifier.copied`."""
+        other = copy.copy(self)
+        other.estimator_ = self.estimator_.copied()
+        return other
+
     def add_class(self, name: Any, X: Any) -> Self:
         """As of `FewShotClassifier`; the threshold follows. Nothing is changed where it cannot."""
         return self._after(lambda model: model.add_class(name, X))
