@@ -6,7 +6,7 @@ import io
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,17 +92,25 @@ def read_tables(archive: Path) -> list[Table]:
 
 
 def _table(name: str, task: str, validation: bool, rows: list[dict[str, str]]) -> Table:
-    columns, categories = [], []
-    for column in [c for c in rows[0] if c != "target"]:
-        values = [row[column] for row in rows]
+    columns = {c: [row[c] for row in rows] for c in rows[0] if c != "target"}
+    return as_table(name, task, validation, columns, [row["target"] for row in rows])
+
+
+def as_table(
+    name: str, task: str, validation: bool, columns: dict[str, list[str]], target: list[str]
+) -> Table:
+    """A table from texts: a column that is not all numbers is categories, an empty text a hole.
+    Classes of fewer than 15 rows are left out.
+    """
+    read, categories = [], []
+    for values in columns.values():
         try:
-            columns.append([float(v) if v else np.nan for v in values])
+            read.append([float(v) if v else np.nan for v in values])
         except ValueError:
             codes = {v: float(i) for i, v in enumerate(sorted({v for v in values if v}))}
-            categories.append(len(columns))
-            columns.append([codes[v] if v else np.nan for v in values])
-    x = np.array(columns).T
-    target = [row["target"] for row in rows]
+            categories.append(len(read))
+            read.append([codes[v] if v else np.nan for v in values])
+    x = np.array(read).T
     if task == "regression":
         return Table(name, task, validation, x, np.array(target, float), tuple(categories))
     _, y, counts = np.unique(target, return_inverse=True, return_counts=True)
@@ -129,7 +137,17 @@ def split_rows(table: Table, size: int, draw: int) -> tuple[NDArray[Any], NDArra
     return rng.permutation(known), rest[:MOST_QUERIES]
 
 
-def _numbers(table: Table) -> Any:
+def with_values(table: Table, known: NDArray[Any]) -> Table:
+    """The table without the columns that hold nothing in the rows to learn from, which boosting
+    does not take.
+    """
+    there = np.asarray(np.isfinite(table.x[known]).any(0))
+    at = np.cumsum(there) - 1
+    categories = tuple(int(at[f]) for f in table.categories if there[f])
+    return replace(table, x=table.x[:, there], categories=categories)
+
+
+def as_numbers(table: Table) -> Any:
     """One-hot categories, no holes, everything standardised."""
     categories = list(table.categories)
     others = [f for f in range(table.x.shape[1]) if f not in categories]
@@ -147,7 +165,7 @@ def classifiers(table: Table) -> dict[str, Callable[[], Any]]:
     """By name, what makes each learner of classes for a table."""
 
     def on_numbers(model: Any) -> Any:
-        return make_pipeline(_numbers(table), model)
+        return make_pipeline(as_numbers(table), model)
 
     return {
         "ours": InContextClassifier,
@@ -165,7 +183,7 @@ def regressors(table: Table) -> dict[str, Callable[[], Any]]:
     """By name, what makes each learner of numbers for a table."""
 
     def on_numbers(model: Any) -> Any:
-        return make_pipeline(_numbers(table), model)
+        return make_pipeline(as_numbers(table), model)
 
     kernel = ConstantKernel(1.0) * RBF(np.sqrt(table.x.shape[1])) + WhiteKernel(0.1)
     return {
