@@ -100,7 +100,11 @@ def suspects(x: NDArray[np.float64], y: NDArray[np.int64]) -> set[int]:
     order = np.argsort(y, kind="stable")
     model = FewShotClassifier().fit(x, y)
     told = examine(
-        model.support_, model.labels_, [str(c) for c in model.classes_], model.left_out_scores()
+        model.support_,
+        model.labels_,
+        [str(c) for c in model.classes_],
+        model.left_out_scores(),
+        temperature=model.temperature,
     )
     return {int(order[i]) for i, _ in told.suspects}
 

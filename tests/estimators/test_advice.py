@@ -29,6 +29,14 @@ def told_of(
     )
 
 
+def test_of_a_table_nothing_is_photographed() -> None:
+    x = np.random.default_rng(0).normal(size=(15, 30))
+    x[:3] = x[0] + 1e-3 * x[:3]
+    findings = told_of([3] * 5, x=x)
+    assert kinds(advise(findings)) == ["alike"]
+    assert advise(findings, of_table=True) == ()
+
+
 def kinds(advice: tuple[Advice, ...]) -> list[str]:
     return [a.kind for a in advice]
 

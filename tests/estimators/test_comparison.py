@@ -224,3 +224,16 @@ def test_a_table_is_read_in_context() -> None:
     without = named.fit(x[seen], y[seen], sample_weight=weight).class_scores(x)
     named.fit(x[seen][1:], y[seen][1:])
     np.testing.assert_allclose(without, named.class_scores(x), atol=1e-6)
+
+
+def test_rows_of_a_table_count_as_they_come_and_pictures_by_class() -> None:
+    """A rare class that nothing tells from the other: asked for the share of rows, a head that
+    knows how rare it is does better; asked class by class, it does not.
+    """
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 3)), (np.arange(60) % 6 == 0).astype(np.int64)
+    choices = (CHOICES[6], IN_CONTEXT)
+    by_class = compare_heads(x, y, 2, np.ones(60), choices)[0]
+    by_row = compare_heads(x, y, 2, np.ones(60), choices, alike=False)[0]
+    assert by_row.choice.head == "in-context"
+    assert by_row.scores[1].accuracy > 0.75 > by_class.scores[1].accuracy

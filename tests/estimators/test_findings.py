@@ -193,3 +193,22 @@ def test_a_thousand_equal_rows_are_one_group() -> None:
         np.ones((5000, 4)), np.repeat(np.arange(5), 1000), list("abcde"), np.full((5000, 5), np.nan)
     )
     assert [len(g) for g in findings.copies] == [5000]
+
+
+def test_where_classes_overlap_a_mistake_is_no_wrong_label() -> None:
+    """What the classifier leaves a chance is nothing unusual; what it rules out is."""
+    rng = np.random.default_rng(3)
+    y = np.repeat([0, 1], 40)
+    scores = np.stack((-2.0 * y, 2.0 * y - 2.0), 1)  # in favour of the own class
+    usual = rng.permutation(80)[:12]
+    scores[usual] = scores[usual, ::-1]  # as one in seven goes: mistakes
+    clear = int(np.setdiff1d(np.arange(80), usual)[0])
+    scores[clear] = 5 * scores[clear, ::-1]
+    scores += 0.02 * rng.normal(size=scores.shape)
+    x = rng.normal(size=(80, 5))
+    by_scores = examine(x, y, ["a", "b"], scores)
+    assert {i for i, _ in by_scores.suspects} == {clear, *usual.tolist()}
+    found = examine(x, y, ["a", "b"], scores, temperature=1.0)
+    assert [i for i, _ in found.suspects] == [clear]
+    assert not set(found.outliers) & set(usual.tolist())
+    assert found.chances[clear, y[clear]] < 0.01

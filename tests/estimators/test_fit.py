@@ -554,11 +554,65 @@ def test_a_column_of_one_value_is_not_learned_from(tmp_path: Path) -> None:
 def test_a_column_that_counts_the_rows_is_pointed_at(tmp_path: Path) -> None:
     """In a table that is sorted by class it tells the class of these rows and of no others."""
     rows = [f"{100 + i},{'ab'[i // 6]},{i * 7 % 5}" for i in range(12)]
-    file = _table(tmp_path / "t.csv", "no,label,size", rows)
-    assert "'no' counts the rows" in " ".join(fit_table(file).notes)
-    assert "counts the rows" not in " ".join(fit_table(file, columns=["no", "size"]).notes)
-    shuffled = _table(tmp_path / "s.csv", "no,label,size", rows[::-1])
+    file = _table(tmp_path / "t.csv", "turn,label,size", rows)
+    assert "'turn' counts the rows" in " ".join(fit_table(file).notes)
+    assert "counts the rows" not in " ".join(fit_table(file, columns=["turn", "size"]).notes)
+    shuffled = _table(tmp_path / "s.csv", "turn,label,size", rows[::-1])
     assert "counts the rows" not in " ".join(fit_table(shuffled).notes)
+
+
+@pytest.mark.parametrize("name", ["id", "rownames", "Unnamed: 0", "sample_id", "PatientID", "No."])
+def test_a_column_that_names_the_rows_is_not_learned_from(name: str, tmp_path: Path) -> None:
+    """Where a table was sorted by class before somebody drew rows from it, as most that come with
+    R were, their numbers give the class away, and only of these rows.
+    """
+    rng = np.random.default_rng(0)
+    rows = [f"{i},{'ab'[i // 30]},{rng.normal():.3f}" for i in range(60)]
+    drawn = [rows[i] for i in rng.permutation(60)]
+    file = _table(tmp_path / "t.csv", f"{name},label,size", drawn)
+    model = fit_table(file)
+    assert model.encoding.columns == ("size",)
+    assert name in " ".join(note for note in model.notes if "names the rows" in note)
+    assert model.summary is not None
+    assert model.summary.accuracy < 0.8
+    leaked = fit_table(file, columns=[name, "size"])
+    assert leaked.encoding.columns == (name, "size")
+    assert leaked.summary is not None
+    assert leaked.summary.accuracy > 0.9
+
+
+def test_an_amount_that_differs_in_every_row_is_learned_from(tmp_path: Path) -> None:
+    rows = [f"{3 * i + 1},{'ab'[i // 6]},{i // 2}" for i in range(12)]
+    file = _table(tmp_path / "t.csv", "weight,label,id", rows)
+    assert fit_table(file).encoding.columns == ("weight", "id")
+
+
+def test_a_label_that_says_there_is_none_is_pointed_at(tmp_path: Path) -> None:
+    rows = [f"{'ab'[i // 6]},{i % 5}" for i in range(12)] + ["NA,1", "NA,3"]
+    model = fit_table(_table(tmp_path / "t.csv", "label,size", rows))
+    assert any("In 2 rows" in note and "'NA'" in note for note in model.notes)
+
+
+def test_rows_count_as_they_come(tmp_path: Path) -> None:
+    """Of a table in which one class is rare and nothing says which row is of it, hardly a row is
+    taken for it; and it is said that the shares count.
+    """
+    rng = np.random.default_rng(0)
+    rows = [
+        f"{'b' if i % 6 == 0 else 'a'},{rng.normal():.3f},{rng.normal():.3f}" for i in range(72)
+    ]
+    model = fit_table(_table(tmp_path / "t.csv", "label,size,weight", rows))
+    fresh = {"size": rng.normal(size=100).tolist(), "weight": rng.normal(size=100).tolist()}
+    assert model.predict_batch(fresh)["label"].count("a") > 90
+    assert any("as often as here" in note for note in model.notes)
+
+
+def test_rows_that_are_the_same_are_one_hint(tmp_path: Path) -> None:
+    rows = [f"{'ab'[i % 2]},{i // 2 % 3}" for i in range(24)]
+    model = fit_table(_table(tmp_path / "t.csv", "label,size", rows))
+    assert model.summary is not None
+    assert model.summary.repeated == ()
+    assert sum("twin" in advice for advice in model.summary.advice) == 1
 
 
 @pytest.mark.parametrize("value", ["0,{}7", "{}.5 %", '"1,{}23.50"', "€{}"])

@@ -87,7 +87,11 @@ class Advice:
 
 
 def advise(
-    findings: Findings, *, rejection: Rejection | None = None, called: Sequence[str] | None = None
+    findings: Findings,
+    *,
+    rejection: Rejection | None = None,
+    called: Sequence[str] | None = None,
+    of_table: bool = False,
 ) -> tuple[Advice, ...]:
     """What to do next, the most useful first; nothing where all is well.
 
@@ -99,6 +103,8 @@ def advise(
         findings: see `examine`.
         rejection: of a classifier that says unknown.
         called: what each example is called; None calls them by class and place.
+        of_table: examples are rows of a table: of few columns many are the same by nature, and
+            nothing can be photographed anew.
     """
     names = tuple(called) if called is not None else _numbered(findings)
     explained = {int(findings.labels[i]) for i, _ in findings.suspects} | {
@@ -106,14 +112,14 @@ def advise(
     }
     return (
         *_labels(findings, names),
-        *_copies(findings, names, across=True),
+        *(_same_rows(findings, names) if of_table else _copies(findings, names, across=True)),
         *_single(findings),
         *_overlaps(findings),
         *_scattered(findings, explained),
         *_few(findings, explained),
         *_unknowns(rejection),
-        *_alike(findings),
-        *_copies(findings, names, across=False),
+        *(() if of_table else _alike(findings)),
+        *(() if of_table else _copies(findings, names, across=False)),
         *_outliers(findings, names),
         *_uneven(findings),
     )
@@ -155,11 +161,31 @@ def _labels(findings: Findings, names: Sequence[str]) -> list[Advice]:
         other = findings.names[c]
         text = (
             f"Check the label of {names[i]}. It is filed under {own}, but looks like {other}: "
-            f"without it the classifier gives it {shown(findings.scores[i, c])} for {other} and "
-            f"{shown(findings.own[i])} for {own}."
+            f"without it the classifier gives it {_given(findings, i, c)} for {other} and "
+            f"{_given(findings, i, int(findings.labels[i]))} for {own}."
         )
         out.append(Advice("label", text, (i, findings.nearest_in(i, c))))
     return out
+
+
+def _given(findings: Findings, i: int, c: int) -> str:
+    """What an example gets for a class: the probability where it is known, else the score."""
+    chance = findings.chances[i, c]
+    return percent(chance) if np.isfinite(chance) else shown(findings.scores[i, c])
+
+
+def _same_rows(findings: Findings, names: Sequence[str]) -> list[Advice]:
+    """One hint for all rows that are the same in everything but the class."""
+    groups = [g for g in findings.copies if len({int(findings.labels[i]) for i in g}) > 1]
+    if not groups:
+        return []
+    rows = sorted(i for group in groups for i in group)
+    text = (
+        f"{len(rows)} rows have a twin in another class, the same in all columns: "
+        f"{listed([names[i] for i in rows])}. Nothing can tell them apart. Correct the label where "
+        "it is wrong; else learn from more columns."
+    )
+    return [Advice("copy", text, tuple(groups[0][:4]))]
 
 
 def _copies(findings: Findings, names: Sequence[str], *, across: bool) -> list[Advice]:

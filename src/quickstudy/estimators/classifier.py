@@ -15,7 +15,7 @@ from quickstudy.core.errors import ConfigError, did_you_mean
 from quickstudy.core.learner import AbstractLearner
 from quickstudy.estimators.advice import advise
 from quickstudy.estimators.blas import one_thread_where_small
-from quickstudy.estimators.comparison import HeadComparison, choices_for, compare_heads
+from quickstudy.estimators.comparison import IN_CONTEXT, HeadComparison, choices_for, compare_heads
 from quickstudy.estimators.findings import examine
 from quickstudy.estimators.heads import (
     AbstractHead,
@@ -369,6 +369,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             [str(name) for name in names],
             self.left_out_scores(),
             metric=metric,
+            temperature=self.temperature,
         )
         tried = int(findings.judged.sum())
         accuracy = int(findings.right.sum()) / tried if tried else float("nan")
@@ -428,7 +429,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             self.head_ = comparison.choice.make().fit(*examples)
         else:
             choices = choices_for(self.scaling, len(self.support_))
-            comparison, self.head_, left_out = compare_heads(*examples, choices)
+            comparison, self.head_, left_out = compare_heads(
+                *examples, choices, alike=IN_CONTEXT not in choices
+            )
             self.head_comparison_ = comparison
             self._kept["left out"] = left_out
 

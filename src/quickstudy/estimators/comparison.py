@@ -112,7 +112,7 @@ class HeadScore:
     Args:
         choice: the head, with the penalty that it chose on all examples.
         accuracy: share of the judged examples that it recognised when fitted without them, every
-            class counting alike; NaN where none was judged.
+            class counting alike, or of a table every row; NaN where none was judged.
         loss: their mean log loss, at the temperature that suits it best; NaN likewise.
         preferred: share of 200 bootstrap resamples of the examples in which it has the smallest
             loss.
@@ -194,11 +194,18 @@ def compare_heads(
     n: int,
     weight: Float[Array, " N"],
     choices: Sequence[HeadChoice] = CHOICES,
+    *,
+    alike: bool = True,
 ) -> tuple[HeadComparison, AbstractHead, Array]:
     """Fit each head, score each example by the head fitted without it, and take the head with the
     smallest log loss, unless the difference from the first is within its standard error. Where
     fewer than six examples can be left out, it is "in-context" if that takes part, else the first
     "logistic".
+
+    With ``alike`` every class counts the same, however many examples it has: of pictures that
+    somebody chose, their numbers say nothing about what will come. Rows of a table are mostly a
+    sample of what comes, so without it every example counts the same (*measured*:
+    ``benchmarks/frequencies.json``).
 
     Accuracy of so few examples is a coarse measure; the log loss orders heads by how much they
     prefer the right class. The penalty that a head chose on all examples is kept while examples
@@ -219,7 +226,7 @@ def compare_heads(
         rows = tuple(HeadScore(c, float("nan"), float("nan"), float("nan")) for c in fitted)
         usual = next((i for i, c in enumerate(choices) if c.head in _WITHOUT_JUDGEMENT), 0)
         return HeadComparison(rows, usual, 0), heads[usual], scores[usual]
-    share = balanced(weight, y, n)[known]
+    share = (balanced(weight, y, n) if alike else weight)[known]
     share = share / share.sum()
     losses = np.stack([losses_at_best_temperature(s[known], y[known]) for s in scores])  # [H N]
     right = np.stack([s[known].argmax(1) == y[known] for s in scores])

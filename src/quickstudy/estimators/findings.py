@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.special import softmax
 
 from quickstudy.core.arrays import NDArray
 from quickstudy.core.rng import uniform
@@ -18,6 +19,8 @@ _ENOUGH = 8  # judged examples, before one of them is called odd
 # In usual deviations; what becomes of wrong and of right labels with these is in
 # benchmarks/fit_report.json.
 _SUSPECT, _ODD = 3.0, 4.0
+# The largest probability of its own class for a suspect, see benchmarks/wrong_labels.json.
+_CHANCE = 0.05
 _SMALL = 50  # examples of a class, above which one of them hardly moves the median
 _BLOCK, _AXES = 512, 8
 _PAIRS = 12
@@ -45,6 +48,8 @@ class Findings:
         neighbour, separation: of each class the nearest other one, and how far their means are
             apart in units of their spread, see `examine`; −1 and NaN where there is no other.
         pairs: the pairs of classes that lie closest together, nearest first, with their separation.
+        chances: of each example the probabilities that the classifier without it gives the
+            classes; NaN where it was not judged, or nobody knows.
         suspects: examples that probably carry a wrong label, and the class that each looks like.
         outliers: other examples that look unlike their class.
         copies: groups of examples whose vectors are the same.
@@ -63,6 +68,7 @@ class Findings:
     neighbour: Int[NDArray[np.int64], " C"]
     separation: Float[Array, " C"]
     pairs: tuple[tuple[int, int, float], ...]
+    chances: Float[Array, "N C"]
     suspects: tuple[tuple[int, int], ...]
     outliers: tuple[int, ...]
     copies: tuple[tuple[int, ...], ...]
@@ -118,6 +124,7 @@ def examine(
     scores: Float[Array, "N C"],
     *,
     metric: str = "cosine",
+    temperature: float | None = None,
 ) -> Findings:
     """Look at examples and at the scores that each got from a classifier without it.
 
@@ -136,6 +143,8 @@ def examine(
         names: the classes.
         scores: by the classifier without the example, see `FewShotClassifier.left_out_scores`.
         metric: "cosine" or "euclidean".
+        temperature: what the scores are divided by to become probabilities. None = not known, so
+            that suspects are judged by their scores alone.
     """
     compared = unit(x) if metric == "cosine" else x
     n = len(names)
@@ -150,7 +159,10 @@ def examine(
     other = np.where(with_other, others.max(1), np.nan)
     means, spread = _means(compared, labels, n)
     neighbour, separation, pairs = _neighbours(means, spread, np.bincount(labels, minlength=n))
-    suspects, outliers = _odd(own, other, rival, labels, predicted)
+    chances = np.full_like(scores, np.nan)
+    if temperature is not None:
+        chances[judged] = softmax(scores[judged] / temperature, axis=1)
+    suspects, outliers = _odd(own, other, rival, labels, predicted, chances[rows, labels])
     return Findings(
         tuple(names),
         compared,
@@ -165,6 +177,7 @@ def examine(
         neighbour,
         separation,
         pairs,
+        chances,
         suspects,
         outliers,
         _copies(x),
@@ -220,11 +233,14 @@ def _odd(
     rival: NDArray[np.int64],
     labels: NDArray[np.int64],
     predicted: NDArray[np.int64],
+    chance: Array,
 ) -> tuple[tuple[tuple[int, int], ...], tuple[int, ...]]:
     """The suspects, with the class that each looks like, and the outliers.
 
-    A suspect scores far more for another class than for its own, while half or more of its
-    classmates are recognised; of two examples nobody can say which is the odd one. An outlier
+    A suspect scores far more for another class than for its own, which it has hardly a chance of,
+    while half or more of its classmates are recognised; of two examples nobody can say which is the
+    odd one. Where classes overlap, as those of tables do, a mistake is nothing unusual, and the
+    chance of the own class says so. An outlier
     scores far less for its class than its classmates do, and hardly more than for another class.
     Far is a multiple of what is usual: the median deviation of a score for the own class from the
         median of the classmates, over all classes, as each
@@ -248,13 +264,15 @@ def _odd(
     if scale <= 0:
         return (), ()
     margin = own - other
+    for_another = margin < -_SUSPECT * scale
+    is_usual = for_another & (chance > _CHANCE)
     is_suspect = (
-        (margin < -_SUSPECT * scale) & (mates[labels] > 1) & (mates[labels] <= 2 * right[labels])
+        for_another & ~is_usual & (mates[labels] > 1) & (mates[labels] <= 2 * right[labels])
     )
     unsure = (
         margin < np.median(margin[judged]) / 2 if (rival[judged] >= 0).all() else np.isfinite(own)
     )
-    is_outlier = (low < -_ODD * scale) & unsure & ~is_suspect
+    is_outlier = (low < -_ODD * scale) & unsure & ~is_suspect & ~is_usual
     suspects = np.flatnonzero(is_suspect)[np.argsort(margin[is_suspect], kind="stable")]
     outliers = np.flatnonzero(is_outlier)[np.argsort(low[is_outlier], kind="stable")]
     return tuple((int(i), int(rival[i])) for i in suspects), tuple(outliers.tolist())

@@ -1,6 +1,7 @@
 """From a folder or a table to a fitted model, in one call."""
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -25,7 +26,8 @@ from quickstudy.estimators.advice import listed
 from quickstudy.estimators.class_names import UNKNOWN, check_names
 from quickstudy.estimators.classifier import HEADS as ALL_HEADS
 from quickstudy.estimators.classifier import FewShotClassifier
-from quickstudy.estimators.encoding import Encoding, PixelEncoder, PixelLearner
+from quickstudy.estimators.comparison import IN_CONTEXT
+from quickstudy.estimators.encoding import TABLE, Encoding, PixelEncoder, PixelLearner
 from quickstudy.estimators.fitted import FittedModel
 from quickstudy.estimators.history import Change
 from quickstudy.estimators.open_set import OpenSetClassifier
@@ -48,6 +50,7 @@ from quickstudy.recipes import learner_extra, load
 
 HEADS = tuple(head for head in ALL_HEADS if head != "learner")
 # Membership scores that look at the outputs of the head alone.
+_UNEVEN = 2  # times as many rows as of another class
 _OF_OUTPUTS = ("max_similarity", "energy", "max_probability")
 _ONE_FOLDER = (
     "It is one folder, with a sub-folder of files per class; a list of files with their labels is "
@@ -359,6 +362,7 @@ def _fit(
         rows = fitted.cohort_overlap_.rows
         names = listed([item_name(cohort.items[i]) for i in rows], most=10)
         notes = (*notes, f"{fitted.cohort_overlap_} They are: {names}.")
+    notes = (*notes, *_note_of_shares(support, fitted))
     summary = summarise(
         fitted,
         items,
@@ -374,6 +378,24 @@ def _fit(
         notes,
         summary,
         history=(Change.now("fitted"),),
+    )
+
+
+def _note_of_shares(
+    support: SupportSet, fitted: FewShotClassifier | OpenSetClassifier
+) -> tuple[str, ...]:
+    """A note where the classes of a table count by their rows, and some have far more."""
+    known = fitted.estimator_ if isinstance(fitted, OpenSetClassifier) else fitted
+    comparison = known.head_comparison_
+    head = known.head if comparison is None else comparison.choice.head
+    counts = Counter(support.labels).most_common()
+    (most, n), (least, few) = counts[0], counts[-1]
+    if support.encoding.kind != TABLE or head != IN_CONTEXT.head or n < _UNEVEN * few:
+        return ()
+    return (
+        f"Each class is expected as often as here ({most} in {n} of {len(support.labels)} rows, "
+        f"{least} in {few}). Where new rows come otherwise, give as many rows of each class, or "
+        "take another head, for which all classes are alike (--head gaussian).",
     )
 
 

@@ -13,6 +13,7 @@ from quickstudy.estimators.encoding import PixelLearner
 from quickstudy.estimators.findings import Findings, examine
 from quickstudy.estimators.open_set import OpenSetClassifier
 from quickstudy.estimators.rejection import rejection_of
+from quickstudy.estimators.support import is_of_table
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,14 @@ def findings_of(known: FewShotClassifier, *, names: Sequence[str] | None = None)
         x = known.learner.features(x)
     metric = "euclidean" if known.head_.options().get("metric") == "euclidean" else "cosine"
     shown = [str(label) for label in known.classes_.tolist()] if names is None else names
-    return examine(x, known.labels_, shown, known.left_out_scores(), metric=metric)
+    return examine(
+        x,
+        known.labels_,
+        shown,
+        known.left_out_scores(),
+        metric=metric,
+        temperature=known.temperature,
+    )
 
 
 def summarise(
@@ -82,12 +90,13 @@ def summarise(
     rejection = (
         rejection_of(classifier, findings) if isinstance(classifier, OpenSetClassifier) else None
     )
+    told = advise(findings, rejection=rejection, called=called, of_table=is_of_table(items))
     return FitSummary(
         tuple(items),
         tuple(skipped),
         tuple(repeated),
         tuple(notes),
-        tuple(advice.text for advice in advise(findings, rejection=rejection, called=called)),
+        tuple(advice.text for advice in told),
         int(findings.right.sum()) / tried if tried else float("nan"),
         None if rejection is None else accepted_share(rejection),
         tried,

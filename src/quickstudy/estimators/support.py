@@ -26,6 +26,7 @@ from quickstudy.estimators.tables import (
     called,
     column,
     counts_rows,
+    is_missing_text,
     is_number,
     read_table,
     row_numbers,
@@ -346,7 +347,7 @@ def _numbers_of_table(
     columns: Sequence[str],
     target: str,
 ) -> SupportSet:
-    chosen, others = usable_columns(rows, file, but=target, named=columns)
+    chosen, others, naming = usable_columns(rows, file, but=target, named=columns)
     if not chosen.names:
         raise DataError(
             f"'{file}' has no column of numbers beside '{target}'. Name them (columns, on the "
@@ -380,15 +381,22 @@ def _numbers_of_table(
         encoding,
         notes=(
             *_notes_of_labels(labels, target),
-            *_notes_of_columns(chosen, others, x, is_named=bool(columns)),
+            *_notes_of_columns(chosen, others, naming, x, is_named=bool(columns)),
         ),
     )
 
 
 def _notes_of_labels(labels: Sequence[str], target: str) -> tuple[str, ...]:
-    """A note where the labels are amounts rather than names of classes."""
+    """A note where the labels are amounts rather than names of classes, or say that there is
+    none.
+    """
     if not all(map(is_number, labels)):
-        return ()
+        missing = Counter(filter(is_missing_text, labels))
+        return tuple(
+            f"In {counted(n, 'row')} the column '{target}' holds {text!r}, which is learned as a "
+            "class of its own. If it means that nobody knows the class, take these rows out."
+            for text, n in missing.items()
+        )
     counts = Counter(map(float, labels))
     is_whole = all(number.is_integer() for number in counts)
     n_alone = sum(n == 1 for n in counts.values())
@@ -402,7 +410,12 @@ def _notes_of_labels(labels: Sequence[str], target: str) -> tuple[str, ...]:
 
 
 def _notes_of_columns(
-    chosen: Columns, others: list[str], x: Float[NDArray[np.float64], "n D"], *, is_named: bool
+    chosen: Columns,
+    others: list[str],
+    naming: list[str],
+    x: Float[NDArray[np.float64], "n D"],
+    *,
+    is_named: bool,
 ) -> tuple[str, ...]:
     """What was learned from, and what became of categories and of missing values."""
     notes = [f"Learned from the columns {listed(chosen.names, most=10)}."]
@@ -410,6 +423,12 @@ def _notes_of_columns(
         notes.append(
             "Left out, as they hold one value only, or are neither numbers nor categories: "
             f"{listed(others, most=10)}."
+        )
+    if naming:
+        notes.append(
+            f"Left out, as {'they name' if len(naming) > 1 else 'it names'} the rows and nothing "
+            f"that new ones have: {listed(naming, most=10)}. To learn from it all the same, name "
+            "all wanted columns with --columns."
         )
     notes += [
         f"The column '{name}' counts the rows. If it is only their number, leave it out (name the "
@@ -508,7 +527,9 @@ def cohort_group(path: Path, cohort: Path) -> str:
 
 
 def repeated_across_classes(support: SupportSet) -> tuple[tuple[Any, ...], ...]:
-    """Groups of items with the same content and different labels."""
+    """Groups of files or texts with the same content and different labels; of the rows of a table,
+    many of which may be the same by nature, the advice says it.
+    """
     groups: dict[bytes, list[int]] = defaultdict(list)
     for i, item in enumerate(support.items):
         if isinstance(item, Path):
@@ -516,13 +537,16 @@ def repeated_across_classes(support: SupportSet) -> tuple[tuple[Any, ...], ...]:
                 groups[hashlib.file_digest(stream, "sha256").digest()].append(i)
         elif support.encoder is not None:
             groups[item.encode(errors="surrogatepass")].append(i)
-        else:
-            groups[np.asarray(support.x[i]).tobytes()].append(i)
     return tuple(
         tuple(support.items[i] for i in group)
         for group in groups.values()
         if len({support.labels[i] for i in group}) > 1
     )
+
+
+def is_of_table(items: Sequence[Any]) -> bool:
+    """Whether items are the rows of a table, by their numbers."""
+    return all(isinstance(item, int) for item in items)
 
 
 def item_name(item: Any) -> str:

@@ -19,6 +19,9 @@ ENDINGS = (".csv", ".tsv", ".jsonl")
 _MISSING = ("", "na", "n/a", "nan", "null", "?")
 _CATEGORIES = 20
 _NAMED = 20  # columns, in a message
+# What columns are called that name rows, in lower case without spaces, dots and underscores.
+_NAMES_OF_ROWS = {"", "id", "ids", "index", "key", "no", "nr", "row", "rowid", "rownames", "rownr"}
+_NAMES_OF_ROWS |= {"rownumber", "uid", "unnamed:0", "uuid"}
 _COUNTED = 10  # so many rows that are numbered one after the other are no accident
 _SEPARATORS = {";": "semicolons", "\t": "tabs", ",": "commas"}
 _SIGNS = "%€$£"  # of currencies and of per cent, around a number
@@ -164,10 +167,11 @@ def row_numbers(
 
 def usable_columns(
     rows: Sequence[dict[str, Any]], file: Path, *, but: str, named: Sequence[str] = ()
-) -> tuple[Columns, list[str]]:
-    """The columns of numbers and of categories, without the label's, and those that are neither or
-    hold one value only. A category is a text that stands in two rows on average at least, in a
-    column of 20 at most; where columns are named, any text, and any number.
+) -> tuple[Columns, list[str], list[str]]:
+    """The columns of numbers and of categories, without the label's; those that are neither or
+    hold one value only; and those that only name the rows (`names_rows`). A category is a text that
+    stands in two rows on average at least, in a column of 20 at most; where columns are named, any
+    text, and any number.
 
     Raises:
         DataError: for a column that holds numbers and texts, by row, or numbers with a decimal
@@ -178,6 +182,7 @@ def usable_columns(
     categories: list[tuple[str, ...]] = []
     has_missing = False
     rest: list[str] = []
+    naming: list[str] = []
     for name in named or [name for name in rows[0] if name != but]:
         values = texts(rows, name, file, option="columns, on the command line --columns")
         present = [(i, value) for i, value in enumerate(values) if not is_missing_text(value)]
@@ -199,6 +204,9 @@ def usable_columns(
         known = tuple(sorted({value for _, value in bad}))
         is_constant = len({value for _, value in present}) < 2
         has_too_many = bool(known) and len(known) > _most(len(present))
+        if not named and names_rows(name, values):
+            naming.append(name)
+            continue
         if not present or (not named and (is_constant or has_too_many)):
             rest.append(name)
             continue
@@ -206,7 +214,7 @@ def usable_columns(
         categories.append(known)
         has_missing |= len(present) < len(values)
     found = tuple(categories) if any(categories) else ()
-    return Columns(tuple(names), found, tuple(names) if has_missing else ()), rest
+    return Columns(tuple(names), found, tuple(names) if has_missing else ()), rest, naming
 
 
 def is_missing_text(text: str) -> bool:
@@ -216,6 +224,27 @@ def is_missing_text(text: str) -> bool:
     [True, True, True, False, False]
     """
     return text.lower() in _MISSING
+
+
+def names_rows(name: str, values: Sequence[str]) -> bool:
+    """Whether a column is called like one that names the rows, such as id, and has another whole
+    number in each of ten rows or more.
+
+    >>> [
+    ...     names_rows(name, [str(i * i) for i in range(12)])
+    ...     for name in ("ID", "row names", "weight")
+    ... ]
+    [True, True, False]
+    """
+    called = name.lower()
+    for sign in " ._-":
+        called = called.replace(sign, "")
+    return (
+        (called in _NAMES_OF_ROWS or name.endswith(("_id", " id", "ID", "Id")))
+        and len(values) >= _COUNTED
+        and len(set(values)) == len(values)
+        and all(is_number(value) and float(value).is_integer() for value in values)
+    )
 
 
 def counts_rows(values: Float[NDArray[np.float64], " n"]) -> bool:

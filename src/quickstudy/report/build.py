@@ -166,6 +166,7 @@ def _content(
         replace(findings, names=tuple(map(marks.as_class, findings.names))),
         rejection=rejection,
         called=[marks.as_other(name) for name in items.names],
+        of_table=items.of_table,
     )
     comparison = known.head_comparison_
     name = known.head if comparison is None else comparison.choice.head

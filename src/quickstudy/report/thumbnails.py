@@ -12,6 +12,7 @@ from PIL import Image
 from quickstudy.core.errors import DataError
 from quickstudy.data import read_picture
 from quickstudy.data.image_files import picture_endings
+from quickstudy.estimators.support import is_of_table
 
 SIDE, MOST = 96, 200
 _TEXT = 160
@@ -62,6 +63,7 @@ class Items:
         self._items = items
         self._made: dict[int, Thumbnail | None] = {}
         self.names = tuple(self._name(i) for i in range(len(items)))
+        self.of_table = is_of_table(items)
 
     @property
     def thumbnails(self) -> list[Thumbnail]:
