@@ -4,9 +4,9 @@ python benchmarks/wrong_labels.py
 
 Of each table of benchmarks/r_tables.py with classes 80 rows are drawn at random, three times, as
 they are and with one label changed. An example is a suspect where it scores far more for another
-class than for its own; and, as it is done, where it has besides hardly a chance of its own. Half of
-the tables was looked at to choose that chance, the other half was not. Writes
-benchmarks/wrong_labels.json.
+class than for its own; and, as it is done, where besides few examples do, or it has hardly a chance
+of its own class. Half of the tables was looked at to choose that rule, the other half was not.
+Writes benchmarks/wrong_labels.json.
 """
 
 import json
@@ -28,7 +28,7 @@ BORDERS = (0.0, 0.05, 0.15, 0.3, 1.01)  # of the share of mistakes, that rows ar
 
 
 def suspects(x: np.ndarray, y: np.ndarray) -> tuple[set[int], set[int], float]:
-    """The suspects by scores alone, those without a chance besides, and the share of mistakes."""
+    """The suspects by scores alone, those of the whole rule, and the share of mistakes."""
     order = np.argsort(y, kind="stable")
     model = FewShotClassifier("auto", scaling=SCALING).fit(x, y)
     names = [str(c) for c in model.classes_]

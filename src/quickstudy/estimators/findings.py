@@ -19,8 +19,9 @@ _ENOUGH = 8  # judged examples, before one of them is called odd
 # In usual deviations; what becomes of wrong and of right labels with these is in
 # benchmarks/fit_report.json.
 _SUSPECT, _ODD = 3.0, 4.0
-# The largest probability of its own class for a suspect, see benchmarks/wrong_labels.json.
-_CHANCE = 0.05
+# The largest probability of its own class for a suspect where more examples than these are taken for
+# another class, and more than this share: see benchmarks/wrong_labels.json.
+_CHANCE, _MISTAKES, _SHARE = 0.05, 2, 0.05
 _SMALL = 50  # examples of a class, above which one of them hardly moves the median
 _BLOCK, _AXES = 512, 8
 _PAIRS = 12
@@ -237,10 +238,10 @@ def _odd(
 ) -> tuple[tuple[tuple[int, int], ...], tuple[int, ...]]:
     """The suspects, with the class that each looks like, and the outliers.
 
-    A suspect scores far more for another class than for its own, which it has hardly a chance of,
-    while half or more of its classmates are recognised; of two examples nobody can say which is the
-    odd one. Where classes overlap, as those of tables do, a mistake is nothing unusual, and the
-    chance of the own class says so. An outlier
+    A suspect scores far more for another class than for its own, while half or more of its
+    classmates are recognised; of two examples nobody can say which is the odd one. Where classes
+    overlap, as those of tables do, a mistake is nothing unusual, and only what has hardly a chance
+    of its own class is suspected. An outlier
     scores far less for its class than its classmates do, and hardly more than for another class.
     Far is a multiple of what is usual: the median deviation of a score for the own class from the
         median of the classmates, over all classes, as each
@@ -265,7 +266,9 @@ def _odd(
         return (), ()
     margin = own - other
     for_another = margin < -_SUSPECT * scale
-    is_usual = for_another & (chance > _CHANCE)
+    n_wrong = len(judged) - int(right.sum())
+    overlap = n_wrong > max(_MISTAKES, _SHARE * len(judged))
+    is_usual = for_another & (chance > _CHANCE) & overlap
     is_suspect = (
         for_another & ~is_usual & (mates[labels] > 1) & (mates[labels] <= 2 * right[labels])
     )
