@@ -51,5 +51,5 @@ def test_learner_has_the_same_weights_every_time_and_spends_no_global_randomness
 
 
 def test_unknown_algorithm_is_refused_with_the_nearest_spelling():
-    with pytest.raises(ConfigError, match=r"No algorithm is called 'mamml'. Did you mean 'maml'\?"):
+    with pytest.raises(ConfigError, match=r"No algorithm is called 'mamml'. Did you mean 'maml'"):
         toy_learner("mamml")
