@@ -49,8 +49,8 @@ from quickstudy.pretrained.choose import against_borders
 from quickstudy.recipes import learner_extra, load
 
 HEADS = tuple(head for head in ALL_HEADS if head != "learner")
-# Membership scores that look at the outputs of the head alone.
 _UNEVEN = 2  # times as many rows as of another class
+# Membership scores that look at the outputs of the head alone.
 _OF_OUTPUTS = ("max_similarity", "energy", "max_probability")
 _ONE_FOLDER = (
     "It is one folder, with a sub-folder of files per class; a list of files with their labels is "
