@@ -211,4 +211,4 @@ def test_where_classes_overlap_a_mistake_is_no_wrong_label() -> None:
     found = examine(x, y, ["a", "b"], scores, temperature=1.0)
     assert [i for i, _ in found.suspects] == [clear]
     assert not set(found.outliers) & set(usual.tolist())
-    assert found.chances[clear, y[clear]] < 0.01
+    assert found.probabilities[clear, y[clear]] < 0.01

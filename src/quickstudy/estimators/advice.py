@@ -170,8 +170,8 @@ def _labels(findings: Findings, names: Sequence[str]) -> list[Advice]:
 
 def _given(findings: Findings, i: int, c: int) -> str:
     """What an example gets for a class: the probability where it is known, else the score."""
-    chance = findings.chances[i, c]
-    return percent(chance) if np.isfinite(chance) else shown(findings.scores[i, c])
+    probability = findings.probabilities[i, c]
+    return percent(probability) if np.isfinite(probability) else shown(findings.scores[i, c])
 
 
 def _same_rows(findings: Findings, names: Sequence[str]) -> list[Advice]:

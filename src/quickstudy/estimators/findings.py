@@ -21,7 +21,7 @@ _ENOUGH = 8  # judged examples, before one of them is called odd
 _SUSPECT, _ODD = 3.0, 4.0
 # The largest probability of its own class for a suspect where more examples than these, and than
 # this share, are taken for another class: see benchmarks/wrong_labels.json.
-_CHANCE, _MISTAKES, _SHARE = 0.05, 2, 0.05
+_IMPROBABLE, _MISTAKES, _SHARE = 0.05, 2, 0.05
 _SMALL = 50  # examples of a class, above which one of them hardly moves the median
 _BLOCK, _AXES = 512, 8
 _PAIRS = 12
@@ -49,8 +49,8 @@ class Findings:
         neighbour, separation: of each class the nearest other one, and how far their means are
             apart in units of their spread, see `examine`; −1 and NaN where there is no other.
         pairs: the pairs of classes that lie closest together, nearest first, with their separation.
-        chances: of each example the probabilities that the classifier without it gives the
-            classes; NaN where it was not judged, or nobody knows.
+        probabilities: of the classes for each example, by the classifier without it ``[N C]``; NaN
+            where it was not judged, or no temperature is known.
         suspects: examples that probably carry a wrong label, and the class that each looks like.
         outliers: other examples that look unlike their class.
         copies: groups of examples whose vectors are the same.
@@ -69,7 +69,7 @@ class Findings:
     neighbour: Int[NDArray[np.int64], " C"]
     separation: Float[Array, " C"]
     pairs: tuple[tuple[int, int, float], ...]
-    chances: Float[Array, "N C"]
+    probabilities: Float[Array, "N C"]
     suspects: tuple[tuple[int, int], ...]
     outliers: tuple[int, ...]
     copies: tuple[tuple[int, ...], ...]
@@ -160,10 +160,10 @@ def examine(
     other = np.where(with_other, others.max(1), np.nan)
     means, spread = _means(compared, labels, n)
     neighbour, separation, pairs = _neighbours(means, spread, np.bincount(labels, minlength=n))
-    chances = np.full_like(scores, np.nan)
+    probabilities = np.full_like(scores, np.nan)
     if temperature is not None:
-        chances[judged] = softmax(scores[judged] / temperature, axis=1)
-    suspects, outliers = _odd(own, other, rival, labels, predicted, chances[rows, labels])
+        probabilities[judged] = softmax(scores[judged] / temperature, axis=1)
+    suspects, outliers = _odd(own, other, rival, labels, predicted, probabilities[rows, labels])
     return Findings(
         tuple(names),
         compared,
@@ -178,7 +178,7 @@ def examine(
         neighbour,
         separation,
         pairs,
-        chances,
+        probabilities,
         suspects,
         outliers,
         _copies(x),
@@ -234,7 +234,7 @@ def _odd(
     rival: NDArray[np.int64],
     labels: NDArray[np.int64],
     predicted: NDArray[np.int64],
-    chance: Array,
+    probability: Array,
 ) -> tuple[tuple[tuple[int, int], ...], tuple[int, ...]]:
     """The suspects, with the class that each looks like, and the outliers.
 
@@ -268,7 +268,7 @@ def _odd(
     for_another = margin < -_SUSPECT * scale
     n_wrong = len(judged) - int(right.sum())
     overlap = n_wrong > max(_MISTAKES, _SHARE * len(judged))
-    is_usual = for_another & (chance > _CHANCE) & overlap
+    is_usual = for_another & (probability > _IMPROBABLE) & overlap
     is_suspect = (
         for_another & ~is_usual & (mates[labels] > 1) & (mates[labels] <= 2 * right[labels])
     )
