@@ -581,6 +581,12 @@ def test_a_column_that_names_the_rows_is_not_learned_from(name: str, tmp_path: P
     assert leaked.summary.accuracy > 0.9
 
 
+def test_a_table_of_nothing_but_names_of_rows_says_so(tmp_path: Path) -> None:
+    rows = [f"{i},{'ab'[i % 2]}" for i in range(12)]
+    with pytest.raises(DataError, match="'label' but id, which only names the rows"):
+        fit_table(_table(tmp_path / "t.csv", "id,label", rows))
+
+
 def test_an_amount_that_differs_in_every_row_is_learned_from(tmp_path: Path) -> None:
     rows = [f"{3 * i + 1},{'ab'[i // 6]},{i // 2}" for i in range(12)]
     file = _table(tmp_path / "t.csv", "weight,label,id", rows)

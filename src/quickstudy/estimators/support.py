@@ -349,8 +349,9 @@ def _numbers_of_table(
 ) -> SupportSet:
     chosen, others, naming = usable_columns(rows, file, but=target, named=columns)
     if not chosen.names:
+        but = f" but {listed(naming)}, which only names the rows" if naming else ""
         raise DataError(
-            f"'{file}' has no column of numbers beside '{target}'. Name them (columns, on the "
+            f"'{file}' has no column of numbers beside '{target}'{but}. Name them (columns, on the "
             "command line --columns); of texts, name their column (text, --text), of files theirs "
             "(paths, --paths)."
         )
